@@ -5,6 +5,7 @@ The flow, each arrow a table joined by id::
     init      look at a source, write a recipe
     extract   images  → embeddings, cached by content
     fit       embeddings → tuned heads, a run folder each
+    refit     a tuned head on train and val rows, for deployment ('featx fit --refit')
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
@@ -30,6 +31,7 @@ _HOME = {
     "init": "featx.images.init",
     "extract": "featx.embeddings.extract",
     "fit": "featx.heads.fit",
+    "refit": "featx.heads.refit",
     "finetune": "featx.finetuning.finetune",
     "ensemble": "featx.ensembles.ensemble",
     "evaluate": "featx.evaluation.evaluate",
@@ -58,6 +60,7 @@ __all__ = [
     "leaks",
     "load",
     "predict",
+    "refit",
     "report",
     "run",
 ]

@@ -24,6 +24,7 @@ LABEL_SUFFIXES = {
     "voc": (".xml", ".txt"),
     "yolo": (".txt", ".yaml", ".yml", ".names", ".labels"),
     "one_hot": (".csv",),
+    "id_lists": (".txt",),
 }
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -128,11 +129,11 @@ def _package_folder(place: str) -> Path:
 
 
 def split_archive_place(place: str) -> tuple[str, str]:
-    """Return the file or folder at a place, and the folder inside an archive: the text after ``!``, or ``""``."""
+    """Return the file or folder at a place, and the folder inside its archives: the text after ``!``, or ``""``."""
     if not Path(place).exists():
         # The name of a folder may contain "!" too.
         for separator in re.finditer("!", place):
-            if Path(place[: separator.start()]).is_file():
+            if Path(place[: separator.start()]).exists():
                 return place[: separator.start()], place[separator.end() :]
     return place, ""
 
@@ -170,6 +171,7 @@ def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, in
     # If the source is a URL, only absolute paths are local.
     home = base_folder(place) or Path()
     names = list(data.labels.files) if data.labels else []
+    names += list(data.parts.files) if data.parts else []
     names += [dataset.partition("#")[0] for arrays in data.arrays for dataset in arrays.labels.values()]
     files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]

@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+# The name of the stage under which a message is reported, without a number of steps.
+NOTE_STAGE = "note"
+
 
 class ProgressCallback(Protocol):
     """A function that receives the progress of a stage."""

@@ -19,6 +19,7 @@ from featx.embeddings.extract import Extraction
 from featx.ensembles.ensemble import EnsembleResult
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.leaks import CopyPair, Leaks
+from featx.evaluation.pivot import Pivot
 from featx.exports.export import ExportedModel
 from featx.finetuning.training_run import FinetuningResult
 from featx.heads.fit import FitResult
@@ -82,6 +83,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("part", str, "The part whose rows were scored: `val` or `test`."),
         Key("accuracy", float, "Accuracy of the chosen run; for numbers the key is `mae`, its mean absolute error."),
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
+        Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
     ],
     "report": [Key("report", str, "Path of the report.")],
     "predict": [

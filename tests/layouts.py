@@ -199,6 +199,18 @@ def labelme_files(images: list[bytes]) -> Files:
     return {**flat(images), **{f"{row}.json": json.dumps(note).encode() for row, note in enumerate(notes)}}
 
 
+def id_list_files(images: list[bytes]) -> Files:
+    """Return the layout of CUB-200: lists of paths, classes and parts with the same ids."""
+    lists = {
+        "images.txt": [f"{row + 1} {NAMES[row]}" for row in range(10)],
+        "image_class_labels.txt": [f"{row + 1} {CODES[row] + 1}" for row in range(10)],
+        "classes.txt": ["1 cat", "2 dog"],
+        "train_test_split.txt": [f"{row + 1} {int(row < 7)}" for row in range(10)],
+    }
+    pictures = {f"images/{NAMES[row]}": images[row] for row in range(10)}
+    return pictures | {name: "\n".join(lines).encode() for name, lines in lists.items()}
+
+
 def voc_files(images: list[bytes]) -> Files:
     """Return the layout of Pascal VOC."""
     box = "<object><name>{0}</name><part><name>head</name></part></object>"
@@ -330,6 +342,7 @@ FILE_FORMS = {
     "LabelMe": Form("labelme", lambda folder, images: on_disk(folder, labelme_files(images)), ("class",)),
     "Pascal VOC": Form("voc", lambda folder, images: on_disk(folder, voc_files(images)), ("class", "split")),
     "YOLO": Form("yolo", lambda folder, images: on_disk(folder, yolo_files(images)), ("class", "split")),
+    "CUB-200": Form("id_lists", lambda folder, images: on_disk(folder, id_list_files(images)), ("class", "split")),
     "Roboflow's classes": Form(
         "one_hot", lambda folder, images: on_disk(folder, one_hot_files(images)), ("class", "split")
     ),

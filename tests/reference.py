@@ -21,10 +21,11 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.recipe import Recipe
-from featx.specs.sections import EmbeddingSection, PathsSpec
+from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from tests.docstrings import attribute_texts
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[data] labels": LabelsSpec,
     "[[data.arrays]]": ArraySpec,
     "[targets.NAME]": TargetSpec,
+    "[groups.NAME]": GroupSpec,
     "[split]": SplitSpec,
     "[decoding]": Decoding,
     "[extraction]": EngineSpec,
@@ -47,7 +49,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[finetune]] loss": LossSpec,
     "[[finetune]] schedule": ScheduleSpec,
     "[[finetune]] augment": AugmentSpec,
-    "[ensemble]": EnsembleSpec,
+    "[[ensemble]]": EnsembleSpec,
     "[evaluation]": EvaluationSpec,
     "[paths]": PathsSpec,
     "[presets.NAME]": PresetSpec,
@@ -63,15 +65,21 @@ def recipe_reference() -> str:
         "run for each value. Examples are in [pipelines/](../pipelines/README.md).",
     ]
     for title, spec in SECTIONS.items():
-        meanings = attribute_texts(spec)
-        rows = [
-            f"| `{name}` | {_cell(_type_text(field.annotation))} | {_cell(_default_text(field))} | "
-            f"{_cell(meanings.get(name, ''))} |"
-            for name, field in spec.model_fields.items()
-        ]
+        rows = [*_key_rows(spec), *(row for row in _key_rows(FinetuneSection, "runs") if title == "[[finetune]]")]
         table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
         parts += [f"## `{title}`", _first_sentence(spec), table]
     return "\n\n".join(parts) + "\n"
+
+
+def _key_rows(spec: type[BaseModel], *omitted: str) -> list[str]:
+    """Return one row for each key of a section."""
+    meanings = attribute_texts(spec)
+    return [
+        f"| `{name}` | {_cell(_type_text(field.annotation))} | {_cell(_default_text(field))} | "
+        f"{_cell(meanings.get(name, ''))} |"
+        for name, field in spec.model_fields.items()
+        if name not in omitted
+    ]
 
 
 def python_api() -> str:

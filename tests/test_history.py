@@ -18,7 +18,7 @@ from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.processes import run_until_killed
 
-RECIPE = TOY_RECIPE + '\n[ensemble]\nmethods = ["soft", "weighted"]\nfolds = 3\n'
+RECIPE = TOY_RECIPE + '\n[[ensemble]]\nmethods = ["soft", "weighted"]\nfolds = 3\n'
 FIT_UNTIL_KILLED = (
     "import tests.conftest, featx; featx.extract(); print('extracted', flush=True); featx.fit(trials=400)"
 )

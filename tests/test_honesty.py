@@ -19,7 +19,7 @@ RECIPE = toy_recipe(
     targets={"y": {"column": "y"}},
     split={"column": "part"},
     head=toy_heads(*HEADS.names(), trials=2),
-    ensemble={"methods": ["majority", "weighted", "soft"]},
+    ensemble=[{"methods": ["majority", "weighted", "soft"]}],
 )
 
 

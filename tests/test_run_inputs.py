@@ -39,7 +39,7 @@ LOGREG, RIDGE = toy_heads("logreg", "ridge")
 RECIPE = toy_recipe(
     **SECTIONS,
     head=[{**LOGREG, "group_weight": "site"}, RIDGE],
-    ensemble={"methods": ["weighted"], "folds": 3},
+    ensemble=[{"methods": ["weighted"], "folds": 3}],
 )
 # The head whose rows are weighted by site.
 WEIGHTED = "logreg"
@@ -189,7 +189,7 @@ SPEC_CASES: dict[str, tuple[Callable[[], None], set[str]]] = {
         {WEIGHTED, "weighted"},
     ),
     "group_weight": (change_recipe('group_weight = "site"\n', ""), {WEIGHTED, "weighted"}),
-    "ensemble.seed": (change_recipe("[ensemble]", "[ensemble]\nseed = 5"), {"weighted"}),
+    "ensemble.seed": (change_recipe("[[ensemble]]", "[[ensemble]]\nseed = 5"), {"weighted"}),
     # Images without transparency do not change: the models equal those before, and count once in an ensemble.
     "decoding": (change_recipe("[split]", "[decoding]\nbackground = '#000000'\n\n[split]"), HEADS),
 }

@@ -64,6 +64,24 @@ class GoldenInputs(Spec):
         return np.frombuffer(base64.b64decode(self.inputs), dtype="<f4").reshape(-1, n_features)
 
 
+class RefitSource(Spec):
+    """Source of a model that was fitted on more rows than its setting was chosen and scored with.
+
+    Attributes
+    ----------
+    run
+        Name of the run whose setting, scores and thresholds of prediction sets the model has.
+    parts
+        Parts of the split whose rows the model was fitted on.
+    n_rows
+        Number of these rows.
+    """
+
+    run: str
+    parts: tuple[str, ...]
+    n_rows: int
+
+
 class Header(Spec):
     """Description of a saved model, which is read and verified before the model is loaded.
 
@@ -85,7 +103,7 @@ class Header(Spec):
         Versions of packages, commit of the working directory's repository ("-dirty" appended if it had changes), and
         time, when the model was saved.
     metrics
-        Scores of the model when it was saved.
+        Scores of the model when it was saved; of a refitted model those of the run in `refit`.
     body_sha256
         SHA-256 of the body's file.
     golden
@@ -97,6 +115,8 @@ class Header(Spec):
         Rule by which a class is predicted from probabilities; None for the most probable class.
     conformal
         Thresholds of prediction sets and intervals; None for labels.
+    refit
+        Source of a refitted model; None for a model of a run of its own.
     files_sha256
         File name → SHA-256 of the files of the run that scores and predictions depend on: the body and the predictions.
     seal
@@ -121,6 +141,7 @@ class Header(Spec):
     labels: tuple[str, ...] = ()
     conformal: ConformalSpec | None = None
     decision: DecisionRule | None = None
+    refit: RefitSource | None = None
     files_sha256: dict[str, str]
     seal: str | None = None
 

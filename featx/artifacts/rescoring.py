@@ -1,11 +1,13 @@
 """Updates of finished runs when val labels change: val scores and thresholds of prediction sets."""
 
+from typing import Any
+
 from featx.artifacts.header import read_header, write_header_file
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import Scores
+from featx.study.run_metrics import NetworkMetrics, Scores
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth
@@ -24,10 +26,17 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     Ensembles are trained on them; they are built again instead and returned unchanged here.
     """
     state, metrics = study.val_state(run.spec.target), run.metrics
-    if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state:
+    if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state or run.refit_of is not None:
         return run
     truth = study.labels(run.spec.target)
-    metrics = metrics.model_copy(update={"val": score_val(truth, run.answers), "val_state": state})
+    update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}
+    # Values after each epoch and after each tree cannot be computed from the predictions.
+    if isinstance(metrics, NetworkMetrics):
+        unmeasured: dict[str, Any] = {"val_loss": None, "val_scores": {}}
+        update["epochs"] = tuple(epoch.model_copy(update=unmeasured) for epoch in metrics.epochs)
+    elif metrics.trees is not None:
+        update["trees"] = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
+    metrics = metrics.model_copy(update=update)
     conformal = ConformalSpec.of(truth, run.answers, study.groups)
     _, header = read_header(run.path)
     write_header_file(run.path, header.model_copy(update={"conformal": conformal, "metrics": metrics.scores_by_part}))

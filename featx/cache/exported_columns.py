@@ -66,14 +66,18 @@ def _label_columns(study: Study, target: str, ids: Ids) -> Columns:
 
 def _group_columns(study: Study, ids: Ids, is_sealed: NDArray[np.bool_]) -> Columns:
     """Return the values of the recipe's groups and of ``split.by``; those that are labels are missing where sealed."""
-    sources = {f"group.{name}": column for name, column in study.recipe.groups.items()}
+    groups = study.recipe.groups
+    sources = {f"group.{name}": column for name, column in study.recipe.group_labels.items()}
+    # Bands of a target's numbers are as secret as the numbers.
+    origins = {f"group.{name}": group.column for name, group in groups.items()}
     if study.recipe.split.by is not None:
         sources["split_by"] = study.recipe.split.by
     patterns = [pattern for target in study.recipe.targets.values() for pattern in target.own_columns]
     columns: Columns = {}
     for name, column in sources.items():
         values = study.group_column(column, ids)
-        if any(column == pattern or fnmatchcase(column, pattern) for pattern in patterns):
+        label = origins.get(name, column)
+        if any(label == pattern or fnmatchcase(label, pattern) for pattern in patterns):
             values = values.mask(is_sealed)
         columns[name] = _as_column(values)
     return columns

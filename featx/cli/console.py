@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from featx.cli.text import as_text
@@ -17,10 +20,7 @@ from featx.text.masking import mask_secrets, mask_secrets_in_value
 if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
-    from featx.ensembles.ensemble import EnsembleResult
     from featx.exports.export import ExportedModel
-    from featx.finetuning.training_run import FinetuningResult
-    from featx.images.init import Recognition
     from featx.predictors.prediction import Prediction
 
 SHORT = {
@@ -42,12 +42,27 @@ SHORT = {
 }
 N_FAILURES_SHOWN = 10
 MAX_COLUMNS_OFFERED = 60
+# Number of runs that are named beside a text that concerns them.
+MAX_LABELS_SHOWN = 4
+
+
+# Width of tables that are written to a file or a pipe, unless the variable COLUMNS states one.
+UNLIMITED_WIDTH = 100_000
+# Number of characters between two columns of a table.
+COLUMN_GAP = 2
+# Width of a line of text, and of the label at its beginning.
+MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 
 
 def console() -> Console:
-    """Return a console on standard output; tables have any width unless it is a terminal."""
-    terminal = Console(highlight=False, soft_wrap=True)
-    return terminal if terminal.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
+    """Return a console on standard output; tables have any width unless it is a terminal or COLUMNS is set."""
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, soft_wrap=True, width=None if has_width else UNLIMITED_WIDTH)
+
+
+def width() -> int:
+    """Return the number of characters in a line of standard output."""
+    return console().width
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -111,19 +126,43 @@ def _finite(value: Any) -> Any:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the first column is text, the others are right-aligned."""
-    grid = Table(
-        title=as_text(title, "table.title") if title else None,
-        title_justify="left",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for number, name in enumerate(columns):
-        grid.add_column(as_text(name), justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(as_text(cell(value)) for value in row))
-    console().print(grid)
+    """Print a table; the first column is text, the others are right-aligned.
+
+    If the table is wider than the terminal, it is printed in several parts, each of which begins with the first column.
+    """
+    texts = [[as_text(name) for name in columns], *([as_text(cell(value)) for value in row] for row in rows)]
+    widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
+    terminal = console()
+    if sum(widths) + COLUMN_GAP * (len(widths) - 1) > terminal.width:
+        widths[0] = min(widths[0], max(terminal.width // 2, texts[0][0].cell_len))
+    for number, part in enumerate(_parts(widths, terminal.width)):
+        if number:
+            say()
+        grid = Table(
+            title=as_text(title, "table.title") if title and not number else None,
+            title_justify="left",
+            box=None,
+            header_style="bold",
+            pad_edge=False,
+        )
+        for index in part:
+            justify: JustifyMethod = "right" if index else "left"
+            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold", no_wrap=index > 0)
+        for row in texts[1:]:
+            grid.add_row(*(row[index] for index in part))
+        terminal.print(grid)
+
+
+def _parts(widths: Sequence[int], available: int) -> list[list[int]]:
+    """Return the columns of each part of a table; every part begins with the first column."""
+    parts, used = [[0]], widths[0]
+    for index, width in enumerate(widths[1:], start=1):
+        if len(parts[-1]) > 1 and used + COLUMN_GAP + width > available:
+            parts.append([0])
+            used = widths[0]
+        parts[-1].append(index)
+        used += COLUMN_GAP + width
+    return parts
 
 
 def cell(value: object) -> str:
@@ -138,69 +177,29 @@ def say(text: str = "") -> None:
     console().print(as_text(mask_secrets(text)))
 
 
+def limited_list(labels: Sequence[str]) -> str:
+    """Return the first labels of runs as text, and how many more there are."""
+    n_more = len(labels) - MAX_LABELS_SHOWN
+    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
+
+
+def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
+    """Print a text after its label, in lines of at most `width` cells that are broken between words."""
+    indent = " " * LABEL_CELLS
+    line = f"{label:<{LABEL_CELLS}}"
+    for number, word in enumerate(text.split(" ")):
+        if number and cell_len(line) + 1 + cell_len(word) > width:
+            say(line.rstrip())
+            line = indent + word
+        else:
+            line += f" {word}" if number else word
+    say(line)
+
+
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
     """Return counts as text, for example ``cat 12, dog 30``."""
     texts = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
     return ", ".join(texts) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
-
-
-def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
-    """Print what ``init`` recognised; with `explain` also all files and tables of the source."""
-    from featx.images.decoding_proposal import describe_settings
-
-    inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-    sizes = f"; {format_counts(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
-    say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
-    for sentence in recognition.choice:
-        say(f"labels   {sentence}")
-    if len(recognition.decoding.depths) > 1:
-        say(f"pixels   {format_counts(recognition.decoding.depths)}: the inspected images have different depths")
-    for setting in describe_settings(recognition.decoding):
-        say(f"decoding {setting}")
-    if recognition.target:
-        kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
-        values = f": {format_counts(recognition.classes)}" if recognition.classes else ""
-        say(f"target   {recognition.target}{kind}{values}")
-        say(f"split    {_describe_split(recognition)}")
-    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
-    if other_columns:
-        say(f"others   {format_counts(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
-    for rule, n in recognition.ignored.items():
-        say(f"ignored  {n} × {rule}")
-    if recognition.n_unreadable:
-        unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
-        say(f"warning  {unreadable} inspected images cannot be read or do not exist")
-    for warning in recognition.warnings:
-        say(f"warning  {warning}")
-    if explain:
-        _print_inventory(recognition)
-    next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
-    say(f"wrote {recognition.recipe}; next: {next_commands}")
-
-
-def _describe_split(recognition: "Recognition") -> str:
-    groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
-    if recognition.parts:
-        return f"{format_counts(recognition.parts)}, given by {recognition.split_column!r}{groups}"
-    reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
-    shares = ", ".join(f"{part} {share:g}" for part, share in recognition.shares.items())
-    return f"none given: {shares}, stratified{groups}{reason}"
-
-
-def _print_inventory(recognition: "Recognition") -> None:
-    """Print all files of a source by folder and by what they were taken for, and each table."""
-    inventory = recognition.inventory
-    say(f"files    {inventory.n_files}: {format_counts(inventory.types)}")
-    for folder, types in inventory.folders.items():
-        say(f"  {folder}/  {format_counts(types)}")
-    for use, n in inventory.uses.items():
-        say(f"used     {n} × {use}")
-    for report in inventory.tables:
-        use = "taken" if report.is_taken else "not taken"
-        say(f"table    {report.file}: {report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}")
-        if report.columns:
-            path = f"; paths in {report.path!r}" if report.path else ""
-            say(f"  columns {', '.join(report.columns[:MAX_COLUMNS_OFFERED])}{path}")
 
 
 def print_extraction(result: "Extraction") -> None:
@@ -263,69 +262,11 @@ def diagnosis(result: "Diagnosis") -> None:
     say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 
-def networks(runs: Sequence["FinetuningResult"]) -> None:
-    """Print the trained networks, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _networks([run for run in runs if run.target == target])
-
-
-def _networks(runs: Sequence["FinetuningResult"]) -> None:
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    rows = [
-        (
-            run.run,
-            *(run.settings.get(key, "–") for key in keys),
-            f"{run.best_epoch} of {run.n_epochs}",
-            run.held_loss,
-            run.val_score,
-            f"{run.train_s:.1f}",
-            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
-        )
-        for run in runs
-    ]
-    metric = SHORT.get(runs[0].metric, runs[0].metric)
-    say()
-    table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
-    for run in runs:
-        for text in [*run.warnings, *run.notes]:
-            say(f"  {run.run}: {text}")
-
-
 def setting_text(params: Mapping[str, Any]) -> str:
     """Return a setting as text, for example ``C 0.01, scaling standard``."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
     )
-
-
-def votes(runs: Sequence["EnsembleResult"]) -> None:
-    """Print the ensembles, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _votes([run for run in runs if run.target == target])
-
-
-def _votes(runs: Sequence["EnsembleResult"]) -> None:
-    best = runs[0]
-    metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
-    rows: list[tuple[object, ...]] = [
-        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.is_new else "already done")
-        for run in runs
-    ]
-    rows += [
-        (f"best member, {best.best_member}", None, best.best_member_score, ""),
-        ("median member", None, best.median_member_score, ""),
-    ]
-    say()
-    table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
-    relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
-    say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
-    for text in best.warnings:
-        say(f"warning: {text}")
-    for run in runs:
-        shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
-        say()
-        say(f"  {run.run}: {', '.join(shown_weights or run.members)}")
-        say(f"    {run.explanation}")
 
 
 def exports(written: "Sequence[ExportedModel]") -> None:

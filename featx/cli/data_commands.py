@@ -45,9 +45,10 @@ def init(
     """
     import featx
     from featx.cli import console
+    from featx.cli.recognition_output import print_recognition
 
     recognition = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
-    console.as_json(asdict(recognition)) if json else console.print_recognition(recognition, explain)
+    console.as_json(asdict(recognition)) if json else print_recognition(recognition, explain)
 
 
 def extract(
@@ -96,6 +97,7 @@ def extract(
     import featx
     from featx.cli import console
     from featx.cli.progress_bars import watching
+    from featx.cli.recognition_output import print_recognition
     from featx.embeddings.outcomes import exceeds_limit, write_outcomes
     from featx.errors import DataError
     from featx.specs.recipe import load_recipe
@@ -112,7 +114,7 @@ def extract(
             )
         recognition = featx.init(source, recipe=recipe)
         if not json:
-            console.print_recognition(recognition)
+            print_recognition(recognition)
     loaded = load_recipe(recipe)
     with watching() as progress:
         result = featx.extract(

@@ -37,8 +37,14 @@ def _fits(runs: Sequence["FitResult"]) -> None:
         calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
         setting = console.setting_text(run.params) or "the defaults of the estimator"
         console.say(f"  {run.run}: {setting}{calibrated}")
+        if run.refit_of is not None:
+            console.say(f"    {run.warnings[0]}")
+            continue
         searched = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
         console.say(f"    searched: {searched}")
+        if run.trees is not None and run.trees.max_trees is not None:
+            n_trees = len(run.trees.train_loss)
+            console.say(f"    early stopping: {n_trees} of at most {run.trees.max_trees} trees")
         if run.importances:
             shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
             console.say(f"    importance of parameters (share of the variance between trials): {shares}")

@@ -1,6 +1,6 @@
 """``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from featx.cli.options import (
     RecipeOption,
     SchedulerOption,
     TargetOption,
+    TensorboardOption,
     UserOption,
     cluster_of,
 )
@@ -47,6 +48,13 @@ def fit(
         int | None,
         typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
     ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option("--refit", metavar="RUN", help="Fit a finished head on train + val.", show_default="no"),
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="With --refit: on test rows too; opening test is logged.")
+    ] = False,
     force: ForceOption = False,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
@@ -55,25 +63,31 @@ def fit(
     """Tune and fit heads on cached embeddings; each is saved as a run folder.
 
     Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
-    featx fit --workers-local 4
+    featx fit --workers-local 4 · featx fit --refit svm-class-1a2b3c4d
     """
     import featx
     from featx.cli import console, fit_table
     from featx.cli.progress_bars import watching
 
     cluster = cluster_of(scheduler, workers_local)
+    options = {"--head": head, "--target": target, "--embedding": embedding, "--trials": trials, "--nested": nested}
+    check_refit_options(refit, all_rows, options)
     with watching() as progress:
-        runs = featx.fit(
-            recipe,
-            heads=head or (),
-            target=target,
-            embedding=embedding,
-            trials=trials,
-            timeout_s=timeout,
-            nested=nested,
-            force=force,
-            cluster=cluster,
-            progress=progress,
+        runs = (
+            [featx.refit(refit, recipe, all_rows=all_rows, force=force, progress=progress)]
+            if refit
+            else featx.fit(
+                recipe,
+                heads=head or (),
+                target=target,
+                embedding=embedding,
+                trials=trials,
+                timeout_s=timeout,
+                nested=nested,
+                force=force,
+                cluster=cluster,
+                progress=progress,
+            )
         )
     if not json:
         fit_table.fits(runs)
@@ -87,6 +101,21 @@ def fit(
         "train_s": sum(run.train_s for run in runs if run.is_new),
     }
     console.as_json({"runs": console.plain(runs), **totals})
+
+
+def check_refit_options(refit: str | None, all_rows: bool, options: Mapping[str, Any]) -> None:
+    """Refuse options without effect: `all_rows` without a refit, and those of a search with one.
+
+    Raises
+    ------
+    typer.BadParameter
+        There is such an option.
+    """
+    if all_rows and refit is None:
+        raise typer.BadParameter("--all-rows needs --refit RUN")
+    unused = [name for name, value in options.items() if value not in (None, [])]
+    if refit is not None and unused:
+        raise typer.BadParameter(f"--refit takes the setting of a finished run; leave out {', '.join(unused)}")
 
 
 def _merit(run: "FitResult") -> float:
@@ -112,7 +141,7 @@ def finetune(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option("--backbone", help="Backbone to fine-tune (repeatable).", show_default="the recipe's"),
+        typer.Option("--backbone", help="Train only the networks with this backbone (repeatable).", show_default="all"),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Search the grid with this number of runs.", show_default="the recipe's")
@@ -120,9 +149,7 @@ def finetune(
     recipe: RecipeOption = None,
     target: TargetOption = None,
     device: DeviceOption = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard logs to the run folders.")
-    ] = False,
+    tensorboard: TensorboardOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -132,6 +159,7 @@ def finetune(
     """
     import featx
     from featx.cli import console
+    from featx.cli.finetune_table import networks
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
@@ -150,7 +178,7 @@ def finetune(
             tensorboard=tensorboard,
             progress=progress,
         )
-    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
+    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else networks(runs)
 
 
 def ensemble(
@@ -176,11 +204,11 @@ def ensemble(
     Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
     """
     import featx
-    from featx.cli import console
+    from featx.cli import console, result_tables
 
     runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
     if not json:
-        console.votes(runs)
+        result_tables.votes(runs)
         return
     best = runs[0]
     totals = {"metric": best.metric, "score": best.score, "best_member_score": best.best_member_score}
@@ -195,6 +223,25 @@ def evaluate(
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
     ] = False,
+    bias: Annotated[
+        str,
+        typer.Option(
+            help="Difference between groups to print for every run: largest (difference), deviation (mean absolute "
+            "deviation), sd (standard deviation) or ratio."
+        ),
+    ] = "largest",
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTING,SETTING",
+            help="Print one score as a table of these settings, the last one in the columns.",
+            show_default="one run per line",
+        ),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="The score of --by, for example rmse.", show_default="the one that runs are compared in"),
+    ] = None,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     user: UserOption = None,
@@ -204,12 +251,20 @@ def evaluate(
 ) -> None:
     """Compare all runs on the same rows.
 
-    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
-    featx evaluate --final
+    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --by lr,strategy ·
+    featx evaluate --abstain-below 0.9 · featx evaluate --final
     """
     import featx
-    from featx.cli import console, run_table
+    from featx.cli import console, pivot_table, run_table
     from featx.cli.progress_bars import watching
+    from featx.errors import UnknownNameError
+    from featx.evaluation.group_biases import MEASURES
+    from featx.registry import suggest_names
+
+    if bias not in MEASURES:
+        raise UnknownNameError(
+            f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
+        )
 
     with watching() as progress:
         evaluations = featx.evaluate(
@@ -221,7 +276,13 @@ def evaluate(
             user=user,
             progress=progress,
         )
-    console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
+    pivots = pivot_table.build(evaluations, by, score)
+    if json:
+        console.as_json(_evaluations(evaluations) | {"pivots": console.plain(pivots)})
+    elif by:
+        pivot_table.pivots(pivots)
+    else:
+        run_table.evaluations(evaluations, per_class, groups, bias)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
@@ -285,6 +346,7 @@ def run(
     ] = 0,
     user: UserOption = None,
     device: DeviceOption = None,
+    tensorboard: TensorboardOption = False,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
     json: JsonOption = False,
@@ -294,7 +356,8 @@ def run(
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
     featx run pipelines/earth.toml --preset small
     """
-    from featx.cli import console, fit_table, run_table
+    from featx.cli import console, fit_table, result_tables, run_table
+    from featx.cli.finetune_table import networks
     from featx.cli.progress_bars import watching
     from featx.cli.repeat_table import repeated
     from featx.specs.recipe import load_recipe
@@ -305,8 +368,8 @@ def run(
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.print_extraction,
         "fit": fit_table.fits,
-        "finetune": console.networks,
-        "ensemble": console.votes,
+        "finetune": networks,
+        "ensemble": result_tables.votes,
         "evaluate": run_table.evaluations,
         "repeats": repeated,
         "evaluate --final": run_table.evaluations,
@@ -316,7 +379,14 @@ def run(
         finished_stages = []
         engine = loaded.engine(device=device)
         steps = stages(
-            loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress
+            loaded,
+            final=final,
+            repeats=repeats,
+            engine=engine,
+            cluster=cluster,
+            user=user,
+            tensorboard=tensorboard,
+            progress=progress,
         )
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})

@@ -15,6 +15,9 @@ RecipeOption = Annotated[
 TargetOption = Annotated[str | None, typer.Option("--target", help="A target of the recipe.", show_default="all")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run again even if there is a result.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+TensorboardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Write TensorBoard logs of networks to their run folders.")
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
 ]

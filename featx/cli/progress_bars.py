@@ -20,11 +20,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from featx.cli.text import as_text
-from featx.progress import ProgressCallback
+from featx.progress import NOTE_STAGE, ProgressCallback
 from featx.text.escaping import escape_text
 
-# The name of the stage under which a message is printed once, without a bar.
-NOTE = "note"
 # Separates the news of a search from the text beside its bar.
 NEWS_END = " · "
 N_NEWS_SHOWN = 8
@@ -75,7 +73,7 @@ class Screen:
 
     def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Update the bar of a stage (a `featx.progress.ProgressCallback`); the first part of a note is news."""
-        if stage == NOTE:
+        if stage == NOTE_STAGE:
             self._bars.console.print(as_text(note))
             return
         *news, latest = note.split(NEWS_END)

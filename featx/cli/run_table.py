@@ -13,31 +13,40 @@ if TYPE_CHECKING:
 MIN_P_SHOWN = 0.001
 
 
-def evaluations(results: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False) -> None:
-    """Print all runs, one table per target."""
+def evaluations(
+    results: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False, bias: str = "largest"
+) -> None:
+    """Print all runs, one table per target.
+
+    Parameters
+    ----------
+    bias
+        Name of the measure of the differences between groups (`featx.evaluation.group_biases.MEASURES`).
+    """
     for result in results:
         evaluation(result, with_classes)
+        print_biases(result, bias)
         print_groups(result, with_groups)
 
 
 def evaluation(result: "Evaluation", with_classes: bool) -> None:
     """Print all runs of one target."""
     standings(result, f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])})")
-    names = result.scores
-    titles = [console.SHORT.get(name, name.replace("_", " ")) for name in names]
-    rows = [
-        (("* " if row.run == result.chosen else "  ") + row.run, *(row.scores[name] for name in names))
-        for row in result.rows
-    ]
-    console.table("", ["  all scores", *titles], rows)
-    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}; {_test_state(result)}")
+    for column, names in result.scores_by_column.items():
+        stems = [name.partition(".")[0] for name in names]
+        titles = [console.SHORT.get(name, name.replace("_", " ")) for name in stems]
+        rows = [(_marked_label(row, result), *(row.scores[name] for name in names)) for row in result.rows]
+        console.table("", [f"  {column or 'all scores'}", *titles], rows)
+    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}: {result.chosen}; {_test_state(result)}")
     for warning in result.warnings:
         console.say(f"warning: {warning}")
-    if with_classes:
+    if with_classes and result.kind == "numbers":
+        console.say(f"{result.target} has numbers, so there are no scores by class")
+    elif with_classes:
         for row in result.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
-            console.table(row.run, ["class", "P", "R", "F1", "n"], lines)
+            console.table(row.label, ["class", "P", "R", "F1", "n"], lines)
 
 
 def _test_state(result: "Evaluation") -> str:
@@ -62,11 +71,16 @@ def standings(result: "Evaluation", title: str) -> None:
         console.say(f"  test split: {result.test_evidence}")
 
 
+def _marked_label(row: "RunEvaluation", result: "Evaluation") -> str:
+    """Return the label of a run, with a mark for the chosen one."""
+    return ("* " if row.run == result.chosen else "  ") + row.label
+
+
 def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
     value = row.scores.get(result.compared)
     flags = relation_flags(row, result)
     return (
-        ("* " if row.run == result.chosen else "  ") + row.run,
+        _marked_label(row, result),
         None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
         None
         if row.difference is None
@@ -85,12 +99,40 @@ def relation_flags(row: "RunEvaluation", result: "Evaluation") -> list[str]:
     return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.flags]
 
 
+def print_biases(result: "Evaluation", measure: str) -> None:
+    """Print how far the errors of groups lie apart, for every run and each group column."""
+    from featx.evaluation.group_biases import MEASURE_TEXTS, MEASURES, too_few_text
+
+    first = result.rows[0].biases
+    if not first:
+        return
+    field, score = MEASURES[measure], result.main_score
+    rows = [
+        (
+            _marked_label(row, result),
+            row.scores[score],
+            *(_bias_text(getattr(bias, field), bias.intervals.get(field)) for bias in row.biases.values()),
+        )
+        for row in result.rows
+    ]
+    title = f"{result.target}: {MEASURE_TEXTS[field]} of the groups (95 %)"
+    console.table(title, ["  run", console.SHORT.get(score, score), *first], rows)
+    for name, bias in first.items():
+        if bias.too_few:
+            groups = console.limited_list([f"{group} (n {n})" for group, n in bias.too_few.items()])
+            console.say(f"  {name}: too few, not counted: {groups}; {too_few_text()}")
+
+
+def _bias_text(value: float | None, interval: Sequence[float] | None) -> str:
+    return "too few" if interval is None else f"{console.cell(value)} ({span(interval)})"
+
+
 def print_groups(result: "Evaluation", with_groups: bool) -> None:
     """Print how much scores differ between groups, and on request the scores of each group."""
     from featx.evaluation.group_texts import describe_differences
 
     if result.groupings:
-        console.say(f"groups, {result.chosen}:")
+        console.say(f"groups, {result.label(result.chosen)}:")
     for grouping in result.groupings:
         console.say(f"  {describe_differences(grouping)}")
         if with_groups:

@@ -1,6 +1,7 @@
 """Images of a recipe with their labels and parts; a problem of the labels does not stop an extraction."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from featx.images.image_selection import select_images
 from featx.images.readers import Listing, read_source
 from featx.images.split_columns import parts_of_column
 from featx.progress import ProgressCallback
+from featx.specs.group import GroupSpec
 from featx.specs.recipe import Recipe
 from featx.study.splits import split
 from featx.study.study import Study
-from featx.tables.encoding import strata
+from featx.tables.encoding import bin_numbers, strata
 from featx.tables.truth import Truth, class_names
 from featx.tables.undersampling import surplus_rules
 
@@ -63,17 +65,28 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     if not recipe.targets:
-        return listing, [], f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+        problem = f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+        return select_images(listing, {}, recipe.split, sample=recipe.data.sample), [], problem
     try:
+        listing = _with_bands(listing, recipe.groups)
         selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample)
         truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
-        for column in recipe.groups.values():
+        for column in recipe.group_labels.values():
             selected.manifest.column(column)
         _split_and_balance(recipe, selected, truths)
     except DataError as error:
         progress("note", 0, 1, f"labels: {error}; the images are embedded all the same")
         return listing, [], str(error)
     return selected, truths, ""
+
+
+def _with_bands(listing: Listing, groups: Mapping[str, GroupSpec]) -> Listing:
+    """Return the listing with a label column for each grouping by bands of numbers."""
+    for name, group in groups.items():
+        if group.bins is not None:
+            bands = bin_numbers(listing.manifest.column(group.column), group.bins, f"groups.{name}")
+            listing = replace(listing, manifest=listing.manifest.with_column(name, bands.astype(object)))
+    return listing
 
 
 def assign_parts(study: Study, listing: Listing, truths: list[Truth], label_problem: str) -> AssignedParts:

@@ -1,8 +1,9 @@
 """Build ensembles of a recipe's finished runs; each becomes a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from featx.artifacts import artifact
 from featx.artifacts.header import read_header
@@ -14,7 +15,9 @@ from featx.metrics.definitions import find_score
 from featx.registry import VOTES
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import RunDescription, describe_runs, replace_names
 from featx.study.study import Study
 
 
@@ -30,12 +33,14 @@ class EnsembleResult:
         Name of the voting method.
     target
         Name of the target.
+    label, settings
+        Label that is unique among the runs of the target, and the settings in which its ensembles differ.
     path
         Path of the run folder.
     is_new
         Whether the run was made by this call; False if it was there.
-    members
-        Names of the runs that the ensemble uses; other candidates have weight 0.
+    members, member_labels
+        Names and labels of the runs that the ensemble uses; other candidates have weight 0.
     n_candidates
         Number of candidate members.
     weights
@@ -50,14 +55,14 @@ class EnsembleResult:
         Whether scores are weighted by the rows' weights.
     score
         Score on the selection rows; that of a trained method is cross-fitted.
-    best_member
-        Name of the candidate with the best score on the same rows.
+    best_member, best_member_label
+        Name and label of the candidate with the best score on the same rows.
     best_member_score
         Score of the best candidate.
     median_member_score
         Median score of the candidates.
     explanation
-        Comparison of the ensemble with its best member, and description of the members, as a paragraph.
+        Comparison of the ensemble with its best member, and description of the members, as a paragraph with labels.
     warnings
         Warnings about the ensemble.
     """
@@ -65,9 +70,12 @@ class EnsembleResult:
     run: str
     method: str
     target: str
+    label: str
+    settings: dict[str, Any]
     path: str
     is_new: bool
     members: list[str]
+    member_labels: list[str]
     n_candidates: int
     weights: list[float]
     scored_on: str
@@ -76,6 +84,7 @@ class EnsembleResult:
     weighted: bool
     score: float
     best_member: str
+    best_member_label: str
     best_member_score: float
     median_member_score: float
     explanation: str
@@ -87,9 +96,10 @@ class EnsembleResult:
         return float(find_score(self.metric).signed(self.score - self.best_member_score))
 
 
-def ensemble(
+def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
+    specs: Sequence[EnsembleSpec] = (),
     methods: Sequence[str] | str = (),
     members: Sequence[str] | str = (),
     target: str | None = None,
@@ -101,6 +111,8 @@ def ensemble(
     ----------
     recipe
         Recipe, or the path of its file; by default the recipe in this folder.
+    specs
+        Specs of ensembles instead of the recipe's ``[[ensemble]]``.
     methods
         Names of voting methods; by default those of the recipe.
     members
@@ -121,7 +133,7 @@ def ensemble(
     IncompleteError
         There is no finished run.
     DataError
-        There is only one finished run, or the runs have predictions for different rows.
+        There is only one finished run, the runs have predictions for different rows, or the recipe names no method.
     UnknownNameError
         A voting method is unknown.
     UnsuitedError
@@ -133,9 +145,43 @@ def ensemble(
     cross-fitting: the predictions for each fold come from a fit to the other folds.
     """
     study = Study.open(recipe)
-    arguments = {"methods": _as_tuple(methods), "members": _as_tuple(members)}
-    spec = study.recipe.ensemble.model_copy(update={name: value for name, value in arguments.items() if value})
-    names = _targets_with_members(study, target, spec)
+    sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
+    results = [result for spec in sections for result in _build_section(study, spec, target, force)]
+    # Sections without a name and with the same members have the same runs.
+    distinct = {result.run: result for result in results}.values()
+    order = list(study.recipe.targets)
+    return sorted(distinct, key=lambda result: (order.index(result.target), -result.gain))
+
+
+def _sections(
+    study: Study,
+    specs: tuple[EnsembleSpec, ...],
+    methods: tuple[str, ...],
+    members: tuple[str, ...],
+    target: str | None,
+) -> list[EnsembleSpec]:
+    """Return the specs of the ensembles to build, with other methods and members if there are any.
+
+    Raises
+    ------
+    DataError
+        None of them builds an ensemble of the target.
+    """
+    # The name of a section describes its members.
+    arguments = {"methods": methods, "members": members, "name": None}
+    changes = {name: value for name, value in arguments.items() if value or (name == "name" and members)}
+    sections = specs or study.recipe.ensemble or (EnsembleSpec(methods=()),)
+    changed = [spec.model_copy(update=changes) for spec in sections if target in {None, spec.target} or not spec.target]
+    building = [spec for spec in changed if spec.methods != ()]
+    if not building:
+        cause = "no [[ensemble]] with a method" if target is None else f"no [[ensemble]] with a method for {target!r}"
+        raise DataError(f"the recipe has {cause}; name methods with '--method'")
+    return building
+
+
+def _build_section(study: Study, spec: EnsembleSpec, target: str | None, force: bool) -> list[EnsembleResult]:
+    """Build the ensembles of one section."""
+    names = _targets_with_members(study, spec.target or target, spec)
     methods_by_target = {name: _suited_methods(spec, study.recipe.targets[name].kind) for name in names}
     for method in spec.methods or ():
         _check_suited(method, study, names)
@@ -153,10 +199,10 @@ def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) 
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
-def can_build_ensembles(recipe: Recipe) -> bool:
-    """Return whether a target of the recipe has two different finished runs."""
+def can_build_ensembles(recipe: Recipe, spec: EnsembleSpec) -> bool:
+    """Return whether a section builds ensembles: a target of it has two different finished runs."""
     study = Study(recipe)
-    return any(_has_members(study, name, recipe.ensemble) for name in recipe.targets)
+    return spec.methods != () and any(_has_members(study, name, spec) for name in study.target_names(spec.target))
 
 
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
@@ -185,29 +231,40 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
 
 def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
     """Build an ensemble by each method; return the best first."""
-    return sorted((_build_one(run, method, force) for method in methods), key=lambda result: -result.gain)
+    folders = {method: _build_one(run, method, force) for method in methods}
+    descriptions = describe_runs({folder.name: folder.spec for folder in run.study.runs(run.target)})
+    results = [_result(folder, is_new, run.notes, descriptions) for folder, is_new in folders.values()]
+    return sorted(results, key=lambda result: -result.gain)
 
 
-def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
-    stem, spec = f"{method}-{run.target}", run.run_spec(method)
+def _build_one(run: EnsembleRun, method: str, force: bool) -> tuple[RunFolder, bool]:
+    """Return the folder of an ensemble, and whether it was built by this call."""
+    stem, spec = "-".join([*filter(None, [run.spec.name]), method, run.target]), run.run_spec(method)
     finished_run = None if force else run.study.find_run(stem, spec)
     if finished_run is None:
         with run.study.new_run(stem, spec) as folder:
             run.build(method, folder)
-    return _result(finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None, run.notes)
+    return finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None
 
 
-def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
+def _result(
+    run: RunFolder, is_new: bool, notes: Sequence[str], descriptions: Mapping[str, RunDescription]
+) -> EnsembleResult:
     body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
-    selection = run.selection_predictions()
+    selection, metrics = run.selection_predictions(), run.metrics
+    assert isinstance(metrics, EnsembleMetrics)
     return run.make_result(
         EnsembleResult,
-        warnings=[*(warning.text for warning in run.metrics.run_warnings), *notes],
+        warnings=[*(warning.text for warning in metrics.run_warnings), *notes],
         method=body["method"],
         is_new=is_new,
         members=list(body["members"]),
+        member_labels=[descriptions[name].label for name in body["members"]],
+        best_member_label=descriptions[metrics.best_member].label,
+        explanation=replace_names(metrics.explanation, descriptions),
         n_candidates=len(run.members),
         weights=body.get("weights", []),
         scored_on=str(selection.part[0]),
         n=len(selection.ids),
+        **vars(descriptions[run.name]),
     )

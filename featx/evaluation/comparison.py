@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -82,6 +82,8 @@ class Comparison:
         Number of rows, or number of groups if whole groups are sampled; and whether they are.
     runs
         Run name → its comparison, the reference first.
+    labels
+        Run name → label of the run in sentences; by default its name.
     """
 
     reference: str
@@ -91,6 +93,11 @@ class Comparison:
     n_units: int
     by_group: bool
     runs: dict[str, RunComparison]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, run: str) -> str:
+        """Return the label of a run."""
+        return self.labels.get(run, run)
 
     @property
     def has_enough_units(self) -> bool:

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import Cost, read_costs
 from featx.evaluation.coverage import CoverageCheck
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.final_scores import read_final, write_final
+from featx.evaluation.group_biases import group_biases
 from featx.evaluation.group_membership import groupings
-from featx.evaluation.group_scores import GroupPredictions, group_biases, score_groups
+from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
 from featx.metrics.definitions import find_score
@@ -20,6 +22,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import RunDescription, describe_runs
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth, Truth
@@ -99,6 +102,8 @@ class _Selection:
         Names of the runs whose training failed.
     chosen
         Name of the chosen run.
+    descriptions
+        Run name → its label and the settings that distinguish it.
     """
 
     truth: AnyTruth
@@ -108,6 +113,12 @@ class _Selection:
     costs: dict[str, Cost]
     failed: set[str]
     chosen: str
+    descriptions: dict[str, RunDescription]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Run name → label."""
+        return {name: description.label for name, description in self.descriptions.items()}
 
     @property
     def part(self) -> str:
@@ -121,10 +132,11 @@ def _select(study: Study, target: str) -> _Selection:
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
-    failed = {run.name for run in runs if has_failed(run.metrics.flags)}
+    failed = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
     chosen = choose_run(selection_scores, failed, costs)
     ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
-    return _Selection(truth, metric, ranked, tables, costs, failed, chosen)
+    descriptions = describe_runs({run.name: run.spec for run in runs})
+    return _Selection(truth, metric, ranked, tables, costs, failed, chosen, descriptions)
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)
@@ -148,7 +160,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else selection.part,
-        [replace(row, **asdict(selection.costs[row.run])) for row in rows],
+        [replace(row, **asdict(selection.costs[row.run]), **vars(selection.descriptions[row.run])) for row in rows],
         selection.chosen,
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
         len(study.openings(target)),
@@ -172,7 +184,22 @@ def _score_run(
     by_class = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
-    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.metrics.flags)
+    return RunEvaluation(
+        run.name,
+        run.is_ensemble,
+        all_scores,
+        math.nan,
+        math.nan,
+        by_class,
+        counts,
+        _flags(run, table, truth),
+        train_scores=run.metrics.train or {},
+    )
+
+
+def _flags(run: RunFolder, table: AnyPredictions, truth: AnyTruth) -> list[str]:
+    """Return the names of the warnings of a run, and whether it predicts the same for all rows."""
+    return list(dict.fromkeys([*run.flags, *collapse_flags(truth, table)]))
 
 
 def _add_comparison(
@@ -199,9 +226,10 @@ def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredic
     """Compare all runs with the chosen one."""
     reference = tables[selection.chosen]
     margin = study.recipe.evaluation.margin
-    return compare(
+    comparison = compare(
         truth, {selection.chosen: reference, **tables}, selection.metric, study.groups(reference.ids), margin
     )
+    return replace(comparison, labels=selection.labels)
 
 
 def _rows_text(comparison: Comparison, part: str) -> str:
@@ -272,7 +300,8 @@ def _add_group_scores(
 ) -> Evaluation:
     """Add the scores of groups if the recipe names group columns."""
     ids = tables[evaluation.chosen].ids
-    memberships = list(groupings(study.group_values(ids)))
+    columns = study.group_values(ids)
+    memberships = list(groupings(columns))
     if not memberships:
         return evaluation
     units, can_fit_thresholds = study.groups(ids), evaluation.part != "test"
@@ -280,10 +309,9 @@ def _add_group_scores(
         run: GroupPredictions(*align(truth, table.take(ids)), units, can_fit_thresholds)
         for run, table in tables.items()
     }
-    biases = {run: group_biases(predictions[run], memberships) for run in tables}
-    rows = [
-        replace(row, biases={name: list(values) for name, values in biases[row.run].items()}) for row in evaluation.rows
-    ]
+    # The groupings of single columns come first.
+    biases = group_biases(predictions, memberships[: len(columns)])
+    rows = [replace(row, biases=biases[row.run]) for row in evaluation.rows]
     return replace(evaluation, rows=rows, groupings=score_groups(predictions[evaluation.chosen], memberships))
 
 

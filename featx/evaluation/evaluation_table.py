@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.group_scores import Grouping
+from featx.metrics.definitions import MAIN_SCORES
+from featx.specs.head import Metric
 from featx.tables.ids import Kind
 
 
@@ -29,7 +32,8 @@ class RunEvaluation:
     confusion
         (k, k) counts; row = true class. Empty unless the target has classes.
     flags
-        Names of the warnings of its training, for example ``nan``.
+        Names of the warnings of its training, for example ``nan``, and ``one class`` or ``one number`` if it predicts
+        the same for all rows.
     intervals
         Score name → low and high edge of its 95 % interval (`featx.evaluation.intervals`).
     difference, difference_low, difference_high
@@ -44,7 +48,12 @@ class RunEvaluation:
     fit_s, images_per_s, n_bytes, n_models
         Costs of the run (`featx.evaluation.cost.Cost`); None where a cost is not known.
     biases
-        Grouping name → largest difference between groups, and mean absolute deviation from the overall score.
+        Name of a group column → differences between the errors of its groups.
+    label, settings
+        Label that is unique among the rows, and the settings in which runs of this kind differ, as JSON values by name
+        (`featx.study.run_settings`).
+    train_scores
+        Score name → value on the rows that the run was trained on; empty if it was not measured.
     """
 
     run: str
@@ -67,7 +76,15 @@ class RunEvaluation:
     images_per_s: float | None = None
     n_bytes: int | None = None
     n_models: int = 1
-    biases: dict[str, Sequence[float]] = field(default_factory=dict)
+    biases: dict[str, GroupBias] = field(default_factory=dict)
+    label: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    train_scores: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "RunEvaluation":
+        """Return the row whose `dataclasses.asdict` is given."""
+        return cls(**fields | {"biases": {name: GroupBias(**bias) for name, bias in fields["biases"].items()}})
 
 
 @dataclass(frozen=True)
@@ -142,13 +159,32 @@ class Evaluation:
         by_weight = f"confidence_{self.score}"
         return by_weight if by_weight in self.rows[0].scores else self.score
 
+    def label(self, run: str) -> str:
+        """Return the label of a run."""
+        return next(row.label for row in self.rows if row.run == run)
+
     @property
     def scores(self) -> list[str]:
         """Names of the scores that all runs have."""
         return [name for name in self.rows[0].scores if name != "n"]
 
+    @property
+    def main_score(self) -> Metric:
+        """Name of the score that every run has: accuracy, or mean absolute error."""
+        return MAIN_SCORES[self.kind]
+
+    @property
+    def scores_by_column(self) -> dict[str, list[str]]:
+        """Name of each of several numbers → names of its scores; all other scores have an empty name."""
+        columns: dict[str, list[str]] = {}
+        for name in self.scores:
+            columns.setdefault(name.partition(".")[2], []).append(name)
+        return columns
+
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Return the evaluation whose `dataclasses.asdict` is given."""
         groupings = [Grouping.from_dict(grouping) for grouping in fields["groupings"]]
-        return cls(**fields | {"rows": [RunEvaluation(**row) for row in fields["rows"]], "groupings": groupings})
+        return cls(
+            **fields | {"rows": [RunEvaluation.from_dict(row) for row in fields["rows"]], "groupings": groupings}
+        )

@@ -186,9 +186,9 @@ def score_groups(predictions: GroupPredictions, memberships: Sequence[GroupMembe
     """
     predictions = predictions.without_weights()
     resamples = Resamples.of(len(predictions.targets), predictions.units)
-    shown = [_largest_groups(membership) for membership in memberships]
+    shown = [largest_groups(membership) for membership in memberships]
     compared = [
-        _comparable_groups(membership, groups, resamples.units)
+        comparable_groups(membership, groups, resamples.units)
         for membership, groups in zip(memberships, shown, strict=True)
     ]
     tested = [_tested_groups(membership, groups) for membership, groups in zip(memberships, compared, strict=True)]
@@ -202,15 +202,15 @@ def score_groups(predictions: GroupPredictions, memberships: Sequence[GroupMembe
     return results
 
 
-def _largest_groups(membership: GroupMembership) -> list[int]:
+def largest_groups(membership: GroupMembership) -> list[int]:
     """Return the groups that are shown, in their order."""
     sizes = np.bincount(membership.codes[membership.has_value], minlength=len(membership.groups))
     n_shown = min(MAX_SHOWN_GROUPS, int((sizes > 0).sum()))
     return sorted(np.argsort(-sizes, kind="stable")[:n_shown].tolist())
 
 
-def _comparable_groups(membership: GroupMembership, groups: Sequence[int], units: NDArray[np.intp]) -> list[int]:
-    """Return the groups with enough rows and units, both inside and outside of the group."""
+def comparable_groups(membership: GroupMembership, groups: Sequence[int], units: NDArray[np.intp]) -> list[int]:
+    """Return those of some groups with enough rows and units, both inside and outside of the group."""
     return [
         group
         for group in groups
@@ -298,19 +298,6 @@ def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float
 def _spread(values: Floats, overall: float) -> tuple[float, float]:
     """Return the largest difference between scores, and their mean absolute deviation from the overall score."""
     return float(np.ptp(values)), float(np.abs(values - overall).mean())
-
-
-def group_biases(
-    predictions: GroupPredictions, memberships: Sequence[GroupMembership]
-) -> dict[str, tuple[float, float]]:
-    """Return, for each grouping with two groups to compare, the largest difference and the mean absolute deviation."""
-    errors, biases = predictions.errors, {}
-    for membership in memberships:
-        groups = _comparable_groups(membership, _largest_groups(membership), predictions.unit_codes)
-        if len(groups) > 1:
-            values = np.array([errors[membership.rows_of(group)].mean() for group in groups])
-            biases[membership.name] = _spread(values, float(errors[membership.has_value].mean()))
-    return biases
 
 
 def _add_differences(grouping: Grouping, membership: GroupMembership, errors: Floats) -> Grouping:

@@ -289,7 +289,7 @@ def _pairs(
 
 def _split_groups(study: Study) -> Iterator[SplitGroup]:
     """Yield the columns of ``[groups]`` that look like an identity and have groups in several parts."""
-    for name, column in study.recipe.groups.items():
+    for name, column in study.recipe.group_labels.items():
         ids = np.concatenate([study.ids(part) for part in PARTS])
         groups = pd.Series(study.group_names([column], ids))
         n_groups = groups.nunique()

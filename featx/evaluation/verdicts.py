@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from featx.evaluation.collapse import ONE_CLASS, ONE_NUMBER
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
 
 # Warnings of training which mean that a run is not usable.
-FAILURE_FLAGS = frozenset({"dead head", "one class", "diverged", "nan"})
+FAILURE_FLAGS = frozenset({"dead head", ONE_CLASS, ONE_NUMBER, "diverged", "nan"})
 # Relative difference up to which selection scores count as equal.
 SCORE_TOLERANCE = 1e-12
 
@@ -80,7 +81,7 @@ def recommend(
 
 
 def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[str], rows_text: str) -> str:
-    chosen, margin = comparison.reference, comparison.margin
+    chosen, margin = comparison.label(comparison.reference), comparison.margin
     if len(comparison.runs) == 1:
         return f"{chosen} is the only run, so there is no comparison"
     if not comparison.has_enough_units:
@@ -90,18 +91,25 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
         )
     names = list(comparison.runs)[1:]
     undecided = [name for name in names if name not in equivalent and not comparison.runs[name].p < ALPHA]
-    parts = [
-        f"equivalent to {chosen} within a margin of {margin:.2g} on {rows_text}: {', '.join(equivalent) or 'none'}"
-    ]
+    parts = [f"equivalent to {chosen} within a margin of {margin:.2g} on {rows_text}: {_list(comparison, equivalent)}"]
     if undecided:
-        parts.append(f"not shown to differ from it, which is no evidence of equivalence: {', '.join(undecided)}")
+        listed = _list(comparison, undecided)
+        parts.append(f"not shown to differ from it, which is no evidence of equivalence: {listed}")
     if not undecided and not equivalent and all(comparison.runs[name].p_holm < ALPHA for name in names):
         parts.append("it is significantly better than all other runs")
-    reason = "the run with the best score" if run == chosen else "the cheapest of the equivalent runs"
+    is_reference = run == comparison.reference
+    reason = "the run with the best score" if is_reference else "the cheapest of the equivalent runs"
     bound = comparison.runs[run].loss_bound
     doubt = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
-    parts.append(f"recommended: {run}, {reason}; another run may be better by up to {bound:.2g}{doubt}")
+    parts.append(
+        f"recommended: {comparison.label(run)}, {reason}; another run may be better by up to {bound:.2g}{doubt}"
+    )
     return ". ".join([parts[0], *(part[0].upper() + part[1:] for part in parts[1:])])
+
+
+def _list(comparison: Comparison, runs: Sequence[str]) -> str:
+    """Return the labels of runs as a list in a sentence."""
+    return ", ".join(map(comparison.label, runs)) or "none"
 
 
 def describe_evidence(comparison: Comparison, selection: Comparison, recommended: str, rows_text: str) -> str:
@@ -121,20 +129,23 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
     if not comparison.has_enough_units:
         return f"{rows_text} are too few to test the choice (expected {MIN_UNITS_TO_COMPARE} or more)"
     chosen, n_tests = comparison.reference, len(comparison.runs) - 1
+    chosen_label = comparison.label(chosen)
     better = sorted(comparison.related("better"), key=lambda run: -abs(comparison.runs[run].difference))
     equivalent = comparison.related("equivalent")
     better += [run for run in equivalent if comparison.runs[run].p < ALPHA and comparison.is_better(run)]
     parts = [
-        f"on {rows_text}, {run} is better than the chosen run {chosen} by {abs(comparison.runs[run].difference):.4f} "
+        f"on {rows_text}, {comparison.label(run)} is better than the chosen run {chosen_label} by "
+        f"{abs(comparison.runs[run].difference):.4f} "
         f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
         for run in better
     ]
     if recommended != chosen and comparison.relation(recommended) == "worse":
+        deficit = abs(comparison.runs[recommended].difference)
         parts.append(
-            f"on {rows_text}, the recommended run {recommended} is worse than the chosen run {chosen} by "
-            f"{abs(comparison.runs[recommended].difference):.4f} ({_p_text(comparison, recommended, n_tests)})"
+            f"on {rows_text}, the recommended run {comparison.label(recommended)} is worse than the chosen run "
+            f"{chosen_label} by {deficit:.4f} ({_p_text(comparison, recommended, n_tests)})"
         )
-    return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen}"
+    return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen_label}"
 
 
 def _relation_text(selection: Comparison, run: str) -> str:

@@ -114,7 +114,7 @@ def export(
     if file_format not in get_args(Format):
         raise DataError(f"there is no format {file_format!r}; {suggest_names(file_format, list(get_args(Format)))}")
     study = Study.open(recipe)
-    runs = study.runs(names=(run,))
+    runs = study.runs(names=(run,), with_refits=True)
     if len(runs) > 1:
         raise DataError(
             f"{run!r} matches {len(runs)} runs: {', '.join(match.name for match in runs)}; name one of them"

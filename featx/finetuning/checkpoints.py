@@ -38,12 +38,14 @@ class NetworkOutputs(nn.Module):
         super().__init__()
         self._loss = spec.loss
         self._activation = spec.layers.activation
+        # Numbers have an offset, unless they are learnt as classes by a loss of classes.
+        self._learns_classes = not spec.offset
         for name in ("offset", "factor", "values", "class_weights"):
             self.register_buffer(name, torch.tensor(getattr(spec, name), dtype=torch.float64), persistent=False)
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Return the predictions in float32."""
-        loss = build_loss(self._loss)
+        loss = build_loss(self._loss, self._learns_classes)
         if not loss.is_classification:
             return (ACTIVATIONS[self._activation](outputs) * self.factor + self.offset).float()
         proba = loss.predict(outputs)

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +13,25 @@ from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
+from featx.finetuning.grids import Grid, canonical_grids, grids_of_targets, recipe_grids, select_backbones, vary
 from featx.finetuning.phase_inputs import PhaseInputs
+from featx.finetuning.phase_rows import WEIGHTED_PREFIX
+from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
-from featx.progress import ProgressCallback, no_progress
+from featx.metrics.definitions import find_score
+from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
-from featx.specs.validation import build_spec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import NetworkMetrics
+from featx.study.run_settings import RunDescription, describe_runs
+from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
+
+# Values for the fields in which the runs of a grid often differ, and on which their training task does not depend.
+UNCHECKED_FIELDS = {"backbone": "", "strategy": "", "phases": (), "lr": 1.0, "epochs": 1, "batch_size": 1, "seed": 0}
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -57,7 +66,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     epochs
         Number of epochs instead of that of the recipe.
     backbones
-        Backbones instead of those of the recipe; several are a grid.
+        Backbones whose networks are trained; by default all of the recipe. Without ``[[finetune]]`` and `specs`, the
+        default network is trained with each of them.
     trials
         Number of runs of each grid to try, where those that fall behind are stopped; by default all runs.
     target
@@ -67,7 +77,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     force
         Whether existing runs are trained again.
     tensorboard
-        Whether logs for TensorBoard are written into the run folders (extra ``track``).
+        Whether logs for TensorBoard are written into all run folders (extra ``track``), not only for sections with
+        ``tensorboard = true``.
     progress
         Callback for progress.
 
@@ -78,31 +89,50 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     DataError
         If there are no val rows, or the loss does not fit the target.
     UnknownNameError
-        If no strategy, block, backbone or loss has the given name.
+        If no strategy, block, backbone or loss has the given name, or no section has one of `backbones`.
     DeviceError, MissingExtraError
         If a device, or TensorBoard, is not available.
 
     Notes
     -----
-    Early stopping uses rows held out of train, never val. An interrupted run resumes after its last complete epoch
-    when it is requested again.
+    Early stopping uses rows held out of train, and val only with ``monitor = "val"``. An interrupted run resumes after
+    its last complete epoch when it is requested again.
     """
     study = Study.open(recipe)
+    progress = _each_note_once(progress)
     find_near_copies(study, progress)
-    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
+    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else []}
     changes = {key: list(values) for key, values in overrides.items() if values}
-    grids = [Grid(tuple(specs), trials)] if specs else _recipe_grids(study.recipe, trials)
-    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]
+    grids = [Grid(tuple(specs), trials)] if specs else recipe_grids(study.recipe, trials, backbones)
+    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in select_backbones(grids, backbones)]
     engine = engine or study.recipe.extraction
-    _check_environment(engine, tensorboard)
+    _check_environment(engine, tensorboard or any(grid.tensorboard for grid in grids))
     inputs = _phase_inputs(study, engine, progress)
-    differing = _differing_keys([spec for grid in grids for spec in grid.specs])
     results = []
-    for name in study.of_kind(("classes", "numbers"), target):
-        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
-        target_results = [result for grid in grids for result in _run_grid(grid, job)]
+    names = study.of_kind(("classes", "numbers"), target)
+    grids = grids_of_targets(grids, names)
+    _check_tasks(study, names, grids)
+    for name in names:
+        own_grids = canonical_grids([grid for grid in grids if grid.applies_to(name)], study.labels(name).kind)
+        descriptions = _describe(study, name, [spec for grid in own_grids for spec in grid.specs])
+        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, descriptions, tensorboard, force, progress)
+        target_results = [result for grid in own_grids for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
     return results
+
+
+def _each_note_once(progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that passes each note on once; many runs have the same notes."""
+    notes: set[str] = set()
+
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == NOTE_STAGE:
+            if note in notes:
+                return
+            notes.add(note)
+        progress(stage, done, total, note)
+
+    return report
 
 
 def _check_environment(engine: EngineSpec, tensorboard: bool) -> None:
@@ -120,31 +150,29 @@ def _sort_key(run: FinetuningResult) -> float:
     return run.val_score if run.metric == "mae" else -run.val_score
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Runs of one section, of which all or only `trials` are trained.
-
-    Attributes
-    ----------
-    specs
-        Specs of the runs.
-    trials
-        Number of runs to try; None for all.
-    """
-
-    specs: tuple[FinetuneSpec, ...]
-    trials: int | None = None
+def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) -> None:
+    """Build the training task of each run, so that labels which do not fit a setting stop the call before training."""
+    specs = {
+        (name, spec.model_copy(update=UNCHECKED_FIELDS).fingerprint()): (name, spec)
+        for name in targets
+        for grid in grids
+        for spec in grid.specs
+        if grid.applies_to(name)
+    }
+    for name, spec in specs.values():
+        build_task(study, name, spec, study.recipe.group_columns(spec.group_weight))
 
 
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     """Train the runs of a grid and return their results."""
+    shared_job = replace(shared_job, tensorboard=shared_job.tensorboard or grid.tensorboard)
     jobs = {spec.fingerprint(): replace(shared_job, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 
     def run(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[FinetuningResult, float]:
         result = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
-        return result, result.held_loss
+        return result, _monitored_cost(result)
 
     runner = TrialRunner(run, lambda spec, epoch: stopped_result(jobs[spec.fingerprint()], epoch))
     identities = [job.run_spec().identity() for job in jobs.values()]
@@ -152,42 +180,17 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     return search_grid(grid.specs, grid.trials, runner, journal)
 
 
-def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
-    """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
-    return [Grid(section.runs, trials or section.trials) for section in recipe.finetune] or [Grid((FinetuneSpec(),))]
-
-
-def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
-    """Return specs with other values of some keys, each distinct spec once.
-
-    Parameters
-    ----------
-    specs
-        The specs.
-    changes
-        Values of each key to change; several are a grid.
-
-    Raises
-    ------
-    RecipeError
-        If a value is not allowed.
-    """
-    varied = list(specs)
-    for key, values in changes.items():
-        varied = [
-            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
-            for spec in varied
-            for value in values
-        ]
-    return tuple({spec.fingerprint(): spec for spec in varied}.values())
-
-
-def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
-    """Return a spec's fields; phases are removed, as another strategy, rate or number of epochs replaces them."""
-    fields = spec.model_dump()
-    if fields["phases"] and key != "backbone":
-        fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
-    return fields
+def _monitored_cost(result: FinetuningResult) -> float:
+    """Return the monitored value of a run's best epoch, negated if greater is better."""
+    metrics = RunFolder(Path(result.path)).metrics
+    assert isinstance(metrics, NetworkMetrics)
+    best, part = metrics.epochs[metrics.best_epoch], "val" if metrics.monitor == "val" else "held"
+    if metrics.chosen_by == "loss":
+        loss = getattr(best, f"{part}_loss")
+        return math.nan if loss is None else float(loss)
+    value = getattr(best, f"{part}_scores")[metrics.chosen_by]
+    is_negated = find_score(metrics.chosen_by.removeprefix(WEIGHTED_PREFIX)).greater_is_better
+    return -value if is_negated else float(value)
 
 
 def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) -> PhaseInputs:
@@ -198,6 +201,14 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
     return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _differing_keys(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
-    """Return the keys in which some specs differ."""
-    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1)
+def _describe(study: Study, target: str, specs: Sequence[FinetuneSpec]) -> dict[str, RunDescription]:
+    """Return the fingerprint of each spec → what distinguishes its run, which depends on these specs alone."""
+    train = study.train_state(target, ())
+    return describe_runs(
+        {
+            spec.fingerprint(): NetworkRunSpec(
+                rules=RULES["network"], train=train, finetune=spec.identity(), weights_sha256="none", decoding={}
+            )
+            for spec in specs
+        }
+    )

@@ -1,5 +1,6 @@
 """Jobs of fine-tuning: all inputs that determine one run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +11,10 @@ from featx.finetuning.phase_inputs import PhaseInputs
 from featx.networks.backbones import get_backbone
 from featx.networks.features import weights_path
 from featx.progress import ProgressCallback
-from featx.specs.base import Spec
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
-from featx.specs.finetuning import FinetuneSpec, LossSpec, ScheduleSpec
+from featx.specs.finetuning import FinetuneSpec
+from featx.study.run_settings import RunDescription
 from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
 
@@ -29,13 +30,13 @@ class FinetuningJob:
     target
         Name of the target.
     spec
-        The network and its training.
+        The network and its training, canonical (`featx.finetuning.canonical_spec`).
     engine
         Devices and workers.
     inputs
         The images of the study as inputs.
-    differing
-        The keys in which the runs of the recipe differ.
+    descriptions
+        Fingerprint of each spec of the call → what distinguishes its run.
     tensorboard
         Whether logs for TensorBoard are written.
     force
@@ -51,7 +52,7 @@ class FinetuningJob:
     spec: FinetuneSpec
     engine: EngineSpec
     inputs: PhaseInputs
-    differing: tuple[str, ...]
+    descriptions: Mapping[str, RunDescription]
     tensorboard: bool
     force: bool
     progress: ProgressCallback
@@ -60,12 +61,16 @@ class FinetuningJob:
     def run_spec(self) -> NetworkRunSpec:
         """Return all that determines the result of the run; its fingerprint names the folder."""
         file = weights_path(get_backbone(self.request.backbone), self.request.weights)
+        finetune = self.spec.identity()
+        if self.spec.choose_by == "score":
+            finetune["choose_by"] = self.study.metric(self.target)
         return NetworkRunSpec(
             rules=RULES["network"],
             train=self.study.train_state(self.target, self.group_columns),
-            finetune=self.spec.identity(),
+            finetune=finetune,
             weights_sha256="none" if file is None else file_sha256(file),
             decoding=self.request.decoding.identity(),
+            val=self.study.val_state(self.target) if self.spec.monitor == "val" else None,
         )
 
     @cached_property
@@ -74,23 +79,11 @@ class FinetuningJob:
         return self.study.recipe.completed(self.spec.request)
 
     @property
-    def settings(self) -> dict[str, str]:
-        """The keys in which the runs of the recipe differ, and their values as text."""
-        return {name: _text(getattr(self.spec, name)) for name in self.differing}
+    def description(self) -> RunDescription:
+        """The label of the run, and the settings that distinguish it from the other runs of the call."""
+        return self.descriptions[self.spec.fingerprint()]
 
     @cached_property
     def group_columns(self) -> list[str]:
         """The columns of the groups that weigh the same."""
         return self.study.recipe.group_columns(self.spec.group_weight)
-
-
-def _text(value: object) -> str:
-    """Return a setting as text for a table; of a spec, the fields that differ from their defaults."""
-    if isinstance(value, Spec):
-        fields = value.model_dump(mode="json", exclude_defaults=True)
-        name = [value.name] if isinstance(value, LossSpec | ScheduleSpec) else []
-        options = [f"{key} {option}" for key, option in fields.items() if key != "name"]
-        return ", ".join([*name, *options]) or "default"
-    if isinstance(value, tuple):
-        return " → ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

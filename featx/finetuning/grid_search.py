@@ -1,4 +1,4 @@
-"""Search in a grid of runs: Optuna proposes runs, and stops those whose held-out loss falls behind."""
+"""Search in a grid of runs: Optuna proposes runs, and stops those whose monitored value falls behind."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -20,15 +20,17 @@ from featx.specs.finetuning import FinetuneSpec
 R = TypeVar("R")
 AfterEpoch = Callable[[TrainingHistory], None]
 Choice = tuple[int, ...]  # the position of a spec's value on each axis of the grid
-# Keys that change what a held-out loss is: its formula or unit, the weights of the rows, or which rows are held out.
-NOT_COMPARABLE = ("loss", "scale", "class_weight", "group_weight", "holdout", "seed")
+# Keys that change which rows are monitored, or by which value.
+OTHER_ROWS = ("holdout", "seed", "monitor", "choose_by")
+# Keys that change what a loss is: its formula or unit, or the weights of the rows.
+OTHER_LOSS = ("loss", "scale", "class_weight", "group_weight")
 FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 # Number of trials that run to their end, and of epochs that each trial runs, before any trial is stopped.
 MIN_BEFORE_STOPPING = 2
 
 
 class RunStopped(optuna.TrialPruned):
-    """Raised in a run whose held-out loss fell behind that of the other runs.
+    """Raised in a run whose monitored value fell behind that of the other runs.
 
     Parameters
     ----------
@@ -48,8 +50,8 @@ class TrialRunner(Generic[R]):
     Attributes
     ----------
     run
-        Function of a spec and a callback after each epoch; it trains a network and returns its result and its lowest
-        held-out loss.
+        Function of a spec and a callback after each epoch; it trains a network and returns its result and the monitored
+        value of its best epoch, negated if greater is better.
     stopped_result
         Function of a spec and an epoch that returns the result of a run that was stopped after that epoch.
     """
@@ -79,12 +81,13 @@ def search_grid(
     Raises
     ------
     DataError
-        If held-out losses of the grid's runs cannot be compared.
+        If monitored values of the grid's runs cannot be compared.
 
     Notes
     -----
-    Trials are proposed by TPE, the first ones at random. A run is stopped when its held-out loss is above the median of
-    the other runs at the same epoch, unless it is trained on several devices: these report only at the end of a phase.
+    Trials are proposed by TPE, the first ones at random. A run is stopped when its monitored value is worse than the
+    median of the other runs at the same epoch, unless it is trained on several devices: these report only at the end of
+    a phase.
     """
     axes = _axes(specs)
     _check_comparable(specs, axes)
@@ -112,14 +115,15 @@ def search_grid(
 
 
 def _check_comparable(specs: Sequence[FinetuneSpec], axes: dict[str, list[Any]]) -> None:
-    """Check that the held-out losses of all runs of a grid can be compared."""
-    if incomparable := [name for name in NOT_COMPARABLE if name in axes]:
+    """Check that the monitored values of all runs of a grid can be compared."""
+    keys = OTHER_ROWS if all(spec.choose_by == "score" for spec in specs) else (*OTHER_LOSS, *OTHER_ROWS)
+    if incomparable := [name for name in keys if name in axes]:
         raise DataError(
-            f"a search compares held-out losses, and those of runs that differ in {incomparable[0]!r} cannot be "
+            f"a search compares monitored values, and those of runs that differ in {incomparable[0]!r} cannot be "
             "compared; give each value its own [[finetune]], or remove 'trials'"
         )
-    if any(spec.holdout == 0 for spec in specs):
-        raise DataError("a search compares held-out losses, found holdout = 0; expected a share of train, as 0.1")
+    if any(not spec.holdout_share and spec.monitor == "holdout" for spec in specs):
+        raise DataError("a search compares held-out rows, found holdout = 0; expected a share of train, as 0.1")
 
 
 def _open_study(journal: Path, n_trials: int, seed: int) -> optuna.Study:
@@ -136,21 +140,21 @@ def _open_study(journal: Path, n_trials: int, seed: int) -> optuna.Study:
 
 
 def _run_trial(study: optuna.Study, trial: optuna.Trial, spec: FinetuneSpec, runner: TrialRunner[R]) -> R:
-    """Run a trial, report its held-out losses to Optuna, and return its result."""
+    """Run a trial, report its monitored values to Optuna, and return its result."""
 
     def report(history: TrainingHistory) -> None:
         last = history.epochs[-1]
-        trial.report(last.held_loss, last.number)
+        trial.report(history.choice.cost(last), last.number)
         if trial.should_prune():
             raise RunStopped(last.number)
 
     try:
-        result, lowest_loss = runner.run(spec, report)
+        result, lowest_cost = runner.run(spec, report)
     except RunStopped as stop:
         trial.set_user_attr("epoch", stop.epoch)
         study.tell(trial, state=TrialState.PRUNED)
         return runner.stopped_result(spec, stop.epoch)
-    study.tell(trial, lowest_loss)
+    study.tell(trial, lowest_cost)
     return result
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.finetuning.epochs import Epoch, EpochChoice, epoch_from_dict
 from featx.study.run_metrics import EpochMetrics
 from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import DecisionRule, decide_codes
@@ -23,52 +24,6 @@ MIN_ONE_CLASS_SHARE = 0.995
 MIN_SPREAD = 1e-4
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the train rows.
-
-    Attributes
-    ----------
-    number
-        Number of the epoch, from 1 over all phases; 0 is the network before training.
-    phase
-        Number of the phase, from 1.
-    lr
-        Learning rate of the new layers in the last step.
-    train_loss
-        Mean loss over the steps; nan before training.
-    held_loss
-        Mean loss of the held-out rows after the epoch. If no rows are held out: `train_loss`, or nan if a weight is not
-        finite after the epoch.
-    seconds
-        Wall-clock time of the epoch in seconds.
-    """
-
-    number: int
-    phase: int
-    lr: float
-    train_loss: float
-    held_loss: float
-    seconds: float
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether both losses are finite."""
-        return math.isfinite(self.train_loss) and math.isfinite(self.held_loss)
-
-    def to_metrics(self) -> EpochMetrics:
-        """Return the measurements as ``metrics.json`` contains them."""
-        train_loss, held_loss = (loss if math.isfinite(loss) else None for loss in (self.train_loss, self.held_loss))
-        return EpochMetrics(
-            number=self.number,
-            phase=self.phase,
-            lr=self.lr,
-            train_loss=train_loss,
-            held_loss=held_loss,
-            seconds=self.seconds,
-        )
-
-
 @dataclass
 class TrainingHistory:
     """The epochs of a training so far.
@@ -76,9 +31,9 @@ class TrainingHistory:
     Parameters
     ----------
     patience
-        Epochs without a lower held-out loss after which a phase ends; 0 for no early stopping.
-    keeps_last
-        Whether the last weights count as the best ones while the loss is finite, because no rows are held out.
+        Epochs without a better monitored value after which a phase ends; 0 for no early stopping.
+    choice
+        The rule by which the best epoch is chosen.
 
     Attributes
     ----------
@@ -86,52 +41,75 @@ class TrainingHistory:
         All epochs in order, the network before training included.
     best
         Number of the epoch with the best weights.
-    lowest
-        Held-out loss of that epoch.
     phase_best
-        Number of the epoch with the lowest held-out loss of the phase.
-    phase_lowest
-        Held-out loss of that epoch.
+        Number of the best epoch of the phase.
     """
 
     patience: int
-    keeps_last: bool = False
+    choice: EpochChoice = field(default_factory=EpochChoice)
     epochs: list[Epoch] = field(default_factory=list)
     best: int = 0
-    lowest: float = math.inf
     phase_best: int = 0
-    phase_lowest: float = math.inf
 
     def begin_phase(self) -> None:
-        """Restart the count of epochs without a lower loss."""
-        self.phase_best, self.phase_lowest = len(self.epochs), math.inf
+        """Restart the count of epochs without a better value."""
+        self.phase_best = len(self.epochs)
 
     def add_epoch(self, epoch: Epoch) -> bool:
         """Append an epoch; return whether its weights are the best so far."""
         self.epochs.append(epoch)
-        if not math.isfinite(epoch.held_loss):
-            return False
-        if epoch.held_loss < self.phase_lowest:
-            self.phase_best, self.phase_lowest = epoch.number, epoch.held_loss
-        is_best = epoch.held_loss < self.lowest or self.keeps_last
+        if self.choice.is_better(epoch, self.epochs[self.phase_best]):
+            self.phase_best = epoch.number
+        is_best = self.choice.is_better(epoch, self.epochs[self.best])
+        if self.choice.keeps_last:
+            is_best = not math.isnan(self.choice.cost(epoch))
         if is_best:
-            self.best, self.lowest = epoch.number, epoch.held_loss
+            self.best = epoch.number
         return is_best
 
     @property
+    def lowest(self) -> float:
+        """The monitored loss of the best epoch."""
+        return self.choice.loss(self.epochs[self.best])
+
+    @property
+    def lowest_cost(self) -> float:
+        """The monitored value of the best epoch, negated if greater is better."""
+        return self.choice.cost(self.epochs[self.best])
+
+    @property
     def is_phase_over(self) -> bool:
-        """Whether the phase should end: patience is exhausted, or a loss is not finite."""
+        """Whether the phase should end: patience is exhausted, or a monitored value is not finite."""
         last = self.epochs[-1]
-        if last.number and not last.is_finite:
+        if last.number and not self._is_finite(last):
             return True
-        return bool(self.patience) and not self.keeps_last and last.number - self.phase_best >= self.patience
+        return bool(self.patience) and not self.choice.keeps_last and last.number - self.phase_best >= self.patience
+
+    def _is_finite(self, epoch: Epoch) -> bool:
+        """Return whether the train loss and the monitored loss of an epoch are finite."""
+        return math.isfinite(epoch.train.loss) and math.isfinite(self.choice.loss(epoch))
+
+    @property
+    def not_finite_epochs(self) -> list[Epoch]:
+        """The epochs after which the train loss, the monitored loss or a weight is not finite."""
+        return [epoch for epoch in self.epochs[1:] if not self._is_finite(epoch)]
 
     @property
     def summary(self) -> str:
-        """The losses of the last epoch and the lowest one, as a short text."""
-        last = self.epochs[-1]
-        loss = f"loss {last.train_loss:.4f}"
-        return loss if self.keeps_last else f"{loss}, held-out {last.held_loss:.4f}, best {self.lowest:.4f}"
+        """The monitored value of the last epoch and of the best one, and the train loss, as a short text."""
+        last, choice = self.epochs[-1], self.choice
+        text = f"loss {last.train.loss:.4f}"
+        if choice.keeps_last:
+            return text
+        last_value, best_value = (
+            abs(choice.cost(epoch)) if choice.score is not None else choice.loss(epoch)
+            for epoch in (last, self.epochs[self.best])
+        )
+        return f"{text}, {choice.value_name} {last_value:.4f}, best {best_value:.4f}"
+
+    def to_metrics(self) -> tuple[EpochMetrics, ...]:
+        """Return the epochs as ``metrics.json`` contains them."""
+        return tuple(epoch.to_metrics() for epoch in self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the history as plain values, for JSON and snapshots."""
@@ -140,7 +118,8 @@ class TrainingHistory:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """Return the history that `to_dict` made plain values of."""
-        return cls(**fields | {"epochs": [Epoch(**epoch) for epoch in fields["epochs"]]})
+        epochs = [epoch_from_dict(epoch) for epoch in fields["epochs"]]
+        return cls(**fields | {"epochs": epochs, "choice": EpochChoice(**fields["choice"])})
 
     def reset_to(self, fields: dict[str, Any]) -> None:
         """Replace the content of this history by that of another one, given as the result of its `to_dict`."""
@@ -203,7 +182,7 @@ def _warn_constant(
 
 
 def _warn_not_finite(history: TrainingHistory) -> list[RunWarning]:
-    not_finite = [epoch for epoch in history.epochs[1:] if not epoch.is_finite]
+    not_finite = history.not_finite_epochs
     if not not_finite:
         return []
     weights = (
@@ -218,35 +197,33 @@ def _warn_not_finite(history: TrainingHistory) -> list[RunWarning]:
 
 
 def _warn_diverged(history: TrainingHistory) -> list[RunWarning]:
-    losses = [epoch.held_loss for epoch in history.epochs if math.isfinite(epoch.held_loss)]
+    losses = [loss for epoch in history.epochs if math.isfinite(loss := history.choice.loss(epoch))]
     if len(losses) < 2 or losses[-1] <= DIVERGENCE_FACTOR * max(losses[0], history.lowest):
         return []
     return [
         RunWarning(
             "diverged",
-            f"the held-out loss ended at {losses[-1]:.3g}, it was {losses[0]:.3g} before training; try a tenth of the "
-            "lr",
+            f"the {history.choice.loss_name} ended at {losses[-1]:.3g}, it was {losses[0]:.3g} before training; try a "
+            "tenth of the lr",
         )
     ]
 
 
 def _warn_over_fitted(history: TrainingHistory) -> list[RunWarning]:
-    finite = [epoch for epoch in history.epochs[1:] if math.isfinite(epoch.held_loss)]
-    if history.keeps_last or not finite:
+    loss_of = history.choice.loss
+    finite = [epoch for epoch in history.epochs[1:] if math.isfinite(loss_of(epoch))]
+    if history.choice.keeps_last or not finite:
         return []
-    lowest = min(finite, key=lambda epoch: epoch.held_loss)
+    lowest = min(finite, key=loss_of)
     later = [epoch for epoch in finite if epoch.number > lowest.number]
-    has_risen = (
-        len(later) >= MIN_RISING_EPOCHS
-        and min(epoch.held_loss for epoch in later[-2:]) > RISE_FACTOR * lowest.held_loss
-    )
-    if not has_risen or later[-1].train_loss >= lowest.train_loss:
+    has_risen = len(later) >= MIN_RISING_EPOCHS and min(map(loss_of, later[-2:])) > RISE_FACTOR * loss_of(lowest)
+    if not has_risen or later[-1].train.loss >= lowest.train.loss:
         return []
     return [
         RunWarning(
             "over-fitting",
-            f"the held-out loss rose from {lowest.held_loss:.4g} in epoch {lowest.number} to "
-            f"{later[-1].held_loss:.4g}, while the train loss fell; the weights of epoch {history.best} are kept; try "
+            f"the {history.choice.loss_name} rose from {loss_of(lowest):.4g} in epoch {lowest.number} to "
+            f"{loss_of(later[-1]):.4g}, while the train loss fell; the weights of epoch {history.best} are kept; try "
             "augmentation, more dropout, or fewer epochs",
         )
     ]

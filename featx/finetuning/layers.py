@@ -42,10 +42,13 @@ class NewLayers(nn.Module):
         self._pool = spec.pool
         self.width = width = self.pooled(features).shape[1]
         layers: list[nn.Module] = [nn.BatchNorm1d(width)] if spec.batch_norm else []
-        for hidden in spec.hidden:
-            layers += [nn.Linear(width, hidden), nn.ReLU()]
+        shares = spec.dropout if isinstance(spec.dropout, tuple) else ()
+        for number, hidden in enumerate(spec.hidden):
+            layers += [nn.Linear(width, hidden), nn.ReLU(), *map(nn.Dropout, shares[number : number + 1])]
             width = hidden
-        self.layers = nn.Sequential(*layers, nn.Dropout(spec.dropout), nn.Linear(width, n_outputs))
+        if not isinstance(spec.dropout, tuple):
+            layers.append(nn.Dropout(spec.dropout))
+        self.layers = nn.Sequential(*layers, nn.Linear(width, n_outputs))
 
     def pooled(self, features: Tensor) -> Tensor:
         """Return (b, d) pooled features of a trunk's output: the training input where no layer of the trunk learns."""

@@ -1,26 +1,32 @@
 """The training loop for everything that runs the backbone, on pytorch-lightning."""
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-from featx.finetuning.history import Epoch, TrainingHistory
+from featx.finetuning.epochs import Epoch, PartMeasurement
+from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import build_optimiser, build_schedule
-from featx.finetuning.phase import Phase, Snapshot, TrainingEnvironment, TrainingState, batches_in_order, do_nothing
-from featx.finetuning.training_rows import Inputs
+from featx.finetuning.phase import (
+    Phase,
+    Snapshot,
+    TrainingEnvironment,
+    TrainingState,
+    do_nothing,
+    measure_parts,
+)
 from featx.progress import no_progress
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -60,22 +66,7 @@ class _TrainBatches(IterableDataset[Batch]):
                 is_shared = len(batch) >= self.n_devices
                 rows = batch[self.rank :: self.n_devices] if is_shared else batch
                 factor = (self.n_devices if is_shared else 1) / n_rows
-                yield self.phase.train_inputs.batch(rows, epoch), torch.from_numpy(rows), factor
-
-
-class _HeldOutBatches(IterableDataset[Batch]):
-    """All held-out rows in order, without augmentation."""
-
-    def __init__(self, inputs: Inputs, batch_size: int) -> None:
-        self.inputs = inputs
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.inputs) / self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in batches_in_order(len(self.inputs), self.batch_size):
-            yield self.inputs.batch(rows), torch.from_numpy(rows), 1.0
+                yield self.phase.train.inputs.batch(rows, epoch), torch.from_numpy(rows), factor
 
 
 class _Learner(pl.LightningModule):
@@ -98,10 +89,11 @@ class _Learner(pl.LightningModule):
         self._optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
         epochs = phase.phase_spec.epochs
         self._schedule = build_schedule(self._optimiser, phase.spec, epochs, phase.n_steps * epochs)
-        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self._objective = phase.train.objective
         self.batches = _TrainBatches(phase, history)
         self._train_sums: list[Tensor] = []
-        self._held_sums: list[Tensor] = []
+        # The last column counts on how many devices a row has been processed.
+        self._train_outputs = torch.zeros(len(phase.train), self._objective.n_outputs + 1)
         self._epoch_start = 0.0
         self._scaler_state: dict[str, Any] = {}
 
@@ -126,14 +118,16 @@ class _Learner(pl.LightningModule):
         return self._optimiser
 
     def on_fit_start(self) -> None:
-        phase = self._phase.to(self.device)
-        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self._objective = self._phase.train.to(self.device).objective
+        self._train_outputs = self._train_outputs.to(self.device)
         self.batches.rank, self.batches.n_devices = self.trainer.global_rank, self.trainer.world_size
         if self._scaler_state:
             self.trainer.precision_plugin.load_state_dict(self._scaler_state)
 
     def on_train_epoch_start(self) -> None:
         self._epoch_start = time.perf_counter()
+        self._train_outputs.zero_()
+        self._train_sums = []
         # Lightning leaves the modes of modules unchanged.
         self.network.train()
 
@@ -144,8 +138,11 @@ class _Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         x, rows, factor = batch
-        loss = self._objective.total_loss(self.network.run_from(x, self._phase.train_inputs.unit), rows)
+        outputs = self.network.run_from(x, self._phase.train.inputs.unit)
+        loss = self._objective.total_loss(outputs, rows)
         self._train_sums.append(torch.stack([loss.detach(), self._objective.weights[rows].sum()]))
+        self._train_outputs[rows, :-1] = outputs.detach().float()
+        self._train_outputs[rows, -1] = 1.0
         # Lightning divides the loss by the number of accumulated batches.
         return loss * (factor * self._phase.n_accumulated)
 
@@ -159,22 +156,13 @@ class _Learner(pl.LightningModule):
         n_done = (epochs - self.n_epochs_left) * n_batches + number + 1
         self._environment.progress(self._phase.title, n_done, epochs * n_batches, note)
 
-    def validation_step(self, batch: Batch, _number: int) -> None:
-        x, rows, _ = batch
-        objective = self._held_objective
-        loss = objective.total_loss(self.network.run_from(x, self._phase.held_inputs.unit), rows)
-        self._held_sums.append(torch.stack([loss, objective.weights[rows].sum()]))
-
     def on_train_epoch_end(self) -> None:
-        train_loss, held_loss = self._epoch_losses()
-        lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._epoch_start
-        self._schedule.after_epoch(held_loss)
-        number = len(self._history.epochs)
-        is_best = self._history.add_epoch(Epoch(number, self._phase.number, lr, train_loss, held_loss, seconds))
-        self.log_dict({"train_loss": train_loss, "held_loss": held_loss, "lr": lr}, rank_zero_only=True)
+        epoch = self._measured_epoch()
+        self._schedule.after_epoch(self._history.choice.cost(epoch))
+        is_best = self._history.add_epoch(epoch)
         if self.trainer.is_global_zero:
             if is_best:
-                self._state.save_best(self.network, number)
+                self._state.save_best(self.network, epoch.number)
             self._state.save_snapshot(
                 self._phase.number,
                 {
@@ -188,19 +176,34 @@ class _Learner(pl.LightningModule):
         self._environment.after_epoch(self._history)
         self.trainer.should_stop = self._history.is_phase_over
 
-    def _epoch_losses(self) -> tuple[float, float]:
-        """Return the mean train loss and the mean held-out loss of an epoch, equal on all devices."""
-        # Each device has processed its share of the train rows, and all held-out rows.
-        loss_sum, weight_sum = self.trainer.strategy.reduce(torch.stack(self._train_sums).sum(0), reduce_op="sum")
-        train_loss = float(loss_sum / weight_sum)
-        if self._held_sums:
-            loss_sum, weight_sum = torch.stack(self._held_sums).sum(0)
-            held_loss = float(loss_sum / weight_sum)
-        else:
-            held_loss = self.network.loss_without_held_rows(train_loss)
-        self._train_sums, self._held_sums = [], []
+    def _measured_epoch(self) -> Epoch:
+        """Return the epoch that has just ended with its measurements, equal on all devices."""
+        phase = self._phase
+        parts = {"held": phase.held, "val": phase.val}
+        measured = {} if phase.measures_train_after else {"train": self._measured_steps()}
+        if phase.measures_train_after:
+            parts["train"] = phase.train
+        with self.trainer.precision_plugin.forward_context():
+            measured |= measure_parts(self.network, parts, phase.measurer, phase.spec.batch_size, self.device)
+        epoch = Epoch(
+            len(self._history.epochs),
+            phase.number,
+            self._optimiser.param_groups[0]["lr"],
+            **measured,
+            seconds=time.perf_counter() - self._epoch_start,
+            has_finite_weights=not self._history.choice.keeps_last or self.network.has_finite_weights,
+        )
         # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
-        return train_loss, self.trainer.strategy.broadcast(held_loss)
+        return self.trainer.strategy.broadcast(epoch)
+
+    def _measured_steps(self) -> PartMeasurement:
+        """Return the measurement of the outputs of the epoch's steps, each as it was before its step."""
+        # Each device has processed its share of the train rows, or all rows of a batch that is too small to share.
+        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum")
+        loss_sum, weight_sum = reduce(torch.stack(self._train_sums).sum(0))
+        outputs = reduce(self._train_outputs)
+        phase, loss = self._phase, float(loss_sum / weight_sum)
+        return phase.measurer.measure(phase.train, outputs[:, :-1] / outputs[:, -1:], loss)
 
 
 def train_network(
@@ -233,13 +236,9 @@ def train_network(
         environment.progress(phase.title, 0, phase.phase_spec.epochs, note)
     uses_cuda = environment.device.type == "cuda"
     train_loader = DataLoader(learner.batches, batch_size=None, pin_memory=uses_cuda)
-    held_loader = None
-    if len(phase.held_inputs):
-        held_batches = _HeldOutBatches(phase.held_inputs, phase.spec.batch_size)
-        held_loader = DataLoader(held_batches, batch_size=None, pin_memory=uses_cuda)
     with _quiet():
         trainer = _build_trainer(phase, environment, learner.n_epochs_left)
-        trainer.fit(learner, train_loader, held_loader)
+        trainer.fit(learner, train_loader)
     if trainer.interrupted:
         raise KeyboardInterrupt
     # With several devices the training ran in other processes, which saved its result.
@@ -253,9 +252,6 @@ def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) 
     index = environment.device.index
     uses_cuda = environment.device.type == "cuda"
     devices: Any = environment.n_devices if environment.n_devices > 1 or index is None else [index]
-    logger: Any = False
-    if environment.tensorboard is not None:
-        logger = TensorBoardLogger(str(environment.tensorboard), name="", version=f"phase-{phase.number}")
     return pl.Trainer(
         accelerator="gpu" if uses_cuda else "cpu",
         devices=devices,
@@ -263,8 +259,7 @@ def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) 
         precision=PRECISIONS[phase.spec.precision],  # type: ignore[arg-type]
         accumulate_grad_batches=phase.n_accumulated,
         max_epochs=epochs,
-        logger=logger,
-        log_every_n_steps=1,
+        logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,

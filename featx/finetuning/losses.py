@@ -1,8 +1,9 @@
 """Loss functions that give one number per row; the caller weights and averages them over the rows.
 
 Classification losses take the raw outputs of the network; regression losses take them after the activation of the
-outputs. In the formulas z are raw outputs, p probabilities, y targets, ŷ predicted numbers, (b, m) rows and outputs;
-the loss of a row is the mean over its outputs.
+outputs, and losses that depend on the position of 0 take numbers in the units of their column. In the formulas z are
+raw outputs, p probabilities, y targets, ŷ predicted numbers, (b, m) rows and outputs; the loss of a row is the mean
+over its outputs.
 
 References
 ----------
@@ -15,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +67,11 @@ class Loss:
     find_problem
         Function of the targets that returns what is wrong with them and a loss that fits; an empty text if nothing
         is wrong.
+    uses_own_units
+        Whether numbers are compared in the units of their column where they are scaled for training, because the loss
+        depends on the position of 0.
+    class_loss
+        The same loss of classes as columns of 0 and 1; None if a loss of numbers does not learn classes.
     """
 
     row_losses: RowLosses
@@ -73,13 +80,15 @@ class Loss:
     targets_from_shares: Callable[[Tensor], Tensor] | None = None
     count_outputs: Callable[[int], int] = _one_output_per_class
     find_problem: Callable[[Targets], str] = _accept_targets
+    uses_own_units: bool = False
+    class_loss: "Loss | None" = None
 
 
 @cache
-def build_loss(spec: LossSpec) -> Loss:
-    """Return the loss that a spec describes."""
+def build_loss(spec: LossSpec, learns_classes: bool = False) -> Loss:
+    """Return the loss that a spec describes, for a target of classes or of numbers."""
     loss: Loss = LOSSES.get(spec.name)(spec)
-    return loss
+    return loss.class_loss if learns_classes and loss.class_loss is not None else loss
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
@@ -164,21 +173,39 @@ def ordinal(spec: LossSpec) -> Loss:
     return Loss(row_losses, predict, is_classification=True, count_outputs=lambda n_classes: n_classes - 1)
 
 
-def _regression_loss(elementwise: RowLosses, find_problem: Callable[[Targets], str] = _accept_targets) -> Loss:
+def _regression_loss(elementwise: RowLosses, **options: Any) -> Loss:
     """Return a loss of numbers: the mean of an elementwise function over the outputs of a row."""
-    return Loss(
-        lambda outputs, targets: elementwise(outputs, targets.to(outputs.dtype)).mean(1), find_problem=find_problem
-    )
+    return Loss(lambda outputs, targets: elementwise(outputs, targets.to(outputs.dtype)).mean(1), **options)
+
+
+def _loss_of_columns(class_distances: Callable[[Tensor], Tensor]) -> Loss:
+    """Return a loss of classes as columns of 0 and 1, with p = softmax(z).
+
+    Parameters
+    ----------
+    class_distances
+        Function of (b, k) probabilities that returns (b, k) losses, one for each class that may be the true one. The
+        loss of soft labels is their mean weighted by the shares.
+    """
+
+    def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (_shares(outputs, targets) * class_distances(outputs.softmax(1))).sum(1)
+
+    return Loss(row_losses, _softmax, is_classification=True, targets_from_shares=_identity)
 
 
 def mse(spec: LossSpec) -> Loss:
-    """(ŷ − y)²."""
-    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true) ** 2)
+    """(ŷ − y)²; for classes ŷ is the probability of each class, and y is 1 for the true one and 0 for the others."""
+    # The squares of all classes with p² in place of (p − 1)² for the true class, which adds 1 − 2 p.
+    of_classes = _loss_of_columns(lambda p: ((p**2).sum(1, keepdim=True) + 1 - 2 * p) / p.shape[1])
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true) ** 2, class_loss=of_classes)
 
 
 def mae(spec: LossSpec) -> Loss:
-    """|ŷ − y|."""
-    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs())
+    """|ŷ − y|; for classes ŷ is the probability of each class, and y is 1 for the true one and 0 for the others."""
+    # The true class lacks 1 − p, and the others have as much in all.
+    of_classes = _loss_of_columns(lambda p: 2 * (1 - p) / p.shape[1])
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs(), class_loss=of_classes)
 
 
 def huber(spec: LossSpec) -> Loss:
@@ -205,7 +232,7 @@ def poisson(spec: LossSpec) -> Loss:
         rate = y_pred.clamp(min=MIN_RATE)
         return rate - y_true * rate.log()
 
-    return _regression_loss(elementwise, _negative_target_check("poisson"))
+    return _regression_loss(elementwise, find_problem=_negative_target_check("poisson"), uses_own_units=True)
 
 
 def msle(spec: LossSpec) -> Loss:
@@ -214,7 +241,7 @@ def msle(spec: LossSpec) -> Loss:
     def elementwise(y_pred: Tensor, y_true: Tensor) -> Tensor:
         return (y_pred.clamp(min=0).log1p() - y_true.log1p()) ** 2
 
-    return _regression_loss(elementwise, _negative_target_check("msle"))
+    return _regression_loss(elementwise, find_problem=_negative_target_check("msle"), uses_own_units=True)
 
 
 def mape(spec: LossSpec) -> Loss:
@@ -224,7 +251,9 @@ def mape(spec: LossSpec) -> Loss:
         n_zero = int((targets == 0).sum())
         return f"loss 'mape' divides by the target, {n_zero} targets are 0; set loss = 'mae'" if n_zero else ""
 
-    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs() / y_true.abs(), find_problem)
+    return _regression_loss(
+        lambda y_pred, y_true: (y_pred - y_true).abs() / y_true.abs(), find_problem=find_problem, uses_own_units=True
+    )
 
 
 def _negative_target_check(name: str) -> Callable[[Targets], str]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
+from featx.networks.chains import STEM
 from featx.networks.dry_runs import run_for_shapes
 from featx.networks.features import build_backbone, normalise_pixels
 from featx.networks.traced_layers import positions_last
@@ -97,14 +98,10 @@ class FinetunedNetwork(nn.Module):
         self.layers = NewLayers(layers, features, n_outputs)
         self._pool = layers.pool
 
-    def loss_without_held_rows(self, train_loss: float) -> float:
-        """Return the loss of an epoch without held-out rows: `train_loss`, or nan if a weight is not finite.
-
-        The losses of train rows are computed before each step, so the last step may ruin the weights without an effect
-        on them.
-        """
-        is_finite = all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
-        return train_loss if is_finite else math.nan
+    @property
+    def has_finite_weights(self) -> bool:
+        """Whether all weights are finite; the losses of the steps do not show what the last step did to them."""
+        return all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (b, m) raw outputs for (b, size_px, size_px, 3) uint8 pixels."""
@@ -136,7 +133,9 @@ class FinetunedNetwork(nn.Module):
         return self._run_from_unit(x.to(self.mean.dtype), unit)
 
     def boundary(self, trainable: frozenset[str], dtype: StoredDtype = "float16") -> Boundary | None:
-        """Return the boundary below the first trainable unit; None if that is the first unit of the trunk.
+        """Return the boundary below the first trainable unit; None where nothing that a layer returns is below it.
+
+        That unit is then the first one of the trunk, or follows a stem, whose output is that of no layer.
 
         Parameters
         ----------
@@ -146,7 +145,7 @@ class FinetunedNetwork(nn.Module):
             Type in which the whole output of a unit is stored.
         """
         unit = self.trunk.first_unit(trainable)
-        if unit == 0:
+        if unit == 0 or (unit == 1 and self.trunk.names[0] == STEM):
             return None
         n_operations = self.trunk.n_operations_below(unit)
         if unit == len(self.trunk.units):

@@ -23,11 +23,17 @@ class Objective:
     n_outputs
         Number m of raw outputs that a network needs for it.
     targets
-        (n,) codes, (n, …) soft labels as the loss takes them, or (n, t) scaled numbers.
+        (n,) codes, (n, …) soft labels as the loss takes them, or (n, t) numbers, which are scaled unless there is a
+        `scaling`.
     weights
         (n,) non-negative weights, of mean 1 over the train rows.
     activation
         Activation of the outputs before a regression loss.
+    learns_classes
+        Whether the target has classes.
+    scaling
+        (2, t) offset and factor by which outputs become numbers in the units of the targets; None if they are in these
+        units.
     """
 
     spec: LossSpec
@@ -35,11 +41,13 @@ class Objective:
     targets: Tensor
     weights: Tensor
     activation: Activation = "none"
+    learns_classes: bool = False
+    scaling: Tensor | None = None
 
     @property
     def loss(self) -> Loss:
         """The loss itself."""
-        return build_loss(self.spec)
+        return build_loss(self.spec, self.learns_classes)
 
     def take(self, rows: NDArray[np.intp]) -> "Objective":
         """Return the same objective for some of the rows."""
@@ -48,13 +56,17 @@ class Objective:
 
     def to(self, device: torch.device) -> "Objective":
         """Return the same objective with its rows on a device."""
-        return replace(self, targets=self.targets.to(device), weights=self.weights.to(device))
+        scaling = None if self.scaling is None else self.scaling.to(device)
+        return replace(self, targets=self.targets.to(device), weights=self.weights.to(device), scaling=scaling)
 
     def row_losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Return the (b,) losses of a network's raw outputs for some rows."""
         y_pred = outputs.float() if outputs.dtype != torch.float64 else outputs
         if not self.loss.is_classification:
             y_pred = ACTIVATIONS[self.activation](y_pred)
+        if self.scaling is not None:
+            offset, factor = self.scaling.to(y_pred.dtype)
+            y_pred = y_pred * factor + offset
         return self.loss.row_losses(y_pred, self.targets[rows])
 
     def mean_loss(self, outputs: Tensor, rows: Tensor) -> Tensor:

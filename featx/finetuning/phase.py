@@ -1,7 +1,7 @@
 """Phases of a training, with the parameters, inputs and objective of each, and the state of the training on disk."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from torch import Tensor
 from featx.embeddings.engine import is_out_of_memory
 from featx.files.atomic import atomic_file
 from featx.files.seals import read_sealed, write_sealed
+from featx.finetuning.epochs import EpochChoice, PartMeasurement
 from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.objective import Objective
+from featx.finetuning.phase_rows import OutputMeasurer, PhaseRows
 from featx.finetuning.training_rows import Inputs, Rows
+from featx.metrics.definitions import find_score
 from featx.progress import ProgressCallback
 from featx.specs.finetuning import FinetuneSpec, PhaseSpec
 
@@ -42,8 +44,6 @@ class TrainingEnvironment:
         Number of devices at once; on a CPU, of processes.
     progress
         Callback for progress.
-    tensorboard
-        Folder for the logs of TensorBoard; None for no logs.
     after_epoch
         Callback with the history after each epoch; it may raise to end the training.
     """
@@ -51,7 +51,6 @@ class TrainingEnvironment:
     device: torch.device
     n_devices: int
     progress: ProgressCallback
-    tensorboard: Path | None = None
     after_epoch: Callable[[TrainingHistory], None] = do_nothing
 
 
@@ -69,14 +68,14 @@ class Phase:
         Strategy, learning rate and number of epochs of the phase.
     trainable
         Names of the trainable parameters of the trunk.
-    train_inputs
-        Inputs of the rows that are trained on.
-    held_inputs
-        Inputs of the rows held out for early stopping; may be empty.
-    objective
-        Objective of the rows that are trained on.
-    held_objective
-        Objective of the held-out rows.
+    train
+        The rows that are trained on.
+    held
+        The rows held out of train for early stopping; may be empty.
+    val
+        The val rows.
+    measurer
+        Measures the network's outputs by loss and scores.
     runs_new_layers_only
         Whether only the new layers run, on cached vectors.
     """
@@ -85,10 +84,10 @@ class Phase:
     spec: FinetuneSpec
     phase_spec: PhaseSpec
     trainable: frozenset[str]
-    train_inputs: Inputs
-    held_inputs: Inputs
-    objective: Objective
-    held_objective: Objective
+    train: PhaseRows
+    held: PhaseRows
+    val: PhaseRows
+    measurer: OutputMeasurer
     runs_new_layers_only: bool = False
 
     @property
@@ -102,22 +101,42 @@ class Phase:
         Rows are shuffled by seed and epoch. The number of steps is that of full ones, and all steps have nearly the
         same size: a last step of one or two rows would add the noise of its few images.
         """
-        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train_inputs))
+        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
         return [np.array_split(rows, self.n_accumulated) for rows in np.array_split(order, self.n_steps)]
 
     def to(self, device: torch.device) -> "Phase":
         """Return the same phase with its objectives on a device."""
-        return replace(self, objective=self.objective.to(device), held_objective=self.held_objective.to(device))
+        return replace(self, train=self.train.to(device), held=self.held.to(device), val=self.val.to(device))
+
+    @property
+    def measures_train_after(self) -> bool:
+        """Whether the train rows are measured after an epoch from cached activations, without dropout and augmentation.
+
+        Where the whole network runs on pixels, that would take as long as a third of the epoch; the outputs of the
+        epoch's steps are measured instead.
+        """
+        return self.train.inputs.unit is not None
+
+    @property
+    def choice(self) -> EpochChoice:
+        """The rule by which the best epoch is chosen."""
+        rows, part = (self.val, "val") if self.spec.monitor == "val" else (self.held, "held")
+        if not len(rows):
+            return EpochChoice("train")
+        if self.spec.choose_by == "loss":
+            return EpochChoice(part)
+        score = self.measurer.chosen_score(rows.targets)
+        return EpochChoice(part, score, find_score(self.measurer.metric).greater_is_better)
 
     @property
     def n_steps(self) -> int:
         """Number of steps of the optimiser in one epoch."""
-        return math.ceil(len(self.train_inputs) / (self.spec.batch_size * self.spec.accumulate))
+        return math.ceil(len(self.train) / (self.spec.batch_size * self.spec.accumulate))
 
     @property
     def n_accumulated(self) -> int:
         """Number of batches whose gradients are accumulated in each step."""
-        return min(self.spec.accumulate, len(self.train_inputs) // self.n_steps)
+        return min(self.spec.accumulate, len(self.train) // self.n_steps)
 
     def seed_torch(self, epoch: int) -> None:
         """Seed torch for an epoch, so that a resumed training draws the same random numbers."""
@@ -155,14 +174,19 @@ def compute_outputs(network: FinetunedNetwork, inputs: Inputs, batch_size: int, 
     return compute_outputs(network, inputs, batch_size // 2, device)
 
 
-@torch.inference_mode()
-def compute_mean_loss(network: FinetunedNetwork, phase: Phase, device: torch.device) -> float:
-    """Return the weighted mean loss of the held-out rows, or of the train rows if none are held out."""
-    inputs, objective = phase.held_inputs, phase.held_objective
-    if not len(inputs):
-        inputs, objective = phase.train_inputs, phase.objective
-    outputs = compute_outputs(network, inputs, phase.spec.batch_size, device)
-    return float(objective.mean_loss(outputs, objective.all_rows))
+def measure_parts(
+    network: FinetunedNetwork,
+    parts: Mapping[str, PhaseRows],
+    measurer: OutputMeasurer,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, PartMeasurement]:
+    """Return the loss and the scores of each part that has rows, of a network in eval mode."""
+    return {
+        name: measurer.measure(rows, compute_outputs(network, rows.inputs, batch_size, device))
+        for name, rows in parts.items()
+        if len(rows)
+    }
 
 
 class FinishedPhase(BaseModel):

@@ -4,13 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
+from featx.finetuning.checkpoints import NetworkOutputs
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.objective import Objective
 from featx.finetuning.phase import Phase
+from featx.finetuning.phase_rows import OutputMeasurer, PhaseRows
 from featx.finetuning.strategies import trainable_names
 from featx.finetuning.task import TrainingTask
 from featx.finetuning.training_rows import Inputs
+from featx.metrics.definitions import MAIN_SCORES
+from featx.specs.finetuning import FinetuneSpec
 from featx.study.unit_cuts import held_out
 
 
@@ -26,8 +30,9 @@ def build_phases(
     _check_has_weight(objective, "train rows")
     _check_has_weight(held_objective, "rows held out of train")
     objective = objective.with_mean_weight_one()
+    val_rows = job.inputs.n_train + np.arange(len(task.val_targets))
+    notes = _val_notes(job.spec, task)
     phases: list[Phase] = []
-    notes: list[str] = []
     changed: frozenset[str] = frozenset()
     for number, phase_spec in enumerate(job.spec.training_phases, start=1):
         trainable = trainable_names(phase_spec.trainable, network.trunk)
@@ -41,14 +46,37 @@ def build_phases(
                 job.spec,
                 phase_spec,
                 trainable,
-                train_inputs=inputs.take(train_rows),
-                held_inputs=inputs.take(held_rows),
-                objective=objective,
-                held_objective=held_objective,
+                PhaseRows(inputs.take(train_rows), objective, task.targets.take(train_rows)),
+                PhaseRows(inputs.take(held_rows), held_objective, task.targets.take(held_rows)),
+                PhaseRows(inputs.take(val_rows), task.val_objective, task.val_targets),
+                _build_measurer(job, task, network),
                 runs_new_layers_only=not changed and inputs.unit is not None,
             )
         )
     return phases, inputs, notes
+
+
+def _build_measurer(job: FinetuningJob, task: TrainingTask, network: FinetunedNetwork) -> OutputMeasurer:
+    """Return what measures the outputs: by accuracy or MAE, the metric of the target, and the MAE of each column."""
+    metric = job.study.metric(job.target)
+    columns = [f"mae.{name}" for name in task.numbers] if len(task.numbers) > 1 else []
+    names = tuple(dict.fromkeys([MAIN_SCORES[task.targets.kind], metric, *columns]))
+    return OutputMeasurer(NetworkOutputs(task.network_spec(job.request, network.preprocessing)), names, metric)
+
+
+def _val_notes(spec: FinetuneSpec, task: TrainingTask) -> list[str]:
+    """Return a note if the loss of the val rows is not defined.
+
+    Raises
+    ------
+    DataError
+        If this loss, or a val part without weight, is monitored.
+    """
+    if spec.monitor == "val":
+        _check_has_weight(task.val_objective, "val rows")
+        if task.val_problem:
+            raise DataError(f"monitor = 'val': val rows: {task.val_problem}, or monitor = 'holdout'")
+    return [f"the loss of the val rows is not defined: {task.val_problem}"] if task.val_problem else []
 
 
 def _check_has_weight(objective: Objective, rows_name: str) -> None:
@@ -67,9 +95,9 @@ def _split_train_rows(job: FinetuningJob, task: TrainingTask) -> tuple[NDArray[n
     """
     n_rows = job.inputs.n_train
     rows = np.arange(n_rows)
-    if not job.spec.holdout:
+    if not job.spec.holdout_share:
         return rows, rows[:0]
-    n_held = max(round(job.spec.holdout * n_rows), len(np.unique(task.strata)), 1)
+    n_held = max(round(job.spec.holdout_share * n_rows), len(np.unique(task.strata)), 1)
     row_ids = rows.astype(str).astype(object)
     held_ids = held_out(row_ids, n_held, task.strata, task.groups, job.spec.seed, "finetune.holdout")
     is_held = np.isin(row_ids, held_ids)

@@ -45,12 +45,22 @@ def trainable_names(strategy: str | Sequence[str], trunk: Trunk) -> frozenset[st
     return frozenset().union(*(_names_below(block.name, trunk) for block in trunk.blocks[-n_blocks:]))
 
 
+def canonical_strategy(strategy: str) -> str:
+    """Return a strategy's canonical name: blocks sorted and each once, ``last-block`` for the last one."""
+    if strategy in STRATEGIES or LAST_BLOCKS.fullmatch(strategy):
+        return "last-block" if strategy == "last-1-blocks" else strategy
+    return "+".join(sorted(set(strategy.split("+"))))
+
+
 def _names_below(name: str, trunk: Trunk) -> frozenset[str]:
     """Return the names of the parameters of a block, or of a layer and the layers inside it."""
-    layers = {block.name: [unit.name for unit in block.units] for block in trunk.blocks}.get(name, [name])
+    units = {block.name: {unit.name for unit in block.units} for block in trunk.blocks}.get(name, set())
     parameters = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
-    prefixes = tuple(f"{layer}." for layer in layers)
-    selected = frozenset(parameter for parameter in parameters if parameter.startswith(prefixes))
+    selected = frozenset(
+        parameter
+        for unit, parameter, _ in trunk.parameters_by_unit()
+        if trunk.names[unit] in units or (not units and parameter.startswith(f"{name}."))
+    )
     if not selected:
         blocks = [block.name for block in trunk.blocks]
         blocks = blocks or sorted({parameter.rpartition(".")[0] for parameter in parameters})

@@ -1,6 +1,6 @@
 """Training tasks: a target of a study as targets, weights and outputs of a network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,20 +9,19 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.finetuning.layers import check_range
 from featx.finetuning.losses import Loss, build_loss
+from featx.finetuning.number_classes import classes_of_numbers
 from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.specs.suitability import LOSS_ACTIVATIONS
 from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
-from featx.tables.sample_weights import class_weights, compute_row_weights
+from featx.tables.sample_weights import class_weights, compute_row_weights, group_weights
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Numbers, Truth
 
 Floats = NDArray[np.float64]
-# Limit on the distinct values of a number that is learnt as classes.
-MAX_VALUES_AS_CLASSES = 1000
-# The activation that each classification loss applies itself.
-LOSS_ACTIVATIONS = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,12 @@ class TrainingTask:
         Coding of numbers.
     class_weights
         (k,) weights of the classes in training; None if all classes count the same.
+    targets
+        True values of the train rows.
+    val_objective, val_targets
+        Objective and true values of the val rows.
+    val_problem
+        Reason why the loss of the val rows is not defined; empty if it is.
     """
 
     spec: FinetuneSpec
@@ -78,8 +83,12 @@ class TrainingTask:
     objective: Objective
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
-    coding: Coding = field(default_factory=Coding)
-    class_weights: NDArray[np.float64] | None = None
+    coding: Coding
+    class_weights: NDArray[np.float64] | None
+    targets: TargetValues
+    val_objective: Objective
+    val_targets: TargetValues
+    val_problem: str = ""
 
     @property
     def decision(self) -> DecisionRule | None:
@@ -129,7 +138,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     ids = study.ids("train")
     labels = study.labels(target).take(ids)
     loss_spec = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
-    loss = build_loss(loss_spec)
+    loss = build_loss(loss_spec, learns_classes=not isinstance(labels, Numbers))
     if isinstance(labels, Numbers):
         targets, n_outputs, coding = _encode_numbers(labels, loss, loss_spec, spec)
     else:
@@ -137,15 +146,79 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     groups = study.group_names(group_columns, ids) if group_columns else None
     weights = compute_row_weights(labels, groups)
     weights_by_class = class_weights("finetune", spec.class_weight, labels, weights)
-    if isinstance(labels, Truth) and labels.shares is not None:
-        targets, weights = encode_shares(loss, loss_spec, labels.shares, weights_by_class, weights)
-    elif weights_by_class is not None:
-        weights = weights * weights_by_class[targets.numpy()]
-    row_weights = torch.from_numpy(weights.astype(np.float32))
-    objective = Objective(loss_spec, n_outputs, targets, row_weights, spec.layers.activation)
+    coded = Objective(
+        loss_spec,
+        n_outputs,
+        targets,
+        torch.empty(0),
+        spec.layers.activation,
+        learns_classes=not isinstance(labels, Numbers),
+        scaling=torch.tensor([coding.offset, coding.factor]) if loss.uses_own_units else None,
+    )
+    objective = _weighted_objective(coded, labels, weights, weights_by_class)
+    val_objective, val_targets, val_problem = _val_rows(
+        study, target, group_columns, objective, coding, weights_by_class
+    )
     row_strata = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.names, ())
-    return TrainingTask(spec, classes, numbers, objective, row_strata, study.groups(ids), coding, weights_by_class)
+    return TrainingTask(
+        spec,
+        classes,
+        numbers,
+        objective,
+        row_strata,
+        study.groups(ids),
+        coding,
+        weights_by_class,
+        TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class)),
+        val_objective,
+        val_targets,
+        val_problem,
+    )
+
+
+def _weighted_objective(
+    objective: Objective, labels: AnyTruth, weights: Floats, weights_by_class: Floats | None
+) -> Objective:
+    """Return an objective with the weights of its rows and classes; soft labels become the targets."""
+    targets = objective.targets
+    if isinstance(labels, Truth) and labels.shares is not None:
+        targets, weights = encode_shares(objective.loss, objective.spec, labels.shares, weights_by_class, weights)
+    elif weights_by_class is not None:
+        weights = weights * weights_by_class[targets.numpy()]
+    return replace(objective, targets=targets, weights=torch.from_numpy(weights.astype(np.float32)))
+
+
+def _val_rows(  # noqa: PLR0913 - what train rows have determined
+    study: Study,
+    target: str,
+    group_columns: list[str],
+    objective: Objective,
+    coding: Coding,
+    weights_by_class: Floats | None,
+) -> tuple[Objective, TargetValues, str]:
+    """Return the objective and the true values of the val rows, and why their loss is not defined, if so.
+
+    Numbers are coded by the statistics of the train rows. A number that is learnt as classes counts as the class with
+    the nearest value.
+    """
+    ids = study.ids("val")
+    labels = study.labels(target).take(ids)
+    groups = study.group_names(group_columns, ids) if group_columns else None
+    weights = np.ones(len(ids)) if labels.weights is None else labels.weights
+    weights = weights * group_weights(groups) if groups is not None and len(ids) else weights
+    targets, problem = torch.from_numpy(labels.values), ""
+    if isinstance(labels, Numbers) and coding.values:
+        values = np.asarray(coding.values)
+        targets = torch.from_numpy(np.abs(labels.values - values).argmin(1))
+    elif isinstance(labels, Numbers):
+        scaled = (labels.values - np.asarray(coding.offset)) / np.asarray(coding.factor)
+        numbers = labels.values if objective.loss.uses_own_units else scaled
+        problem = objective.loss.find_problem(numbers) if len(ids) else ""
+        targets = torch.from_numpy(numbers.astype(np.float32))
+    coded = replace(objective, targets=targets)
+    decided = TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class))
+    return _weighted_objective(coded, labels, weights, weights_by_class), decided, problem
 
 
 def encode_shares(
@@ -198,29 +271,25 @@ def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: Fin
         return _encode_numbers_as_classes(numbers, loss, loss_spec, spec)
     offset, factor = _scaling(numbers.values, spec.scale)
     scaled = (numbers.values - offset) / factor
-    if problem := loss.find_problem(scaled):
+    targets = numbers.values if loss.uses_own_units else scaled
+    if problem := loss.find_problem(targets):
         raise DataError(problem)
     check_range(spec.layers.activation, float(scaled.min()), float(scaled.max()))
     coding = Coding(tuple(offset.tolist()), tuple(factor.tolist()))
-    return torch.from_numpy(scaled.astype(np.float32)), len(numbers.names), coding
+    return torch.from_numpy(targets.astype(np.float32)), len(numbers.names), coding
 
 
 def _encode_numbers_as_classes(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
-    """Encode each distinct number as a class; the prediction is their mean by probability."""
+    """Encode numbers as classes that stand for values; the prediction is the mean of the values by probability."""
     name = loss_spec.name
     if len(numbers.names) > 1:
         raise DataError(f"loss {name!r} takes one number, the target has {len(numbers.names)}; set loss = 'mse'")
-    values, codes = np.unique(numbers.values[:, 0], return_inverse=True)
-    if len(values) > MAX_VALUES_AS_CLASSES:
-        raise DataError(
-            f"loss {name!r} takes each distinct number as a class, found {len(values)} of them, expected at most "
-            f"{MAX_VALUES_AS_CLASSES}; set loss = 'mse'"
-        )
     if spec.scale != "none":
         raise DataError(
             f"scale = {spec.scale!r} does not fit loss {name!r}, which learns numbers as classes; remove it"
         )
     _check_activation(spec, name)
+    values, codes = classes_of_numbers(numbers.values[:, 0], loss_spec)
     return torch.from_numpy(codes), loss.count_outputs(len(values)), Coding(values=tuple(values.tolist()))
 
 

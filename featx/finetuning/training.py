@@ -7,9 +7,10 @@ import torch
 
 from featx.embeddings.engine import is_out_of_memory
 from featx.errors import DataError, DeviceError
-from featx.finetuning.history import Epoch, TrainingHistory
+from featx.finetuning.epochs import Epoch, PartMeasurement
+from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.phase import Phase, TrainingEnvironment, TrainingState, compute_mean_loss
+from featx.finetuning.phase import Phase, TrainingEnvironment, TrainingState, measure_parts
 from featx.finetuning.vector_loop import train_on_vectors
 
 
@@ -45,9 +46,13 @@ def _start_history(
     network: FinetunedNetwork, phase: Phase, state: TrainingState, environment: TrainingEnvironment
 ) -> TrainingHistory:
     """Return a history with the network before training, whose weights are kept if training goes wrong."""
-    history = TrainingHistory(phase.spec.patience, keeps_last=not len(phase.held_inputs))
-    loss = compute_mean_loss(network, phase, environment.device)
-    history.add_epoch(Epoch(0, 0, 0.0, float("nan"), loss, 0.0))
+    history = TrainingHistory(phase.spec.patience, phase.choice)
+    parts = {"held": phase.held, "val": phase.val}
+    if phase.choice.keeps_last:
+        parts["train"] = phase.train
+    measured = measure_parts(network, parts, phase.measurer, phase.spec.batch_size, environment.device)
+    train = measured.get("train", PartMeasurement())
+    history.add_epoch(Epoch(0, 0, 0.0, train, 0.0, held=measured.get("held"), val=measured.get("val")))
     state.save_best(network, 0)
     state.finish_phase(0, history)
     return history

@@ -39,6 +39,10 @@ class Inputs(Protocol):
     @property
     def unit(self) -> int | None: ...  # noqa: D102 (an attribute, read)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether the inputs of train rows differ between epochs."""
+
     def __len__(self) -> int:
         """Return n."""
 
@@ -70,6 +74,11 @@ class CachedRows:
     def __len__(self) -> int:
         return len(self.digests)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether there are augmented views."""
+        return bool(self.digests.shape[1] > 1)
+
     def take(self, rows: Rows) -> "CachedRows":
         """Return the inputs of some of the images."""
         return replace(self, digests=self.digests[rows])
@@ -79,6 +88,39 @@ class CachedRows:
         n_views = self.digests.shape[1] - 1
         views = 0 if epoch is None or not n_views else 1 + (epoch + rows) % n_views
         return torch.from_numpy(self.store.read(self.digests[rows, views].tolist()))
+
+
+@dataclass(frozen=True)
+class LoadedRows:
+    """Activations in memory, which are the same in every epoch.
+
+    Attributes
+    ----------
+    x
+        (n, …) activations.
+    unit
+        Number of the trunk's unit that takes the activations.
+    """
+
+    x: Tensor
+    unit: int | None
+    has_views: bool = False
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Rows) -> "LoadedRows":
+        """Return the inputs of some of the images."""
+        return replace(self, x=self.x[torch.from_numpy(rows)])
+
+    def batch(self, rows: Rows, epoch: int | None = None) -> Tensor:
+        """Return the activations of some of the images."""
+        return self.x[torch.from_numpy(rows)]
+
+
+def all_rows(inputs: Inputs) -> Rows:
+    """Return the numbers of all rows."""
+    return np.arange(len(inputs))
 
 
 @dataclass(frozen=True)
@@ -107,6 +149,11 @@ class PixelRows:
 
     def __len__(self) -> int:
         return len(self.pixel_rows)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether images are augmented."""
+        return not self.augment.does_nothing
 
     def take(self, rows: Rows) -> "PixelRows":
         """Return the inputs of some of the images."""

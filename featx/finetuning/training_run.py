@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,16 +27,24 @@ from featx.finetuning.phase import LAST_WEIGHTS, TrainingEnvironment, TrainingSt
 from featx.finetuning.phase_building import build_phases
 from featx.finetuning.speed import measure_images_per_s
 from featx.finetuning.task import TrainingTask, build_task
+from featx.finetuning.tensorboard_log import TensorBoardLog
 from featx.finetuning.training import train
 from featx.metrics.conformal import ConformalSpec
+from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.metrics.scores import scores
-from featx.specs.finetuning import NetworkSpec
+from featx.progress import NOTE_STAGE
+from featx.specs.finetuning import FinetuneSpec, NetworkSpec
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import NetworkMetrics
+from featx.study.run_metrics import NetworkMetrics, Scores
+from featx.study.run_warnings import VAL_USED, RunWarning
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.truth import AnyTruth, Truth
+
+LOG_FOLDER = "tensorboard"
+# Name in recipes of the rows whose measurement chooses the epoch.
+PART_MONITORS: dict[str, Literal["holdout", "val", "none"]] = {"held": "holdout", "val": "val", "train": "none"}
 
 
 @dataclass(frozen=True)
@@ -50,20 +59,26 @@ class FinetuningResult:
         Name of the target.
     path
         Path of the run folder.
-    settings
-        The keys in which the runs of the recipe differ, and their values.
+    label, settings
+        Label that is unique in the call, and the settings in which its runs differ, as JSON values by name.
     is_new
         False if an equal run existed already.
     n_epochs
         Number of epochs that were run.
     best_epoch
         Number of the epoch whose weights were kept; 0 for those before training.
-    held_loss
-        Loss of the best epoch on the rows held out of train.
+    monitor, chosen_by
+        Rows that chose this epoch (``holdout``, ``val``, or ``none``, where the last weights were kept), and ``loss``
+        or the name of the score that chose it.
     metric
         Name of the score: ``accuracy``, or ``mae`` for numbers.
-    val_score
-        Score on val.
+    train_score, held_score, val_score
+        Score of the kept weights on the rows that were trained on, on those held out of train, and on val; nan where a
+        part has no rows.
+    train_loss, held_loss, val_loss
+        Losses of the best epoch on these rows.
+    epoch_s
+        Mean time of an epoch in seconds.
     flags
         Warnings about the training, one or two words each.
     warnings
@@ -81,13 +96,21 @@ class FinetuningResult:
     run: str
     target: str
     path: str
-    settings: dict[str, str]
+    label: str
+    settings: dict[str, Any]
     is_new: bool
     n_epochs: int
     best_epoch: int
-    held_loss: float
+    monitor: str
+    chosen_by: str
     metric: str
+    train_score: float
+    held_score: float
     val_score: float
+    train_loss: float
+    held_loss: float
+    val_loss: float
+    epoch_s: float
     flags: list[str]
     warnings: list[str]
     notes: list[str]
@@ -114,7 +137,18 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
                 raise
         shutil.rmtree(state_folder, ignore_errors=True)
     run = RunFolder(job.study.run_path(stem, run_spec)) if run is None else update_val_scores(job.study, run)
+    if job.tensorboard:
+        _add_missing_log(run)
     return _result(run, job, is_new)
+
+
+def _add_missing_log(run: RunFolder) -> None:
+    """Write the log for TensorBoard of a run that was trained without one."""
+    folder, metrics = run.path / LOG_FOLDER, run.metrics
+    assert isinstance(metrics, NetworkMetrics)
+    if not folder.exists():
+        with TensorBoardLog(folder) as log:
+            log.write(metrics.epochs)
 
 
 @dataclass(frozen=True)
@@ -133,6 +167,8 @@ class _TrainedNetwork:
         Notes for the user.
     predictions
         (n, k) predictions for the val and test rows.
+    train_scores
+        Scores on the rows that were trained on.
     images_per_s
         Images per second of the whole network; None if it could not be measured.
     """
@@ -142,6 +178,7 @@ class _TrainedNetwork:
     history: TrainingHistory
     notes: list[str]
     predictions: NDArray[np.float32]
+    train_scores: Scores
     images_per_s: float | None
 
 
@@ -163,18 +200,35 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
     if job.request.weights == "none":
         notes.append("random weights: the network learns from these images alone")
     for note in notes:
-        job.progress("note", 0, 1, note)
+        job.progress(NOTE_STAGE, 0, 1, note)
     first_unit = min(network.trunk.first_unit(phase.trainable) for phase in phases)
-    logs = folder / "tensorboard" if job.tensorboard else None
     device = find_device(job.engine.device)
-    environment = TrainingEnvironment(device, job.engine.gpus, job.progress, logs, job.after_epoch)
-    history, training_notes = train(network, phases, TrainingState(state_folder, first_unit), environment)
+    with TensorBoardLog(folder / LOG_FOLDER if job.tensorboard else None) as log:
+
+        def after_epoch(history: TrainingHistory) -> None:
+            log.write(history.to_metrics())
+            job.after_epoch(history)
+
+        environment = TrainingEnvironment(device, job.engine.gpus, job.progress, after_epoch)
+        history, training_notes = train(network, phases, TrainingState(state_folder, first_unit), environment)
+        # Several devices report their epochs at the end of a phase.
+        log.write(history.to_metrics())
     network_spec = task.network_spec(job.request, network.preprocessing)
     eval_inputs = last_inputs.take(np.arange(job.inputs.n_train, len(job.inputs.ids)))
-    outputs = compute_outputs(network, eval_inputs, job.spec.batch_size, device)
-    predictions = NetworkOutputs(network_spec)(outputs).numpy()
-    images_per_s = measure_images_per_s(network, device)
-    return _TrainedNetwork(network, network_spec, history, [*notes, *training_notes], predictions, images_per_s)
+    predictions, train_outputs = (
+        NetworkOutputs(network_spec)(compute_outputs(network, inputs, job.spec.batch_size, device)).numpy()
+        for inputs in (eval_inputs, phases[-1].train.inputs)
+    )
+    train_scorer = Scorer(phases[-1].train.targets, train_outputs)
+    return _TrainedNetwork(
+        network,
+        network_spec,
+        history,
+        [*notes, *training_notes],
+        predictions,
+        {"n": len(train_outputs), **train_scorer.plain()},
+        measure_images_per_s(network, device),
+    )
 
 
 def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork, folder: Path, start: float) -> None:
@@ -186,21 +240,26 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
     labels = study.labels(job.target)
     val_labels = labels.take(val.ids)
     warnings = find_warnings(history, task.classes, val.values, _is_varied(val_labels), task.decision)
-    pd.DataFrame([vars(epoch) for epoch in history.epochs]).to_csv(folder / "log.csv", index=False)
+    pd.DataFrame([epoch.to_row() for epoch in history.epochs]).to_csv(folder / "log.csv", index=False)
     metrics = NetworkMetrics(
         finished=datetime.now(UTC).isoformat(),
-        run_warnings=tuple(warnings),
+        run_warnings=(*warnings, *_warn_val_used(job.spec)),
         oof=None,
         val=scores(labels, val),
         val_state=study.val_state(job.target),
-        epochs=tuple(epoch.to_metrics() for epoch in history.epochs),
+        epochs=history.to_metrics(),
         best_epoch=history.best,
+        monitor=PART_MONITORS[history.choice.part],
+        chosen_by=history.choice.score or "loss",
+        score=MAIN_SCORES[task.targets.kind],
+        train=trained.train_scores,
+        epoch_s=_mean_epoch_s(history),
         notes=[*trained.notes, *_notes_about_val(val_labels)],
         train_s=round(time.perf_counter() - start, 2),
         images_per_s=trained.images_per_s,
     )
     title = f"{job.spec.backbone} {job.spec.strategy}"
-    write_curves(folder / "curves.png", title, metrics.epochs, history.best)
+    write_curves(folder / "curves.png", title, metrics)
     metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids, NETWORK_PACKAGES) | {
@@ -212,6 +271,23 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
         "conformal": ConformalSpec.of(labels, predictions, study.groups),
     }
     write_network(folder, trained.network.cpu(), trained.spec, header)
+
+
+def _warn_val_used(spec: FinetuneSpec) -> list[RunWarning]:
+    """Warn if val chose the weights, so that scores on val are no longer those of untouched rows."""
+    if spec.monitor != "val":
+        return []
+    text = (
+        "val stopped the training and chose the epoch, so scores on val are optimistic; compare the runs on test, or "
+        "set monitor = 'holdout'"
+    )
+    return [RunWarning(VAL_USED, text)]
+
+
+def _mean_epoch_s(history: TrainingHistory) -> float | None:
+    """Return the mean time of an epoch in seconds; None without an epoch."""
+    seconds = [epoch.seconds for epoch in history.epochs[1:]]
+    return round(sum(seconds) / len(seconds), 3) if seconds else None
 
 
 def _predictions(
@@ -248,13 +324,20 @@ def stopped_result(job: FinetuningJob, epoch: int) -> FinetuningResult:
         run="(stopped)",
         target=job.target,
         path="",
-        settings=job.settings,
+        **vars(job.description),
         is_new=True,
         n_epochs=epoch,
         best_epoch=epoch,
-        held_loss=math.nan,
+        monitor=job.spec.monitor,
+        chosen_by=job.spec.choose_by,
         metric="",
+        train_score=math.nan,
+        held_score=math.nan,
         val_score=math.nan,
+        train_loss=math.nan,
+        held_loss=math.nan,
+        val_loss=math.nan,
+        epoch_s=math.nan,
         flags=["fell behind"],
         warnings=[],
         notes=[],
@@ -267,14 +350,16 @@ def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResul
     metrics = run.metrics
     assert isinstance(metrics, NetworkMetrics)
     assert metrics.val is not None
-    metric = "mae" if "mae" in metrics.val else "accuracy"
-    held_loss = metrics.epochs[metrics.best_epoch].held_loss
+    best = metrics.epochs[metrics.best_epoch]
+    losses = {"train_loss": best.train_loss, "held_loss": best.held_loss, "val_loss": best.val_loss}
+    measured = {"held_score": best.held_scores.get(metrics.score), "epoch_s": metrics.epoch_s, **losses}
     return run.make_result(
         FinetuningResult,
-        settings=job.settings,
+        **vars(job.description),
         is_new=is_new,
         n_epochs=len(metrics.epochs) - 1,
-        held_loss=math.nan if held_loss is None else held_loss,
-        metric=metric,
-        val_score=metrics.val[metric],
+        metric=metrics.score,
+        train_score=metrics.train[metrics.score],
+        val_score=metrics.val[metrics.score],
+        **{name: math.nan if value is None else value for name, value in measured.items()},
     )

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.errors import DataError
-from featx.networks.blocks import Block, Unit, group_into_blocks, trace_units
+from featx.networks.blocks import Block, Unit, divide_into_units, group_into_blocks, measure_units
+from featx.networks.chains import STEM, Chain, Stem
 from featx.networks.features import BuiltBackbone
 
 WHOLE = "whole"
@@ -43,16 +44,20 @@ class Trunk(nn.Module):
         traced_units: list[Unit] = []
         self.indivisible_reason = ""
         self._first_trainable = 0
+        chain, size_px = Chain(()), built.preprocessing.size_px
         try:
-            traced_units = trace_units(built.body, built.last, built.preprocessing.size_px)
+            chain = divide_into_units(built.body, built.last, size_px)
+            traced_units = measure_units(built.body, chain, size_px)
         except DataError as error:
             self.indivisible_reason = str(error)
         self.blocks: tuple[Block, ...] = tuple(group_into_blocks(traced_units))
         self._traced_units = traced_units
         self.names = [unit.name for unit in traced_units] or [WHOLE]
         self.last = self.names[-1] if traced_units else f"{WHOLE}.body.{built.last}"
-        modules = [built.body.get_submodule(unit.name) for unit in traced_units]
-        self.units = nn.ModuleList(modules or [_IndivisibleUnit(built.body, built.last, built.preprocessing.size_px)])
+        modules = [built.body.get_submodule(name) for name in chain.names if name != STEM]
+        if STEM in chain.names:
+            modules.insert(0, Stem(built.body, chain))
+        self.units = nn.ModuleList(modules or [_IndivisibleUnit(built.body, built.last, size_px)])
 
     def forward(self, x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
         """Return the output of the units from `start` to before `end`.
@@ -83,7 +88,9 @@ class Trunk(nn.Module):
     def parameters_by_unit(self) -> Iterator[tuple[int, str, nn.Parameter]]:
         """Yield unit number, name in the backbone, and value of each parameter on which the last layer depends."""
         for number, unit in enumerate(self.units):
-            if isinstance(unit, _IndivisibleUnit):
+            if isinstance(unit, Stem):
+                yield from ((number, name, parameter) for name, parameter in unit.body.named_parameters())
+            elif isinstance(unit, _IndivisibleUnit):
                 yield from ((number, name, parameter) for name, parameter in unit.used_parameters.items())
             else:
                 layer = self._traced_units[number].name

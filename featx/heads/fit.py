@@ -27,7 +27,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import HeadMetrics
+from featx.study.run_metrics import HeadMetrics, TreeScores
 from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -88,6 +88,10 @@ class FitResult:
         Duration of the search in seconds.
     train_s
         Duration of the final fit and the predictions in seconds.
+    trees
+        Scores of boosted trees after each tree; None for other heads.
+    refit_of
+        Name of the run whose setting was fitted on more rows, and whose scores these are; None for other runs.
     """
 
     run: str
@@ -114,6 +118,8 @@ class FitResult:
     val_accuracy: float | None
     search_s: float
     train_s: float
+    trees: TreeScores | None
+    refit_of: str | None = None
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -176,26 +182,32 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
     overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
-    specs = _head_specs(study.recipe, heads, {name: value for name, value in overrides.items() if value is not None})
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    specs = _head_specs(study.recipe, heads, target, changes)
     extracted = tuple(locked_embeddings(study, embedding))
     find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     all_ids = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, all_ids, extracted))
     target_tables = {name: study.labels(name) for name in study.target_names(target)}
-    check_heads(specs, [table.kind for table in target_tables.values()])
+    check_heads(specs, {name: table.kind for name, table in target_tables.items()})
     jobs = [
         HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
         for name in target_tables
         for spec in specs
+        if spec.target in {None, name}
     ]
+    if specs and not jobs:
+        raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
     with DistributedEvaluator(cluster) as evaluator:
         return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
 
 
-def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
+def _head_specs(
+    recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
+) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
+    named = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
     changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed for grid_spec in spec.grid()]
@@ -239,7 +251,7 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
                     write_run(job, completed, folder, progress)
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
-    return _fit_result(run, job.target_table, is_new)
+    return fit_result(run, job.target_table, is_new)
 
 
 @contextmanager
@@ -263,7 +275,8 @@ def fit_errors_named(spec: HeadSpec) -> Iterator[None]:
         raise DataError(f"[[head]] {spec.name!r} cannot be fitted with {settings}: {reason}") from error
 
 
-def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
+def fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
+    """Return the result of a head's run for a table of its target values."""
     assert isinstance(run.spec, HeadRunSpec)
     assert isinstance(run.metrics, HeadMetrics)
     metrics, search = run.metrics, run.metrics.search
@@ -273,6 +286,7 @@ def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResu
         FitResult,
         search,
         is_new=is_new,
+        refit_of=None if run.spec.refit is None else run.spec.refit.run,
         head=run.spec.head_name,
         n_trials=len(search.trials) + search.n_pruned,
         calibration=metrics.calibration.method,

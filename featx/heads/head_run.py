@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +20,10 @@ from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import score_val
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
+from featx.heads.boosting_curves import score_trees, stop_early
 from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
+from featx.heads.head_settings import EARLY_STOPPING
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
@@ -33,6 +36,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import align, scores, signed_score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.head import HeadSpec
 from featx.study.run_metrics import CalibrationMetrics, HeadMetrics, NestedScores, SearchResult
 from featx.study.run_spec import HeadRunSpec
 from featx.study.run_warnings import RunWarning
@@ -78,14 +82,29 @@ def run_search(
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
     spaces, spec = job.search_spaces(), job.spec
     rows = next(iter(spaces.values())).rows
-    if spec.trials or spec.nested or not job.is_fitted_once:
+    if spec.trials or spec.nested or not job.is_fitted_once or EARLY_STOPPING in spec.params:
         check_folds(rows, spec)
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
-    result = search(spaces, spec, journal, progress, options)
+    result = _search(spaces, spec, journal, progress, options)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
     return CompletedSearch(spaces[result.embeddings], job.embedding_choices[result.embeddings], result, journal, nested)
+
+
+def _search(
+    spaces: Mapping[str, SearchSpace],
+    spec: HeadSpec,
+    journal: Path,
+    progress: ProgressCallback,
+    options: SearchOptions,
+) -> SearchResult:
+    """Return the result of a search, with the number of trees at which early stopping ends if it is requested."""
+    result = search(spaces, spec, journal, progress, options)
+    if EARLY_STOPPING not in spec.params:
+        return result
+    space = spaces[result.embeddings]
+    return result.model_copy(update={"params": stop_early(space.head, result.params, space.rows, spec)})
 
 
 def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
@@ -108,7 +127,7 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         spaces = job.search_spaces(train)
         check_folds(next(iter(spaces.values())).rows, job.spec)
         with tempfile.TemporaryDirectory() as folder:
-            result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
+            result = _search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
         space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
         if job.is_fitted_once:
             model = fit_once(space.head, result.params, space.rows, job.spec)
@@ -124,23 +143,17 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     """Fit the chosen setting, predict all parts, and write the run into `folder`."""
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
-    model, out_of_fold, targets = _fit_final(job, completed, progress)
-    rule = completed.space.rows.decision_rule
-    tables = []
-    if out_of_fold is not None:
-        outputs, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
-        tables.append(predictions_of_part(target_table, "oof", train_ids, outputs, fold_numbers, rule))
-    for part in ("val", "test"):
-        if len(job.ids[part]):
-            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
-            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
-    predictions = concatenate_predictions(tables)
+    model, out_of_fold, targets = fit_final(job, completed, progress)
+    predictions = _predict_parts(job, completed, model, out_of_fold)
     train_s = time.perf_counter() - start
     result = completed.result
+    trees = (
+        None if job.exceeds_memory else score_trees(model, completed.space.rows, _val_rows(job, completed), job.spec)
+    )
     run_warnings = (
         *_prediction_warnings(target_table, predictions),
         *boundary_warnings(result.space, result.suggested, result.params),
-        *fold_size_warnings(targets, job.spec.folds),
+        *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
     )
     rate = steady_rate(lambda: _predictions_per_s(job, completed, model))
     metrics = HeadMetrics(
@@ -154,6 +167,7 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
         calibration=_calibration_metrics(out_of_fold),
         train_s=round(train_s, 2),
         prediction_s=1 / rate if rate else None,
+        trees=trees,
     )
     metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
@@ -161,6 +175,29 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
     if job.spec.trials:
         shutil.copy(completed.journal, folder / "trials.journal")
+
+
+def _predict_parts(
+    job: HeadJob, completed: CompletedSearch, model: Pipeline, out_of_fold: OutOfFold | None
+) -> AnyPredictions:
+    """Return the predictions out of fold, if there are some, and those for val and test rows."""
+    target_table, rule, tables = job.target_table, completed.space.rows.decision_rule, []
+    if out_of_fold is not None:
+        outputs, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
+        tables.append(predictions_of_part(target_table, "oof", job.ids["train"], outputs, fold_numbers, rule))
+    for part in ("val", "test"):
+        if len(job.ids[part]):
+            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
+            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
+    return concatenate_predictions(tables)
+
+
+def _val_rows(job: HeadJob, completed: CompletedSearch) -> TrainRows | None:
+    """Return the val rows with the embeddings of the run; None without a val part."""
+    ids = job.ids["val"]
+    if not len(ids):
+        return None
+    return TrainRows(job.features(ids, completed.embeddings), TargetValues.of(job.target_table.take(ids)))
 
 
 def _prediction_warnings(target_table: AnyTruth, predictions: AnyPredictions) -> list[RunWarning]:
@@ -192,7 +229,7 @@ def _header(
     }
 
 
-def _fit_final(
+def fit_final(
     job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
 ) -> tuple[Pipeline, OutOfFold | None, TargetValues]:
     """Return the final model, its out-of-fold predictions if it has some, and the target values of the train rows."""

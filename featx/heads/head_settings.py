@@ -24,6 +24,8 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.ids import Kind
 
+# Rounds without a lower loss after which no tree is grown; passed to fits with held-out rows only.
+EARLY_STOPPING = "early_stopping_rounds"
 # Parameters of the Pipeline's first step.
 SCALING_PARAMS = ("scaling", "components")
 # Parameters of an estimator without effect on what it learns, which stay as the head sets them if nothing is searched.
@@ -33,6 +35,9 @@ MACHINE_PARAMS = ("random_state", "n_jobs", "device", "cache_size")
 def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
     """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
     n, d = shape
+    spec = spec.model_copy(
+        update={"params": {name: value for name, value in spec.params.items() if name != EARLY_STOPPING}}
+    )
     task = HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver, spec.params, spec.space)
     head: Head = HEADS.get(spec.name)(task)
     if spec.trials == 0:
@@ -97,7 +102,9 @@ def _restricted(head: Head, spec: HeadSpec) -> Head:
         return head.suggest(cast(optuna.Trial, _RestrictedTrial(trial, spec.params, spec.space)))
 
     def build(params: Params) -> Pipeline:
-        return _configured(head.build(params), spec.params)
+        # Early stopping replaces a fixed number of trees.
+        changed = {name: params[name] for name in spec.params.keys() & params.keys()}
+        return _configured(head.build(params), {**spec.params, **changed})
 
     path = None if head.path is None else _restricted_path(head, head.path, spec)
     return replace(head, suggest=suggest, build=build, start=adapted_start(head.start, spec), path=path)
@@ -177,7 +184,7 @@ def _replace_inner(estimator: Any, inner: Any) -> Any:
 def _configured(pipeline: Pipeline, params: Params) -> Pipeline:
     """Return a Pipeline whose estimator has the parameters that its constructor takes."""
     inner = inner_estimator(pipeline.steps[-1][1])
-    names = inner.get_params(deep=False).keys() & params.keys()
+    names = inner.get_params(deep=False).keys() & params.keys() - {EARLY_STOPPING}
     inner.set_params(**{name: params[name] for name in names})
     return pipeline
 

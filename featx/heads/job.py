@@ -55,6 +55,8 @@ class HeadJob:
         Ids of ``train``, ``val`` and ``test``.
     target_table
         Target values of train and val.
+    is_refit
+        Whether a chosen setting is fitted on more rows, for deployment; by default False.
     """
 
     study: Study
@@ -64,6 +66,7 @@ class HeadJob:
     read_embeddings: Callable[[], Embeddings]
     ids: dict[str, Ids]
     target_table: AnyTruth
+    is_refit: bool = False
 
     def run_spec(self) -> HeadRunSpec:
         """Return everything that determines the run; its fingerprint names the folder."""
@@ -184,8 +187,9 @@ class HeadJob:
 
     @property
     def is_fitted_once(self) -> bool:
-        """Whether the chosen setting is fitted on all train rows only: val rows score it, nothing is calibrated."""
-        return self.spec.calibration == "none" and len(self.ids["val"]) > 0 and not self.exceeds_memory
+        """Whether the chosen setting is fitted on all train rows only: it needs neither a calibration nor scores."""
+        is_scored = self.is_refit or len(self.ids["val"]) > 0
+        return self.spec.calibration == "none" and is_scored and not self.exceeds_memory
 
     # Requests that a head cannot serve
 

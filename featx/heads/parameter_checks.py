@@ -1,6 +1,6 @@
 """Checks of the fixed parameters and ranges of heads, before anything is fitted and without data."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import product
 from typing import Any, cast
@@ -13,6 +13,7 @@ from sklearn.base import clone
 from featx.errors import RecipeError, UnsuitedError
 from featx.heads.head_definition import Head, HeadTask
 from featx.heads.head_settings import (
+    EARLY_STOPPING,
     SCALING_PARAMS,
     RecordingTrial,
     complete_start,
@@ -32,16 +33,21 @@ N_CHECKED_OUTPUTS = 2
 N_CHECKED_ROWS = 16
 
 
-def check_heads(specs: Sequence[HeadSpec], kinds: Iterable[Kind]) -> None:
-    """Check the names and values of `params` and `space` of heads for kinds of targets, without data.
+def check_heads(specs: Sequence[HeadSpec], kinds: Mapping[str, Kind]) -> None:
+    """Check the names and values of `params` and `space` of heads, without data.
+
+    Parameters
+    ----------
+    kinds
+        Kind of each target, by its name.
 
     Raises
     ------
     RecipeError
         A name or a value is wrong; the error lists all of the first head for which this is so.
     """
-    for kind, spec in product(set(kinds), specs):
-        if spec.params or spec.space:
+    for (target, kind), spec in product(kinds.items(), specs):
+        if spec.target in {None, target} and (spec.params or spec.space):
             _check_settings(spec, kind)
 
 
@@ -61,10 +67,23 @@ def _check_settings(spec: HeadSpec, kind: Kind) -> None:
         for name in spec.params
         if name not in fixable
     ]
+    problems += _early_stopping_problems(spec)
     problems += [problem for name in spec.space if (problem := _space_problem(name, spec.space[name], searched))]
     problems = problems or _value_problems(spec, kind)
     if problems:
         raise RecipeError(f"[[head]] {spec.name!r}", problems)
+
+
+def _early_stopping_problems(spec: HeadSpec) -> list[str]:
+    rounds = spec.params.get(EARLY_STOPPING, 1)
+    if type(rounds) is not int or rounds < 1:
+        return [f"params.{EARLY_STOPPING}: found {rounds!r}, expected a number of trees of 1 or more"]
+    if EARLY_STOPPING in spec.params and spec.trials and "n_estimators" not in spec.params:
+        return [
+            f"params.{EARLY_STOPPING}: the search chooses the number of trees by its folds; fix n_estimators, or set "
+            "trials = 0"
+        ]
+    return []
 
 
 def _nearest(name: str, valid_names: Sequence[str]) -> str:

@@ -11,12 +11,11 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.parsing import parse_json
-from featx.images.archives import ShardsTree
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, non_image_rule
 from featx.images.npy import read_npy
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
-from featx.images.trees import Entry, Tree
+from featx.images.trees import Entry
 from featx.locations import ANNOTATION_SUFFIXES, resolve_source
 from featx.specs.data import ReaderSpec
 
@@ -58,7 +57,7 @@ class AnnotationReader:
         """Return how to read the source if most of its images have an annotation, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        entries = _open_source(source).entries()
+        entries = open_tree(source).entries()
         if not any(entry.name.lower().endswith(ANNOTATION_SUFFIXES) for entry in entries):
             return None
         files = _match_annotations(entries)
@@ -71,7 +70,7 @@ class AnnotationReader:
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all files of the source, with one label column for each kind of annotation."""
-        tree = _open_source(resolve_source(data.source, folder))
+        tree = open_tree(resolve_source(data.source, folder))
         files = _match_annotations(tree.entries())
         rows: dict[str, dict[str, Any]] = {key: {} for key in files.images}
         for key, kind, entry in files.annotations:
@@ -90,12 +89,6 @@ class AnnotationReader:
         rules = {entry.name: rule for entry, rule in files.ignored}
         rules |= {entry.name: "is an annotation" for _, _, entry in files.annotations}
         return Listing.from_tree(tree, images, labels, rules)
-
-
-def _open_source(place: str) -> Tree:
-    """Return the tree at a place; a folder of shards is opened as one tree of all their members."""
-    shards = ShardsTree(place)
-    return shards if Path(place).is_dir() and shards.has_only_archives() else open_tree(place)
 
 
 def _match_annotations(entries: Sequence[Entry]) -> _MatchedFiles:

@@ -13,7 +13,7 @@ from featx.files.atomic import file_state
 from featx.images.containers.archive_files import ARCHIVE_ERRORS, Archive, ZipArchive, make_archive
 from featx.images.contents import FileState, check_size, unicode_name
 from featx.images.names import is_archive_name, is_image_name
-from featx.images.trees import Entry, FolderTree, ListedTree
+from featx.images.trees import Entry, ListedTree
 from featx.images.unpacking import unpack
 from featx.locations import ARCHIVE_SUFFIXES
 
@@ -216,41 +216,3 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
             "the folder"
         )
     return expanded
-
-
-@dataclass(frozen=True)
-class ShardsTree(ListedTree):
-    """A folder of archives as one tree: the name of a member begins with its archive's, ``train-000.tar!0001.jpg``.
-
-    Attributes
-    ----------
-    place
-        Path of the folder.
-    prefix
-        Text that ids begin with; empty.
-    """
-
-    place: str
-    prefix: str = ""
-    missing_reason: ClassVar[str] = "there is no such file in the archives"
-
-    def archives(self) -> list[str]:
-        """Return the names of the archives in the folder."""
-        return sorted(
-            child.name for child in Path(self.place).iterdir() if is_archive_name(child.name) and child.is_file()
-        )
-
-    def has_only_archives(self) -> bool:
-        """Whether the folder holds archives, and no images outside them."""
-        return bool(self.archives()) and not any(is_image_name(file.name) for file in FolderTree(self.place).entries())
-
-    @cached_property
-    def entries_by_name(self) -> dict[str, Entry]:
-        """The members of all archives, and the folder's other files."""
-        archives = self.archives()
-        entries = {entry.name: entry for entry in FolderTree(self.place).entries() if entry.name not in archives}
-        for archive in archives:
-            tree = ArchiveTree(str(Path(self.place, archive)))
-            members = [replace(entry, name=tree.prefix + entry.name) for entry in tree.entries()]
-            entries |= {entry.name: entry for entry in members}
-        return entries

@@ -1,7 +1,7 @@
 """Images in array files: each image is one row of a dataset, and other datasets hold the labels."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from featx.images.containers.array_pairing import (
     has_encoded_images,
     is_image_shape,
     is_last_axis_shape,
+    list_unlabelled_images,
     pair_datasets,
     row_bytes,
 )
@@ -46,29 +47,7 @@ class ArrayReader:
 
     def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if it has datasets of images with labels, otherwise None."""
-        path = Path(source)
-        if labels is not None or not path.exists():
-            return None
-        home = path.parent if path.is_file() else path
-        files = [path] if path.is_file() else _array_files(path)
-        arrays: dict[str, Any] = {}
-        try:
-            for file in files:
-                datasets = open_datasets(file) if is_array_file(file.name) else {}
-                place = file.relative_to(home).as_posix()
-                if len(datasets) <= MAX_DATASETS:
-                    arrays |= {f"{place}#{name}" if name else place: array for name, array in datasets.items()}
-            for place, array in arrays.items():
-                check_values_inside(_dataset_text(home, place), array)
-            specs = pair_datasets(arrays)
-            for place in sorted({place for spec in specs for place in (spec.images, *spec.labels.values())}):
-                check_filters(_dataset_text(home, place), arrays[place])
-        except DataError as error:
-            raise DataError(str(error)) from error
-        except ARRAY_ERRORS as error:
-            reason = str(error) or type(error).__name__
-            raise DataError(f"{source} cannot be read as arrays, it may be truncated: {reason}") from error
-        return ReaderSpec(source=source, arrays=tuple(specs), reader="arrays") if specs else None
+        return None if labels is not None else _recognise_datasets(source, pair_datasets)
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all rows of the image datasets with their labels."""
@@ -87,6 +66,46 @@ class ArrayReader:
         labels = pd.concat(frames, ignore_index=True)
         used = {place for spec in data.arrays for place in (spec.images, *spec.labels.values())}
         return Listing.from_entries(entries, labels, _ignored(source, home, used))
+
+
+def recognise_unlabelled_arrays(source: str) -> ReaderSpec | None:
+    """Return how to read a source that has datasets of images and no labels, otherwise None.
+
+    Raises
+    ------
+    DataError
+        a file cannot be read.
+    """
+    return _recognise_datasets(source, list_unlabelled_images)
+
+
+def _recognise_datasets(
+    source: str, choose_datasets: Callable[[Mapping[str, Any]], list[ArraySpec]]
+) -> ReaderSpec | None:
+    """Return how to read a source whose datasets of images and labels a function chooses; None if there are none."""
+    path = Path(source)
+    if not path.exists():
+        return None
+    home = path.parent if path.is_file() else path
+    files = [path] if path.is_file() else _array_files(path)
+    arrays: dict[str, Any] = {}
+    try:
+        for file in files:
+            datasets = open_datasets(file) if is_array_file(file.name) else {}
+            place = file.relative_to(home).as_posix()
+            if len(datasets) <= MAX_DATASETS:
+                arrays |= {f"{place}#{name}" if name else place: array for name, array in datasets.items()}
+        for place, array in arrays.items():
+            check_values_inside(_dataset_text(home, place), array)
+        specs = choose_datasets(arrays)
+        for place in sorted({place for spec in specs for place in (spec.images, *spec.labels.values())}):
+            check_filters(_dataset_text(home, place), arrays[place])
+    except DataError as error:
+        raise DataError(str(error)) from error
+    except ARRAY_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{source} cannot be read as arrays, it may be truncated: {reason}") from error
+    return ReaderSpec(source=source, arrays=tuple(specs), reader="arrays") if specs else None
 
 
 def _dataset_text(home: Path, place: str) -> str:

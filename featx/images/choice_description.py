@@ -30,7 +30,7 @@ def describe_choice(
     sentences += [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
     unused = [table for table in tables if not table.is_taken and table.path]
     if not has_target:
-        sentences.append(f"none: {explain_missing_labels(listing, tables)}")
+        sentences.append(f"none: {explain_missing_labels(data, listing, tables)}")
         # The sentence above has their reasons.
         unused = []
     sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
@@ -53,11 +53,13 @@ def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
     return []
 
 
-def explain_missing_labels(listing: Listing, tables: tuple[TableReport, ...]) -> str:
+def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[TableReport, ...]) -> str:
     """Return the main reason why there is nothing to predict.
 
     Parameters
     ----------
+    data
+        The way to read the source.
     listing
         The images, with or without columns of labels.
     tables
@@ -66,6 +68,12 @@ def explain_missing_labels(listing: Listing, tables: tuple[TableReport, ...]) ->
     labels = listing.manifest.labels
     if len(labels.columns):
         return f"no label column can be predicted: {describe_target_objections(labels)}"
+    if data.reader_name == "arrays":
+        unused = [name for name in listing.ignored if "#" in name][:MAX_ARRAYS_NAMED]
+        found = f"; other datasets: {', '.join(unused)}" if unused else ""
+        return f"no dataset has one row of labels for each image{found}"
+    if data.reader_name == "datasets":
+        return "no group, attribute or dataset of the file holds labels"
     if tables:
         # A table that names images is more likely to be meant.
         reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
 from featx.errors import DataError
+from featx.images.archive_folders import ArchiveFolderTree
 from featx.images.litter import litter_path_rule
 from featx.images.names import part_of
 from featx.images.readers import Listing
@@ -29,10 +31,19 @@ class FolderReader:
     rank = 20
 
     def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
-        """Return how to read the source if it holds images in sub-folders, otherwise None."""
+        """Return how to read the source if it holds images in sub-folders, otherwise None.
+
+        Raises
+        ------
+        DataError
+            it is a folder of archives with files of the same names.
+        """
         if labels is not None or not is_tree(source):
             return None
-        names = [entry.name for entry in open_tree(source).entries() if entry.is_image and not entry.outcome]
+        tree = open_tree(source)
+        if isinstance(tree, ArchiveFolderTree):
+            _check_archives_differ(tree)
+        names = [entry.name for entry in tree.entries() if entry.is_image and not entry.outcome]
         common_folder = _find_common_folder(names)
         if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
@@ -65,6 +76,24 @@ class FolderReader:
             for name in _find_folders_without_images(entries, labelled, depth)
         ]
         return Listing.from_tree(tree, labelled, labels, rules, warnings)
+
+
+def _check_archives_differ(tree: ArchiveFolderTree) -> None:
+    """Check that the archives of a folder, which are read as one source, hold no files of the same name.
+
+    Raises
+    ------
+    DataError
+        they do.
+    """
+    if conflict := tree.conflict:
+        place = quote(tree.folder)
+        pattern = "/".join(["{archive}", *(["{class}"] if "/" in conflict.name else []), "{image}"])
+        raise DataError(
+            f"{conflict.first} and {conflict.second} in {tree.folder!r} hold files of the same name, first "
+            f"{conflict.name!r}; to read one archive, run: featx init {quote(f'{tree.folder}/{conflict.first}')}; to "
+            f"read all of them, run: featx init {place} --labels '{pattern}'"
+        )
 
 
 def _find_unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.arrays import recognise_unlabelled_arrays
 from featx.images.choice_description import describe_choice
 from featx.images.class_folders import list_folder_warnings
 from featx.images.class_sizes import SizeSettings, propose_folds, propose_size_settings
+from featx.images.containers.dataset_images import recognise_unlabelled_datasets
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
@@ -19,27 +21,28 @@ from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE
 from featx.images.names import is_archive_name
+from featx.images.part_lists import find_part_lists
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
 from featx.images.recognition_warnings import (
     list_label_warnings,
+    list_part_warnings,
     list_table_warnings,
     list_unused_label_warnings,
 )
-from featx.images.sources import read_content, shared_listings
+from featx.images.sources import is_tree, read_content, shared_listings
 from featx.images.split_columns import find_column_parts
-from featx.images.target_proposals import Proposals, propose_targets
+from featx.images.target_proposals import Proposals, count_classes, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.tables.encoding import category_text, split_labels
 from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
 
 # Number of images whose headers are read for their sizes.
 MAX_MEASURED_IMAGES = 500
 # Readers whose labels are names of folders, groups or categories: each is one class, whatever characters it has.
-NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot"})
+NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot", "id_lists"})
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,17 @@ def init(
             data = ReaderSpec(source=data.source, reader="images")
             listing = read_source(data, Path())
             proposals = propose_targets(listing.manifest, None)
-        inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
+        part_lists: tuple[str, ...] = ()
+        if (
+            proposals.targets
+            and proposals.split_column is None
+            and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris)))
+        ):
+            part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
+            listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+            proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
+        place = source if label_source is None else data.source
+        inventory = take_inventory(place, label_source, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
     sizes = (
         propose_size_settings(classes)
@@ -200,8 +213,9 @@ def _check_source(source: str) -> None:
     """
     if not source:
         raise DataError("the source is empty; expected a folder of images, an archive or an array file")
-    path = Path(split_archive_place(source)[0])
-    if not is_url(source) and not path.exists():
+    path, inside = Path(split_archive_place(source)[0]), split_archive_place(source)[1]
+    is_missing = not path.exists() or (bool(inside) and not is_tree(source))
+    if not is_url(source) and is_missing:
         raise DataError(f"{source!r} does not exist; expected a folder of images, an archive or an array file")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise DataError(f"{source!r} is neither a file nor a folder; expected images, an archive or an array file")
@@ -233,6 +247,8 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     for reader in sorted(readers, key=lambda reader: reader.rank):
         if data := reader.recognise(source, labels, target):
             return data
+    if labels is None and (data := recognise_unlabelled_arrays(source) or recognise_unlabelled_datasets(source)):
+        return data
     if archive := _only_archive(source):
         return recognise(archive, labels, target)
     refuse_known_formats(source)
@@ -252,20 +268,7 @@ def _only_archive(source: str) -> str | None:
 
 def _count_classes(manifest: Manifest, proposals: Proposals) -> dict[str, int]:
     """Return the number of images by class or label of the first target; empty for numbers and without a target."""
-    if not proposals.targets or proposals.targets[0].kind == "numbers":
-        return {}
-    proposal = proposals.targets[0]
-    if len(proposal.columns) > 1:
-        return {name: int(manifest.column(name).sum()) for name in proposal.columns}
-    # Numbers are sorted as numbers before they become text.
-    column = manifest.column(proposal.columns[0])
-    if proposal.separator is not None:
-        cells = column.dropna().map(category_text)
-        labels = Counter(label for cell in cells for label in split_labels(cell, proposal.separator))
-        return dict(sorted(labels.items()))
-    counts = column.value_counts().sort_index().rename(index=category_text)
-    counts = counts.groupby(level=0, sort=False).sum()
-    return {name: int(counts[name]) for name in proposal.classes or counts.index}
+    return count_classes(manifest.labels, proposals.targets[0]) if proposals.targets else {}
 
 
 def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
@@ -306,19 +309,25 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         n_measured=n_measured,
         n_unreadable=n_unreadable,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
-        warnings=[
-            *list_folder_warnings(data, manifest.labels, proposals.targets[0].name if proposals.targets else ""),
-            *listing.warnings,
-            *proposals.warnings,
-            *([source.sizes.reason] if source.sizes.drop else []),
-            *source.decoding.warnings,
-            *list_table_warnings(inventory.tables),
-            *list_label_warnings(listing, proposals, inventory.tables),
-            *list_unused_label_warnings(data, manifest, inventory.tables),
-        ],
+        warnings=_list_warnings(listing, source, inventory),
         decoding=source.decoding,
         inventory=inventory,
     )
+
+
+def _list_warnings(listing: Listing, source: RecognisedSource, inventory: Inventory) -> list[str]:
+    manifest, proposals, data = source.manifest, source.proposals, source.data
+    return [
+        *list_folder_warnings(data, manifest.labels, proposals.targets[0].name if proposals.targets else ""),
+        *listing.warnings,
+        *proposals.warnings,
+        *([source.sizes.reason] if source.sizes.drop else []),
+        *source.decoding.warnings,
+        *list_part_warnings(manifest, proposals),
+        *list_table_warnings(inventory.tables),
+        *list_label_warnings(data, listing, proposals, inventory.tables),
+        *list_unused_label_warnings(data, manifest, inventory.tables),
+    ]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:

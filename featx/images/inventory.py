@@ -1,11 +1,12 @@
 """Inventory of a source: its files by type, by folder and by what they were taken for, and its tables."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.id_lists import JOINED_RULE
 from featx.images.label_tables import TableReport
 from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
@@ -43,7 +44,13 @@ class Inventory:
     uses: dict[str, int] = field(default_factory=dict)
 
 
-def take_inventory(source: str, labels: str | None, target: str | None, listing: Listing | None) -> Inventory:
+def take_inventory(
+    source: str,
+    labels: str | None,
+    target: str | None,
+    listing: Listing | None,
+    part_lists: Collection[str] = (),
+) -> Inventory:
     """Return the inventory of a source.
 
     Parameters
@@ -52,6 +59,8 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
         Arguments of `featx.images.init.init`.
     listing
         The images that were recognised; None if the source is not recognised.
+    part_lists
+        Names of the lists of parts that are taken.
     """
     place, label_table = split_table_place(source, labels)
     if not is_tree(place):
@@ -68,9 +77,22 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
         tables = examine_source(place, label_table, target)
     else:
         tables = TableChoice(None, (), {})
+    if listing is not None:
+        tables = _mark_lists(tables, listing, part_lists)
     uses = _count_uses(entries, listing, tables) if listing is not None else {}
     by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
     return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
+
+
+def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[str]) -> TableChoice:
+    """Return the tables with the lists that are joined by ids, and those of parts, as taken."""
+    reasons = {name: "joined by ids" for name, rule in listing.ignored.items() if rule == JOINED_RULE}
+    reasons |= dict.fromkeys(part_lists, "lists the images of parts")
+    reports = [
+        replace(report, is_taken=True, reason=reasons[report.file]) if report.file in reasons else report
+        for report in tables.reports
+    ]
+    return replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
 
 
 def find_file_type(name: str) -> str:

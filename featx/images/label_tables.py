@@ -16,7 +16,7 @@ from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
-from featx.images.sources import join_place, open_tree
+from featx.images.sources import join_place, open_tree, shared
 from featx.images.trees import Entry, Tree
 from featx.specs.data import LabelsSpec
 from featx.tables.ids import sample_rows
@@ -133,7 +133,7 @@ def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], l
     candidates, reports = [], []
     for file in files:
         try:
-            examined = examine_table(tree, file)
+            examined = shared(("examined", tree.place, file), partial(examine_table, tree, file))
         except (ReadError, MissingExtraError) as error:
             reports.append(TableReport(file, reason=str(error)))
             continue
@@ -220,7 +220,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
-            rule, n = find_rule(texts, names, partial(_rank_folder, file))
+            rule, n = find_rule(texts, names, partial(rank_image_folder, file))
             if n > n_most and n >= MIN_NAMED * len(texts) and _are_varied(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
@@ -251,7 +251,7 @@ def part_of_file(file: str) -> str | None:
     return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
 
 
-def _rank_folder(file: str, folder: str) -> int:
+def rank_image_folder(file: str, folder: str) -> int:
     """Return the rank of a folder as that of a table's images: its own folder, one of its part, or one of images."""
     part = part_of_file(file)
     if folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part):

@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = frozenset(
 PARTS = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
@@ -36,10 +37,10 @@ def part_of(name: str) -> str | None:
 
     Examples
     --------
-    >>> part_of("Train"), part_of("PublicTest"), part_of("test_set"), part_of("cat")
-    ('train', 'val', 'test', None)
+    >>> part_of("Train"), part_of("PublicTest"), part_of("test_set"), part_of("test1"), part_of("cat")
+    ('train', 'val', 'test', 'test', None)
     """
-    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    letters = re.sub(r"[^a-z0-9]", "", name.lower()).rstrip("0123456789")
     return PARTS.get(letters) or PARTS.get(letters.removesuffix("set").removesuffix("data").removesuffix("images"))
 
 

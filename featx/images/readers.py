@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.images.label_columns import to_plain_columns
 from featx.images.names import file_suffix, non_image_rule
+from featx.images.part_lists import read_parts
 from featx.images.trees import Entry, Tree
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.tables.ids import Ids, positions
 from featx.tables.manifest import Manifest
+
+UNLISTED_RULE = "is in no list of parts"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,33 @@ class Listing:
         outcomes = {name: outcome for name, outcome in self.known.items() if name not in rules}
         return replace(remaining, known=outcomes, ignored={**self.ignored, **rules})
 
+    def with_parts(self, parts: Mapping[str, str], *, has_train_list: bool) -> "Listing":
+        """Return the listing with a label column ``split``.
+
+        Parameters
+        ----------
+        parts
+            Part by uri of the image.
+        has_train_list
+            Whether images without a part are left out; otherwise they are in train.
+
+        Raises
+        ------
+        DataError
+            no image has a part, or there is a column ``split`` already.
+        """
+        labels = self.manifest.labels
+        values = [parts.get(uri) for uri in self.manifest.uris]
+        if "split" in labels.columns or not any(value is not None for value in values):
+            problem = "a label column is called 'split' too" if "split" in labels.columns else "no image is in a list"
+            raise DataError(f"data.parts: {problem}; correct the lists, or remove data.parts")
+        filled = values if has_train_list else ["train" if value is None else value for value in values]
+        split = np.asarray(filled, dtype=object)
+        listing = replace(self, manifest=replace(self.manifest, labels=labels.assign(split=split)))
+        unlisted = {name: UNLISTED_RULE for name, value in zip(self.manifest.ids, filled, strict=True) if value is None}
+        warning = f"{len(unlisted)} images are in no list of parts and are left out"
+        return replace(listing.without(unlisted), warnings=(*self.warnings, *([warning] if unlisted else [])))
+
     def take(self, ids: Ids) -> "Listing":
         """Return the listing with the images of `ids`, in their order."""
         rows = positions(self.manifest.ids, ids, "listing")
@@ -189,6 +219,9 @@ def read_source(data: ReaderSpec, folder: Path) -> Listing:
     """
     reader: Reader = READERS.get(data.reader_name)()
     listing = reader.read(data, folder)
+    if data.parts is not None:
+        tables = data.parts.tables
+        listing = listing.with_parts(read_parts(data, folder), has_train_list="train" in tables or None in tables)
     if not len(listing):
         other_files = f" (it holds {len(listing.ignored)} other files)" if listing.ignored else ""
         raise DataError(

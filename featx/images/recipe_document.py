@@ -98,6 +98,8 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
         section.add("reader", data.reader)
     if data.labels is not None:
         section.add("labels", _inline_table(data.labels.model_dump(exclude_defaults=True, mode="json")))
+    if data.parts is not None:
+        section.add("parts", _inline_table(data.parts.model_dump(exclude_defaults=True, mode="json")))
     if data.drop_unlabelled:
         section.add("drop_unlabelled", True)
         section.add(comment("drop_unlabelled leaves out images without a label instead of stopping at them"))

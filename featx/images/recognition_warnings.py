@@ -6,15 +6,17 @@ from featx.images.label_tables import ENCODING_NAMES, TableReport, part_of_file
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
 from featx.images.readers import Listing
-from featx.images.split_columns import find_split_column
-from featx.images.target_proposals import Proposals
+from featx.images.split_columns import find_column_parts, find_split_column
+from featx.images.target_proposals import Proposals, count_classes
 from featx.specs.data import ReaderSpec
 from featx.tables.encoding import MAX_CLASSES
 from featx.tables.manifest import Manifest
 
 MAX_FOLDERS_NAMED = 4
+MAX_CLASSES_NAMED = 4
 # Mean number of images of a folder from which the folders may be classes.
 MIN_IMAGES_OF_FOLDER = 4
+ARRAY_READERS = frozenset({"arrays", "datasets"})
 # Encodings that are assumed where a text is not Unicode; another one may have been meant.
 ASSUMED_ENCODINGS = (ENCODING_NAMES["cp1252"], ENCODING_NAMES["latin-1"])
 
@@ -35,18 +37,23 @@ def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
     ]
 
 
-def list_label_warnings(listing: Listing, proposals: Proposals, tables: tuple[TableReport, ...]) -> list[str]:
+def list_label_warnings(
+    data: ReaderSpec, listing: Listing, proposals: Proposals, tables: tuple[TableReport, ...]
+) -> list[str]:
     """Return a warning if images have no label, or if there is nothing to predict."""
     if proposals.targets:
-        columns = proposals.targets[0].columns
-        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
-        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
+        target_columns = proposals.targets[0].columns
+        n_gaps = int(listing.manifest.labels[list(target_columns)].isna().any(axis=1).sum())
+        return [f"{n_gaps} images have no {target_columns[0]!r}; the recipe leaves them out"] if n_gaps else []
     columns = listing.manifest.labels.columns
-    pattern = "" if len(columns) or tables else suggest_pattern(listing.manifest.ids.tolist())
+    is_array = data.reader_name in ARRAY_READERS
+    pattern = "" if len(columns) or tables or is_array else suggest_pattern(listing.manifest.ids.tolist())
     if pattern:
         step = f"their names have equal parts: try --labels '{pattern}' with names of your own"
     elif len(columns) or any(table.path and len(table.columns) > 1 for table in tables):
         step = f"expected 2 to {MAX_CLASSES} classes that repeat, or numbers; choose a column with --target COLUMN"
+    elif is_array:
+        step = "store them in the file as a dataset with one row for each image"
     else:
         step = (
             "name a table with a column of the images' paths with --labels FILE, or put the images into one folder for "
@@ -55,13 +62,37 @@ def list_label_warnings(listing: Listing, proposals: Proposals, tables: tuple[Ta
     return [f"nothing is fitted, because there are no labels; {step}; without labels, extract, export and predict work"]
 
 
+def list_part_warnings(manifest: Manifest, proposals: Proposals) -> list[str]:
+    """Return warnings about classes or labels that are only in a given val or test part: no head can learn them."""
+    if not proposals.targets or proposals.split_column is None or proposals.targets[0].kind == "numbers":
+        return []
+    column = manifest.labels[proposals.split_column]
+    part_by_value = find_column_parts(proposals.split_column, column) or {}
+    parts = column.map(lambda value: part_by_value.get(str(value))).to_numpy()
+    train_counts = count_classes(manifest.labels[parts == "train"], proposals.targets[0])
+    counts = count_classes(manifest.labels[parts != "train"], proposals.targets[0])
+    names = [name for name, n in counts.items() if n and not train_counts.get(name)]
+    if not names:
+        return []
+    listed = ", ".join(f"{name!r} ({counts[name]})" for name in names[:MAX_CLASSES_NAMED])
+    dropped = ", ".join(f'"{name}"' for name in names[:MAX_CLASSES_NAMED])
+    return [
+        f"{len(names)} classes are in the given val or test part and not in train: {listed}"
+        f"{', …' if len(names) > MAX_CLASSES_NAMED else ''}; no model can learn them: correct the split, or set "
+        f"drop = [{dropped}] in [targets.{proposals.targets[0].name}]"
+    ]
+
+
 def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tuple[TableReport, ...]) -> list[str]:
     """Return warnings about labels that are there and not used: class folders beside a table, lists of parts."""
     lists = [table.file for table in tables if not table.is_taken and table.path and len(table.columns) == 1]
     lists = [file for file in lists if part_of_file(file) is not None]
     warnings = []
-    if len(lists) > 1 and find_split_column(manifest.labels) is None:
-        warnings.append(f"{', '.join(lists)} list the images of parts and are not used: the split is made by featx")
+    if lists and data.parts is None and find_split_column(manifest.labels) is None:
+        warnings.append(
+            f"{', '.join(lists)} list the images of parts and are not used, and the split is made by featx; to use "
+            "them, name them in data.parts"
+        )
     if data.reader_name == "table":
         folders = {posixpath.dirname(uri) for uri in manifest.uris}
         if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(

@@ -36,7 +36,7 @@ def find_first_rows(images: Sequence[str], ids: Sequence[str], labels: pd.DataFr
     >>> find_first_rows(["/a", "/b", "/a"], ["a", "b", "a"], pd.DataFrame({"y": [1, 2, 1]}), "t.csv").tolist()
     [0, 1]
     """
-    index = pd.Index(images, dtype=object)
+    index: pd.Index[str] = pd.Index(np.asarray(images, dtype=object))
     is_repeat = index.duplicated()
     if is_repeat.any():
         _check_repeats_are_equal(index, ids, labels, table)

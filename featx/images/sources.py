@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from featx.errors import DataError
+from featx.images.archive_folders import ArchiveFolderTree, holds_only_archives
 from featx.images.archives import ArchiveTree
 from featx.images.containers.dicom import DICOM_SUFFIXES, read_dicom
 from featx.images.contents import Content, read_file
@@ -79,6 +80,8 @@ def shared(key: tuple[str, ...], make: Callable[[], T]) -> T:
 def open_tree(place: str) -> Tree:
     """Return the tree at a place: a folder, ``archive.zip``, ``archive.zip!folder/inside``, or a URL.
 
+    A folder of several archives without images outside them is one tree of their members.
+
     Raises
     ------
     DataError
@@ -99,6 +102,8 @@ def _open_tree(place: str) -> Tree:
     if is_url(place):
         return ObjectTree(place)
     path = Path(place)
+    if archives := _split_archive_folder(place):
+        return ArchiveFolderTree(*archives)
     if path.is_dir():
         return FolderTree(place)
     if archive := _split_archive(place):
@@ -110,7 +115,9 @@ def _open_tree(place: str) -> Tree:
 
 def is_tree(place: str) -> bool:
     """Whether a place is a folder, an archive or a URL; URLs are not accessed."""
-    return is_url(place) or Path(place).is_dir() or _split_archive(place) is not None
+    if is_url(place) or Path(place).is_dir():
+        return True
+    return _split_archive(place) is not None or _split_archive_folder(place) is not None
 
 
 def _split_archive(place: str) -> tuple[str, str] | None:
@@ -119,13 +126,22 @@ def _split_archive(place: str) -> tuple[str, str] | None:
     return (path, inside) if is_archive_name(path) and Path(path).is_file() else None
 
 
+def _split_archive_folder(place: str) -> tuple[str, str] | None:
+    """Return the path of a folder of archives and the folder inside it; None if the place is in no such folder."""
+    path, inside = split_archive_place(place)
+    if not Path(path).is_dir():
+        return None
+    key = ("archives", os.path.abspath(path))  # noqa: PTH100 (links are not followed)
+    return (path, inside) if shared(key, lambda: holds_only_archives(path)) else None
+
+
 def join_place(place: str, inside: str) -> str:
     """Return the place of the folder `inside` a tree."""
     if inside in {"", "."}:
         return place
     if is_url(place):
         return f"{place.rstrip('/')}/{inside}"
-    if archive := _split_archive(place):
+    if archive := _split_archive(place) or _split_archive_folder(place):
         path, folder = archive
         return f"{path}!{folder.rstrip('/')}/{inside}" if folder else f"{path}!{inside}"
     return str(Path(place, inside))

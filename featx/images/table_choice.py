@@ -1,6 +1,6 @@
 """Choice of the label table among the tables of a source that name images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,7 +116,9 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
         return None, reasons
     chosen_tables = _find_part_tables(usable) or [_find_clear_winner(usable)]
     reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen_tables}
-    spec = _merge_specs(chosen_tables)
+    spec = chosen_tables[0].spec
+    if len(chosen_tables) > 1:
+        spec = merge_specs({str(candidate.part): candidate for candidate in chosen_tables})
     joined_tables = []
     if len(chosen_tables) == 1:
         joined_tables = [c for c in candidates if c not in chosen_tables and _adds_split(c, chosen_tables[0])]
@@ -210,12 +212,17 @@ def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
     return is_split and is_new and candidate.spec.path == chosen.spec.path and chosen.images <= candidate.images
 
 
-def _merge_specs(chosen: Sequence[Candidate]) -> LabelsSpec:
-    if len(chosen) == 1:
-        return chosen[0].spec
-    files = {str(candidate.part): candidate.file for candidate in chosen}
-    roots = {str(candidate.part): str(candidate.spec.root) for candidate in chosen}
-    settings = [candidate.spec.model_dump() for candidate in chosen]
+def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:
+    """Return how to read one table for each part.
+
+    Parameters
+    ----------
+    tables
+        Table by part.
+    """
+    files = {part: candidate.file for part, candidate in tables.items()}
+    roots = {part: str(candidate.spec.root) for part, candidate in tables.items()}
+    settings = [candidate.spec.model_dump() for candidate in tables.values()]
     common = {name: value for name, value in settings[0].items() if all(other[name] == value for other in settings)}
     root = roots if len(set(roots.values())) > 1 else settings[0]["root"]
     return LabelsSpec.model_validate(common | {"file": files, "root": root})

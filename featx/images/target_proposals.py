@@ -1,6 +1,7 @@
 """Proposals of what to predict from label columns: the kind of target, its classes, and the groups to keep together."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,6 +146,31 @@ def _rank(proposal: TargetProposal, group: str | None) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
     return 2 if proposal.name == group or _is_identity(proposal.name) else 1
+
+
+def count_classes(labels: pd.DataFrame, proposal: TargetProposal) -> dict[str, int]:
+    """Return the number of rows by class or label of a target; empty for numbers.
+
+    Parameters
+    ----------
+    labels
+        Label columns.
+    proposal
+        The target.
+    """
+    if proposal.kind == "numbers":
+        return {}
+    if len(proposal.columns) > 1:
+        return {name: int(labels[name].sum()) for name in proposal.columns}
+    # Numbers are sorted as numbers before they become text.
+    column = labels[proposal.columns[0]]
+    if proposal.separator is not None:
+        cells = column.dropna().map(category_text)
+        names = Counter(label for cell in cells for label in split_labels(cell, proposal.separator))
+        return dict(sorted(names.items()))
+    counts = column.value_counts().sort_index().rename(index=category_text)
+    counts = counts.groupby(level=0, sort=False).sum()
+    return {name: int(counts.get(name, 0)) for name in proposal.classes or counts.index}
 
 
 def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool = True) -> TargetProposal:

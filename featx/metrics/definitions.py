@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from featx.metrics.class_scores import COUNT_SCORES, MACRO_F1, QUADRATIC_KAPPA
-from featx.metrics.number_scores import MAE, NUMBER_SCORES, mae_of_column
+from featx.metrics.number_scores import NUMBER_SCORES, column_scores
 from featx.metrics.ranking_scores import AVERAGE_PRECISION, ROC_AUC, mean_of_areas, rank_orders
 from featx.metrics.row_scores import (
     ACCURACY,
@@ -55,16 +55,15 @@ LOSSES: dict[Kind, Metric] = {"classes": "log_loss", "labels": "log_loss", "numb
 
 
 def find_score(name: str) -> Score:
-    """Return the score of a name; that of one of several numbers, ``mae.NAME``, is the score of all."""
+    """Return the score of a name; that of one of several numbers, as ``mae.NAME``, is the score of all."""
     return next(scores[stem] for scores in SCORES.values() if (stem := name.split(".")[0]) in scores)
 
 
 def available_scores(targets: TargetValues) -> dict[str, Score]:
     """Return the scores that are defined for these rows, by name."""
     scores = {name: score for name, score in SCORES[targets.kind].items() if score.is_defined(targets)}
-    if MAE.name in scores and targets.n_outputs > 1:
-        columns = (mae_of_column(name, column) for column, name in enumerate(targets.names))
-        scores |= {score.name: score for score in columns}
+    if targets.kind == "numbers":
+        scores |= {score.name: score for score in column_scores(targets)}
     return scores
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,17 @@ def _central_value(values: Floats) -> Floats:
     return np.asarray(values[rows, np.arange(values.shape[1])])
 
 
-def _function_of_moments(name: str, function: Callable[[Floats], Floats], **meaning: Any) -> Summed:
-    """Return the score that is the mean over the t numbers of a function of their (9, t, m) mean moments."""
+MomentFunction = Callable[[Floats], Floats]
+
+
+def _function_of_moments(name: str, function: MomentFunction, column: int | None = None, **meaning: Any) -> Summed:
+    """Return the score that is a function of the (9, t, m) mean moments, of one column or as the mean over all."""
 
     def finish(sums: Floats, total: Floats) -> Floats:
-        moments = sums.reshape(N_MOMENTS, -1, sums.shape[-1])
-        return np.asarray(function(divide(moments, total)).mean(0))
+        moments = divide(sums.reshape(N_MOMENTS, -1, sums.shape[-1]), total)
+        if column is None:
+            return np.asarray(function(moments).mean(0))
+        return np.asarray(function(moments[:, column : column + 1])[0])
 
     return Summed(name=name, rows=_moment_columns, finish=finish, **meaning)
 
@@ -71,27 +77,43 @@ def _relative_errors(targets: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray((np.abs(outputs - targets.y) / np.abs(targets.y)).mean(1))
 
 
-def mae_of_column(name: str, column: int) -> Summed:
-    """Return the score that is the mean absolute error of one of several numbers."""
-    return mean_over_rows(
-        f"{MAE.name}.{name}",
-        lambda targets, outputs: np.asarray(np.abs(outputs[:, column] - targets.y[:, column])),
-        **ERROR,
-    )
-
-
 def _has_no_zeros(targets: TargetValues) -> bool:
     return bool((targets.y != 0).all())
 
 
 ERROR: dict[str, Any] = {"greater_is_better": False, "limits": (0.0, math.inf), "unit": "that of the numbers"}
-MAE = _function_of_moments("mae", lambda moments: np.asarray(moments[1]), **ERROR)
+_MOMENT_SCORES: dict[str, tuple[MomentFunction, dict[str, Any]]] = {
+    "mae": (lambda moments: np.asarray(moments[1]), ERROR),
+    "rmse": (lambda moments: np.asarray(np.sqrt(moments[2])), ERROR),
+    "r2": (_r2, {"limits": (-math.inf, 1.0)}),
+    "pearson": (_pearson, {"limits": (-1.0, 1.0)}),
+    "ccc": (_ccc, {"limits": (-1.0, 1.0)}),
+    "sagr": (lambda moments: np.asarray(moments[8]), {}),
+}
+MAPE = mean_over_rows("mape", _relative_errors, **ERROR | {"unit": "share of the truth"}, is_defined=_has_no_zeros)
 NUMBER_SCORES = (
-    MAE,
-    _function_of_moments("rmse", lambda moments: np.asarray(np.sqrt(moments[2])), **ERROR),
-    _function_of_moments("r2", _r2, limits=(-math.inf, 1.0)),
-    _function_of_moments("pearson", _pearson, limits=(-1.0, 1.0)),
-    _function_of_moments("ccc", _ccc, limits=(-1.0, 1.0)),
-    _function_of_moments("sagr", lambda moments: np.asarray(moments[8])),
-    mean_over_rows("mape", _relative_errors, **ERROR | {"unit": "share of the truth"}, is_defined=_has_no_zeros),
+    *(_function_of_moments(name, function, **meaning) for name, (function, meaning) in _MOMENT_SCORES.items()),
+    MAPE,
 )
+
+
+def column_scores(targets: TargetValues) -> list[Summed]:
+    """Return all scores of each of several numbers: those of ``valence`` have names such as ``rmse.valence``."""
+    if targets.n_outputs == 1:
+        return []
+    columns = list(enumerate(targets.names))
+    scores = [
+        _function_of_moments(f"{name}.{column}", function, number, **meaning)
+        for name, (function, meaning) in _MOMENT_SCORES.items()
+        for number, column in columns
+    ]
+    return scores + [_mape_of_column(column, number) for number, column in columns if targets.y[:, number].all()]
+
+
+def _mape_of_column(name: str, column: int) -> Summed:
+    def relative_errors(targets: TargetValues, outputs: Outputs) -> Floats:
+        return _relative_errors(replace(targets, y=targets.y[:, [column]]), outputs[:, [column]])
+
+    return replace(
+        MAPE, name=f"{MAPE.name}.{name}", rows=lambda targets, outputs: relative_errors(targets, outputs)[:, None]
+    )

@@ -15,17 +15,12 @@ from featx.metrics.definitions import MAIN_SCORES, Scorer, find_score
 from featx.metrics.score_kinds import Outputs
 from featx.registry import suggest_names
 from featx.specs.head import Metric
-from featx.tables.ids import Floats, Kind
+from featx.specs.suitability import METRICS
+from featx.tables.ids import Floats
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
 
-# The metrics that a recipe may choose by, the default first.
-METRICS: dict[Kind, tuple[Metric, ...]] = {
-    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "quadratic_kappa"),
-    "labels": ("average_precision", "accuracy", "exact_match", "macro_f1", "log_loss"),
-    "numbers": ("mae", "rmse", "r2", "pearson", "ccc"),
-}
 # The other metrics need only the predicted class, or the ranking of the outputs.
 NEEDS_PROBABILITIES = {"log_loss"}
 
@@ -89,7 +84,7 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
 
         Numbers, as means over the columns: mae and rmse in their units, r2, pearson and ccc (Lin's concordance) of at
         most 1, sagr (share of predictions with the right sign), mape (error as a share of the truth) if no true number
-        is 0, and for several columns the mae of each as ``mae.NAME``.
+        is 0; for several columns also each of these scores of each column, as ``rmse.NAME``.
 
         These scores weigh all rows equally. If rows have weights, ``confidence_accuracy`` or ``confidence_mae`` is the
         weighted score.

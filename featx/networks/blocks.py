@@ -3,8 +3,9 @@
 A *unit* is a module that is not an ``nn.Sequential``, such as a convolution or a residual block. A network that runs
 one unit after the other is a chain, and can be divided between any two units. A *block* is a sequence of units at one
 resolution, from one halving to the next, as papers count them: VGG's five, ResNet's stem and four stages, the strides
-of MobileNetV2 and EfficientNet. If there are fewer than three of those, each unit that has parameters is a block, with
-the name of its layer.
+of MobileNetV2 and EfficientNet. If there are fewer than three of those, each unit that multiplies by parameters is a
+block, with the name of its layer: the encoder blocks of a vision transformer, whose first block is its stem
+(`featx.networks.chains`).
 """
 
 import threading
@@ -18,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from featx.errors import DataError
+from featx.networks.chains import STEM, Chain, StemProbe, find_chain
 from featx.networks.dry_runs import run_for_shapes
 from featx.networks.traced_layers import positions_last
 
@@ -146,13 +148,13 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def trace_units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
-    """Return the units of a network up to the layer `last`, with shapes and costs from a dry run.
+def divide_into_units(body: nn.Module, last: str, size_px: int) -> Chain:
+    """Return the units of a network up to the layer `last`, traced by torch.fx or found by a dry run.
 
     Parameters
     ----------
     body
-        The network in eval mode, on any device; the dry run is instantaneous on ``meta``.
+        The network in eval mode, on any device.
     last
         Name of the last layer.
     size_px
@@ -161,18 +163,37 @@ def trace_units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
     Raises
     ------
     DataError
-        If the network is not a chain up to that layer.
+        If the network is not a chain up to that layer, not even after a stem.
     """
+    try:
+        return Chain(tuple(trace_chain(body, last)))
+    except DataError as error:
+        try:
+            return find_chain(body, last, size_px)
+        except DataError:
+            raise error from None
+
+
+def measure_units(body: nn.Module, chain: Chain, size_px: int) -> list[Unit]:
+    """Return the units of a chain, with shapes and costs from a dry run, which is instantaneous on ``meta``."""
     units: list[Unit] = []
     x = torch.empty(1, 3, size_px, size_px, device="meta")
-    for name in trace_chain(body, last):
-        module = body.get_submodule(name)
+    for name in chain.names:
+        module = StemProbe(body, chain.names[1]) if name == STEM else body.get_submodule(name)
         with FlopCounterMode(display=False) as counter:
             output: Tensor = run_for_shapes(module, x.to("meta"))
-        n_parameters = sum(parameter.numel() for parameter in module.parameters())
+        parameters = dict(module.named_parameters())
+        if name == STEM:
+            parameters = {n: value for n, value in body.named_parameters() if chain.is_in_stem(n)}
+        n_parameters = sum(parameter.numel() for parameter in parameters.values())
         units.append(Unit(name, tuple(output.shape), n_parameters, counter.get_total_flops()))
         x = output
     return units
+
+
+def trace_units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
+    """Return the units of a network up to the layer `last`; parameters and errors are those of `divide_into_units`."""
+    return measure_units(body, divide_into_units(body, last, size_px), size_px)
 
 
 def group_into_blocks(units: Sequence[Unit]) -> list[Block]:
@@ -182,23 +203,26 @@ def group_into_blocks(units: Sequence[Unit]) -> list[Block]:
         if not by_resolution or unit.n_positions <= by_resolution[-1][0].n_positions / 2:
             by_resolution.append([])
         by_resolution[-1].append(unit)
-    groups = _merge_without_parameters(by_resolution)
+    groups = _merge_without(by_resolution, lambda unit: unit.n_parameters)
     if len(groups) >= MIN_BLOCKS_BY_RESOLUTION:
         return [Block(f"block{number}", tuple(group)) for number, group in enumerate(groups, start=1)]
-    groups = _merge_without_parameters([[unit] for unit in units])
-    return [Block(next(unit.name for unit in group if unit.n_parameters), tuple(group)) for group in groups]
+    # A normalisation belongs to the layer before it.
+    groups = _merge_without([[unit] for unit in units], lambda unit: unit.n_parameters and unit.n_operations)
+    return [Block(_main_layer(group), tuple(group)) for group in groups]
 
 
-def _merge_without_parameters(groups: Sequence[list[Unit]]) -> list[list[Unit]]:
-    """Merge each group without parameters into the one before it, or, at the beginning, into the one after it."""
+def _main_layer(group: Sequence[Unit]) -> str:
+    """Return the name of the first unit that has parameters and, if there is such a one, multiplies by them."""
+    with_parameters = [unit for unit in group if unit.n_parameters]
+    return next((unit.name for unit in with_parameters if unit.n_operations), with_parameters[0].name)
+
+
+def _merge_without(groups: Sequence[list[Unit]], quality: Callable[[Unit], int]) -> list[list[Unit]]:
+    """Merge each group without units of some quality into the one before it, or, at the beginning, the one after it."""
     merged: list[list[Unit]] = []
     for group in groups:
-        if merged and not (_has_parameters(group) and _has_parameters(merged[-1])):
+        if merged and not (any(map(quality, group)) and any(map(quality, merged[-1]))):
             merged[-1] = merged[-1] + group
         else:
             merged.append(group)
     return merged
-
-
-def _has_parameters(group: Sequence[Unit]) -> bool:
-    return any(unit.n_parameters for unit in group)

@@ -1,5 +1,6 @@
 """Networks that are built and run without values: to learn shapes, or until weights are loaded."""
 
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
@@ -26,7 +27,9 @@ class WithoutRandomInit(TorchFunctionMode):
 
 def without_values(network: nn.Module) -> dict[str, Tensor]:
     """Return a network's parameters and buffers on torch's ``meta`` device."""
-    return {name: value.to("meta") for name, value in chain(network.named_parameters(), network.named_buffers())}
+    return {
+        name: value.detach().to("meta") for name, value in chain(network.named_parameters(), network.named_buffers())
+    }
 
 
 @torch.inference_mode()
@@ -40,9 +43,24 @@ def run_for_shapes(network: nn.Module, x: Tensor) -> Any:
     x
         Input on the ``meta`` device; its shape and dtype are used.
     """
+    return run_dry(network, x)
+
+
+def run_dry(network: nn.Module, x: Tensor, on_retry: Callable[[], object] | None = None) -> Any:
+    """Return what `run_for_shapes` returns, in the caller's mode of gradients.
+
+    Parameters
+    ----------
+    network, x
+        As for `run_for_shapes`.
+    on_retry
+        Function that is called before the network runs again, with values.
+    """
     try:
         return functional_call(network, without_values(network), (x,))
     # Networks that compute with values fail with any exception here; real errors are raised again below.
     except Exception:
+        if on_retry is not None:
+            on_retry()
         first = next(network.parameters(), None)
         return network(torch.zeros(x.shape, dtype=x.dtype, device="cpu" if first is None else first.device))

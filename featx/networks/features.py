@@ -15,6 +15,7 @@ from featx.errors import DataError, FeatxError, UnknownNameError, WeightsError
 from featx.files.atomic import file_state
 from featx.networks.backbones import Backbone, get_backbone
 from featx.networks.dry_runs import WithoutRandomInit, run_for_shapes
+from featx.networks.input_sizes import set_input_size
 from featx.networks.pretrained_weights import load_state, read_state, sha256_of_state, sha256_of_weights
 from featx.networks.traced_layers import last_layer, positions_last, stated_last_layer, trace_layers
 from featx.registry import suggest_names
@@ -245,6 +246,12 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
         body = plan.build().eval()
     if file is not None:
         load_state(body, read_state(file), str(file))
+    if preprocessing.size_px != plan.preprocessing.size_px:
+        try:
+            set_input_size(body, preprocessing.size_px)
+        # A network fails with any exception if it does not take the size.
+        except Exception as error:
+            raise _size_error(plan.name, preprocessing, error) from error
     return BuiltBackbone(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock())
 
 

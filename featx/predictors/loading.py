@@ -276,7 +276,7 @@ def _load_models(recipe: str | Path | Recipe | None, runs: Sequence[str | Path])
         study = Study.open(recipe)
         if not names and (damaged := study.damaged()):
             raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-        finished = study.runs(names=tuple(names) or None)
+        finished = study.runs(names=tuple(names) or None, with_refits=True)
         models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
     models = list({id(model): model for model in models}.values())
     if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from featx.metrics.definitions import find_score
 from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import describe_runs, replace_names
 
 # Number of pairs of members in the table, the most similar ones.
 MAX_SHOWN_PAIRS = 15
@@ -13,16 +14,16 @@ MAX_SHOWN_PAIRS = 15
 
 @dataclass(frozen=True)
 class EnsembleTables:
-    """Tables of the ensembles of one target.
+    """Tables of the ensembles of one target; runs are named by their labels.
 
     Attributes
     ----------
     metric
         Name of the score.
     rows
-        Name and metrics of each ensemble, the best first.
+        Label and metrics of each ensemble, the best first.
     contributions
-        One tuple per member: its name, and its contribution to each ensemble, None if it is no candidate there.
+        One tuple per member: its label, and its contribution to each ensemble, None if it is no candidate there.
     pairs
         Most similar pairs of candidates of the best ensemble.
     n_pairs
@@ -35,19 +36,37 @@ class EnsembleTables:
     pairs: list[MemberPair]
     n_pairs: int
 
+    @property
+    def explanations(self) -> dict[str, list[str]]:
+        """Each explanation → labels of the ensembles that it explains; equal ensembles have equal ones."""
+        labels_by_text: dict[str, list[str]] = {}
+        for label, metrics in self.rows:
+            labels_by_text.setdefault(metrics.explanation, []).append(label)
+        return labels_by_text
+
 
 def build_ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
-    """Return the tables of the ensembles among some runs; None if no run is an ensemble."""
-    ensembles = [(run.name, metrics) for run in runs if isinstance(metrics := run.metrics, EnsembleMetrics)]
+    """Return the tables of the ensembles among all runs of a target; None if no run is an ensemble."""
+    descriptions = describe_runs({run.name: run.spec for run in runs})
+    labels = {name: description.label for name, description in descriptions.items()}
+    ensembles = [
+        (labels[run.name], metrics.model_copy(update={"explanation": replace_names(metrics.explanation, descriptions)}))
+        for run in runs
+        if isinstance(metrics := run.metrics, EnsembleMetrics)
+    ]
     if not ensembles:
         return None
     metric = ensembles[0][1].metric
     rows = [(name, metrics) for name, metrics in ensembles if metrics.metric == metric]
     rows.sort(key=lambda row: -find_score(metric).signed(row[1].score))
     members = dict.fromkeys(name for _, metrics in rows for name in metrics.contributions)
-    contributions = [(name, [metrics.contributions.get(name) for _, metrics in rows]) for name in members]
+    contributions = [(labels[name], [metrics.contributions.get(name) for _, metrics in rows]) for name in members]
     pairs = sorted(rows[0][1].diversity.pairs, key=_similarity, reverse=True)
-    return EnsembleTables(metric, rows, contributions, pairs[:MAX_SHOWN_PAIRS], len(pairs))
+    shown = [
+        pair.model_copy(update={"one": labels[pair.one], "other": labels[pair.other]})
+        for pair in pairs[:MAX_SHOWN_PAIRS]
+    ]
+    return EnsembleTables(metric, rows, contributions, shown, len(pairs))
 
 
 def _similarity(pair: MemberPair) -> float:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from featx.artifacts.learning_curves import draw_curves
+from featx.artifacts.learning_curves import LOSS, draw_curves
 from featx.metrics.reliability import Reliability
-from featx.study.run_metrics import EpochMetrics, ScoredTrial
+from featx.study.run_metrics import NetworkMetrics, ScoredTrial
 from featx.tables.ids import Floats
 from featx.text.escaping import escape_text
 
@@ -104,12 +104,12 @@ def plot_search_history(trials: Mapping[str, Sequence[ScoredTrial]], metric: str
     return encode_figure(figure)
 
 
-def plot_learning_curves(runs: Mapping[str, Sequence[EpochMetrics]], best_epochs: Mapping[str, int]) -> str:
-    """Plot the learning curves of each network (`featx.artifacts.learning_curves`)."""
-    figure, all_axes = make_axes(len(runs), 3.8, 2.8)
-    for axes, (name, epochs) in zip(all_axes, runs.items(), strict=True):
-        draw_curves(axes, shorten_name(name), epochs, best_epochs[name])
-    all_axes[0].set_ylabel("loss", fontsize=8)
+def plot_learning_curves(runs: Mapping[str, NetworkMetrics]) -> str:
+    """Plot the losses and the scores of each network by epoch (`featx.artifacts.learning_curves`), side by side."""
+    figure, all_axes = make_axes(2 * len(runs), 3.4, 2.6, max_columns=4)
+    panels = ((name, metrics, measure) for name, metrics in runs.items() for measure in (LOSS, metrics.score))
+    for axes, (name, metrics, measure) in zip(all_axes, panels, strict=True):
+        draw_curves(axes, shorten_name(name), metrics, measure)
     all_axes[0].legend(fontsize=7)
     return encode_figure(figure)
 

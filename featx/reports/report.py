@@ -14,6 +14,7 @@ from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.final_scores import read_last_final
+from featx.evaluation.group_biases import MEASURE_TEXTS, too_few_text
 from featx.evaluation.group_texts import describe_differences, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
@@ -33,6 +34,7 @@ from featx.reports.figures import (
 from featx.reports.group_figures import plot_group_scores
 from featx.reports.leak_tables import select_pairs
 from featx.reports.pictures import load_pictures
+from featx.reports.tree_figures import plot_tree_scores
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -72,7 +74,7 @@ class Section:
     looks
         Log of the openings of the test split.
     run_warnings
-        Warnings of the runs, each with the keys ``run`` and ``text``.
+        Text of each warning of a run → labels of the runs that have it.
     ensembles
         Tables of the ensembles; None if there are no ensembles.
     """
@@ -83,7 +85,7 @@ class Section:
     figures: dict[str, str]
     mistakes: list[dict[str, Any]]
     openings: list[dict[str, Any]]
-    run_warnings: list[dict[str, str]]
+    run_warnings: dict[str, list[str]]
     ensembles: EnsembleTables | None
 
 
@@ -124,6 +126,8 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         versions=_versions(study, sections),
         source=mask_secrets(study.recipe.data.source),
         coverage=COVERAGE,
+        measures=MEASURE_TEXTS,
+        too_few=too_few_text(),
         commit=commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -168,36 +172,45 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
         evaluation,
         final,
         _count_images(study, evaluation) if has_classes else [],
-        figures | _training_figures(runs),
+        figures | _training_figures(runs, evaluation),
         _mistakes(study, evaluation) if has_classes else [],
         study.openings(evaluation.target),
-        [{"run": run.name, "text": warning.text} for run in runs for warning in run.metrics.run_warnings],
+        _run_warnings(runs, evaluation),
         build_ensemble_tables(runs),
     )
 
 
-def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
+def _run_warnings(runs: list[RunFolder], evaluation: Evaluation) -> dict[str, list[str]]:
+    labels_by_text: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.metrics.run_warnings:
+            labels_by_text.setdefault(warning.text, []).append(evaluation.label(run.name))
+    return labels_by_text
+
+
+def _training_figures(runs: list[RunFolder], evaluation: Evaluation) -> dict[str, str]:
     """Plot the search of the heads and the learning curves of the networks."""
     figures = {}
-    heads = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, HeadMetrics)}
-    networks = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, NetworkMetrics)}
+    all_metrics = {evaluation.label(run.name): run.metrics for run in runs}
+    heads = {label: metrics for label, metrics in all_metrics.items() if isinstance(metrics, HeadMetrics)}
+    networks = {label: metrics for label, metrics in all_metrics.items() if isinstance(metrics, NetworkMetrics)}
+    boosted = {name: metrics.trees for name, metrics in heads.items() if metrics.trees is not None}
+    if boosted:
+        figures["trees"] = plot_tree_scores(boosted)
     searched = {name: metrics.search for name, metrics in heads.items() if metrics.search.trials}
     if searched:
         metric = " / ".join(dict.fromkeys(search.metric for search in searched.values()))
         trials = {name: search.trials for name, search in searched.items()}
         figures["search"] = plot_search_history(trials, metric)
     if networks:
-        best_epochs = {name: metrics.best_epoch for name, metrics in networks.items()}
-        figures["curves"] = plot_learning_curves(
-            {name: metrics.epochs for name, metrics in networks.items()}, best_epochs
-        )
+        figures["curves"] = plot_learning_curves(networks)
     return figures
 
 
 def _confusion_figures(evaluation: Evaluation, final: Evaluation | None) -> dict[str, str]:
     tables = {"confusion": evaluation} | ({} if final is None else {"final": final})
     return {
-        name: plot_confusion_matrices({row.run: row.confusion for row in table.rows}, table.classes)
+        name: plot_confusion_matrices({row.label: row.confusion for row in table.rows}, table.classes)
         for name, table in tables.items()
     }
 
@@ -205,7 +218,7 @@ def _confusion_figures(evaluation: Evaluation, final: Evaluation | None) -> dict
 def _interval_figure(evaluation: Evaluation) -> dict[str, str]:
     name = evaluation.score
     rows = {
-        row.run: (row.scores[name], row.intervals[name][0], row.intervals[name][1])
+        row.label: (row.scores[name], row.intervals[name][0], row.intervals[name][1])
         for row in evaluation.rows
         if name in row.intervals
     }
@@ -213,14 +226,15 @@ def _interval_figure(evaluation: Evaluation) -> dict[str, str]:
         return {}
     score = f"{name.replace('_', ' ')} on {evaluation.part}"
     label = f"{score}, 95 % interval; blue: the chosen run and runs equivalent to it"
-    return {"intervals": plot_intervals(rows, label, [evaluation.chosen, *evaluation.equivalent])}
+    highlighted = [evaluation.label(run) for run in (evaluation.chosen, *evaluation.equivalent)]
+    return {"intervals": plot_intervals(rows, label, highlighted)}
 
 
 def _best_runs(study: Study, evaluation: Evaluation) -> dict[str, tuple[TargetValues, Outputs]]:
-    """Return the name of each of the best runs → the true values and its outputs for the selection rows."""
+    """Return the label of each of the best runs → the true values and its outputs for the selection rows."""
     truth, runs = study.labels(evaluation.target), {run.name: run for run in study.runs(evaluation.target)}
-    best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
-    return {name: align(truth, runs[name].selection_predictions()) for name in best}
+    best = evaluation.rows[:MAX_PLOTTED_RUNS]
+    return {row.label: align(truth, runs[row.run].selection_predictions()) for row in best}
 
 
 def _label_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:

@@ -129,6 +129,11 @@ class ReaderSpec(Spec):
         ``package:NAME/FOLDER`` inside an installed Python package; or a URL such as ``s3://bucket/prefix``.
     labels
         Table that names the images, or pattern of their names; without it, images are in one sub-folder per class.
+    parts
+        Lists of the images of the parts beside other labels, one for each part:
+        ``{ file = { train = "train.txt", test = "test.txt" }, columns = ["path"] }``; or a table with paths and a
+        column of parts. They become the label ``split``. Images in no list are train if there is no list for train,
+        and are left out otherwise.
     arrays
         Datasets of array files.
     reader
@@ -146,6 +151,7 @@ class ReaderSpec(Spec):
 
     source: str
     labels: LabelsSpec | None = None
+    parts: LabelsSpec | None = None
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False

@@ -8,20 +8,28 @@ from featx.registry import VOTES
 from featx.specs.base import Spec, check_registered
 from featx.specs.head import Metric
 
+# Names of sections begin the names of folders.
+SECTION_NAME = r"^\w[\w-]*$"
 DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
 
 
 class EnsembleSpec(Spec):
-    """Ensembles to build over finished runs.
+    """Ensembles to build over finished runs of one target, or of each target.
 
     Attributes
     ----------
+    target
+        Name of the only target whose runs are combined; by default all targets.
+    name
+        Beginning of the names of the resulting runs; by default they begin with the method.
     methods
-        Names registered in ``featx.votes``; by default those of `DEFAULT_VOTES` that support the target.
+        Names registered in ``featx.votes``, ``[]`` for no ensembles; by default those of `DEFAULT_VOTES` that support
+        the target.
     members
         Names of runs, or prefixes of names; by default all finished heads and networks.
     metric
-        Score that ranks runs, and weights and selects members; by default the target's own.
+        Score that ranks the runs of the target, and weights and selects members; by default the target's own. Sections
+        of one target have the same.
     stacker
         Estimator of ``stacking``: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` for
         numbers.
@@ -29,7 +37,9 @@ class EnsembleSpec(Spec):
         Number of folds and seed of the cross-fitting by which trained ensembles are scored.
     """
 
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    target: str | None = None
+    name: Annotated[str, Field(pattern=SECTION_NAME)] | None = None
+    methods: tuple[str, ...] | None = None
     members: tuple[str, ...] | None = None
     metric: Metric | None = None
     stacker: Literal["logistic", "ridge", "xgboost"] | None = None

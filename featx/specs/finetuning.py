@@ -11,9 +11,15 @@ from featx.specs.head import ClassWeight
 
 Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Optimiser = Literal["adam", "adamw", "sgd", "adadelta"]
+Monitor = Literal["holdout", "val"]
 Scale = Literal["none", "unit", "symmetric", "standard"]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 MAX_HOLDOUT = 0.5
+# Share of train that is held out unless a recipe states another one.
+DEFAULT_HOLDOUT = 0.1
+# Learning rates of new layers on a frozen network and of a network with random weights, and of pretrained layers.
+NEW_LAYERS_LR = 1e-3
+PRETRAINED_LR = 1e-4
 FROM_SCRATCH = "scratch"
 REQUEST_FIELDS = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
 
@@ -48,7 +54,7 @@ class LayersSpec(Spec):
     hidden
         Widths of up to three fully connected layers with ReLU.
     dropout
-        Share of the last of these layers that is dropped in training.
+        Share of the last of these layers that is dropped in training; a list has one share for each of them.
     activation
         Activation of the output; ``none`` for classes, whose loss has its own.
     """
@@ -56,8 +62,17 @@ class LayersSpec(Spec):
     pool: Literal["avg", "gem", "flatten"] = "avg"
     batch_norm: bool = False
     hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
-    dropout: Share = 0.5
+    dropout: Share | tuple[Share, ...] = 0.5
     activation: Activation = "none"
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> "LayersSpec":
+        if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.hidden):
+            raise ValueError(
+                f"found {len(self.dropout)} shares of dropout for {len(self.hidden)} hidden layers, expected one each, "
+                "or one number for the last layer"
+            )
+        return self
 
 
 class LossSpec(Spec):
@@ -73,17 +88,32 @@ class LossSpec(Spec):
         Exponent of ``focal``; 0 is cross-entropy.
     delta
         Error up to which ``huber`` is quadratic.
+    round_to
+        Step to whose multiples numbers are rounded where a loss of classes learns them; by default they are not.
+    bins
+        Number of bins of equal width, or the edges between bins, where a loss of classes learns numbers. A bin stands
+        for the mean of its train rows.
     """
 
     name: str = "cross_entropy"
     label_smoothing: Share = 0.0
     gamma: Annotated[float, Field(ge=0)] = 2.0
     delta: Annotated[float, Field(gt=0)] = 1.0
+    round_to: Annotated[float, Field(gt=0)] | None = None
+    bins: Annotated[int, Field(ge=2)] | Annotated[tuple[float, ...], Field(min_length=1)] | None = None
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         return check_registered(LOSSES, name)
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> "LossSpec":
+        if self.bins is not None and self.round_to is not None:
+            raise ValueError("'round_to' and 'bins' both make classes of numbers, expected one of them")
+        if isinstance(self.bins, tuple) and list(self.bins) != sorted(set(self.bins)):
+            raise ValueError(f"expected bins = [b0, b1, …] in rising order, found {list(self.bins)!r}")
+        return self
 
 
 class PhaseSpec(Spec):
@@ -112,7 +142,7 @@ class ScheduleSpec(Spec):
     name
         ``constant``; ``step``: × `factor` after every `epochs`; ``hold``: constant for `epochs`, then × `factor` each
         epoch; ``cosine``: down to zero; ``one-cycle``: up to the rate and down to zero, changed at each step;
-        ``plateau``: × `factor` when the held-out loss has not fallen for `epochs`.
+        ``plateau``: × `factor` when the monitored value has not become better for `epochs`.
     factor
         Factor in (0, 1) of each decrease.
     epochs
@@ -167,7 +197,8 @@ class FinetuneSpec(Spec):
     phases
         Phases of ``progressive``, in order.
     lr, epochs
-        Learning rate and maximum number of epochs of the single phase of all other strategies.
+        Learning rate and maximum number of epochs of the single phase of all other strategies. By default the learning
+        rate is 1e-3 for ``head`` and for random weights, and 1e-4 if pretrained layers are trained.
     batch_size, accumulate
         Images per batch, and batches per optimiser step.
     optimiser, momentum, weight_decay
@@ -190,10 +221,16 @@ class FinetuneSpec(Spec):
     batch_norm
         Whether BatchNorm of trained layers takes its statistics from batches (``learn``) or keeps the pretrained ones
         (``keep``); by default (``auto``) it learns only when it starts from random weights.
+    monitor
+        Rows that stop the training and choose the epoch whose weights are kept: ``holdout``, a part of train, or
+        ``val``. With ``val`` all train rows are trained on, and scores on val are optimistic, which is reported.
     holdout
-        Share of train that is held out for early stopping; with 0 the last weights are kept.
+        Share of train that is held out with ``monitor = "holdout"``, by default 0.1; with 0 the last weights are kept.
+    choose_by
+        Measure of the monitored rows by which the best epoch is chosen: ``loss``, or ``score``, the metric of the
+        target.
     patience
-        Number of epochs without a lower held-out loss after which a phase ends; with 0 all epochs run, and the best
+        Number of epochs without a better monitored value after which a phase ends; with 0 all epochs run, and the best
         weights are kept.
     precision
         Precision of the trained layers' arithmetic; ``bf16`` and ``fp16`` are mixed with fp32.
@@ -211,7 +248,7 @@ class FinetuneSpec(Spec):
     std: Channels | None = None
     strategy: str = "last-block"
     phases: tuple[PhaseSpec, ...] = ()
-    lr: LearningRate = 1e-4
+    lr: LearningRate | None = None
     epochs: Count = 10
     batch_size: Count = 32
     accumulate: Count = 1
@@ -228,7 +265,9 @@ class FinetuneSpec(Spec):
     group_weight: str = "none"
     scale: Scale = "none"
     batch_norm: Literal["auto", "learn", "keep"] = "auto"
-    holdout: Annotated[float, Field(ge=0, le=MAX_HOLDOUT)] = 0.1
+    monitor: Monitor = "holdout"
+    holdout: Annotated[float, Field(ge=0, le=MAX_HOLDOUT)] | None = None
+    choose_by: Literal["loss", "score"] = "loss"
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
@@ -261,6 +300,15 @@ class FinetuneSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_holdout_is_monitored(self) -> "FinetuneSpec":
+        if self.monitor == "val" and self.holdout:
+            raise ValueError(
+                f"found monitor = 'val' with holdout = {self.holdout:g}; expected no holdout, because all train rows "
+                "are trained on and val is monitored; remove one of the two"
+            )
+        return self
+
     @property
     def request(self) -> EmbeddingRequest:
         """The backbone with its preprocessing as the request of an embedding."""
@@ -277,7 +325,20 @@ class FinetuneSpec(Spec):
     @property
     def training_phases(self) -> tuple[PhaseSpec, ...]:
         """The phases in order; a single one unless the strategy is ``progressive``."""
-        return self.phases or (PhaseSpec(trainable=self.strategy, lr=self.lr, epochs=self.epochs),)
+        return self.phases or (PhaseSpec(trainable=self.strategy, lr=self.initial_lr, epochs=self.epochs),)
+
+    @property
+    def initial_lr(self) -> float:
+        """The learning rate of the single phase: `lr`, or the default of the strategy."""
+        starts_anew = self.strategy in {"head", FROM_SCRATCH} or self.request.weights == "none"
+        return self.lr or (NEW_LAYERS_LR if starts_anew else PRETRAINED_LR)
+
+    @property
+    def holdout_share(self) -> float:
+        """The share of train that is held out; 0 if val is monitored."""
+        if self.monitor == "val":
+            return 0.0
+        return DEFAULT_HOLDOUT if self.holdout is None else self.holdout
 
 
 class NetworkSpec(Spec):

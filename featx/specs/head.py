@@ -78,6 +78,8 @@ class HeadSpec(Spec):
         Number of folds of the cross-validation.
     seed
         Seed of the folds, the search and the head.
+    target
+        Name of the only target that the head learns; by default all targets that it can learn.
     """
 
     name: str
@@ -97,6 +99,11 @@ class HeadSpec(Spec):
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
+    target: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that determine the head for a given target."""
+        return {name: value for name, value in super().identity().items() if name != "target"}
 
     @field_validator("name")
     @classmethod

@@ -1,6 +1,6 @@
 """Presets of a recipe: limits that make a smaller study of it, for a first look or a slow machine."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -8,6 +8,7 @@ from featx.specs.base import Count, Spec
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection
+from featx.specs.target import TargetSpec
 
 
 class PresetSpec(Spec):
@@ -17,6 +18,8 @@ class PresetSpec(Spec):
     ----------
     sample
         Number of images, drawn as by `ReaderSpec.sample`.
+    balance
+        Balance of the classes in the targets that have one; a sample may hold fewer images than these are to have.
     epochs
         Maximum number of epochs of each phase of training.
     trials
@@ -28,6 +31,7 @@ class PresetSpec(Spec):
     """
 
     sample: Count | None = None
+    balance: Literal["none", "undersample"] | None = None
     epochs: Count | None = None
     trials: Annotated[int, Field(ge=0)] | None = None
     size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
@@ -39,6 +43,11 @@ class PresetSpec(Spec):
         for name in (*replacements, *replacements.values()):
             check_backbone(name)
         return replacements
+
+    def limit_target(self, target: TargetSpec) -> TargetSpec:
+        """Return a target within the limits."""
+        is_changed = self.balance is not None and target.balance != "none"
+        return target.model_copy(update={"balance": self.balance}) if is_changed else target
 
     def limit_embedding(self, section: EmbeddingSection) -> EmbeddingSection:
         """Return an ``[[embedding]]`` within the limits."""

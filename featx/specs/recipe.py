@@ -21,10 +21,12 @@ from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
+from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
 from featx.specs.validation import build_spec, describe_problems
 
@@ -47,32 +49,43 @@ class Recipe(Spec):
         Name of the file without its suffix; also the name of the folder of its results.
     folder
         Folder of the file, which its relative paths start from.
+    seed
+        Seed of the split, of all heads, networks and ensembles; a section's own `seed` takes precedence.
     """
 
     set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder"})
 
     name: str
     folder: Path
+    seed: int = 0
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
-    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
     embedding: tuple[EmbeddingSection, ...] = (EmbeddingSection(),)
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
-    ensemble: EnsembleSpec = EnsembleSpec()
+    ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
 
     @model_validator(mode="before")
     @classmethod
-    def _set_default_heads(cls, content: Any) -> Any:
-        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
-        if not isinstance(content, Mapping) or "head" in content:
+    def _complete_sections(cls, content: Any) -> Any:
+        """Return the content with default heads and with the seed of the recipe in all sections without their own."""
+        if not isinstance(content, Mapping):
             return content
+        completed = cls._with_default_heads(content)
+        return completed | _sections_with_seed(completed, content["seed"]) if "seed" in content else completed
+
+    @classmethod
+    def _with_default_heads(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
+        if "head" in content:
+            return {**content}
         if "finetune" in content and "embedding" not in content:
             return {**content, "embedding": (), "head": ()}
         sections = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
@@ -123,6 +136,7 @@ class Recipe(Spec):
         changes = {
             "name": f"{self.name}-{name}",
             "data": data,
+            "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
@@ -161,6 +175,11 @@ class Recipe(Spec):
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
+    @property
+    def group_labels(self) -> dict[str, str]:
+        """The label column of each grouping, by its name; the column of bands has the name of the grouping."""
+        return {name: group.column if group.bins is None else name for name, group in self.groups.items()}
+
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
 
@@ -173,11 +192,29 @@ class Recipe(Spec):
         if unknown := [name for name in names if name not in self.groups]:
             listed = ", ".join(self.groups) or "none"
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [self.groups[name] for name in names]
+        return [self.group_labels[name] for name in names]
 
-    def head_specs(self, name: str) -> list[HeadSpec]:
-        """Return the recipe's specs of a head, or its default spec if the recipe has none."""
-        return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
+    def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
+        """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
+        heads = [head for head in self.head if head.name == name]
+        return [head for head in heads if target is None or head.target in {None, target}] or [
+            HeadSpec(name=name, seed=self.seed)
+        ]
+
+
+def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+    """Return the sections that have a seed, with this one where they state none."""
+    single = content.get("split", {})
+    sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
+    for name, default in (("head", []), ("finetune", []), ("ensemble", [{}])):
+        listed = content.get(name, default)
+        is_list = isinstance(listed, list | tuple)
+        sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
+    return sections
+
+
+def _with_seed(section: Any, seed: Any) -> Any:
+    return {"seed": seed, **section} if isinstance(section, Mapping) else section
 
 
 def has_recipe() -> bool:
@@ -261,6 +298,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
         raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
-    if reserved:
-        raise RecipeError(str(file), reserved)
+    unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
+    if problems := [*reserved, *unsuited]:
+        raise RecipeError(str(file), problems)
     return recipe

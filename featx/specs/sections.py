@@ -11,6 +11,9 @@ from featx.specs.base import Spec
 from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
+# Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
+SECTION_KEYS = ("target", "trials", "tensorboard")
+
 
 class PathsSpec(Spec):
     """Folders of results, relative to the recipe.
@@ -72,23 +75,29 @@ class FinetuneSection(Spec):
     ----------
     runs
         All runs of the grid, the last key varying fastest.
+    target
+        Name of the only target that the runs predict; by default all targets of classes and numbers.
     trials
         Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
         trained.
+    tensorboard
+        Whether the run folders get logs for TensorBoard (extra ``track``).
     """
 
     runs: tuple[FinetuneSpec, ...]
+    target: str | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
+    tensorboard: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _expand_grid(cls, section: Any) -> Any:
         if not isinstance(section, Mapping) or "runs" in section:
             return section
-        keys = {name: value for name, value in section.items() if name != "trials"}
+        keys = {name: value for name, value in section.items() if name not in SECTION_KEYS}
         choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
         runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
-        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
+        return {"runs": runs} | {name: section[name] for name in SECTION_KEYS if name in section}
 
 
 def _is_grid(name: str, value: Any) -> bool:

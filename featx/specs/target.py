@@ -9,6 +9,9 @@ from featx.specs.base import Count, Spec
 
 Part = Literal["train", "val", "test"]
 
+# The kind of a target: one class per image, any number of labels, or numbers.
+Kind = Literal["classes", "labels", "numbers"]
+
 
 class TargetSpec(Spec):
     """A target: the quantity to predict, and the label columns that hold its true values.
@@ -55,7 +58,7 @@ class TargetSpec(Spec):
     """
 
     column: str
-    kind: Literal["classes", "labels", "numbers"] = "classes"
+    kind: Kind = "classes"
     columns: tuple[str, ...] = ()
     separator: Annotated[str, Field(min_length=1)] | None = None
     above: float | None = None

@@ -9,7 +9,7 @@ from featx.errors import RecipeError
 from featx.registry import suggest_names
 from featx.specs.base import Spec
 from featx.specs.finetuning import FinetuneSpec
-from featx.specs.sections import FinetuneSection
+from featx.specs.sections import SECTION_KEYS, FinetuneSection
 
 S = TypeVar("S", bound=Spec)
 # Keys of recipes for older versions, with their present names.
@@ -92,7 +92,8 @@ def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
     for part in location:
         if isinstance(part, str) and part in section.model_fields:
             section = next(_specs_in(section.model_fields[part].annotation), section)
-            section = FinetuneSpec if section is FinetuneSection else section
+    if section is FinetuneSection:
+        return {*FinetuneSpec.model_fields, *SECTION_KEYS}
     return set(section.model_fields) - section.set_by_loader
 
 

@@ -29,6 +29,8 @@ from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
+# Settings of a recipe that the tables depend on beside the data, by their key in the recorded state.
+CHANGED_SETTINGS = {"chosen": "selection of images ('keep', 'drop', 'balance')", "bands": "[groups]"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class ExtractedData:
         current_state = self.labels_state()
         recorded_state = read_sealed(self._made("source.json"), self._extract_again())
         if current_state != recorded_state:
-            only_chosen = current_state == {**recorded_state, "chosen": current_state["chosen"]}
-            changed = "selection of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
+            changes = [key for key, value in current_state.items() if value != recorded_state.get(key)]
+            changed = CHANGED_SETTINGS.get(changes[0] if len(changes) == 1 else "", "[data] or its label file")
             raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
         frame = self._table("manifest.parquet")
         frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
@@ -127,8 +129,9 @@ class ExtractedData:
             "chosen": {
                 name: target.identity()
                 for name, target in targets.items()
-                if data.drop_unlabelled or target.keep or target.balance != "none"
+                if data.drop_unlabelled or target.keep or target.drop or target.balance != "none"
             },
+            "bands": {name: group.identity() for name, group in self.recipe.groups.items() if group.bins is not None},
         }
 
     def split_state(self) -> dict[str, Any]:

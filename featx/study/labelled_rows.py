@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from featx.errors import DataError, IncompleteError
 from featx.files.atomic import file_sha256, read_table, write_table
 from featx.files.seals import read_sealed, write_sealed
-from featx.metrics.scores import METRICS, resolve_metric
+from featx.metrics.scores import resolve_metric
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
+from featx.specs.suitability import METRICS
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
@@ -81,19 +82,12 @@ class LabelledRows(ExtractedData):
         return labels
 
     def metric(self, target: str) -> Metric:
-        """Return the metric that ranks runs: the recipe's, or the default if that metric is for another kind of target.
-
-        Raises
-        ------
-        DataError
-            The recipe's metric is defined for none of its targets.
-        """
-        facts, recipe_metric = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
-        if recipe_metric in METRICS[facts.kind]:
-            return resolve_metric(facts, recipe_metric)
-        other_kinds = {spec.kind for spec in self.recipe.targets.values()} - {facts.kind}
-        is_of_other_kind = any(recipe_metric in METRICS[kind] for kind in other_kinds)
-        return resolve_metric(facts, None if is_of_other_kind else recipe_metric)
+        """Return the metric that ranks the runs of a target: that of its ``[[ensemble]]`` sections, or the default."""
+        values = TargetValues.of(self.labels(target))
+        sections = [section for section in self.recipe.ensemble if section.target in {None, target}]
+        return resolve_metric(
+            values, next((section.metric for section in sections if section.metric in METRICS[values.kind]), None)
+        )
 
     def manifest_of(self, ids: Ids) -> Manifest:
         """Return the rows of train and val images with their labels.
@@ -109,7 +103,7 @@ class LabelledRows(ExtractedData):
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
         """Return the column of each group of the recipe for the given ids, by name of the group."""
-        return {name: self.group_column(column, ids) for name, column in self.recipe.groups.items()}
+        return {name: self.group_column(column, ids) for name, column in self.recipe.group_labels.items()}
 
     def group_column(self, column: str, ids: Ids) -> "pd.Series[Any]":
         """Return the values of a label column that groups images, for the given ids.

@@ -13,7 +13,8 @@ from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import read_sealed
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
-from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec
+from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec, HeadRunSpec
+from featx.study.run_warnings import VAL_USED
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
 PREDICTIONS = "predictions.parquet"
@@ -84,6 +85,14 @@ class RunFolder:
         return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
     @cached_property
+    def flags(self) -> list[str]:
+        """The flags of the run; val also has chosen the weights of an ensemble if it has those of a member."""
+        flags = self.metrics.flags
+        members = [RunFolder(self.path.parent / name) for name in self.members]
+        is_used = any(VAL_USED in member.flags for member in members if (member.path / METRICS).is_file())
+        return [*flags, VAL_USED] if is_used and VAL_USED not in flags else flags
+
+    @cached_property
     def damage(self) -> str:
         """The reason why a file of the run is not intact; empty for intact runs."""
         try:
@@ -119,6 +128,12 @@ class RunFolder:
     def kind(self) -> str:
         """``head``, ``network`` or ``ensemble``."""
         return self.spec.kind
+
+    @property
+    def refit_of(self) -> str | None:
+        """Name of the run whose setting was fitted on more rows here, and whose scores this run has; else None."""
+        refit = self.spec.refit if isinstance(self.spec, HeadRunSpec) else None
+        return None if refit is None else refit.run
 
     @property
     def is_ensemble(self) -> bool:

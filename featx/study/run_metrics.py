@@ -1,9 +1,9 @@
 """Measurements of runs: scores, durations and warnings (``metrics.json``)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from featx.files.seals import write_sealed
 from featx.specs.head import Metric
@@ -35,12 +35,15 @@ class RunMetrics(Measurements):
         heads that were fitted once.
     val
         Scores on val; None without a val split.
+    train
+        Scores on the rows that the run was trained on; None if they were not measured.
     """
 
     finished: str
     run_warnings: tuple[RunWarning, ...]
     oof: Scores | None
     val: Scores | None
+    train: Scores | None = None
 
     @property
     def scores_by_part(self) -> dict[str, Scores]:
@@ -153,6 +156,30 @@ class CalibrationMetrics(Measurements):
     log_losses: dict[str, float]
 
 
+class TreeScores(Measurements):
+    """Scores of boosted trees after each tree: lists with one value for each number of trees, from 1.
+
+    Attributes
+    ----------
+    loss, score
+        Names of the loss and of the score: ``log_loss`` and ``accuracy``, or ``rmse`` and ``mae`` of numbers.
+    train_loss, train_score
+        Values on the train rows, which the trees were grown on.
+    val_loss, val_score
+        Values on the val rows; empty without a val part, or after its labels were changed.
+    max_trees
+        Number of trees at which growing would have ended without early stopping; None if it was not requested.
+    """
+
+    loss: Metric
+    score: Metric
+    train_loss: list[float]
+    train_score: list[float]
+    val_loss: list[float]
+    val_score: list[float]
+    max_trees: int | None
+
+
 class HeadMetrics(RunMetrics):
     """Measurements of a head.
 
@@ -172,6 +199,8 @@ class HeadMetrics(RunMetrics):
         Duration of the final fit and the predictions in seconds.
     prediction_s
         Duration of the prediction for one embedding in seconds; None if it could not be measured.
+    trees
+        Scores after each tree; None for heads other than boosted trees, and out of core.
     """
 
     val_state: ValState
@@ -180,6 +209,7 @@ class HeadMetrics(RunMetrics):
     calibration: CalibrationMetrics
     train_s: float
     prediction_s: float | None
+    trees: TreeScores | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -198,17 +228,24 @@ class EpochMetrics(Measurements):
         Number of the phase, from 1.
     lr
         Learning rate of the new layers in the last step.
-    train_loss, held_loss
-        Mean loss of the train rows, and of the rows held out of train.
+    train_loss, held_loss, val_loss
+        Mean loss of the rows that are trained on, of the rows held out of train, and of the val rows; None where a part
+        has no rows or was not measured.
+    train_scores, held_scores, val_scores
+        Name of each score → its value on these rows; empty where there is none.
     seconds
-        Duration of the epoch in seconds.
+        Duration of the epoch in seconds, measurements included.
     """
 
     number: int
     phase: int
     lr: float
-    train_loss: float | None
-    held_loss: float | None
+    train_loss: float | None = None
+    train_scores: dict[str, float | None] = Field(default_factory=dict)
+    held_loss: float | None = None
+    held_scores: dict[str, float | None] = Field(default_factory=dict)
+    val_loss: float | None = None
+    val_scores: dict[str, float | None] = Field(default_factory=dict)
     seconds: float
 
 
@@ -223,6 +260,16 @@ class NetworkMetrics(RunMetrics):
         All epochs in order, the network before training included.
     best_epoch
         Number of the epoch whose weights were kept; 0 for those before training.
+    monitor
+        Rows that chose this epoch: ``holdout``, ``val``, or ``none``, where the last weights were kept.
+    chosen_by
+        ``loss``, or the name of the score that chose the epoch.
+    score
+        Name of the score in tables and curves: ``accuracy``, or ``mae`` of numbers.
+    train
+        Scores of the kept weights on the rows that were trained on.
+    epoch_s
+        Mean duration of an epoch in seconds; None without an epoch.
     notes
         Decisions that were made during the run.
     train_s
@@ -234,6 +281,11 @@ class NetworkMetrics(RunMetrics):
     val_state: ValState
     epochs: tuple[EpochMetrics, ...]
     best_epoch: int
+    monitor: Literal["holdout", "val", "none"]
+    chosen_by: str
+    score: str
+    train: Scores
+    epoch_s: float | None
     notes: list[str]
     train_s: float
     images_per_s: float | None

@@ -1,5 +1,6 @@
 """Specs of runs: kind, settings and state of the data that a run was made from (``spec.json``)."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -72,6 +73,35 @@ class RunSpec(Spec):
         """Fingerprint of the settings alone, which are the same for every split of the data."""
         return fingerprint(self.model_dump(mode="json", exclude={"train", "val", "members"}))
 
+    @property
+    def stem(self) -> str:
+        """Name of the head, the backbone or the voting method."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that a recipe can vary, as JSON values by dotted name; those that have no effect are left out."""
+        raise NotImplementedError
+
+
+class RefitSpec(Spec):
+    """Run whose setting is fitted on more rows, and these rows.
+
+    Attributes
+    ----------
+    run, body_sha256
+        Name of the run, and SHA-256 of its model.
+    parts
+        Parts of the split whose rows are fitted.
+    val
+        State of the val rows.
+    """
+
+    run: str
+    body_sha256: str
+    parts: tuple[str, ...]
+    val: ValState
+
 
 class HeadRunSpec(RunSpec):
     """Spec of the run of a head.
@@ -82,16 +112,29 @@ class HeadRunSpec(RunSpec):
         Fields of the `HeadSpec`. They are not validated again, because a head of another package may not be installed.
     embeddings
         Fingerprints of the embeddings that the head may use.
+    refit
+        Run whose setting this one has; None for a run of its own.
     """
 
     kind: Literal["head"] = "head"
     head: dict[str, Any]
     embeddings: tuple[str, ...]
+    refit: RefitSpec | None = None
 
     @property
     def head_name(self) -> str:
         """Name of the head."""
         return str(self.head["name"])
+
+    @property
+    def stem(self) -> str:
+        """Name of the head."""
+        return self.head_name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Fields of the `HeadSpec`; its name is the setting ``head``."""
+        return {"head" if name == "name" else name: value for name, value in _flatten(self.head).items()}
 
 
 class NetworkRunSpec(RunSpec):
@@ -100,17 +143,32 @@ class NetworkRunSpec(RunSpec):
     Attributes
     ----------
     finetune
-        Fields of the `FinetuneSpec`, which are not validated again.
+        Fields of the canonical `FinetuneSpec`, which are not validated again; `choose_by` is ``loss`` or the name of
+        the metric.
     weights_sha256
         SHA-256 of the file of weights that training starts from; ``none`` for random weights.
     decoding
         Fields of the `Decoding` that change pixel values.
+    val
+        State of the val rows, if they stop the training; None otherwise.
     """
 
     kind: Literal["network"] = "network"
     finetune: dict[str, Any]
     weights_sha256: str
     decoding: dict[str, Any]
+    val: ValState | None = None
+
+    @property
+    def stem(self) -> str:
+        """Name of the backbone, without the folders of a checkpoint."""
+        return str(self.finetune["backbone"]).rpartition("/")[2]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Fields of the `FinetuneSpec`; a run has either phases, or a learning rate and a number of epochs."""
+        unused = {"lr", "epochs"} if self.finetune.get("phases") else {"phases"}
+        return _flatten({name: value for name, value in self.finetune.items() if name not in unused})
 
 
 class EnsembleRunSpec(RunSpec):
@@ -141,6 +199,29 @@ class EnsembleRunSpec(RunSpec):
         if outside := [name for name in members if not is_folder_name(name)]:
             raise ValueError(f"it names the member {outside[0]!r}, which is no folder's name")
         return members
+
+    @property
+    def stem(self) -> str:
+        """Name of the voting method."""
+        return self.method
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Method, metric, stacker, folds, seed and names of the candidate members."""
+        names = ("method", "metric", "stacker", "folds", "seed")
+        return {name: getattr(self, name) for name in names} | {"members": list(self.members)}
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields as one level with dotted names; ``loss.name`` becomes ``loss``."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        dotted = prefix.rstrip(".") if prefix and name == "name" else f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{dotted}.")
+        else:
+            flat[dotted] = value
+    return flat
 
 
 AnyRunSpec = HeadRunSpec | NetworkRunSpec | EnsembleRunSpec

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Flag of a run whose weights val has chosen, and of ensembles with such a member.
+VAL_USED = "val used"
+
 
 @dataclass(frozen=True)
 class RunWarning:

@@ -26,6 +26,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featx.errors import DataError, IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import atomic_folder, file_state, machine_id
@@ -35,7 +37,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
-from featx.study.run_spec import RULES, EnsembleRunSpec, RunSpec, TrainState, ValState
+from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -130,7 +132,9 @@ class Study(LabelledRows):
         stale = self._reasons([run for run in folders if not run.damage], self.split_fingerprint(), self.target_names())
         return {run.name: run.damage or stale[run.name] for run in folders}
 
-    def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
+    def runs(
+        self, target: str | None = None, names: Sequence[str] | None = None, with_refits: bool = False
+    ) -> list[RunFolder]:
         """Return the finished runs that match the current split and labels of the recipe, oldest first.
 
         Damaged runs, and ensembles whose members were removed or made again, are left out.
@@ -141,6 +145,8 @@ class Study(LabelledRows):
             Return only runs of this target.
         names
             Return only runs with these names or beginnings of names.
+        with_refits
+            Whether refitted runs may be named, by default False: no rows are left to score them on.
 
         Raises
         ------
@@ -152,6 +158,8 @@ class Study(LabelledRows):
         split, folders = self.split_fingerprint(), self.run_folders()
         damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
         stale = self._reasons(intact, split, self.target_names(target))
+        if not with_refits or names is None:
+            stale |= {run.name: _refit_reason(run) for run in intact if run.refit_of is not None}
         fitting = [run for run in intact if not stale[run.name]]
         if names is not None:
             for name in names:
@@ -196,7 +204,9 @@ class Study(LabelledRows):
         if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
         changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
-        if isinstance(spec, EnsembleRunSpec):
+        if isinstance(spec, HeadRunSpec) and spec.refit is not None:
+            changed += _changed_fields(spec.refit.val, self.val_state(spec.target))
+        if isinstance(spec, EnsembleRunSpec | NetworkRunSpec) and spec.val is not None:
             changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
@@ -236,6 +246,11 @@ class Study(LabelledRows):
         OpeningLog(self.folder).append(opening, self._seals_of_scores())
         return self._known(target).take(ids)
 
+    def open_all_labels(self, target: str, runs: Sequence[str], user: str | None = None) -> AnyTruth:
+        """Return the labels of all rows, and log that the test split was opened (`open_test`)."""
+        self.open_test(target, runs, user)
+        return self._known(target).take(np.concatenate([self.ids(part) for part in ("train", "val", "test")]))
+
     def openings(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
         openings = OpeningLog(self.folder).openings
@@ -259,6 +274,10 @@ def _is_spec(file: Path, spec: RunSpec) -> bool:
         return read_sealed(file) == spec.identity()
     except IncompleteError:
         return False
+
+
+def _refit_reason(run: RunFolder) -> str:
+    return f"{run.name} was refitted for deployment and cannot be scored; its scores are those of {run.refit_of}"
 
 
 def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:

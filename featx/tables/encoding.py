@@ -1,6 +1,6 @@
 """Encoding of label columns, as people write them, as class codes, labels in {0, 1} or numbers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
@@ -185,7 +185,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, above: flo
     """Return whether each image has a label: a number above a threshold, or the second of two values."""
     _check_gaps(column, name, column_name)
     if above is not None:
-        return np.asarray(_as_numbers(column, name, column_name, "above") > above)
+        return np.asarray(_as_numbers(column, f"targets.{name}", "above") > above)
     texts = column.map(category_text).str.lower()
     for no, yes in LABEL_VALUES:
         if texts.isin([no, yes]).all():
@@ -264,25 +264,47 @@ def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Se
         column = column.map(lambda value: spec.map.get(category_text(value), value), na_action="ignore")
     if spec.bins is None:
         return column
-    numbers = _as_numbers(column, name, spec.column, "bins")
-    bin_codes = np.where(np.isnan(numbers), -1, np.searchsorted(spec.bins, numbers, side="right"))
-    edges = [category_text(edge) for edge in spec.bins]
-    names = (f"<{edges[0]}", *map("–".join, pairwise(edges)), f"≥{edges[-1]}")
-    return pd.Series(
-        pd.Categorical.from_codes(bin_codes, pd.Index(spec.classes or names), ordered=True), index=column.index
-    )
+    return bin_numbers(column, spec.bins, f"targets.{name}", spec.classes)
 
 
-def _as_numbers(column: "pd.Series[Any]", name: str, column_name: str, key: str) -> Floats:
+def bin_numbers(
+    column: "pd.Series[Any]", edges: Sequence[float], key: str, names: Sequence[str] | None = None
+) -> "pd.Series[Any]":
+    """Return the band of each number as an ordered categorical; missing numbers stay missing.
+
+    Parameters
+    ----------
+    column
+        n numbers.
+    edges
+        Edges b0 < b1 < … of the bands; an edge belongs to the band above it.
+    key
+        Section of the recipe, for the error.
+    names
+        Name of each band; by default ``<b0``, ``b0–b1``, …, ``≥bm``.
+
+    Raises
+    ------
+    DataError
+        The column holds a value that is not a number.
+    """
+    numbers = _as_numbers(column, key, "bins")
+    codes = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
+    texts = [category_text(edge) for edge in edges]
+    default = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names or default), ordered=True), index=column.index)
+
+
+def _as_numbers(column: "pd.Series[Any]", section: str, key: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce")
     if (invalid := numbers.isna() & column.notna()).any():
         value = column[invalid].iloc[0]
-        raise DataError(f"targets.{name}: {key!r} needs numbers, column {column_name!r} holds {value!r}")
+        raise DataError(f"{section}: {key!r} needs numbers, column {column.name!r} holds {value!r}")
     return numbers.to_numpy(np.float64)
 
 
 def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
-    numbers = _as_numbers(column, name, spec.column, "above")
+    numbers = _as_numbers(column, f"targets.{name}", "above")
     assert spec.above is not None
     default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
     return (numbers > spec.above).astype(np.int64), spec.classes or default

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
+from featx.specs.target import Kind as Kind
 
-# The kind of a target: one class per image, any number of labels, or numbers.
-Kind = Literal["classes", "labels", "numbers"]
 Ids = NDArray[np.object_] | Sequence[str]
 Floats = NDArray[np.float64]
 T = TypeVar("T")

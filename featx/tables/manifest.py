@@ -1,6 +1,6 @@
 """The table of all images: ids, URIs, labels, digests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,25 @@ class Manifest:
         """Return the rows of `ids`, in their order."""
         rows = positions(self.ids, ids, "manifest")
         return Manifest(self.ids[rows], self.uris[rows], self.labels.iloc[rows], self.digests[rows])
+
+    def with_column(self, name: str, values: "pd.Series[Any]") -> "Manifest":
+        """Return the table with one more label column.
+
+        Parameters
+        ----------
+        name
+            Name of the new column.
+        values
+            n values, indexed by id.
+
+        Raises
+        ------
+        DataError
+            The table has a column of this name.
+        """
+        if name in self.labels.columns:
+            raise DataError(f"groups.{name}: a label column has this name already; name the grouping otherwise")
+        return replace(self, labels=self.labels.assign(**{name: values}))
 
     def column(self, name: str) -> "pd.Series[Any]":
         """Return a label column as a series indexed by id.

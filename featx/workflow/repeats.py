@@ -207,11 +207,12 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: Pr
 def _state(study: Study, number: int) -> str:
     """Return a fingerprint of everything that a repeat depends on."""
     recipe = study.recipe
-    columns = sorted(set(recipe.groups.values()))
+    columns = sorted(set(recipe.group_labels.values()))
     data = [[study.train_state(name, columns).identity(), study.val_state(name).identity()] for name in recipe.targets]
-    stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
+    stages = [*recipe.head, *recipe.finetune, *recipe.ensemble, recipe.split]
+    targets_of_heads = [head.target for head in recipe.head]
     embeddings = [item.spec.fingerprint() for item in study.locked]
-    settings = [[item.identity() for item in stages], dict(recipe.groups), embeddings]
+    settings = [[item.identity() for item in stages], targets_of_heads, recipe.group_labels, embeddings]
     return fingerprint([number, RULES, data, settings])
 
 

@@ -23,11 +23,21 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     user: str | None = None,
+    tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
     return list(
-        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress)
+        stages(
+            recipe,
+            final=final,
+            repeats=repeats,
+            engine=engine,
+            cluster=cluster,
+            user=user,
+            tensorboard=tensorboard,
+            progress=progress,
+        )
     )
 
 
@@ -39,6 +49,7 @@ def stages(  # noqa: PLR0913 - as run
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     user: str | None = None,
+    tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished.
@@ -56,6 +67,8 @@ def stages(  # noqa: PLR0913 - as run
         Dask workers that embed images and run trials; by default this process does.
     user
         The name that is logged with `final`; by default a hash of the login name.
+    tensorboard
+        Whether all networks get logs for TensorBoard (extra ``track``).
 
     Raises
     ------
@@ -63,7 +76,7 @@ def stages(  # noqa: PLR0913 - as run
         A stage failed; the results of the stages before it are kept.
     """
     loaded = load_recipe(recipe)
-    check_heads(loaded.head, [target.kind for target in loaded.targets.values()])
+    check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     yield from make_runs(
@@ -72,6 +85,7 @@ def stages(  # noqa: PLR0913 - as run
         cluster=cluster,
         progress=progress,
         has_pending_embeddings=bool(extraction.pending_embeddings),
+        tensorboard=tensorboard,
     )
     yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:

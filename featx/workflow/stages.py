@@ -12,13 +12,14 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 
 
-def make_runs(
+def make_runs(  # noqa: PLR0913 - all but the first are options by name
     recipe: Recipe,
     *,
     engine: EngineSpec | None,
     progress: ProgressCallback,
     cluster: ClusterSpec | None = None,
     has_pending_embeddings: bool = False,
+    tensorboard: bool = False,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished: finetune, extract, fit (per head), ensemble.
 
@@ -28,16 +29,28 @@ def make_runs(
         Dask workers that embed images and run trials.
     has_pending_embeddings
         Whether embeddings need networks that are trained here, so that extract has to run again.
+    tensorboard
+        Whether all networks get logs for TensorBoard.
     """
     if recipe.finetune:
-        yield "finetune", finetune(recipe, engine=engine, progress=progress)
+        yield "finetune", finetune(recipe, engine=engine, tensorboard=tensorboard, progress=progress)
     if has_pending_embeddings:
         yield "extract", extract(recipe, engine=engine, cluster=cluster, progress=progress)
     for head in recipe.head:
         yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
-        if can_build_ensembles(recipe):
-            yield "ensemble", ensemble(recipe)
-        else:
-            progress("note", 0, 1, "no ensemble: all runs have equal predictions")
+        yield from _make_ensembles(recipe, progress)
+
+
+def _make_ensembles(recipe: Recipe, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:
+    """Yield the ensembles of all sections; the members of a section may be ensembles of a section before it."""
+    results = []
+    for spec in recipe.ensemble:
+        if can_build_ensembles(recipe, spec):
+            results += ensemble(recipe, specs=[spec])
+        elif spec.methods != ():
+            section = f" {spec.name!r}" if spec.name else ""
+            progress("note", 0, 1, f"no ensemble{section}: it needs two runs with different predictions")
+    if results:
+        yield "ensemble", results

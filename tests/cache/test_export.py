@@ -130,6 +130,18 @@ def test_numbers_labels_and_groups_have_columns(home: Path, file_format: str) ->
     assert exported["ids"] == ids
 
 
+def test_bands_of_a_target_stay_sealed_in_test(home: Path) -> None:
+    sections = {"targets": {"age": {"column": "age", "kind": "numbers"}}, "head": None}
+    bands = {"young": {"column": "age", "bins": [4, 9.5]}}
+    write_table(home, {"age": np.arange(48) / 4}, groups=bands, **sections)
+    featx.extract()
+    exported = export_and_read("parquet")
+    ages = np.arange(48) / 4
+    expected = np.select([ages < 4, ages < 9.5], ["<4", "4–9.5"], "≥9.5")
+    expected[np.array(exported["split"]) == "test"] = ""
+    assert exported["group.young"] == expected.tolist()
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_study_without_targets_has_no_parts(home: Path, file_format: str) -> None:
     make_images(home / "images")

@@ -1,7 +1,7 @@
 """Commands on the command line: in sequence without arguments, with JSON output, and their help.
 
 Modules: cli.console, cli.data_commands, cli.fit_table, cli.listing_commands, cli.main, cli.model_commands, cli.options,
-workflow.run, workflow.stages.
+cli.result_tables, workflow.run, workflow.stages.
 """
 
 import json
@@ -41,8 +41,8 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     assert "rf-class-" in run("fit --head rf", capsys)
     ensembles = run("ensemble", capsys)
     assert "majority-class-" in ensembles
-    assert re.search(r"weighted-class-\w+: logreg-class-\w+ 0\.\d+, rf-class-", ensembles)
-    assert re.search(r"best member, (logreg|rf)-class-\w+ +– +\d\.\d{4}", ensembles)
+    assert re.search(r"weighted-class-\w+: logreg 0\.\d+, rf ", ensembles)
+    assert re.search(r"best member, (logreg|rf) +– +\d\.\d{4}", ensembles)
     assert re.search(r"median member +– +\d\.\d{4}", ensembles)
     assert re.search(r"best: (majority|soft|weighted|greedy)-class-", ensembles)
     assert "its best member" in ensembles
@@ -75,14 +75,15 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
     table = run("finetune", capsys)
-    assert re.search(r"run +lr +best epoch +held-out loss +val acc", table)
-    assert len(re.findall(r"^toy-head-class-\w{8} +0\.\d+ ", table, re.MULTILINE)) == 2
-    assert "random weights" in table
+    assert re.search(r"network +lr +best epoch +train acc +held-out acc +val acc +val loss +time +per epoch", table)
+    assert "best epoch by the loss on rows held out of train" in table
+    assert re.findall(r"^toy +(0\.\d+) ", table, re.MULTILINE) in (["0.1", "0.01"], ["0.01", "0.1"])
+    assert table.count("all runs: random weights") == 1
     output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
     assert output["best_run"] == output["runs"][0]["run"]
-    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "all"}
+    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
     assert "network for 'class', predicts classes" in run(f"show {output['runs'][0]['path']}", capsys)
-    assert "toy-all-class" in run("evaluate", capsys)
+    assert "toy (strategy scratch, lr 0.1)" in run("evaluate", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from featx.ensembles.combiners import MemberOutputs, VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.fixed_rules import Mean, majority
 from featx.ensembles.member_weights import weighted
-from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, UnsuitedError
+from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, RecipeError, UnsuitedError
 from featx.files.atomic import file_sha256, read_json, write_json
 from featx.files.seals import add_seal, write_sealed
 from featx.metrics.scores import score
@@ -281,15 +281,17 @@ def test_members_of_one_target_give_ensembles_of_that_target(two_targets: Path) 
 
 def test_the_metric_of_the_recipe_is_used_for_targets_that_have_it(two_targets: Path) -> None:
     recipe = Path("featx.toml")
-    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "rmse"}))
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble=[{"metric": "rmse"}]))
     metrics = {run.target: run.metric for run in featx.ensemble(methods=["greedy"])}
     assert metrics == {"class": "accuracy", "age": "rmse"}
     assert {table.target: table.chosen_by for table in featx.evaluate()} == {
         "class": "accuracy on val",
         "age": "rmse on val",
     }
-    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "average_precision"}))
-    with pytest.raises(DataError, match="metric 'average_precision' is not defined for targets of classes"):
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble=[{"metric": "average_precision"}]))
+    with pytest.raises(
+        RecipeError, match=r"ensemble\[0\].metric: 'average_precision' is not defined, target 'class' is"
+    ):
         featx.ensemble()
 
 

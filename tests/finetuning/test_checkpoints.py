@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import featx
 from featx.artifacts.header import read_header
 from featx.errors import ArtifactError, FeatxError
+from featx.finetuning.checkpoints import load_checked_network
 from featx.networks.backbones import get_backbone
+from featx.networks.blocks import trace_units
+from featx.networks.chains import STEM
+from featx.networks.features import build_backbone
+from featx.specs.embedding import EmbeddingRequest
 from tests.finetuning.specs import SECTIONS, finetune_one
 from tests.recipes import toy_heads, toy_recipe
 
@@ -42,10 +48,10 @@ def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
 
 
 def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
-    prefix = "runs/featx/deep-all-class-"
+    prefix = "runs/featx/deep-scratch-class-"
     sections = {
         "targets": {"class": {"column": "class"}},
-        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "all", "epochs": 2}],
+        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "scratch", "epochs": 2}],
         "embedding": [{"backbone": f"checkpoint:{prefix}"}],
         "head": toy_heads("logreg", folds=2),
     }
@@ -55,7 +61,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
-    featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
+    featx.finetune(strategies=["scratch"], lrs=[0.1], epochs=1)
     with pytest.raises(ArtifactError, match="matches 2 runs"):
         get_backbone(f"checkpoint:{prefix}")
 
@@ -69,3 +75,16 @@ def test_weights_of_another_network_are_refused(study: Path) -> None:
     run = finetune_one(strategy="head")
     with pytest.raises(FeatxError, match="are of another network"):
         finetune_one(weights=str(Path(run.path) / "model.safetensors"), backbone="small_cnn")
+
+
+def test_a_network_with_a_stem_is_trained_written_and_read(study: Path) -> None:
+    layers = {"hidden": [8, 4], "dropout": [0.1, 0.2]}
+    run = finetune_one(backbone="timm:test_vit", size_px=32, strategy="last-block", epochs=1, layers=layers)
+    name = f"checkpoint:{run.path}"
+    built = build_backbone(EmbeddingRequest(backbone=name))
+    assert trace_units(built.body, built.last, 32)[0].name == STEM
+    assert [name for name, module in built.body.named_modules() if isinstance(module, nn.Dropout)][-2:] == [
+        "new_layers.layers.2",
+        "new_layers.layers.5",
+    ]
+    load_checked_network(Path(run.path), EmbeddingRequest(backbone=name))

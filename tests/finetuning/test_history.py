@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from featx.finetuning.history import Epoch, TrainingHistory, find_warnings
+from featx.finetuning.epochs import Epoch, EpochChoice, PartMeasurement
+from featx.finetuning.history import TrainingHistory, find_warnings
 
 SPREAD = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
 SAME = np.array([[0.55, 0.45]] * 4)
@@ -21,8 +22,14 @@ def build_history(
     history.begin_phase()
     for number, loss in enumerate(held_losses):
         train_loss = math.nan if not number else (train_losses or held_losses)[number]
-        history.add_epoch(Epoch(number, int(number > 0), 0.1, train_loss, loss, 1.0))
+        history.add_epoch(build_epoch(number, int(number > 0), train_loss, loss))
     return history
+
+
+def build_epoch(number: int, phase: int, train_loss: float, held_loss: float, accuracy: float = 0.5) -> Epoch:
+    """Return an epoch with losses, and with an accuracy of the held-out rows."""
+    held = PartMeasurement(held_loss, {"accuracy": accuracy})
+    return Epoch(number, phase, 0.1, PartMeasurement(train_loss), 1.0, held=held)
 
 
 def marks(history: TrainingHistory, predictions: np.ndarray = SPREAD, varied: bool = True) -> list[str]:
@@ -43,17 +50,38 @@ def test_patience_counts_epochs_without_a_lower_loss(patience: int, over: bool) 
 def test_patience_restarts_with_a_phase_and_the_best_epoch_stays() -> None:
     history = build_history([0.7, 0.5, 0.6, 0.6], patience=2)
     history.begin_phase()
-    history.add_epoch(Epoch(4, 2, 0.1, 0.6, 0.55, 1.0))
+    history.add_epoch(build_epoch(4, 2, 0.6, 0.55))
     assert not history.is_phase_over
     assert history.best == 1
 
 
 def test_without_held_out_rows_the_last_epoch_is_the_best() -> None:
-    history = TrainingHistory(2, keeps_last=True)
+    history = TrainingHistory(2, EpochChoice("train"))
     for number, loss in enumerate([0.7, 0.5, 0.6, 0.8, 0.9]):
-        history.add_epoch(Epoch(number, 1, 0.1, loss, loss, 1.0))
+        history.add_epoch(Epoch(number, 1, 0.1, PartMeasurement(loss), 1.0))
+    assert "held-out" not in history.summary
     assert history.best == 4
     assert not history.is_phase_over
+
+
+def test_the_best_epoch_can_be_the_one_with_the_best_score_and_then_the_lowest_loss() -> None:
+    history = TrainingHistory(2, EpochChoice("held", "accuracy"))
+    for number, (loss, accuracy) in enumerate([(0.7, 0.5), (0.4, 0.8), (0.6, 0.9), (0.5, 0.9), (0.3, 0.7)]):
+        history.add_epoch(build_epoch(number, 1, 0.5, loss, accuracy))
+    assert (history.best, history.lowest_cost) == (3, -0.9)
+    assert "held-out accuracy 0.7000, best 0.9000" in history.summary
+    assert not history.is_phase_over
+    history.add_epoch(build_epoch(5, 1, 0.5, math.nan, 1.0))
+    assert history.best == 3
+    assert history.is_phase_over
+
+
+def test_an_error_is_better_if_it_is_smaller() -> None:
+    history = TrainingHistory(0, EpochChoice("held", "mae", greater_is_better=False))
+    for number, mae in enumerate([3.0, 1.0, 2.0]):
+        held = PartMeasurement(0.5, {"mae": mae})
+        history.add_epoch(Epoch(number, 1, 0.1, PartMeasurement(0.5), 1.0, held=held))
+    assert (history.best, history.lowest_cost) == (1, 1.0)
 
 
 def test_a_history_survives_serialisation() -> None:

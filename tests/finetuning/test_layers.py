@@ -26,11 +26,20 @@ def kinds(spec: LayersSpec) -> list[str]:
         (LayersSpec(), ["Linear", "ReLU", "Dropout", "Linear"]),
         (LayersSpec(hidden=()), ["Dropout", "Linear"]),
         (LayersSpec(batch_norm=True), ["BatchNorm1d", "Linear", "ReLU", "Dropout", "Linear"]),
+        (LayersSpec(hidden=(9, 8), dropout=(0.1, 0.2)), [*["Linear", "ReLU", "Dropout"] * 2, "Linear"]),
+        (LayersSpec(hidden=(), dropout=()), ["Linear"]),
         (LayersSpec(hidden=(9, 8, 7)), ["Linear", "ReLU", "Linear", "ReLU", "Linear", "ReLU", "Dropout", "Linear"]),
     ],
 )
 def test_layers_stand_in_their_order(spec: LayersSpec, expected: list[str]) -> None:
     assert kinds(spec) == expected
+
+
+def test_each_hidden_layer_has_its_own_share_of_dropout() -> None:
+    layers = NewLayers(LayersSpec(hidden=(9, 8), dropout=(0.1, 0.2)), FEATURES[:1], 2).layers
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.1, 0.2]
+    with pytest.raises(ValidationError, match="found 1 shares of dropout for 2 hidden layers, expected one each"):
+        LayersSpec(hidden=(9, 8), dropout=(0.1,))
 
 
 @pytest.mark.parametrize(("pool", "d"), [("avg", 5), ("gem", 5), ("flatten", 80)])

@@ -12,7 +12,8 @@ from scipy.special import expit, log_softmax
 from scipy.stats import poisson as poisson_distribution
 
 from featx.errors import DataError
-from featx.finetuning.losses import Loss, weighted_mean
+from featx.finetuning.losses import Loss, build_loss, weighted_mean
+from featx.finetuning.objective import Objective
 from featx.registry import LOSSES
 from featx.specs.finetuning import LossSpec
 
@@ -95,6 +96,40 @@ def test_a_loss_of_numbers_is_the_textbooks(name: str, options: dict[str, float]
     assert not loss.is_classification
     rows = loss.row_losses(torch.tensor(Y_PRED), torch.tensor(Y_TRUE))
     np.testing.assert_allclose(rows.numpy(), formula(Y_PRED, Y_TRUE).mean(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "power"), [("mse", 2), ("mae", 1)])
+def test_a_loss_of_numbers_learns_classes_as_columns(name: str, power: int) -> None:
+    loss = build_loss(LossSpec(name=name), learns_classes=True)
+    p = np.exp(log_softmax(Z, 1))
+    rows = loss.row_losses(torch.tensor(Z), torch.tensor(CODES))
+    np.testing.assert_allclose(rows.numpy(), (np.abs(p - ONE_HOT) ** power).mean(1), rtol=1e-12)
+    # The loss of soft labels is the mean over the classes that may be the true one.
+    shares = RNG.dirichlet(np.ones(K), N)
+    of_each = [(np.abs(p - np.eye(K)[code]) ** power).mean(1) for code in range(K)]
+    rows = loss.row_losses(torch.tensor(Z), torch.tensor(shares))
+    np.testing.assert_allclose(rows.numpy(), (shares * np.transpose(of_each)).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(loss.predict(torch.tensor(Z)).numpy(), p, rtol=1e-12)
+    assert loss.count_outputs(K) == K
+    z = torch.tensor(Z, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: loss.row_losses(values, torch.tensor(CODES)).sum(), (z,))
+
+
+@pytest.mark.parametrize("name", ["mape", "poisson", "msle"])
+def test_a_loss_that_depends_on_zero_uses_the_units_of_the_column(name: str) -> None:
+    offset, factor = np.array([5.0, 1.0]), np.array([10.0, 0.5])
+    objective = Objective(
+        LossSpec(name=name),
+        2,
+        torch.tensor(Y_TRUE * factor + offset),
+        torch.ones(N),
+        scaling=torch.tensor(np.stack([offset, factor])),
+    )
+    in_own_units = registered_loss(name).row_losses(
+        torch.tensor(Y_PRED * factor + offset), torch.tensor(Y_TRUE * factor + offset)
+    )
+    rows = objective.to(torch.device("cpu")).row_losses(torch.tensor(Y_PRED), objective.all_rows)
+    np.testing.assert_allclose(rows.numpy(), in_own_units.numpy(), rtol=1e-12)
 
 
 def test_poisson_loss_is_the_likelihood_up_to_a_constant() -> None:

@@ -157,13 +157,15 @@ def test_two_processes_train_the_network_that_one_trains(study: Path, target: st
     assert difference < 1e-4
 
 
-def test_the_train_loss_is_the_weighted_mean_over_rows(study: Path) -> None:
-    folder = train_network("hard", strategy="head", lr=1e-12, holdout=0.0, epochs=1)
+@pytest.mark.parametrize("strategy", ["head", "all"])
+def test_the_train_loss_is_the_weighted_mean_over_rows(study: Path, strategy: str) -> None:
+    folder = train_network("hard", strategy=strategy, lr=1e-12, holdout=0.0, epochs=1)
     task = build_task(Study.open(None), "hard", SPEC, [])
     log = pd.read_csv(folder / "log.csv")
     assert task.objective.weights.sum() > 0
     # With next to no learning rate the loss while training is that of the network before training.
-    assert log["train_loss"].iloc[1] == pytest.approx(log["held_loss"].iloc[0], rel=1e-4)
+    assert log["train_loss"].iloc[1] == pytest.approx(log["train_loss"].iloc[0], rel=1e-4)
+    assert log["train_accuracy"].iloc[1] == log["train_accuracy"].iloc[0]
 
 
 @pytest.mark.parametrize("size", [1, 4, 16])

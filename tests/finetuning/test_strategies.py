@@ -4,6 +4,7 @@ Modules: finetuning.trunk.
 """
 
 import copy
+import threading
 from functools import cache
 
 import pytest
@@ -13,8 +14,8 @@ from torch import nn
 from featx.errors import DataError, FeatxError, UnknownNameError
 from featx.finetuning.strategies import trainable_names
 from featx.finetuning.trunk import Trunk
-from featx.networks.features import build_backbone
-from featx.specs.embedding import EmbeddingRequest
+from featx.networks.features import BuiltBackbone, build_backbone
+from featx.specs.embedding import EmbeddingRequest, Preprocessing
 
 # Prefixes of the parameters of the last block and of the block before it, by backbone.
 FAMILIES = {
@@ -115,15 +116,29 @@ def test_blocks_and_layers_can_be_named() -> None:
     assert trunk.first_unit(frozenset({"layer4.1.conv2.weight"})) == len(trunk.units) - 1
 
 
+class Branching(nn.Module):
+    """A network that adds the outputs of two layers, with a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.last = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, 2) raw outputs."""
+        outputs: torch.Tensor = self.fc(self.last(self.left(x) + self.right(x)).mean((2, 3)))
+        return outputs
+
+
 def test_an_indivisible_network_is_trained_as_a_whole_or_by_layers() -> None:
-    trunk = fresh_trunk("timm:test_vit")
+    preprocessing = Preprocessing(size_px=8, mean=(0, 0, 0), std=(1, 1, 1))
+    trunk = Trunk(BuiltBackbone(Branching().eval(), preprocessing, None, "last", threading.Lock()))
     all_names = trainable_names("all", trunk)
-    assert all_names
-    assert not any(parameter.startswith(CLASSIFIERS) for parameter in all_names)
+    assert {name.split(".")[0] for name in all_names} == {"left", "right", "last"}
     assert trainable_names("head", trunk) == frozenset()
     assert trunk.first_unit(all_names) == 0
     assert trunk.first_unit(frozenset()) == 1
-    last = trainable_names(["blocks.5"], trunk)
+    last = trainable_names(["last"], trunk)
     assert last
     assert last < all_names
     with pytest.raises(DataError, match=r"strategy 'last-block': the network cannot be divided.*name the layers"):

@@ -30,7 +30,7 @@ from tests.recipes import toy_recipe
 )
 def test_wrong_parameters_are_named(name: str, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message) as error:
-        check_heads([HeadSpec(name=name, **fields)], ["classes"])
+        check_heads([HeadSpec(name=name, **fields)], {"y": "classes"})
     assert str(error.value).startswith(f"[[head]] '{name}': ")
 
 
@@ -44,9 +44,9 @@ def test_right_parameters_pass_for_each_kind_of_target(kind: Any) -> None:
         # The head does not suit numbers, which is reported where it is fitted.
         HeadSpec(name="lda", params={"solver": "lsqr"}, space={"shrinkage": [0.01, 0.5]}),
     ]
-    check_heads(specs, [kind])
+    check_heads(specs, {"y": kind})
     with pytest.raises(RecipeError, match="is called 'kernal'; did you mean 'kernel'"):
-        check_heads([*specs, HeadSpec(name="svm", params={"kernal": "rbf"})], [kind])
+        check_heads([*specs, HeadSpec(name="svm", params={"kernal": "rbf"})], {"y": kind})
 
 
 @pytest.mark.parametrize(

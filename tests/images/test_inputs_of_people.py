@@ -147,7 +147,7 @@ def test_a_given_split_without_a_test_part_is_kept(home: Path) -> None:
     draw(home / "d", *(f"{part}/{name}/{i}.png" for part in ("train", "val") for name in BREEDS for i in range(12)))
     recognised(home / "d")
     recipe = load_recipe()
-    assert (recipe.split.test, recipe.split.test_share) == (None, 0.0)
+    assert (recipe.split.test, recipe.split.test_size) == (None, 0.0)
     assert "cuts a test part from the given train part" in (home / "featx.toml").read_text()
 
 

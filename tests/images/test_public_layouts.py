@@ -1,8 +1,8 @@
 """Public data sets in miniature, in their own layouts: recognised, and read as they are meant.
 
-Modules: embeddings.labelled_listing, images.choice_description, images.class_sizes, images.image_reader, images.inventory,
-images.label_files, images.label_tables, images.name_pattern, images.recipe_document, images.recognition_warnings, images.split_columns,
-images.table_choice, images.target_proposals.
+Modules: embeddings.labelled_listing, images.choice_description, images.class_sizes, images.image_reader,
+images.inventory, images.label_files, images.label_tables, images.name_pattern, images.recipe_document,
+images.recognition_warnings, images.split_columns, images.table_choice, images.target_proposals.
 """
 
 from collections.abc import Callable, Sequence

@@ -82,6 +82,7 @@ def test_images_return_when_the_recipe_keeps_more_classes(emotions: Path) -> Non
         ('keep = ["happy", "sad"]', ""),
         ("", 'keep = ["happy", "sad"]'),
         ('keep = ["happy", "sad"]', 'keep = ["happy", "angry"]'),
+        ("", 'drop = ["angry"]'),
         ("", 'balance = "undersample"'),
         ('balance = "undersample"', ""),
         ('keep = ["happy", "other"]\nmap = { sad = "other" }', 'keep = ["happy", "other"]\nmap = { angry = "other" }'),
@@ -149,6 +150,56 @@ def test_each_of_two_targets_ignores_images_by_its_own_rule(faces: pd.DataFrame)
 def test_the_drop_unlabelled_argument_equals_the_recipe_setting(faces: pd.DataFrame) -> None:
     Path("featx.toml").write_text(TABLE)
     assert featx.extract(drop_unlabelled=True).n_ignored == 5
+
+
+BANDS = {"gender": "gender", "generation": {"column": "age", "bins": [20, 40]}}
+BAND_SECTIONS = {
+    "data": {"source": "images", "labels": {"file": "faces.csv"}},
+    "targets": {"gender": {"column": "gender"}},
+    "split": {"test": 0, "val": 0, "stratify": False},
+    "head": None,
+}
+
+
+def test_a_grouping_by_bands_is_a_label_column(faces: pd.DataFrame) -> None:
+    study = study_of(toy_recipe(groups=BANDS, **BAND_SECTIONS))
+    ids = study.manifest.ids
+    bands = study.group_values(ids)["generation"]
+    expected = faces["age"].map(lambda age: "<20" if age < 20 else "20–40" if age < 40 else "≥40", na_action="ignore")
+    assert bands.isna().tolist() == faces["age"].isna().tolist()
+    assert bands.dropna().tolist() == expected.dropna().tolist()
+    assert study.group_names(["gender", "generation"], ids[:2]).tolist() == ["f × <20", "m × 20–40"]
+
+
+def test_changed_bands_need_a_new_extraction(faces: pd.DataFrame) -> None:
+    study_of(toy_recipe(groups=BANDS, **BAND_SECTIONS))
+    other = {"generation": {"column": "age", "bins": [30]}}
+    Path("featx.toml").write_text(toy_recipe(groups=other, **BAND_SECTIONS))
+    with pytest.raises(IncompleteError, match=r"the recipe's \[groups\] changed after the last extraction"):
+        Study.open(None).truth("gender")
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"column": "emotion", "bins": [1]}, "groups.age_band: 'bins' needs numbers, column 'emotion' holds 'happy'"),
+        ({"column": "years", "bins": [1]}, "no label column is called 'years'"),
+    ],
+)
+def test_bands_of_a_column_that_does_not_fit_leave_no_split(faces: pd.DataFrame, group: object, message: str) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"age_band": group}, **BAND_SECTIONS))
+    assert message in featx.extract().label_problem
+
+
+def test_bands_do_not_replace_a_label_column(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"age": {"column": "age", "bins": [20]}}, **BAND_SECTIONS))
+    assert "groups.age: a label column has this name already" in featx.extract().label_problem
+
+
+def test_edges_that_do_not_rise_are_an_error_of_the_recipe(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"b": {"column": "age", "bins": [40, 20]}}, **BAND_SECTIONS))
+    with pytest.raises(RecipeError, match=r"groups.b.bins: expected bins = \[b0, b1, …\] in rising order"):
+        featx.extract()
 
 
 def test_group_columns_must_exist(faces: pd.DataFrame) -> None:

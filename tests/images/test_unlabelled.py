@@ -113,7 +113,7 @@ def test_arrays_and_archives_in_a_folder_are_listed() -> None:
     Path("shards").mkdir()
     write_tar(Path("shards/0.tar"), {"0.png": PNGS[0]})
     write_tar(Path("shards/1.tar"), {"0.png": PNGS[1]})
-    assert list_images(["shards"]).ids == ["0.tar!0.png", "1.tar!0.png"]
+    assert list_images(["shards"]).ids == ["0/0.png", "1/0.png"]
 
 
 def test_images_of_a_label_table_are_listed() -> None:

@@ -103,16 +103,6 @@ def test_numbers_of_different_signs_are_no_similar_names(home: Path) -> None:
     assert recognised(home / "d")[0].warnings == []
 
 
-def test_lists_of_parts_beside_class_folders_are_reported(home: Path) -> None:
-    draw(home / "d", *(f"{name}/{i}.png" for name in LABELS for i in range(12)))
-    names = [f"{name}/{i}.png" for name in LABELS for i in range(12)]
-    for part, part_names in (("train", names[::2]), ("test", names[1::2])):
-        (home / "d" / f"{part}.txt").write_text("\n".join(part_names))
-    recognition, _, _ = recognised(home / "d")
-    assert recognition.reader == "folder"
-    assert any("list the images of parts and are not used" in text for text in recognition.warnings)
-
-
 def test_a_table_whose_images_are_not_there_is_not_taken(home: Path) -> None:
     draw(home / "d", *(f"{i}.png" for i in range(N)))
     write(home / "d", "labels.csv", [("file", "y"), *((f"x{i}.jpg", LABELS[i % 2]) for i in range(N))])

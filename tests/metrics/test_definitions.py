@@ -89,8 +89,18 @@ def expected_of_numbers(targets: TargetValues, predicted: Floats, weights: Weigh
         "ccc": np.mean([2 * c[0, 1] / (c[0, 0] + c[1, 1] + d * d) for c, d in pairs]),
         "sagr": np.mean([np.average((a > 0) == (b > 0), weights=weights) for a, b in columns]),
         "mape": sk.mean_absolute_percentage_error(y, predicted, sample_weight=weights),
-        "mae.x": sk.mean_absolute_error(*columns[0], sample_weight=weights),
-        "mae.z": sk.mean_absolute_error(*columns[1], sample_weight=weights),
+    } | {
+        f"{name}.{column}": value
+        for column, (a, b), (c, d) in zip("xz", columns, pairs, strict=True)
+        for name, value in {
+            "mae": sk.mean_absolute_error(a, b, sample_weight=weights),
+            "rmse": sk.root_mean_squared_error(a, b, sample_weight=weights),
+            "r2": sk.r2_score(a, b, sample_weight=weights),
+            "pearson": c[0, 1] / math.sqrt(c[0, 0] * c[1, 1]),
+            "ccc": 2 * c[0, 1] / (c[0, 0] + c[1, 1] + d * d),
+            "sagr": np.average((a > 0) == (b > 0), weights=weights),
+            "mape": sk.mean_absolute_percentage_error(a, b, sample_weight=weights),
+        }.items()
     }
 
 

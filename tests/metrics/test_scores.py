@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from featx.metrics.definitions import Scorer
-from featx.metrics.scores import METRICS, align, confusion, per_class, score, scores, signed_score
+from featx.metrics.scores import align, confusion, per_class, score, scores, signed_score
 from featx.specs.head import Metric
+from featx.specs.suitability import METRICS
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth

@@ -48,7 +48,7 @@ def test_the_report_needs_no_other_file_and_shows_every_run(toy_home: Path) -> N
     assert all(source.startswith("data:image/") for source in page.sources)
     (evaluation,) = featx.evaluate()
     for row in evaluation.rows:
-        assert row.run in text
+        assert f'<td title="{row.run}">{row.label}</td>' in text
         assert f"{row.scores['log_loss']:.4f}" in text
     assert "The test split is sealed and has not been opened." in text
     assert Study.open(None).openings() == []
@@ -62,8 +62,9 @@ def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
     text = report_text()
     assert Page(text).open == []
     assert text.count("<h3>Ensembles</h3>") == 1
-    assert f"<p><b>{runs[0].run}</b>: " in text
-    assert re.search(r"<td>(logreg|rf)-class-\w+ · (logreg|rf)-class-\w+</td><td>0\.\d{4}</td>", text)
+    for run in runs:
+        assert re.search(rf"<p><b>[^<]*\b{run.label}\b[^<]*</b>: {re.escape(run.explanation)}</p>", text)
+    assert re.search(r"<td>(logreg|rf) · (logreg|rf)</td><td>0\.\d{4}</td>", text)
     for run in Study.open(None).runs():
         if isinstance(run.metrics, EnsembleMetrics):
             assert all(f"<td>{value:+.4f}</td>" in text for value in run.metrics.contributions.values())

@@ -50,6 +50,15 @@ def test_a_preset_replaces_backbones_and_their_weights(tmp_path: Path) -> None:
     assert {(run.backbone, run.weights) for run in recipe.finetune[0].runs} == {("efficientnet_lite0", "default")}
 
 
+def test_a_preset_balances_only_targets_that_have_a_balance(tmp_path: Path) -> None:
+    targets = {"class": {"column": "class", "balance": {"train": 9000}}, "other": {"column": "other"}}
+    presets = {"small": {"sample": 100, "balance": "undersample"}}
+    file = tmp_path / "study.toml"
+    file.write_text(toy_recipe(targets=targets, presets=presets))
+    recipe = load_recipe(f"{file}#small")
+    assert [target.balance for target in recipe.targets.values()] == ["undersample", "none"]
+
+
 def test_without_a_preset_the_recipe_is_whole(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path, epochs=2))
     assert recipe.name == "study"

@@ -63,7 +63,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "data.reader: no reader is called 'foldr'; did you mean 'folder'",
         ),
         ({"targets": {"class": {"colum": "x"}}}, "targets.class.colum: no such key; did you mean 'column'?"),
-        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected to be a valid string"),
+        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected a table"),
         ({"split": {"test": 0.6, "val": 0.5}}, "split: test + val = 1.1, expected less than 1"),
         ({"split": {"test": float("nan")}}, "split.test: found nan, expected a share"),
         ({"embedding": []}, "embedding: found []"),
@@ -75,7 +75,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "embedding[0].backbone: no backbone is called 'vgg'; did you mean 'vgg16'",
         ),
         ({"head": [{"name": "svm", "class_weight": {"a": -1}}]}, "head[0].class_weight.a: found -1"),
-        ({"ensemble": {"methods": ["sofd"]}}, "ensemble.methods: no vote is called 'sofd'; did you mean 'soft'?"),
+        ({"ensemble": [{"methods": ["sofd"]}]}, "ensemble[0].methods: no vote is called 'sofd'; did you mean 'soft'?"),
         ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, notes, runs"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -154,6 +154,27 @@ def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None
     recipe = parse_recipe(SMALLEST | {"head": [{"name": "rf", "trials": 3}]}, tmp_path / "r.toml")
     assert [head.trials for head in recipe.head_specs("rf")] == [3]
     assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
+
+
+def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> None:
+    sections = {
+        "seed": 7,
+        "split": {"val": 0.2},
+        "finetune": [{"lr": [1e-3, 1e-4]}, {"seed": [1, 2]}],
+        "embedding": [{}],
+    }
+    recipe = parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
+    assert (recipe.seed, recipe.split.seed, recipe.split.val) == (7, 7, 0.2)
+    assert {head.seed for head in recipe.head} == {7}
+    assert [[run.seed for run in section.runs] for section in recipe.finetune] == [[7, 7], [1, 2]]
+    assert [section.seed for section in recipe.ensemble] == [7]
+    assert recipe.head_specs("lda") == [HeadSpec(name="lda", seed=7)]
+    own = {"split": {"seed": 1}, "head": [{"name": "rf", "seed": 2}, {"name": "rf"}], "ensemble": [{"seed": 3}]}
+    recipe = parse_recipe(SMALLEST | own | {"seed": 7}, tmp_path / "r.toml")
+    assert [recipe.split.seed, *(head.seed for head in recipe.head), recipe.ensemble[0].seed] == [1, 2, 7, 3]
+    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+        parse_recipe(SMALLEST | {"seed": "x", "head": "rf"}, tmp_path / "r.toml")
+    assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)

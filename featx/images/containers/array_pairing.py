@@ -10,6 +10,7 @@ from featx.specs.data import ArraySpec
 
 FORMAT_WORDS = frozenset({"idx1", "idx2", "idx3", "idx4", "ubyte", "gz", "npy", "npz", "h5", "hdf5", "hdf", "mat"})
 LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+MASK_WORDS = frozenset({"mask", "masks", "seg", "segmentation", "segmentations", "gt", "annotation", "annotations"})
 # Side of an image in pixels; smaller arrays are landmarks, (n, points, 2).
 MIN_SIDE_PX = 4
 CHANNELS = frozenset({1, 2, 3, 4})
@@ -97,6 +98,40 @@ def pair_datasets(arrays: Mapping[str, Any]) -> list[ArraySpec]:
     # The words "val" and "test" stand for parts only beside a train part.
     has_parts = "train" in {spec.split for spec in specs}
     return specs if has_parts else [spec.model_copy(update={"split": None}) for spec in specs]
+
+
+def list_unlabelled_images(arrays: Mapping[str, Any]) -> list[ArraySpec]:
+    """Return the datasets of images of a source without labels, without masks; empty if a dataset is named like labels.
+
+    Parameters
+    ----------
+    arrays
+        All arrays of a source by place.
+    """
+    shapes = {place: array_shape(array) for place, array in arrays.items()}
+    numeric = [place for place, array in arrays.items() if array.dtype.kind in "biuf"]
+    last = [place for place in numeric if _counts_on_last_axis(shapes[place])]
+    first = [place for place in numeric if place not in last and is_image_shape(shapes[place])]
+    first += [place for place, array in arrays.items() if has_encoded_images(array)]
+    words = {place: set(split_words(get_dataset_name(place) or base_name(place))) for place in arrays}
+    if any(words[place] & LABEL_WORDS for place in arrays if place not in {*first, *last}):
+        return []
+    images = [place for place in arrays if place in {*first, *last}]
+    pictures = [place for place in images if not words[place] & (MASK_WORDS | LABEL_WORDS)]
+    return [ArraySpec(images=place, row_axis="last" if place in last else "first") for place in pictures or images]
+
+
+def _counts_on_last_axis(shape: tuple[int, ...]) -> bool:
+    """Whether the last axis counts the images of a dataset: (h, w, channels, n), or (side, side, n).
+
+    Examples
+    --------
+    >>> [_counts_on_last_axis(shape) for shape in ((32, 32, 3, 9), (64, 64, 9), (9, 64, 64), (64, 64, 3), (9, 8, 8, 3))]
+    [True, True, False, False, False]
+    """
+    if not is_last_axis_shape(shape) or (len(shape) == 4 and is_image_shape(shape)):
+        return False
+    return len(shape) == 4 or (shape[0] == shape[1] != shape[2] and shape[2] not in CHANNELS)
 
 
 def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[str, str]:

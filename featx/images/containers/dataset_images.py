@@ -27,6 +27,8 @@ IMAGE_GROUPS = frozenset({"images", "image", "imgs", "img", "x", "data", "pixels
 # Attributes that HDF5's own conventions for images and dimensions define.
 STANDARD_ATTRIBUTES = ("CLASS", "IMAGE_", "PALETTE", "INTERLACE_MODE", "DISPLAY_ORIGIN", "DIMENSION_", "REFERENCE_")
 MIN_IMAGES = 2
+# Two arrays without labels may be anything.
+MIN_UNLABELLED_IMAGES = 3
 
 
 class DatasetReader:
@@ -64,6 +66,21 @@ class DatasetReader:
             }
         ignored |= list_other_files(source, HDF5_SUFFIXES)
         return Listing.from_entries(entries, join_labels(frames), ignored)
+
+
+def recognise_unlabelled_datasets(source: str) -> ReaderSpec | None:
+    """Return how to read a source if all datasets of its HDF5 files are images without labels, otherwise None.
+
+    Raises
+    ------
+    DataError
+        a file cannot be read.
+    """
+    listed = [_list_file(file) for file in list_files(Path(source), HDF5_SUFFIXES)]
+    n_images = sum(len(images) for images, *_ in listed)
+    if n_images < MIN_UNLABELLED_IMAGES or any(unused for *_, unused in listed):
+        return None
+    return ReaderSpec(source=source, reader="datasets")
 
 
 def read_dataset(location: str) -> Content:

@@ -1,0 +1,70 @@
+"""The table of ``featx evaluate --by``: one score by the settings of runs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from featx.cli import console
+from featx.cli.run_table import span
+
+if TYPE_CHECKING:
+    from featx.evaluation.evaluation_table import Evaluation
+    from featx.evaluation.pivot import Pivot, PivotCell
+
+
+def build(evaluations: "Sequence[Evaluation]", by: str | None, score: str | None) -> "list[Pivot]":
+    """Return the tables of the options ``--by`` and ``--score``; none without the first.
+
+    Raises
+    ------
+    DataError
+        There is a score and no setting, or the runs do not have these settings or this score.
+    """
+    from featx.errors import DataError
+    from featx.evaluation.pivot import pivot_runs
+
+    if by is None:
+        if score is not None:
+            raise DataError(f"found --score {score} without --by; expected settings beside it, as '--by lr,strategy'")
+        return []
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    return pivot_runs(evaluations, list(dict.fromkeys(names)), score)
+
+
+def pivots(tables: "Sequence[Pivot]") -> None:
+    """Print one table per target."""
+    for number, table in enumerate(tables):
+        if number:
+            console.say()
+        _pivot(table)
+
+
+def _pivot(table: "Pivot") -> None:
+    has_train = any(cell.train_value is not None for cell in table.cells)
+    name = console.SHORT.get(table.score, table.score.replace("_", " "))
+    title = f"{table.target}: {f'train / {table.part}' if has_train else table.part} {name} (95 % of {table.part})"
+    *row_names, column_name = table.by if len(table.by) > 1 else [*table.by, ""]
+    columns = [", ".join(row_names), *(f"{column_name} {text}" if column_name else name for text in table.columns)]
+    rows = [
+        (row, *(_text(cell, has_train) if (cell := table.cell(row, column)) else None for column in table.columns))
+        for row in table.rows
+    ]
+    console.table(title, columns, rows)
+    if any(cell.is_chosen for cell in table.cells):
+        console.say("* chosen run")
+    if failed := [cell for cell in table.cells if cell.has_failed]:
+        console.say(
+            f"! {len(failed)} of {len(table.cells)} runs failed in training: the score is not that of a usable run"
+        )
+    if table.others:
+        console.say(f"best of several runs where a number is shown (×2); these differ in {', '.join(table.others)}")
+    if table.left_out:
+        console.say(f"without these settings, not shown: {console.limited_list(table.left_out)}")
+
+
+def _text(cell: "PivotCell", has_train: bool) -> str:
+    """Return the scores of a cell, with marks of the chosen run and of failed runs."""
+    values = [*([console.cell(cell.train_value)] if has_train else []), console.cell(cell.value)]
+    mark = "* " if cell.is_chosen else ""
+    count = f" ×{cell.n_runs}" if cell.n_runs > 1 else ""
+    failure = f" ! {', '.join(cell.flags)}" if cell.has_failed else ""
+    return f"{mark}{' / '.join(values)} ({span((cell.low, cell.high))}){count}{failure}"

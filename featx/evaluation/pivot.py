@@ -1,0 +1,178 @@
+"""Tables of one score by the settings of runs: one setting in the rows, another in the columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.errors import DataError
+from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
+from featx.evaluation.verdicts import has_failed
+from featx.registry import suggest_names
+from featx.study.run_settings import setting_text
+
+
+@dataclass(frozen=True)
+class PivotCell:
+    """The best of the runs with the settings of one cell.
+
+    Attributes
+    ----------
+    row, column
+        Texts of the settings.
+    settings
+        Name of each setting of the table → its JSON value.
+    run
+        Name of the run with the best selection score.
+    value, low, high
+        Score of the run and its 95 % interval; None where undefined.
+    train_value
+        Score of the run on the rows that it was trained on; None where it was not measured.
+    is_chosen
+        Whether the run is the chosen one of all runs.
+    has_failed
+        Whether a warning of its training means that it is not usable, for example that it predicts one class.
+    flags
+        Names of the warnings of its training.
+    n_runs
+        Number of runs with these settings.
+    """
+
+    row: str
+    column: str
+    settings: dict[str, Any]
+    run: str
+    value: float | None
+    low: float | None
+    high: float | None
+    train_value: float | None
+    is_chosen: bool
+    has_failed: bool
+    flags: list[str]
+    n_runs: int
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """A score of the runs of one target by some of their settings.
+
+    Attributes
+    ----------
+    target, part
+        Name of the target, and part of the split that the runs are scored on.
+    score
+        Name of the score.
+    by
+        Names of the settings: the last one in the columns, unless it is the only one.
+    rows, columns
+        Texts of the settings, in the order of the recipe's values; one empty text for a table without columns.
+    cells
+        Cells with at least one run.
+    left_out
+        Labels of the runs that do not have these settings.
+    others
+        Names of other settings in which runs of one cell differ.
+    """
+
+    target: str
+    part: str
+    score: str
+    by: list[str]
+    rows: list[str]
+    columns: list[str]
+    cells: list[PivotCell]
+    left_out: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def cell(self, row: str, column: str) -> PivotCell | None:
+        """Return one cell; None if no run has these settings."""
+        return next((cell for cell in self.cells if (cell.row, cell.column) == (row, column)), None)
+
+
+def pivot_runs(evaluations: Sequence[Evaluation], by: Sequence[str], score: str | None = None) -> list[Pivot]:
+    """Return one table for each target whose runs differ in the settings.
+
+    Parameters
+    ----------
+    evaluations
+        Scores of all runs, from `featx.evaluate`.
+    by
+        Names of settings, as ``("lr", "strategy")``: the last one is in the columns, all others are in the rows.
+    score
+        Name of the score; by default the one that runs are compared in.
+
+    Raises
+    ------
+    DataError
+        No runs differ in one of the settings, or they have no such score.
+    """
+    available = dict.fromkeys(name for table in evaluations for row in table.rows for name in row.settings)
+    if unknown := [name for name in by if name not in available]:
+        listed = ", ".join(available) or "none"
+        raise DataError(f"no runs of a target differ in {unknown[0]!r}; settings in which runs differ: {listed}")
+    tables = [table for table in evaluations if any(set(by) <= row.settings.keys() for row in table.rows)]
+    if not tables:
+        raise DataError(
+            f"no run has all of the settings {', '.join(map(repr, by))}; expected settings of the same kind"
+        )
+    return [_pivot(table, list(by), score or table.compared) for table in tables]
+
+
+def _pivot(table: Evaluation, by: list[str], score: str) -> Pivot:
+    """Return the table of one target."""
+    if score not in table.rows[0].scores:
+        raise DataError(f"runs of {table.target!r} have no score {score!r}; {suggest_names(score, table.scores)}")
+    *row_names, column_name = by if len(by) > 1 else [*by, ""]
+    by_cell: dict[tuple[str, str], list[RunEvaluation]] = {}
+    pivoted = [row for row in table.rows if set(by) <= row.settings.keys()]
+    for run in sorted(pivoted, key=lambda row: _order(row, by)):
+        row = ", ".join(setting_text(run.settings[name]) for name in row_names)
+        column = setting_text(run.settings[column_name]) if column_name else ""
+        by_cell.setdefault((row, column), []).append(run)
+    others = {
+        name
+        for runs in by_cell.values()
+        for name in runs[0].settings.keys() - set(by)
+        if len({repr(run.settings.get(name)) for run in runs}) > 1
+    }
+    return Pivot(
+        table.target,
+        table.part,
+        score,
+        by,
+        list(dict.fromkeys(row for row, _ in by_cell)),
+        list(dict.fromkeys(column for _, column in by_cell)),
+        [_cell(table, place, runs, by, score) for place, runs in by_cell.items()],
+        [row.label for row in table.rows if row not in pivoted],
+        sorted(others),
+    )
+
+
+def _order(row: RunEvaluation, by: Sequence[str]) -> list[tuple[bool, float, str]]:
+    """Return a key that sorts numbers by size, and other values by their text."""
+    values = [row.settings[name] for name in by]
+    return [
+        (False, float(value), "") if isinstance(value, int | float) else (True, 0.0, setting_text(value))
+        for value in values
+    ]
+
+
+def _cell(
+    table: Evaluation, place: tuple[str, str], runs: Sequence[RunEvaluation], by: Sequence[str], score: str
+) -> PivotCell:
+    """Return the cell of some runs; of several, the first in the order of the evaluation is shown."""
+    best = min(runs, key=lambda run: (has_failed(run.flags), table.rows.index(run)))
+    low, high = best.intervals.get(score, (None, None))
+    value = best.scores[score]
+    return PivotCell(
+        *place,
+        {name: best.settings[name] for name in by},
+        best.run,
+        value if value == value else None,
+        low,
+        high,
+        best.train_scores.get(score),
+        best.run == table.chosen,
+        has_failed(best.flags),
+        list(best.flags),
+        len(runs),
+    )

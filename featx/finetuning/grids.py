@@ -1,0 +1,131 @@
+"""Grids of runs: the sections of a recipe with the changes of a call, and each training once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from featx.errors import DataError, UnknownNameError
+from featx.finetuning.canonical_spec import canonical_spec
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.recipe import Recipe
+from featx.specs.validation import build_spec
+from featx.tables.ids import Kind
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs of one section, of which all or only `trials` are trained.
+
+    Attributes
+    ----------
+    specs
+        Specs of the runs.
+    trials
+        Number of runs to try; None for all.
+    target
+        Name of the only target of the runs; None for all targets.
+    tensorboard
+        Whether logs for TensorBoard are written.
+    """
+
+    specs: tuple[FinetuneSpec, ...]
+    trials: int | None = None
+    target: str | None = None
+    tensorboard: bool = False
+
+    def applies_to(self, target: str) -> bool:
+        """Return whether the runs predict a target."""
+        return self.target in {None, target}
+
+
+def grids_of_targets(grids: Sequence[Grid], targets: Sequence[str]) -> list[Grid]:
+    """Return the grids with runs of some of the targets.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    matching = [grid for grid in grids if any(map(grid.applies_to, targets))]
+    if not matching:
+        raise DataError(f"no [[finetune]] is for target {targets[0]!r}; add one with target = {targets[0]!r}")
+    return matching
+
+
+def recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -> list[Grid]:
+    """Return a recipe's ``[[finetune]]`` sections, or runs of the default network if it has none."""
+    if not recipe.finetune:
+        default = [FinetuneSpec(seed=recipe.seed)]
+        return [Grid(vary(default, {"backbone": list(backbones)} if backbones else {}), trials)]
+    return [
+        Grid(section.runs, trials or section.trials, section.target, section.tensorboard) for section in recipe.finetune
+    ]
+
+
+def select_backbones(grids: Sequence[Grid], backbones: Sequence[str]) -> list[Grid]:
+    """Return the grids with the runs of some backbones alone; without names, all of them.
+
+    Raises
+    ------
+    UnknownNameError
+        If no run has one of these backbones.
+    """
+    available = list(dict.fromkeys(spec.backbone for grid in grids for spec in grid.specs))
+    if missing := [name for name in backbones if name not in available]:
+        listed = ", ".join(map(repr, available))
+        raise UnknownNameError(
+            f"no [[finetune]] has the backbone {missing[0]!r}; backbones of the recipe's networks: {listed}"
+        )
+    if not backbones:
+        return list(grids)
+    selected = [replace(grid, specs=tuple(s for s in grid.specs if s.backbone in backbones)) for grid in grids]
+    return [grid for grid in selected if grid.specs]
+
+
+def canonical_grids(grids: Sequence[Grid], kind: Kind) -> list[Grid]:
+    """Return grids with canonical specs for a kind of target, and without the runs that a grid before them has.
+
+    Grids of which a search tries a part stay whole.
+    """
+    done: set[str] = set()
+    distinct = []
+    for grid in grids:
+        specs = {spec.fingerprint(): spec for spec in (canonical_spec(spec, kind) for spec in grid.specs)}
+        if grid.trials is None:
+            specs = {name: spec for name, spec in specs.items() if name not in done}
+            done |= specs.keys()
+        distinct.append(replace(grid, specs=tuple(specs.values())))
+    return [grid for grid in distinct if grid.specs]
+
+
+def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
+    """Return specs with other values of some keys, each distinct spec once.
+
+    Parameters
+    ----------
+    specs
+        The specs.
+    changes
+        Values of each key to change; several are a grid.
+
+    Raises
+    ------
+    RecipeError
+        If a value is not allowed.
+    """
+    varied = list(specs)
+    for key, values in changes.items():
+        varied = [
+            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
+            for spec in varied
+            for value in values
+        ]
+    return tuple({spec.fingerprint(): spec for spec in varied}.values())
+
+
+def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
+    """Return a spec's fields; phases are removed, as another strategy, rate or number of epochs replaces them."""
+    fields = spec.model_dump()
+    if fields["phases"] and key != "backbone":
+        fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
+    return fields

@@ -1,0 +1,168 @@
+"""Fitting of a finished head's setting on more rows, for deployment: train and val, or all rows.
+
+A refitted run has no rows left to be scored on: it carries the scores of the run whose setting it has, and says so. It
+is left out of comparisons and ensembles, and is predicted from or exported by its name.
+"""
+
+import time
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from featx.artifacts.artifact import write_head
+from featx.artifacts.header import RefitSource, provenance, read_header
+from featx.artifacts.outputs import predict_outputs
+from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.errors import DataError, UnsuitedError
+from featx.files.atomic import write_table
+from featx.heads.fit import FitResult, fit_errors_named, fit_result
+from featx.heads.head_run import N_GOLDEN_ROWS, CompletedSearch, fit_final
+from featx.heads.job import HeadJob
+from featx.progress import ProgressCallback, no_progress
+from featx.specs.head import HeadSpec
+from featx.specs.recipe import Recipe
+from featx.specs.validation import build_spec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
+from featx.study.run_spec import HeadRunSpec, RefitSpec
+from featx.study.run_warnings import RunWarning
+from featx.study.study import Study
+from featx.tables.ids import Ids
+from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
+
+# Name of the part of rows that a refitted run has learnt from, in its predictions.
+FITTED = "fitted"
+
+
+def refit(
+    run: str,
+    recipe: str | Path | Recipe | None = None,
+    *,
+    all_rows: bool = False,
+    force: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> FitResult:
+    """Fit the chosen setting of a finished head on train and val rows, for deployment.
+
+    Parameters
+    ----------
+    run
+        Name of the finished run, or the beginning of its name.
+    recipe
+        The recipe, or its path.
+    all_rows
+        Whether to fit on the test rows as well. This opens the sealed test split, which is logged; by default False.
+    force
+        Whether to repeat a refit that exists, by default False.
+    progress
+        Function that is called as the work advances.
+
+    Returns
+    -------
+    FitResult
+        The new run, with the scores of the run that it was made from.
+
+    Raises
+    ------
+    DataError
+        Several runs have such a name, or there are no more rows than the run was fitted on.
+    UnsuitedError
+        The run is no head.
+    """
+    study = Study.open(recipe)
+    source = _find_source(study, run)
+    parts = ("train", "val", "test") if all_rows else ("train", "val")
+    if not len(study.ids(parts[-1])):
+        hint = (
+            "leave out '--all-rows'" if all_rows else "only '--all-rows' fits on more rows than the run was fitted on"
+        )
+        raise DataError(f"the split has no {parts[-1]} rows; {hint}")
+    assert isinstance(source.spec, HeadRunSpec)
+    origin = RefitSpec(
+        run=source.name, body_sha256=source.body_sha256, parts=parts, val=study.val_state(source.spec.target)
+    )
+    spec = source.spec.model_copy(update={"refit": origin})
+    stem = f"refit-{source.name.rpartition('-')[0]}"
+    existing = None if force else study.find_run(stem, spec)
+    if existing is None:
+        # Opening the test split is logged before its labels are used.
+        job = _job(study, source, spec, parts)
+        with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
+            _write_refit(job, source, spec, folder, progress)
+    return fit_result(RunFolder(study.run_path(stem, spec)), study.labels(spec.target), existing is None)
+
+
+def _find_source(study: Study, name: str) -> RunFolder:
+    """Return the finished head that a name means.
+
+    Raises
+    ------
+    DataError
+        Several runs have such a name.
+    UnsuitedError
+        The run is no head.
+    """
+    runs = study.runs(names=(name,))
+    exact = [run for run in runs if run.name == name] or runs
+    if len(exact) > 1:
+        raise DataError(f"{name!r} matches {len(exact)} runs: {', '.join(run.name for run in exact)}; name one of them")
+    if exact[0].kind != "head":
+        raise UnsuitedError(f"{exact[0].name} is of kind {exact[0].kind!r}; only heads can be refitted")
+    return exact[0]
+
+
+def _job(study: Study, source: RunFolder, spec: HeadRunSpec, parts: tuple[str, ...]) -> HeadJob:
+    """Return the job of fitting a setting on the rows of these parts with the embeddings of its run."""
+    assert isinstance(source.metrics, HeadMetrics)
+    target, ids = spec.target, {part: study.ids(part) for part in ("train", "val", "test")}
+    fitted = np.concatenate([ids[part] for part in parts])
+    labels = study.labels(target) if "test" not in parts else study.open_all_labels(target, [source.name])
+    used = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
+    locked = tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in used)
+    read = cache(lambda: read_embeddings(study, np.concatenate(list(ids.values())), locked))
+    fields = spec.head | {"embeddings": "all", "calibration": source.metrics.calibration.method}
+    head = build_spec(HeadSpec, f"run {source.name}", **fields)
+    rows: dict[str, Ids] = {"train": fitted, "val": fitted[:0], "test": fitted[:0]}
+    return HeadJob(study, target, head, locked, read, rows, labels, is_refit=True)
+
+
+def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Path, progress: ProgressCallback) -> None:
+    """Fit the setting of a run on the rows of a job, and write the refitted run into `folder`."""
+    metrics, (_, header) = source.metrics, read_header(source.path)
+    assert isinstance(metrics, HeadMetrics)
+    assert spec.refit is not None
+    ((_, space),) = job.search_spaces().items()
+    completed = CompletedSearch(space, job.locked_embeddings, metrics.search, source.path, None)
+    start = time.perf_counter()
+    model, _, _ = fit_final(job, completed, progress)
+    train_s = round(time.perf_counter() - start, 2)
+    n_rows, parts = len(job.ids["train"]), " + ".join(spec.refit.parts)
+    text = f"fitted on {n_rows} rows ({parts}) for deployment; the scores are those of {source.name}"
+    changes = {
+        "finished": datetime.now(UTC).isoformat(),
+        "run_warnings": (RunWarning("refit", text), *metrics.run_warnings),
+        "train_s": train_s,
+        "trees": None,
+    }
+    metrics.model_copy(update=changes).write(folder)
+    predictions = _predictions(job, completed, model, spec.refit.parts)
+    write_table(folder / "predictions.parquet", predictions.to_frame())
+    origin = RefitSource(run=source.name, parts=spec.refit.parts, n_rows=n_rows)
+    kept = ("target", "classes", "labels", "numbers", "n_features", "embeddings", "conformal", "metrics")
+    fields = {name: getattr(header, name) for name in kept} | provenance(job.ids["train"])
+    fields |= {"decision": space.rows.decision_rule, "refit": origin}
+    write_head(folder, model, fields, space.rows.x[:N_GOLDEN_ROWS])
+
+
+def _predictions(job: HeadJob, completed: CompletedSearch, model: object, parts: tuple[str, ...]) -> AnyPredictions:
+    """Return the predictions for val and test rows, marked by whether the model has learnt from them."""
+    tables = []
+    for part in ("val", "test"):
+        ids: Ids = job.study.ids(part)
+        if len(ids):
+            outputs = predict_outputs(model, job.features(ids, completed.embeddings), job.target_table.kind)
+            name, rule = FITTED if part in parts else part, completed.space.rows.decision_rule
+            tables.append(predictions_of_part(job.target_table, name, ids, outputs, decision=rule))
+    return concatenate_predictions(tables)

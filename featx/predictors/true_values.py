@@ -1,0 +1,175 @@
+"""True values of images to predict, from their class folders or from the label table that lists them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import numpy as np
+
+from featx.errors import DataError
+from featx.predictors.prediction import Prediction
+from featx.specs.target import TargetSpec
+from featx.study.study import Study
+from featx.tables.encoding import category_text, encode_labels, encode_numbers, map_and_bin
+from featx.tables.manifest import Manifest
+
+if TYPE_CHECKING:
+    from featx.images.unlabelled import UnlabelledImages
+
+# A class name; the numbers of a target, or the names of the labels that an image has.
+TrueValue = str | tuple[float, ...] | tuple[str, ...]
+FOLDER_SEPARATORS = re.compile(r"[/\\!]+")
+
+
+@dataclass(frozen=True)
+class TrueValues:
+    """True values of images by target; images of the sealed test part have none.
+
+    Attributes
+    ----------
+    by_target
+        Name of a target → id of an image → true value.
+    test_digests, train_digests
+        Digests of the images of the test and of the train part of the study.
+    warnings
+        Reasons why images of a label table have no true value.
+    """
+
+    by_target: dict[str, dict[str, TrueValue]]
+    test_digests: frozenset[str]
+    train_digests: frozenset[str]
+    warnings: list[str]
+
+    def add_to(self, prediction: Prediction, target: str, digests: Mapping[str, str]) -> Prediction:
+        """Return a prediction with the true values of its images.
+
+        Parameters
+        ----------
+        digests
+            Image → digest of its content.
+        """
+        if not (values := self.by_target[target]):
+            return prediction
+        digest_of = [digests.get(image, "") for image in prediction.images]
+        known = [image in values for image in prediction.images]
+        sealed = [is_known and digest in self.test_digests for is_known, digest in zip(known, digest_of, strict=True)]
+        true = [None if is_sealed else values.get(i) for i, is_sealed in zip(prediction.images, sealed, strict=True)]
+        n_train = sum(value is not None and d in self.train_digests for value, d in zip(true, digest_of, strict=True))
+        warnings = [*prediction.warnings, *self.warnings]
+        if any(sealed):
+            warnings.append(
+                "some images belong to the sealed test part, so that their true values are not used; run 'featx "
+                "evaluate --final' to score them"
+            )
+        if n_train:
+            warnings.append("some images belong to the train part, so that the scores on them are too high")
+        return prediction.with_true_values(true, warnings)
+
+
+def find_true_values(study: Study, images: "UnlabelledImages", targets: Mapping[str, Sequence[str]]) -> TrueValues:
+    """Return the true values of images, as far as folders or label tables state them.
+
+    Parameters
+    ----------
+    images
+        The images to predict.
+    targets
+        Name of each predicted target → names of its classes, labels or numbers.
+    """
+    warnings: list[str] = []
+    by_target: dict[str, dict[str, TrueValue]] = {}
+    for name, names in targets.items():
+        spec = study.recipe.targets[name]
+        values = _values_of_folders(images, spec, names) if spec.kind == "classes" else {}
+        for manifest in images.tables:
+            try:
+                values |= _values_of_table(manifest, name, spec, names)
+            except DataError as error:
+                warnings.append(f"no true values are read from the label table: {error}")
+        by_target[name] = values
+    test, train = (study.manifest.take(study.ids(part)).digests for part in ("test", "train"))
+    return TrueValues(by_target, frozenset(test), frozenset(train), warnings)
+
+
+def _values_of_folders(images: "UnlabelledImages", spec: TargetSpec, classes: Sequence[str]) -> dict[str, TrueValue]:
+    """Return the class of each image in a folder that has the name of a class, the innermost such folder."""
+    values: dict[str, TrueValue] = {}
+    for image, uri in zip(images.ids, images.uris, strict=True):
+        # Ids are relative to a place, which may be the folder of one class.
+        place = FOLDER_SEPARATORS.split(unquote(uri))[-2:-1]
+        folders = [*place, *FOLDER_SEPARATORS.split(image)[:-1]]
+        if names := [name for folder in folders if (name := spec.map.get(folder, folder)) in classes]:
+            values[image] = names[-1]
+    return values
+
+
+def _values_of_table(manifest: Manifest, target: str, spec: TargetSpec, names: Sequence[str]) -> dict[str, TrueValue]:
+    """Return the true values that a label table states; none if it lacks a column of the target.
+
+    Raises
+    ------
+    DataError
+        Values do not fit the target.
+    """
+    columns = list(spec.own_columns)
+    if not set(columns) <= set(manifest.labels.columns):
+        return {}
+    rows = manifest.take(manifest.ids[manifest.labels[columns].notna().all(axis=1).to_numpy()])
+    if spec.kind == "numbers":
+        numbers = encode_numbers(rows, target, spec)
+        return dict(zip(numbers.ids, map(tuple, numbers.values.tolist()), strict=True))
+    if spec.kind == "labels":
+        labels = encode_labels(rows, target, spec)
+        texts = [tuple(np.array(labels.names)[row > 0].tolist()) for row in labels.values]
+        return dict(zip(labels.ids, texts, strict=True))
+    column = map_and_bin(rows.column(spec.column), target, spec)
+    return dict(zip(rows.ids, _class_names(column, target, spec, names), strict=True))
+
+
+def _class_names(column: Any, target: str, spec: TargetSpec, names: Sequence[str]) -> Iterable[str]:
+    """Return the class of each value of a column.
+
+    Raises
+    ------
+    DataError
+        A value is no class, or the values do not tell which class they are.
+    """
+    if spec.above is not None:
+        return [names[int(float(value) > spec.above)] for value in column]
+    texts = [category_text(value) for value in column]
+    distinct = sorted(set(texts) - set(names))
+    if not distinct:
+        return texts
+    try:
+        numbers = sorted(set(texts), key=float)
+    except ValueError:
+        numbers = []
+    # Names in the recipe stand for the sorted numbers of its column; fewer numbers do not tell which they are.
+    if spec.classes is not None and len(numbers) == len(names):
+        by_number = dict(zip(numbers, spec.classes, strict=True))
+        return [by_number[text] for text in texts]
+    raise DataError(
+        f"targets.{target}: column {spec.column!r} has the value {distinct[0]!r}, expected one of "
+        f"{', '.join(map(repr, list(names)[:8]))}"
+    )
+
+
+def score_images(prediction: Prediction) -> tuple[str, list[float]]:
+    """Return the name of a score, and its value for each image that has a prediction and a true value.
+
+    The score is ``accuracy`` of classes or labels, or ``mae`` of numbers; its value over all images is the mean.
+    """
+    rows = [i for i, value in enumerate(prediction.true) if value is not None]
+    if prediction.kind == "numbers":
+        errors = [np.abs(prediction.proba[i] - np.array(prediction.true[i])).mean() for i in rows]
+        return "mae", [float(error) for error in errors]
+    if prediction.kind == "classes":
+        labels = prediction.labels
+        return "accuracy", [float(labels[i] == prediction.true[i]) for i in rows if labels[i]]
+    predicted = prediction.label_sets
+    shares = [
+        np.mean([(name in predicted[i]) == (name in prediction.true[i]) for name in prediction.classes]) for i in rows
+    ]
+    return "accuracy", [float(share) for share in shares]

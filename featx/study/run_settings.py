@@ -1,0 +1,137 @@
+"""The settings in which the runs of one table differ, and labels of runs that state them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featx.study.run_spec import AnyRunSpec
+
+# Settings that the first word of a label states.
+STEM_SETTINGS = frozenset({"head", "backbone", "method"})
+# Settings of a search, which labels state only if runs of the same head differ in them.
+SEARCH_SETTINGS = frozenset({"trials", "timeout_s", "warm_start", "nested", "folds", "memory_gb"})
+# Number of characters up to which the label of an ensemble names its members.
+MAX_MEMBERS_LENGTH = 40
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """Label of a run, and the settings that distinguish it from the other runs of a table.
+
+    Attributes
+    ----------
+    label
+        Head, backbone or voting method, with the settings in parentheses; unique in the table.
+    settings
+        Name of a setting → its JSON value, for the settings in which runs of the same kind differ.
+    """
+
+    label: str
+    settings: dict[str, Any]
+
+
+def describe_runs(specs: Mapping[str, AnyRunSpec]) -> dict[str, RunDescription]:
+    """Return for each run of a table the settings that differ between runs of its kind, and a label.
+
+    Parameters
+    ----------
+    specs
+        Run name → spec of the run.
+
+    Notes
+    -----
+    Runs with equal settings, for example of weights that were changed, get the fingerprint in their name as well.
+    """
+    settings = _distinguishing_settings(specs)
+    # Labels of ensembles contain those of their members.
+    labels = _unique_labels({name: spec for name, spec in specs.items() if spec.kind != "ensemble"}, settings, {})
+    labels = _unique_labels(specs, settings, labels)
+    return {name: RunDescription(labels[name], settings[name]) for name in specs}
+
+
+def _unique_labels(
+    specs: Mapping[str, AnyRunSpec], settings: Mapping[str, dict[str, Any]], member_labels: Mapping[str, str]
+) -> dict[str, str]:
+    """Return run name → label; runs with the same label get the fingerprint in their name as well."""
+    labels = {}
+    for name, spec in specs.items():
+        same_stem = [
+            settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
+        ]
+        shown = {key: value for key, value in settings[name].items() if _is_shown(key, same_stem)}
+        texts = [f"{key} {setting_text(value)}" for key, value in shown.items() if key != "members"]
+        if "members" in shown:
+            texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
+        labels[name] = f"{spec.stem} ({', '.join(texts)})" if texts else spec.stem
+    counts = Counter(labels.values())
+    return {
+        name: label if counts[label] == 1 else f"{label} {name.rpartition('-')[2]}" for name, label in labels.items()
+    }
+
+
+def _members_text(labels: Sequence[str]) -> str:
+    """Return the members that not all ensembles have, or their number if the labels are long."""
+    text = f"members {setting_text(labels)}"
+    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} members of its own"
+
+
+def _is_shown(setting: str, same_stem: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a label states a setting, given the settings of all runs of the same head or backbone."""
+    if setting in SEARCH_SETTINGS or setting.startswith("space."):
+        return setting in _differing_names(same_stem)
+    return setting not in STEM_SETTINGS
+
+
+def replace_names(text: str, descriptions: Mapping[str, RunDescription]) -> str:
+    """Return a stored text about runs with their labels in place of their names, which end with a fingerprint."""
+    for name in sorted(descriptions, key=len, reverse=True):
+        text = text.replace(name, descriptions[name].label)
+    return text
+
+
+def _distinguishing_settings(specs: Mapping[str, AnyRunSpec]) -> dict[str, dict[str, Any]]:
+    """Return for each run the settings of which another run of its kind has another value or none."""
+    all_settings = {name: spec.settings for name, spec in specs.items()}
+    members = [set(settings["members"]) for settings in all_settings.values() if "members" in settings]
+    shared_members = set.intersection(*members) if members else set()
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for name, settings in all_settings.items():
+        if "members" in settings:
+            settings["members"] = [member for member in settings["members"] if member not in shared_members]
+        by_kind.setdefault(specs[name].kind, []).append(settings)
+    differing = {kind: _differing_names(settings) for kind, settings in by_kind.items()}
+    return {
+        name: {key: value for key, value in settings.items() if key in differing[specs[name].kind]}
+        for name, settings in all_settings.items()
+    }
+
+
+def _differing_names(settings: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the names of the settings that do not have the same value in all runs."""
+    names = {name for run in settings for name in run}
+    return {name for name in names if len({repr(run.get(name, "unset")) for run in settings}) > 1}
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as text.
+
+    Examples
+    --------
+    >>> setting_text(1e-4), setting_text([256, 128]), setting_text(None), setting_text(True)
+    ('0.0001', '256-128', 'default', 'yes')
+    >>> setting_text([{"trainable": "head", "lr": 1e-3, "epochs": 25}, {"trainable": "all", "lr": 1e-4, "epochs": 5}])
+    'head 25 × 0.001 → all 5 × 0.0001'
+    """
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if value and isinstance(value[0], Mapping):
+        return " → ".join(f"{phase['trainable']} {phase['epochs']} × {phase['lr']:g}" for phase in value)
+    separator = " + " if value and isinstance(value[0], str) else "-"
+    return separator.join(map(setting_text, value)) or "none"

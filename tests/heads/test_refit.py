@@ -1,0 +1,130 @@
+"""A finished head's setting is fitted on more rows for deployment, and never scored on rows that it has learnt from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from sklearn.linear_model import LogisticRegression
+
+import featx
+from featx.artifacts.header import read_header
+from featx.cli.model_commands import check_refit_options
+from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.errors import DataError, UnsuitedError
+from featx.heads.fit import FitResult
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from tests.conftest import make_images
+from tests.recipes import toy_recipe
+
+HEADS = [
+    {"name": "logreg", "trials": 0, "calibration": "none", "params": {"C": 0.5}},
+    {"name": "svm", "trials": 1, "folds": 3},
+]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FitResult]]:
+    """Extract a toy study, fit two heads, and return their results by the names of the heads."""
+    folder = tmp_path_factory.mktemp("refit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
+            patch.delenv(variable, raising=False)
+        make_images(folder / "images")
+        Path("featx.toml").write_text(toy_recipe(head=HEADS))
+        featx.extract()
+        yield {run.head: run for run in featx.fit()}
+
+
+def vectors_and_codes(*parts: str) -> tuple[np.ndarray, np.ndarray]:
+    opened = Study.open(None)
+    ids = np.concatenate([opened.ids(part) for part in parts])
+    codes = opened._known("class").take(ids).codes  # type: ignore[union-attr]
+    return read_embeddings(opened, ids, locked_embeddings(opened)).x, codes
+
+
+def test_a_refit_has_the_setting_and_the_scores_of_its_run(study: dict[str, FitResult]) -> None:
+    source = study["logreg"]
+    again = featx.refit("logreg")
+    assert again.run.startswith("refit-logreg-class-")
+    assert (again.params, again.val_score, again.refit_of) == (source.params, source.val_score, source.run)
+    assert (again.flags[0], again.is_new) == ("refit", True)
+    header = read_header(again.path)[1]
+    n_rows = len(Study.open(None).ids("train")) + len(Study.open(None).ids("val"))
+    assert header.refit is not None
+    assert (header.refit.run, header.refit.parts, header.refit.n_rows) == (source.run, ("train", "val"), n_rows)
+    assert header.metrics == read_header(source.path)[1].metrics
+    assert (
+        f"fitted on {n_rows} rows (train + val) for deployment; the scores are those of {source.run}"
+        in (again.warnings[0])
+    )
+    x, y = vectors_and_codes("train", "val")
+    expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
+    test_x, _ = vectors_and_codes("test")
+    np.testing.assert_allclose(featx.load(again.path).predict_proba(test_x), expected.predict_proba(test_x), rtol=1e-6)
+    assert set(RunFolder(Path(again.path)).answers.part) == {"fitted", "test"}
+    assert not featx.refit(source.run).is_new
+
+
+def test_a_refit_is_not_compared_but_predicts_by_its_name(study: dict[str, FitResult]) -> None:
+    again = featx.refit("svm")
+    assert again.calibration == "platt"
+    (comparison,) = featx.evaluate()
+    assert {row.run for row in comparison.rows} == {run.run for run in study.values()}
+    assert set(featx.predict(["images/dark/000.png"])) == {run.run for run in study.values()}
+    assert set(featx.predict(["images/dark/000.png"], runs=["refit-svm"])) == {again.run}
+    assert again.run in str(featx.export("refit-svm", "joblib", out="exported")[0].path)
+    with pytest.raises(DataError, match=f"{again.run} was refitted for deployment and cannot be scored"):
+        featx.ensemble(members=["svm", "refit-svm"])
+
+
+def test_all_rows_open_the_test_split_and_this_is_logged(study: dict[str, FitResult]) -> None:
+    n_openings = len(Study.open(None).openings("class"))
+    again = featx.refit("logreg", all_rows=True)
+    header = read_header(again.path)[1]
+    assert header.refit is not None
+    assert header.refit.parts == ("train", "val", "test")
+    openings = Study.open(None).openings("class")
+    assert len(openings) == n_openings + 1
+    assert openings[-1]["runs"] == [study["logreg"].run]
+    assert set(RunFolder(Path(again.path)).answers.part) == {"fitted"}
+    x, y = vectors_and_codes("train", "val", "test")
+    expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
+    np.testing.assert_allclose(featx.load(again.path).predict_proba(x), expected.predict_proba(x), rtol=1e-6)
+
+
+def test_runs_that_cannot_be_refitted_are_refused(study: dict[str, FitResult]) -> None:
+    (vote,) = featx.ensemble(methods=["soft"])
+    with pytest.raises(UnsuitedError, match=f"{vote.run} is of kind 'ensemble'; only heads can be refitted"):
+        featx.refit(vote.run)
+    with pytest.raises(DataError, match="no finished run is called 'forest'"):
+        featx.refit("forest")
+    featx.fit(heads="svm", trials=2)
+    with pytest.raises(DataError, match="'svm' matches 2 runs: svm-class-"):
+        featx.refit("svm")
+
+
+@pytest.mark.parametrize(
+    ("refit", "all_rows", "options", "message"),
+    [
+        (None, True, {}, "--all-rows needs --refit RUN"),
+        ("svm", False, {"--head": ["svm"], "--trials": None}, "leave out --head"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    refit: str | None, all_rows: bool, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(typer.BadParameter, match=message):
+        check_refit_options(refit, all_rows, options)
+
+
+def test_a_split_without_val_rows_leaves_nothing_to_add(toy_home: Path) -> None:
+    Path("featx.toml").write_text(toy_recipe(head=HEADS[1:], split={"test": 0.25, "val": 0.0}))
+    featx.extract()
+    featx.fit()
+    with pytest.raises(DataError, match="the split has no val rows; only '--all-rows' fits on more rows"):
+        featx.refit("svm")

@@ -1,0 +1,97 @@
+"""Labels of runs state the settings in which the runs of a table differ.
+
+Modules: study.run_settings.
+"""
+
+from typing import Any
+
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.head import HeadSpec
+from featx.study.run_settings import describe_runs, replace_names
+from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, TrainState, ValState
+
+TRAIN = TrainState(target="age", split="", units="", labels="", group_columns=(), group_values="")
+PHASES = ({"trainable": "head", "lr": 1e-3, "epochs": 25}, {"trainable": "all", "lr": 1e-4, "epochs": 5})
+
+
+def network(**fields: Any) -> NetworkRunSpec:
+    spec = FinetuneSpec.model_validate({"backbone": "small_cnn"} | fields)
+    return NetworkRunSpec(rules=1, train=TRAIN, finetune=spec.identity(), weights_sha256="none", decoding={})
+
+
+def head(name: str, **fields: Any) -> HeadRunSpec:
+    spec = HeadSpec.model_validate({"name": name} | fields)
+    return HeadRunSpec(rules=1, train=TRAIN, head=spec.identity(), embeddings=("0",))
+
+
+def ensemble(method: str, *members: str) -> EnsembleRunSpec:
+    return EnsembleRunSpec(
+        rules=1,
+        train=TRAIN,
+        val=ValState(val_labels="", val_units=""),
+        method=method,
+        metric="mae",
+        stacker=None,
+        folds=5,
+        seed=0,
+        members=dict.fromkeys(members, "0"),
+    )
+
+
+def labels(specs: dict[str, AnyRunSpec]) -> list[str]:
+    return [description.label for description in describe_runs(specs).values()]
+
+
+def test_only_settings_that_differ_are_stated() -> None:
+    specs: dict[str, AnyRunSpec] = {
+        "a-1": network(lr=1e-3, loss="mse"),
+        "a-2": network(lr=1e-4, loss={"name": "huber", "delta": 1.0}),
+        "a-3": network(lr=1e-4, loss="mse", layers={"hidden": [256, 128]}),
+    }
+    assert labels(specs) == [
+        "small_cnn (lr 0.001, loss mse, layers.hidden 256)",
+        "small_cnn (lr 0.0001, loss huber, layers.hidden 256)",
+        "small_cnn (lr 0.0001, loss mse, layers.hidden 256-128)",
+    ]
+    assert describe_runs(specs)["a-2"].settings == {"lr": 1e-4, "loss": "huber", "layers.hidden": [256]}
+    assert labels({"a-1": specs["a-1"]}) == ["small_cnn"]
+
+
+def test_progressive_runs_state_their_phases_and_others_their_rate() -> None:
+    specs = {"a-1": network(strategy="progressive", phases=PHASES), "a-2": network(strategy="all", lr=1e-4, epochs=5)}
+    assert labels(dict(specs)) == [
+        "small_cnn (strategy progressive, phases head 25 × 0.001 → all 5 × 0.0001)",
+        "small_cnn (strategy all, lr 0.0001, epochs 5)",
+    ]
+
+
+def test_heads_of_different_names_do_not_state_their_searches() -> None:
+    logreg, rf = head("logreg", trials=5), head("rf", trials=1, calibration="none")
+    assert labels({"a": logreg, "b": rf}) == ["logreg (calibration auto)", "rf (calibration none)"]
+    more = head("logreg", trials=9)
+    assert labels({"a": logreg, "b": rf, "c": more})[::2] == [
+        "logreg (trials 5, calibration auto)",
+        "logreg (trials 9, calibration auto)",
+    ]
+
+
+def test_ensembles_state_the_members_that_not_all_of_them_have() -> None:
+    specs: dict[str, AnyRunSpec] = {
+        "soft-age-1": ensemble("soft", "logreg-age-0", "rf-age-0"),
+        "soft-age-2": ensemble("soft", "rf-age-0", "svm-age-0"),
+        "logreg-age-0": head("logreg"),
+    }
+    assert labels(specs) == ["soft (members logreg)", "soft (members svm-age-0)", "logreg"]
+
+
+def test_runs_of_equal_settings_keep_the_fingerprints_of_their_names() -> None:
+    specs: dict[str, AnyRunSpec] = {
+        "small_cnn-age-11": network(),
+        "small_cnn-age-22": network(),
+        "rf-age-3": head("rf"),
+    }
+    assert labels(specs) == ["small_cnn 11", "small_cnn 22", "rf"]
+    text = "Without small_cnn-age-22 the ensemble loses most; its best member is rf-age-3."
+    assert replace_names(text, describe_runs(specs)) == (
+        "Without small_cnn 22 the ensemble loses most; its best member is rf."
+    )
