@@ -206,8 +206,10 @@ def print_extraction(result: "Extraction") -> None:
     """Print the result of an extraction."""
     from featx.embeddings.drift import Drift
 
+    has_embeddings = bool(result.embeddings or result.pending_embeddings)
+    images = f"{result.n_embedded} embedded, {result.n_cached} cached"
     say(
-        f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, "
+        f"{result.n_found} files: {images if has_embeddings else f'{result.n_cached} readable images'}, "
         f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, "
         f"{result.n_ignored} ignored"
     )
@@ -224,7 +226,8 @@ def print_extraction(result: "Extraction") -> None:
     if result.label_problem:
         say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
     n_with_embedding = format_counts(result.parts) if result.parts else "no parts"
-    say(f"images with embeddings: {n_with_embedding}; total time {result.seconds:.1f} s")
+    name = "images with embeddings" if has_embeddings else "images, without embeddings"
+    say(f"{name}: {n_with_embedding}; total time {result.seconds:.1f} s")
     if result.n_embedded:
         say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
     for embedding in result.embeddings:
