@@ -112,6 +112,37 @@ def resolve_source(source: str, folder: Path) -> str:
     return str((folder / source).absolute())
 
 
+def reads_source(data: ReaderSpec, folder: Path, source: str) -> bool:
+    """Return whether a recipe's data section reads the source that a user named.
+
+    It does if it reads this place, a folder inside it, or the folder of this label table.
+
+    Parameters
+    ----------
+    data
+        The data section.
+    folder
+        Folder of the recipe.
+    source
+        A path relative to the working directory, a URL, or ``package:NAME/FOLDER``.
+    """
+    read_place, named_place = _real_place(data.source, folder), _real_place(source, Path.cwd())
+    if read_place == named_place or read_place.startswith((f"{named_place}/", f"{named_place}!")):
+        return True
+    table = Path(named_place)
+    tables = data.labels.files if data.labels else ()
+    return str(table.parent) == read_place and table.name in tables
+
+
+def _real_place(source: str, folder: Path) -> str:
+    """Return the resolved place of a source, links followed in local paths."""
+    place = resolve_source(source, folder)
+    if is_url(place):
+        return place.rstrip("/")
+    file, inside = split_archive_place(place)
+    return f"{Path(file).resolve()}!{inside}" if inside else str(Path(file).resolve())
+
+
 def _package_folder(place: str) -> Path:
     package, _, inside = place.partition("/")
     # Python would import the text before a dot to find the package after it.

@@ -6,7 +6,14 @@ import pytest
 
 import featx
 from featx.errors import DataError, MissingExtraError
-from featx.locations import base_folder, existing_file, label_file_states, resolve_source, split_archive_place
+from featx.locations import (
+    base_folder,
+    existing_file,
+    label_file_states,
+    reads_source,
+    resolve_source,
+    split_archive_place,
+)
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 
 
@@ -99,3 +106,16 @@ def test_class_folders_urls_and_missing_files_have_no_states(tmp_path: Path) -> 
     assert label_file_states(ReaderSpec(source="."), tmp_path) == []
     assert label_file_states(ReaderSpec(source="s3://bucket", labels=LabelsSpec(file="labels.csv")), tmp_path) == []
     assert label_file_states(ReaderSpec(source=".", labels=LabelsSpec(file="gone.csv")), tmp_path) == []
+
+
+def test_a_data_section_reads_its_source_a_folder_above_and_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "inner").mkdir(parents=True)
+    (tmp_path / "photos" / "labels.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    spec = ReaderSpec(source="photos", labels=LabelsSpec(file="labels.csv"))
+    assert all(reads_source(spec, tmp_path, source) for source in ("photos", "photos/", ".", "photos/labels.csv"))
+    assert not any(reads_source(spec, tmp_path, source) for source in ("photos/inner", "photo", "photos/other.csv"))
+    assert reads_source(ReaderSpec(source="s3://bucket/photos"), tmp_path, "s3://bucket/photos/")
+    assert not reads_source(ReaderSpec(source="s3://bucket/photos"), tmp_path, "photos")

@@ -27,6 +27,9 @@ class Parity(Spec):
         Tolerated absolute difference, and number of rows with a larger one.
     reason
         Known cause of differences; empty by default.
+    n_other_labels
+        Number of rows for which the exported model predicts another class or other labels than the run; None for
+        numbers.
     """
 
     rows: str
@@ -35,6 +38,7 @@ class Parity(Spec):
     tolerance: float
     n_beyond: int
     reason: str = ""
+    n_other_labels: int | None = None
 
 
 class ExportCard(Spec):

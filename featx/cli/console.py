@@ -209,8 +209,10 @@ def print_extraction(result: "Extraction") -> None:
     """Print the result of an extraction."""
     from featx.embeddings.drift import Drift
 
+    has_embeddings = bool(result.embeddings or result.pending_embeddings)
+    images = f"{result.n_embedded} embedded, {result.n_cached} cached"
     say(
-        f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, "
+        f"{result.n_found} files: {images if has_embeddings else f'{result.n_cached} readable images'}, "
         f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, "
         f"{result.n_ignored} ignored"
     )
@@ -227,7 +229,8 @@ def print_extraction(result: "Extraction") -> None:
     if result.label_problem:
         say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
     n_with_embedding = format_counts(result.parts) if result.parts else "no parts"
-    say(f"images with embeddings: {n_with_embedding}; total time {result.seconds:.1f} s")
+    name = "images with embeddings" if has_embeddings else "images, without embeddings"
+    say(f"{name}: {n_with_embedding}; total time {result.seconds:.1f} s")
     if result.n_embedded:
         say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
     for embedding in result.embeddings:
@@ -279,5 +282,10 @@ def exports(written: "Sequence[ExportedModel]") -> None:
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
         say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.card}")
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
+        if parity.n_other_labels is not None:
+            n_equal = parity.n - parity.n_other_labels
+            advice = "" if n_equal == parity.n else "; look at the others before you rely on the file"
+            share = f"{n_equal} of {parity.n} rows ({n_equal / parity.n:.1%})"
+            say(f"  predicted labels agree with the run for {share}{advice}")
         if parity.reason:
             say(f"  {parity.reason}")

@@ -55,7 +55,8 @@ def extract(
     places: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE] [DIR]", help="SOURCE: images, if there is no recipe yet. DIR: the quarantine folder."
+            metavar="[SOURCE] [DIR]",
+            help="SOURCE: images, for which a recipe is written if there is none yet. DIR: the quarantine folder.",
         ),
     ] = None,
     recipe: RecipeOption = None,
@@ -99,7 +100,6 @@ def extract(
     from featx.cli.progress_bars import watching
     from featx.cli.recognition_output import print_recognition
     from featx.embeddings.outcomes import exceeds_limit, write_outcomes
-    from featx.errors import DataError
     from featx.specs.recipe import load_recipe
 
     source, policy = _parse_places(places or [], on_error)
@@ -108,12 +108,8 @@ def extract(
         exceeds_limit(max_failures, 0, 1)
     if source is not None:
         recipe = recipe or Path("featx.toml")
-        if recipe.exists():
-            raise DataError(
-                f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
-            )
-        recognition = featx.init(source, recipe=recipe)
-        if not json:
+        recognition = None if _is_recipe_of(source, recipe) else featx.init(source, recipe=recipe)
+        if recognition is not None and not json:
             print_recognition(recognition)
     loaded = load_recipe(recipe)
     with watching() as progress:
@@ -130,6 +126,29 @@ def extract(
         write_outcomes(outcomes, result.outcomes_file)
     console.as_json(asdict(result)) if json else console.print_extraction(result)
     _raise_failures(result, max_failures)
+
+
+def _is_recipe_of(source: str, recipe: Path) -> bool:
+    """Return whether a recipe exists, with which the extraction of a source continues.
+
+    Raises
+    ------
+    DataError
+        The recipe reads another source.
+    """
+    from featx.errors import DataError
+    from featx.locations import reads_source
+    from featx.specs.recipe import load_recipe
+
+    if not recipe.exists():
+        return False
+    loaded = load_recipe(recipe)
+    if not reads_source(loaded.data, loaded.folder, source):
+        raise DataError(
+            f"{recipe} exists and reads {loaded.data.source!r}, found {source!r}; name another recipe with '-r', or "
+            "run 'featx init SOURCE --force' first"
+        )
+    return True
 
 
 def _parse_places(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":

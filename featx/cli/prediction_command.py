@@ -46,7 +46,11 @@ def predict(
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+        typer.Option(
+            "--run",
+            help="Runs, beginnings of their names, or folders of runs, which need no recipe (repeatable).",
+            show_default="all",
+        ),
     ] = None,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.artifacts import skops_format
-from featx.artifacts.artifact import load_head, read_ensemble_body
+from featx.artifacts.artifact import load_head
 from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
 from featx.artifacts.header import BODY_FILES, Header, read_header
 from featx.artifacts.outputs import predict_outputs
@@ -20,8 +21,10 @@ from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
+from featx.exports.stored_outputs import count_other_labels, stored_outputs
 from featx.files.atomic import atomic_file, file_sha256, write_text
 from featx.predictors.loading import load
+from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggest_names
 from featx.specs.embedding import ReducedPrecision, ResolvedEmbedding
@@ -78,7 +81,7 @@ def export(
     out: str | Path = ".",
     progress: ProgressCallback = no_progress,
 ) -> list[ExportedModel]:
-    """Write a head or a network for other software.
+    """Write a head, a network or an ensemble for other software.
 
     A head is unpickled from its run first, which runs any code in it.
 
@@ -88,7 +91,8 @@ def export(
         Name of the run, or a prefix of it.
     file_format
         ``onnx``: one file with the head, and one with network and head; of a head on vectors that were made elsewhere
-        the first alone. ``skops``: the head, readable without running its code. ``joblib``: a copy of the head.
+        the first alone. Of an ensemble by weighted mean or majority vote, one file with all networks and heads.
+        ``skops``: the head, readable without running its code. ``joblib``: a copy of the head.
     recipe
         The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     out
@@ -121,7 +125,8 @@ def export(
     if file_format == "onnx":
         _check_onnx_packages()
         is_head = exporter.header.kind == "head"
-        if external := [item.request.name for item in exporter.header.embeddings if item.request.vectors is not None]:
+        external = [item.request.name for item in exporter.header.embeddings if item.request.vectors is not None]
+        if external and exporter.header.kind == "head":
             note = f"no file of network and head is written: {external[0]!r} holds vectors that were made elsewhere"
             progress("note", 0, 1, note)
             return [exporter.write_onnx_head()]
@@ -134,13 +139,9 @@ def _exporter(
 ) -> "_RunExporter":
     """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
     header = read_header(run.path)[1]
-    if header.kind == "ensemble":
-        members = read_ensemble_body(run.path, header)["members"]
-        raise DataError(
-            f"{run.name} is an ensemble of {len(members)} runs; export these one by one: {', '.join(members)}"
-        )
-    if header.kind == "network" and file_format != "onnx":
-        raise DataError(f"{run.name} is a network; expected '--format onnx', found {file_format!r}")
+    if header.kind != "head" and file_format != "onnx":
+        kind = "an ensemble" if header.kind == "ensemble" else "a network"
+        raise DataError(f"{run.name} is {kind}; expected '--format onnx', found {file_format!r}")
     return _RunExporter(study, run, header, folder, progress)
 
 
@@ -187,22 +188,21 @@ class _RunExporter:
         return self._write_card("head", file, "onnx", {"features": self._vector_input()}, outputs)
 
     def write_onnx(self) -> ExportedModel:
-        """Write network and head as one ONNX model, from pixels to predictions."""
+        """Write networks, heads and their combination as one ONNX model, from pixels to predictions."""
         from featx.exports.graph import Graph
-        from featx.exports.heads import add_head
+        from featx.exports.votes import add_model, check_exportable
 
+        check_exportable(self._model)
         graph = Graph()
         vectors, groups = self._add_networks(graph)
-        outputs = graph.op("Concat", *vectors, axis=1) if len(vectors) > 1 else vectors[0]
-        if self.header.kind == "head":
-            outputs = add_head(graph, self._head(), outputs, self.header.n_features)
+        outputs = add_model(graph, self._model, vectors)
         file = self.folder / f"{self.run.name}.onnx"
         _write_bytes(file, graph.build(outputs, self._output_shape, self._metadata).SerializeToString())
         inputs = {name: _pixel_input(group) for name, group in groups.items()}
         return self._write_card("whole", file, "onnx", inputs, np.concatenate(list(self._run_on_images(file, groups))))
 
-    def _add_networks(self, graph: "Graph") -> "tuple[list[Name], dict[str, NetworkGroup]]":
-        """Add the networks, and return the names of their vectors and input name → network."""
+    def _add_networks(self, graph: "Graph") -> "tuple[dict[str, Name], dict[str, NetworkGroup]]":
+        """Add the networks, and return fingerprint of an embedding → name of its vectors, and input name → network."""
         from featx.embeddings.files import check_same_embeddings
         from featx.exports.graph import UINT8
 
@@ -218,7 +218,7 @@ class _RunExporter:
             graph.input(name, UINT8, (ROWS, side, side, 3))
             vectors |= dict(zip(group.requests, _add_network(graph, group, name), strict=True))
             inputs[name] = group
-        return [vectors[embedding.request] for embedding in embeddings], inputs
+        return {embedding.spec.fingerprint(): vectors[embedding.request] for embedding in embeddings}, inputs
 
     def write_skops(self) -> ExportedModel:
         """Write the head in the skops format, which is read without running its code."""
@@ -244,8 +244,8 @@ class _RunExporter:
         self, extent: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
     ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
-        table = self.run.answers.take(self._ids)
-        differences = np.abs(outputs - table.values).max(1)
+        expected = stored_outputs(self.run, self._model, self._ids)
+        differences = np.abs(outputs - expected).max(1)
         parity = Parity(
             rows="val and test",
             n=len(differences),
@@ -253,6 +253,7 @@ class _RunExporter:
             tolerance=TOLERANCE,
             n_beyond=int((differences > TOLERANCE).sum()),
             reason=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
+            n_other_labels=count_other_labels(self.header, outputs, expected),
         )
         output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
         card = ExportCard(
@@ -271,9 +272,14 @@ class _RunExporter:
         """Return the fitted Pipeline."""
         return load_head(self.run.path, self.header)
 
+    @cached_property
+    def _model(self) -> Model:
+        """The run as a model."""
+        return load(self.run.path)
+
     def _embeddings(self) -> tuple[ResolvedEmbedding, ...]:
-        """Return the embeddings of the networks; for a fine-tuned network, its outputs."""
-        return load(self.run.path).local_embeddings
+        """Return the embeddings of all networks; for a fine-tuned network, its outputs."""
+        return self._model.local_embeddings
 
     @property
     def _is_reduced(self) -> bool:

@@ -1,14 +1,15 @@
 """Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
 from featx.artifacts.export_card import is_exported, read_export_card
-from featx.artifacts.header import Header, read_header
+from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # Images whose embeddings and predictions are in memory at a time.
 IMAGES_PER_BATCH = 1024
+Images = Sequence[str | Path] | str | Path
 
 
 def load(path: str | Path) -> Model:
@@ -102,26 +104,31 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     return model
 
 
-def predict(
-    images: Sequence[str | Path] | str | Path = (),
-    recipe: str | Path | Recipe | None = None,
+def predict(  # noqa: PLR0913 (all but the first two are keyword options)
+    recipe_or_images: Recipe | Images = (),
+    images: Images | None = None,
+    /,
     *,
-    runs: Sequence[str] = (),
+    recipe: str | Path | Recipe | None = None,
+    runs: Sequence[str | Path] = (),
     device: str = "auto",
     vectors: str | Path | None = None,
 ) -> dict[str, Prediction]:
-    """Return the predictions of a recipe's finished runs for images, each image embedded once per backbone.
+    """Return the predictions of finished runs for images: ``predict(images)`` or ``predict(recipe, images)``.
 
-    The heads of these runs are unpickled, which runs any code in them.
+    Each image is embedded once per backbone. The heads of the runs are unpickled, which runs any code in them.
 
     Parameters
     ----------
+    recipe_or_images
+        The images, if they are the only argument: paths, or other places (`featx.images.unlabelled.list_images`), or a
+        single one. Otherwise a recipe, its path (``*.toml``), or the folder of a run, which needs no recipe.
     images
-        Paths of images, or other places (`featx.images.unlabelled.list_images`); or a single one.
+        The images, if the first argument is a recipe or the folder of a run.
     recipe
-        The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
+        The recipe, or its path, of ``predict(images)``; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     runs
-        Names of runs, or prefixes of names; by default all finished runs of the recipe.
+        Names of runs, or prefixes of names; by default all finished runs of the recipe. Folders of runs need no recipe.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     vectors
@@ -136,19 +143,77 @@ def predict(
     Raises
     ------
     DataError
-        Neither images nor vectors are given, or both; a place cannot be listed, or the vectors do not fit the runs.
+        Neither images nor vectors are given, or both; a place cannot be listed, the vectors do not fit the runs, or the
+        first of two arguments is neither a recipe nor the folder of a run.
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
+
+    Examples
+    --------
+    ::
+
+        featx.predict("new.png")
+        featx.predict("faces.toml", ["a.png", "b.png"], runs=["svm"])
+        featx.predict("runs/faces/svm-class-1a2b3c4d", "photos/")
     """
-    batches = list(predict_batches(images, recipe, runs=runs, device=device, vectors=vectors))
+    inputs = _parse_inputs(recipe_or_images, images, recipe, vectors is not None)
+    runs = (*runs, *inputs.run_folders)
+    batches = list(predict_batches(inputs.images, inputs.recipe, runs=runs, device=device, vectors=vectors))
     return {name: join_predictions([batch[name] for batch in batches]) for name in batches[0]}
+
+
+class _Inputs(NamedTuple):
+    """The arguments of `predict` by their meaning."""
+
+    images: Images
+    recipe: str | Path | Recipe | None
+    run_folders: tuple[str | Path, ...] = ()
+
+
+def _parse_inputs(
+    first: Recipe | Images, images: Images | None, recipe: str | Path | Recipe | None, has_vectors: bool
+) -> _Inputs:
+    """Return the meaning of the arguments of `predict`: ``(images)``, ``(recipe, images)`` or ``(run, images)``.
+
+    Raises
+    ------
+    DataError
+        They have none of these meanings.
+    """
+    is_recipe = isinstance(first, Recipe) or (isinstance(first, str | Path) and _is_recipe_path(first))
+    text = repr(first.name if isinstance(first, Recipe) else str(first) if isinstance(first, Path) else first)
+    if images is None and not is_recipe:
+        assert not isinstance(first, Recipe)
+        return _Inputs(first, recipe)
+    if images is None and not has_vectors:
+        raise DataError(f"found recipe {text} and no images to predict; expected predict(recipe, images)")
+    if recipe is not None:
+        raise DataError("found two recipes; expected predict(recipe, images), or predict(images, recipe=recipe)")
+    if isinstance(first, Recipe) or (isinstance(first, str | Path) and is_recipe):
+        return _Inputs(images or (), first)
+    if isinstance(first, str | Path) and is_run_folder(first):
+        return _Inputs(images or (), None, (first,))
+    raise DataError(
+        f"found {text} as the first of two arguments; expected predict(recipe, images) with the path of a recipe "
+        "(*.toml) or the folder of a run, or predict(images)"
+    )
+
+
+def _is_recipe_path(path: str | Path) -> bool:
+    """Return whether a path is that of a recipe or of its preset."""
+    return str(path).partition("#")[0].endswith(".toml")
+
+
+def is_run_folder(path: str | Path) -> bool:
+    """Return whether a path is the folder of a finished run."""
+    return (Path(path) / HEADER_FILE).is_file()
 
 
 def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
-    runs: Sequence[str] = (),
+    runs: Sequence[str | Path] = (),
     device: str = "auto",
     vectors: str | Path | None = None,
     progress: ProgressCallback = no_progress,
@@ -170,8 +235,9 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     if bool(places) == (vectors is not None):
         inputs = "images and vectors" if places else "no images"
         raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")
-    study = Study.open(recipe)
-    models = _load_runs(study, runs)
+    has_recipe = not runs or any(not is_run_folder(run) for run in runs)
+    study = Study.open(recipe) if has_recipe else None
+    models = _load_models(study, runs)
     labels = _RunLabels.of(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
@@ -194,10 +260,10 @@ class _RunLabels:
     by_run: dict[str, str]
 
     @classmethod
-    def of(cls, study: Study) -> "_RunLabels":
-        """Return the labels of all finished runs of a study."""
+    def of(cls, study: Study | None) -> "_RunLabels":
+        """Return the labels of all finished runs of a study; none without a study."""
         by_target: dict[str, dict[str, AnyRunSpec]] = {}
-        for run in study.runs():
+        for run in () if study is None else study.runs():
             by_target.setdefault(run.spec.target, {})[run.name] = run.spec
         descriptions = [item for specs in by_target.values() for item in describe_runs(specs).items()]
         return cls({name: description.label for name, description in descriptions})
@@ -221,16 +287,26 @@ def _embed_batches(
         progress("predict", min(rows.stop, n), n)
 
 
-def _load_runs(study: Study, runs: Sequence[str]) -> list[Model]:
-    """Return the models of a study's finished runs.
+def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]:
+    """Return the models of the named folders and, if there is a study, of its other named runs or of all its runs.
 
     Raises
     ------
+    DataError
+        Two models have the same name.
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
     """
-    if not runs and (damaged := study.damaged()):
-        raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
     loaded: dict[Path, Model] = {}
-    named = study.runs(names=tuple(runs) or None, with_refits=True)
-    return [_load_run(update_val_scores(study, run).path, loaded) for run in named]
+    folders = [Path(run) for run in runs if is_run_folder(run)]
+    names = [str(run) for run in runs if not is_run_folder(run)]
+    models = [_load_run(folder, loaded) for folder in folders]
+    if study is not None:
+        if not names and (damaged := study.damaged()):
+            raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
+        finished = study.runs(names=tuple(names) or None, with_refits=True)
+        models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
+    models = list({id(model): model for model in models}.values())
+    if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:
+        raise DataError(f"found several runs called {repeated[0]!r}; predict with one after the other")
+    return models

@@ -307,8 +307,7 @@ class EnsembleModel(Model):
     @single_threaded()
     def predict_columns(self, columns: Columns) -> Floats:
         """Return the combined outputs (n, k) of the members; probabilities of classes sum to 1."""
-        stacked = np.stack([self._reorder(member, member.predict_columns(columns)) for member in self.members])
-        return self._target_kind.normalise(self._combine(stacked))
+        return self.combine(np.stack([self.reorder(m, m.predict_columns(columns)) for m in self.members]))
 
     def check_combiner(self) -> None:
         """Combine one row of equal outputs, so that a combiner of other members is noticed.
@@ -319,21 +318,24 @@ class EnsembleModel(Model):
             The result has another shape; numpy may raise other errors.
         """
         shape = (len(self.members), 1, len(self.classes))
-        outputs = self._combine(np.full(shape, 0.5))
+        outputs = self._combined(np.full(shape, 0.5))
         if outputs.shape != shape[1:]:
             raise ValueError(f"found outputs of shape {outputs.shape}, expected {shape[1:]}")
 
-    def _combine(self, stacked: Floats) -> Floats:
-        """Return the combined outputs (n, k) for the members' (m, n, k)."""
-        rules = tuple(self._rule(member) for member in self.members)
+    def combine(self, stacked: Floats) -> Floats:
+        """Return the combined outputs (n, k) for the members' (m, n, k); probabilities of classes sum to 1."""
+        return self._target_kind.normalise(self._combined(stacked))
+
+    def _combined(self, stacked: Floats) -> Floats:
+        rules = tuple(self.rule_of(member) for member in self.members)
         return self.combiner.outputs(MemberOutputs(self.header.answers, self.classes, stacked, rules))
 
-    def _rule(self, member: Model) -> DecisionRule | None:
+    def rule_of(self, member: Model) -> DecisionRule | None:
         """Return a member's decision rule, classes in the order of the ensemble."""
         rule = member.header.decision
         return None if rule is None else rule.ordered([member.classes.index(name) for name in self.classes])
 
-    def _reorder(self, member: Model, outputs: Floats) -> Floats:
+    def reorder(self, member: Model, outputs: Floats) -> Floats:
         """Return a member's outputs, columns in the order of the ensemble; probabilities sum to 1 in float64."""
         if set(member.classes) != set(self.classes):
             raise ArtifactError(

@@ -18,6 +18,7 @@ from featx.specs.recipe import load_recipe, parse_recipe
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.json_reference import JSON_COMMANDS, keys_of
+from tests.recipes import toy_recipe
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {(command.name or command.callback.__name__): command.callback for command in app.registered_commands}
@@ -161,3 +162,27 @@ def test_every_command_is_documented_in_its_help_and_the_readme(name: str) -> No
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0
     assert first_line[:40] in result.output
+
+
+def test_an_extraction_of_a_source_continues_with_its_recipe(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(home / "photos")
+    (home / "toy.toml").write_text(TOY_RECIPE.replace('"images"', '"photos"'))
+    words = f"extract {home / 'photos'} -r toy.toml"
+    assert "48 files: 48 embedded" in run(words, capsys)
+    assert "48 files: 0 embedded, 48 cached" in run(words.replace(str(home), "."), capsys)
+    assert "48 files: 0 embedded, 48 cached" in run("extract . -r toy.toml", capsys)
+    make_images(home / "others")
+    sys.argv = ["featx", "extract", "others", "-r", "toy.toml"]
+    with pytest.raises(SystemExit):
+        main()
+    assert "error: toy.toml exists and reads 'photos', found 'others'; name another recipe" in capsys.readouterr().err
+
+
+def test_images_without_embeddings_are_not_called_cached(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(home / "images")
+    network = {"backbone": "toy", "weights": "none", "epochs": 1}
+    (home / "featx.toml").write_text(toy_recipe(embedding=None, head=None, finetune=[network]))
+    printed = run("extract", capsys)
+    assert "48 files: 48 readable images, 0 duplicate" in printed
+    assert "images, without embeddings: train " in printed
+    assert "cached" not in printed

@@ -212,3 +212,10 @@ def test_a_label_table_gives_true_numbers(toy_home: Path, capsys: pytest.Capture
     assert score["value"] == pytest.approx(np.mean(errors))
     assert predict("new/truth.csv") == 0
     assert "level: score on the 2 images with a true value" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = answers(capsys, "images/dark/000.png")
+    Path("featx.toml").unlink()
+    (folder,) = Path("runs/featx").glob("logreg-*")
+    assert answers(capsys, "images/dark/000.png", "--run", str(folder)) == expected

@@ -18,7 +18,7 @@ from featx.study.study import Study
 from tests.conftest import make_images
 from tests.recipes import toy_heads, toy_recipe
 
-RECIPE = toy_recipe(head=toy_heads("logreg", "lda"), ensemble={"methods": ["soft"]})
+RECIPE = toy_recipe(head=toy_heads("logreg", "lda"), ensemble=[{"methods": ["soft"]}])
 
 
 @pytest.fixture(scope="module")

@@ -130,9 +130,13 @@ def test_runs_that_cannot_be_exported_are_reported(run: str) -> None:
     with pytest.raises(DataError, match="no finished run is called 'svm'"):
         featx.export("svm")
     featx.fit(heads=["logreg", "rf"])
-    (soft_ensemble,) = featx.ensemble(methods=["soft"])
-    with pytest.raises(DataError, match="is an ensemble of 3 runs; export these one by one"):
-        featx.export(soft_ensemble.run)
+    (stacking,) = featx.ensemble(methods=["stacking"])
+    with pytest.raises(
+        DataError, match="combines its members by 'stacking', for which there are no ONNX nodes; .*: export"
+    ):
+        featx.export(stacking.run)
+    with pytest.raises(DataError, match="is an ensemble; expected '--format onnx', found 'skops'"):
+        featx.export(stacking.run, "skops")
     featx.load(Study.open(None).folder / run)
     featx.export(run, out="out")
     with pytest.raises(ArtifactError, match=f"is for ONNX Runtime; to use it with featx, load the run '{run}'"):

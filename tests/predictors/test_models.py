@@ -23,6 +23,7 @@ from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel, HeadModel
 from featx.registry import HEADS, VOTES
 from featx.specs.head import HeadSpec
+from featx.specs.recipe import load_recipe
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.predictions import Predictions
@@ -269,6 +270,39 @@ def test_predict_needs_images_and_finished_runs(toy_home: Path) -> None:
     extract()
     with pytest.raises(IncompleteError, match="has no finished run; run 'featx fit' or 'featx finetune' first"):
         predict(["images/dark/000.png"])
+
+
+def test_predict_takes_images_alone_or_after_a_recipe_or_a_run(soft_ensemble: Path, fitted: list[Path]) -> None:
+    image = "images/dark/000.png"
+    expected = predict(image)
+
+    for predictions in (predict("featx.toml", image), predict(load_recipe(), [Path(image)]), predict([image])):
+        assert {name: answer.proba.tolist() for name, answer in predictions.items()} == {
+            name: answer.proba.tolist() for name, answer in expected.items()
+        }
+    Path("featx.toml").unlink()
+    for folder in (soft_ensemble, fitted[0]):
+        for predictions in (predict(folder, image), predict(image, runs=[folder])):
+            assert list(predictions) == [folder.name]
+            np.testing.assert_allclose(predictions[folder.name].proba, expected[folder.name].proba, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("featx.toml",), r"found recipe 'featx\.toml' and no images to predict; expected predict\(recipe, images\)"),
+        (("a.png", "b.png"), r"found 'a\.png' as the first of two arguments; expected predict\(recipe, images\) with"),
+        ((["a.png"], "featx.toml"), r"found \['a\.png'\] as the first of two arguments; expected predict\(recipe"),
+    ],
+)
+def test_predict_says_what_its_arguments_may_be(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        predict(*arguments)
+
+
+def test_predict_takes_one_recipe() -> None:
+    with pytest.raises(DataError, match="found two recipes"):
+        predict("featx.toml", "a.png", recipe="other.toml")
 
 
 def test_describe_returns_the_content_of_runs_and_recipes(head: Path) -> None:

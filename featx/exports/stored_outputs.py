@@ -1,0 +1,40 @@
+"""Stored outputs of runs, with which exported models are compared."""
+
+import numpy as np
+
+from featx.artifacts.header import Header
+from featx.predictors.models import EnsembleModel, Model
+from featx.study.run_folder import RunFolder
+from featx.tables.ids import Floats, Ids
+from featx.tables.target_values import TARGET_KINDS
+
+
+def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
+    """Return the outputs (n, k) that a run has stored; of an ensemble, the combination of those of its members.
+
+    The stored outputs of a trained ensemble for val rows are not used: they are cross-fitted, by combiners that are not
+    part of the model.
+
+    Parameters
+    ----------
+    run, model
+        The run, and the model in it.
+    ids
+        n ids of rows that the run has predictions for.
+    """
+    if not isinstance(model, EnsembleModel):
+        return run.answers.take(ids).ordered(model.classes).values
+    outputs = [
+        model.reorder(member, stored_outputs(RunFolder(run.path.parent / member.name), member, ids))
+        for member in model.members
+    ]
+    return model.combine(np.stack(outputs))
+
+
+def count_other_labels(header: Header, outputs: Floats, expected: Floats) -> int | None:
+    """Return the number of rows for which outputs (n, k) give another class or other labels; None for numbers."""
+    if header.answers == "numbers":
+        return None
+    kind, rule = TARGET_KINDS[header.answers], header.decision
+    is_other = kind.decide(outputs, rule) != kind.decide(expected, rule)
+    return int(is_other.reshape(len(is_other), -1).any(axis=1).sum())
