@@ -88,7 +88,7 @@ def build_document(source: RecognisedSource, recipe: Path) -> TOMLDocument:
         document.add("head", AoT([_toml_table({"name": head, "trials": 10} | folds) for head in heads]))
         document.add(nl())
         if not has_numbers:
-            document.add("ensemble", _toml_table({"methods": list(DEFAULT_VOTES)}))
+            document.add("ensemble", AoT([_toml_table({"methods": list(DEFAULT_VOTES)})]))
     return document
 
 
