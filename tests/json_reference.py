@@ -22,6 +22,7 @@ from featx.evaluation.leaks import CopyPair, Leaks
 from featx.evaluation.pivot import Pivot
 from featx.exports.export import ExportedModel
 from featx.finetuning.training_run import FinetuningResult
+from featx.heads.budget import SkippedHead
 from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
@@ -68,6 +69,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("val_accuracy", float | None, "Accuracy of the best run on the val part."),
         Key("search_s", float, "Seconds of all searches of this call."),
         Key("train_s", float, "Seconds of all final fits of this call."),
+        Key("skipped", list[SkippedHead], "Heads that `--budget` left no time for; empty without a budget."),
     ],
     "finetune": [Key("runs", list[FinetuningResult], "The runs, best first."), BEST_RUN],
     "ensemble": [

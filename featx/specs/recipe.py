@@ -36,7 +36,11 @@ from featx.specs.validation import build_spec, describe_problems
 EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
-DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
+# From the cheapest to the dearest (docs/adr/0040-default-heads-by-evidence.md).
+DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
+# Default heads that take no weights of rows, and keys of targets that weight them.
+UNWEIGHTED_HEADS = ("lda",)
+WEIGHT_KEYS = ("soft", "weight", "confidence")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
@@ -88,10 +92,14 @@ class Recipe(Spec):
             return {**content}
         if "finetune" in content and "embedding" not in content:
             return {**content, "embedding": (), "head": ()}
-        sections = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
-        is_numbers = [section.get("kind") == "numbers" for section in sections if isinstance(section, Mapping)]
-        classifiers = () if is_numbers and all(is_numbers) else DEFAULT_HEADS
-        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if any(is_numbers) else ()))
+        targets = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
+        sections = [section for section in targets if isinstance(section, Mapping)]
+        of_numbers = [section for section in sections if section.get("kind") == "numbers"]
+        of_classes = [section for section in sections if section.get("kind") != "numbers"]
+        classifiers: tuple[str, ...] = DEFAULT_HEADS if of_classes or not sections else ()
+        if of_classes and all(any(section.get(key) for key in WEIGHT_KEYS) for section in of_classes):
+            classifiers = tuple(name for name in classifiers if name not in UNWEIGHTED_HEADS)
+        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if of_numbers else ()))
         return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
     @model_validator(mode="after")
