@@ -253,7 +253,7 @@ class _RunExporter:
             tolerance=TOLERANCE,
             n_beyond=int((differences > TOLERANCE).sum()),
             reason=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
-            n_other_labels=count_other_labels(self.header, outputs, expected),
+            n_other_labels=count_other_labels(self.header, np.asarray(outputs, np.float64), expected),
         )
         output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
         card = ExportCard(

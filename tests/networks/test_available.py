@@ -61,10 +61,10 @@ def test_a_backbones_blocks_are_listed_with_their_parameters_and_cost() -> None:
 
 
 def test_a_network_that_is_no_chain_has_a_reason_instead_of_blocks() -> None:
-    listing = list_layers("torchvision:vit_b_32")
+    listing = list_layers("timm:hrnet_w18_small")
 
     assert listing.blocks == []
-    assert "up to 'encoder' it does more than run layers in sequence" in listing.reason_without_blocks
+    assert "up to 'final_layer' it does more than run layers in sequence" in listing.reason_without_blocks
     assert listing.layers
 
 
