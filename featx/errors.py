@@ -9,6 +9,7 @@
     │   ├── ReadError(OSError)        an image or a table cannot be read
     │   ├── AlignmentError            ids or classes of two tables differ
     │   ├── UnsuitedError             a head or an ensemble cannot predict this kind
+    │   ├── OutOfTimeError            a search scored nothing before its deadline
     │   └── TooManyFailuresError      finished, but more images failed than allowed: exit code 3
     ├── StoreError                    a problem of the cache or the run folders
     │   ├── IncompleteError           the requested result does not exist yet
@@ -81,6 +82,10 @@ class AlignmentError(DataError):
 
 class UnsuitedError(DataError):
     """A head or an ensemble cannot predict this kind of target, or not with weights."""
+
+
+class OutOfTimeError(DataError):
+    """A search scored no setting before its deadline."""
 
 
 class TooManyFailuresError(DataError):

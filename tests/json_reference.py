@@ -22,6 +22,7 @@ from featx.evaluation.leaks import CopyPair, Leaks
 from featx.evaluation.pivot import Pivot
 from featx.exports.export import ExportedModel
 from featx.finetuning.training_run import FinetuningResult
+from featx.heads.budget import SkippedHead
 from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
@@ -68,6 +69,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("val_accuracy", float | None, "Accuracy of the best run on the val part."),
         Key("search_s", float, "Seconds of all searches of this call."),
         Key("train_s", float, "Seconds of all final fits of this call."),
+        Key("skipped", list[SkippedHead], "Heads that `--budget` left no time for; empty without a budget."),
     ],
     "finetune": [Key("runs", list[FinetuningResult], "The runs, best first."), BEST_RUN],
     "ensemble": [
@@ -92,10 +94,16 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "list of objects",
             "One object for each image and run: `image`, `run`, and for classes `label`, `probability` and "
             "`proba.CLASS` of each class; for labels `labels` and `has.LABEL`; for numbers `value.NAME`. "
-            "`--coverage` adds `set`, or `low.NAME` and `high.NAME`.",
+            "`--coverage` adds `set`, or `low.NAME` and `high.NAME`. If folders or a label table state true values, "
+            "also `true` or `true.NAME`, empty or null where unknown.",
         ),
         Key("unreadable", dict[str, str], "Images that cannot be read, with the reason."),
         Key("warnings", list[str], "Warnings about the predictions."),
+        Key(
+            "scores",
+            "object of objects",
+            "Name of a run → `score` (`accuracy` or `mae`), `value` and `n`, on the images whose true value is known.",
+        ),
     ],
     "export": [Key("files", list[ExportedModel], "The written models.")],
     "run": [

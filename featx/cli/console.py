@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.exports.export import ExportedModel
-    from featx.predictors.prediction import Prediction
 
 SHORT = {
     "accuracy": "acc",
@@ -41,7 +40,8 @@ SHORT = {
     "confidence_mae": "mae by weight",
 }
 N_FAILURES_SHOWN = 10
-MAX_COLUMNS_OFFERED = 60
+# Width of a line of text, and of the label at its beginning.
+MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 # Number of runs that are named beside a text that concerns them.
 MAX_LABELS_SHOWN = 4
 
@@ -50,8 +50,6 @@ MAX_LABELS_SHOWN = 4
 UNLIMITED_WIDTH = 100_000
 # Number of characters between two columns of a table.
 COLUMN_GAP = 2
-# Width of a line of text, and of the label at its beginning.
-MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 
 
 def console() -> Console:
@@ -134,6 +132,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
     terminal = console()
     if sum(widths) + COLUMN_GAP * (len(widths) - 1) > terminal.width:
+        # Long names of columns are written on several lines.
+        widths = [
+            max(*(row[index].cell_len for row in texts[1:]), *map(len, texts[0][index].plain.split()), 1, 1)
+            for index in range(len(widths))
+        ]
         widths[0] = min(widths[0], max(terminal.width // 2, texts[0][0].cell_len))
     for number, part in enumerate(_parts(widths, terminal.width)):
         if number:
@@ -147,7 +150,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         )
         for index in part:
             justify: JustifyMethod = "right" if index else "left"
-            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold", no_wrap=index > 0)
+            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold")
         for row in texts[1:]:
             grid.add_row(*(row[index] for index in part))
         terminal.print(grid)
@@ -177,12 +180,6 @@ def say(text: str = "") -> None:
     console().print(as_text(mask_secrets(text)))
 
 
-def limited_list(labels: Sequence[str]) -> str:
-    """Return the first labels of runs as text, and how many more there are."""
-    n_more = len(labels) - MAX_LABELS_SHOWN
-    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
-
-
 def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
     """Print a text after its label, in lines of at most `width` cells that are broken between words."""
     indent = " " * LABEL_CELLS
@@ -194,6 +191,12 @@ def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
         else:
             line += f" {word}" if number else word
     say(line)
+
+
+def limited_list(labels: Sequence[str]) -> str:
+    """Return the first labels of runs as text, and how many more there are."""
+    n_more = len(labels) - MAX_LABELS_SHOWN
+    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
 
 
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
@@ -286,17 +289,3 @@ def exports(written: "Sequence[ExportedModel]") -> None:
             say(f"  predicted labels agree with the run for {share}{advice}")
         if parity.reason:
             say(f"  {parity.reason}")
-
-
-def print_predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:
-    """Print the prediction of each run for each image."""
-    from featx.tables.predictions import HAS, PROBA, VALUE
-
-    for name, prediction in predictions_by_run.items():
-        rows = prediction.rows(name, coverage)
-        if not rows:
-            continue
-        columns = [column for column in rows[0] if column not in {"run", "probability"}]
-        titles = [column.split(".", 1)[1] if column.startswith((PROBA, HAS, VALUE)) else column for column in columns]
-        say()
-        table(name, titles, [[None if row[column] == "" else row[column] for column in columns] for row in rows])

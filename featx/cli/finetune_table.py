@@ -50,7 +50,11 @@ def _columns(runs: Sequence["FinetuningResult"], is_narrow: bool = False) -> dic
     columns["time"] = [duration(run.train_s) for run in runs]
     columns["per epoch"] = [duration(run.epoch_s) for run in runs]
     columns[""] = [_marks(run) for run in runs]
-    return {title: values for title, values in columns.items() if any(console.cell(value) != "–" for value in values)}
+    return {
+        title: values
+        for title, values in columns.items()
+        if any(console.cell(value) not in {"–", ""} for value in values)
+    }
 
 
 def _marks(run: "FinetuningResult") -> str:

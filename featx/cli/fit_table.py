@@ -6,13 +6,38 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import console
 
 if TYPE_CHECKING:
+    from featx.heads.budget import SkippedHead
     from featx.heads.fit import FitResult
 
 
-def fits(runs: Sequence["FitResult"]) -> None:
-    """Print the fitted heads, one table per target."""
+def fits(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"] = ()) -> None:
+    """Print the fitted heads, one table per target, and the heads that a budget left no time for."""
     for target in dict.fromkeys(run.target for run in runs):
         _fits([run for run in runs if run.target == target])
+    for head in skipped:
+        console.say(f"not fitted: {head.target}: {head.reason}")
+
+
+def summary(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"]) -> dict[str, Any]:
+    """Return the fitted heads as one JSON object."""
+    best = max(runs, key=_merit)
+    return {
+        "runs": console.plain(runs),
+        "best_run": best.run,
+        "accuracy": best.oof_accuracy,
+        "val_accuracy": best.val_accuracy,
+        "search_s": sum(run.search_s for run in runs if run.is_new),
+        "train_s": sum(run.train_s for run in runs if run.is_new),
+        "skipped": console.plain(skipped),
+    }
+
+
+def _merit(run: "FitResult") -> float:
+    """Return the score used to compare runs; greater is better."""
+    value = run.oof_score if run.val_score is None else run.val_score
+    # A head without out-of-fold predictions has a val part.
+    assert value is not None
+    return -value if run.score == "mae" else value
 
 
 def _fits(runs: Sequence["FitResult"]) -> None:

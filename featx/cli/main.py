@@ -7,6 +7,7 @@ import typer
 from featx.cli import (
     cache_commands,
     data_commands,
+    fit_command,
     leak_commands,
     listing_commands,
     model_commands,
@@ -32,7 +33,7 @@ app = typer.Typer(
 for command in (
     data_commands.init,
     data_commands.extract,
-    model_commands.fit,
+    fit_command.fit,
     model_commands.finetune,
     model_commands.ensemble,
     model_commands.evaluate,

@@ -1,6 +1,6 @@
-"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
+"""``featx finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,106 +24,6 @@ from featx.cli.options import (
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
-    from featx.heads.fit import FitResult
-
-
-def fit(
-    head: Annotated[
-        list[str] | None,
-        typer.Option("--head", help="A name from 'featx heads' (repeatable).", show_default="the recipe's"),
-    ] = None,
-    recipe: RecipeOption = None,
-    target: TargetOption = None,
-    embedding: Annotated[
-        str | None, typer.Option(help="Use only this extracted embedding.", show_default="all, concatenated")
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(min=0, help="Number of trials of the search; 0 fits once.", show_default="the recipe's"),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds after which no new trial is started.", show_default="none")
-    ] = None,
-    nested: Annotated[
-        int | None,
-        typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
-    ] = None,
-    refit: Annotated[
-        str | None,
-        typer.Option("--refit", metavar="RUN", help="Fit a finished head on train + val.", show_default="no"),
-    ] = None,
-    all_rows: Annotated[
-        bool, typer.Option("--all-rows", help="With --refit: on test rows too; opening test is logged.")
-    ] = False,
-    force: ForceOption = False,
-    scheduler: SchedulerOption = None,
-    workers_local: LocalOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Tune and fit heads on cached embeddings; each is saved as a run folder.
-
-    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
-    featx fit --workers-local 4 · featx fit --refit svm-class-1a2b3c4d
-    """
-    import featx
-    from featx.cli import console, fit_table
-    from featx.cli.progress_bars import watching
-
-    cluster = cluster_of(scheduler, workers_local)
-    options = {"--head": head, "--target": target, "--embedding": embedding, "--trials": trials, "--nested": nested}
-    check_refit_options(refit, all_rows, options)
-    with watching() as progress:
-        runs = (
-            [featx.refit(refit, recipe, all_rows=all_rows, force=force, progress=progress)]
-            if refit
-            else featx.fit(
-                recipe,
-                heads=head or (),
-                target=target,
-                embedding=embedding,
-                trials=trials,
-                timeout_s=timeout,
-                nested=nested,
-                force=force,
-                cluster=cluster,
-                progress=progress,
-            )
-        )
-    if not json:
-        fit_table.fits(runs)
-        return
-    best = max(runs, key=_merit)
-    totals = {
-        "best_run": best.run,
-        "accuracy": best.oof_accuracy,
-        "val_accuracy": best.val_accuracy,
-        "search_s": sum(run.search_s for run in runs if run.is_new),
-        "train_s": sum(run.train_s for run in runs if run.is_new),
-    }
-    console.as_json({"runs": console.plain(runs), **totals})
-
-
-def check_refit_options(refit: str | None, all_rows: bool, options: Mapping[str, Any]) -> None:
-    """Refuse options without effect: `all_rows` without a refit, and those of a search with one.
-
-    Raises
-    ------
-    typer.BadParameter
-        There is such an option.
-    """
-    if all_rows and refit is None:
-        raise typer.BadParameter("--all-rows needs --refit RUN")
-    unused = [name for name, value in options.items() if value not in (None, [])]
-    if refit is not None and unused:
-        raise typer.BadParameter(f"--refit takes the setting of a finished run; leave out {', '.join(unused)}")
-
-
-def _merit(run: "FitResult") -> float:
-    """Return the score used to compare runs; greater is better."""
-    value = run.oof_score if run.val_score is None else run.val_score
-    # A head without out-of-fold predictions has a val part.
-    assert value is not None
-    return -value if run.score == "mae" else value
 
 
 def finetune(

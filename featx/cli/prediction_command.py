@@ -70,6 +70,9 @@ def predict(
 ) -> None:
     """Print the prediction of each run for each image, or write them to a file.
 
+    If the images lie in folders named as classes, or are listed by a label table with the columns of the target, their
+    true values and the score of each run are printed as well.
+
     If some images are unreadable, the exit code is 3.
 
     Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
@@ -77,12 +80,13 @@ def predict(
     featx predict *.png --abstain-below 0.8 --coverage 0.9
     """
     from featx.cli import console
+    from featx.cli.prediction_table import RunScores, print_predictions
     from featx.cli.progress_bars import watching
     from featx.predictors.loading import predict_batches
     from featx.predictors.prediction_files import open_prediction_file
     from featx.progress import no_progress
 
-    totals = _Totals()
+    totals, scores = _Totals(), RunScores()
     with ExitStack() as stack:
         write = stack.enter_context(open_prediction_file(output)) if output else None
         json_list = console.JsonList("answers") if json else None
@@ -96,23 +100,30 @@ def predict(
             progress=progress,
         )
         for predictions in batches:
-            if abstain_below is not None:
-                predictions = {
-                    name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()
-                }
+            predictions = _with_abstention(predictions, abstain_below)
             totals.add(predictions)
+            scores.add(predictions)
             rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
             if write:
                 write(rows)
             if json_list:
                 json_list.add(rows)
             elif not output:
-                console.print_predictions(predictions, coverage)
+                print_predictions(predictions, coverage)
         if json_list:
-            json_list.close({"unreadable": totals.unreadable, "warnings": list(totals.warnings)})
+            fields = {"unreadable": totals.unreadable, "warnings": list(totals.warnings)}
+            json_list.close(fields | {"scores": scores.to_json()})
+    if not json:
+        scores.show()
     if output and not json:
         console.say(f"wrote the predictions for {totals.n_images - len(totals.unreadable)} images to {output}")
     _report_totals(totals)
+
+
+def _with_abstention(predictions: "dict[str, Prediction]", below: float | None) -> "dict[str, Prediction]":
+    if below is None:
+        return predictions
+    return {name: prediction.with_abstention(below) for name, prediction in predictions.items()}
 
 
 def _report_totals(totals: _Totals) -> None:

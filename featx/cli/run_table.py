@@ -46,7 +46,7 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
         for row in result.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
-            console.table(row.label, ["class", "P", "R", "F1", "n"], lines)
+            console.table(row.label, ["label" if result.kind == "labels" else "class", "P", "R", "F1", "n"], lines)
 
 
 def _test_state(result: "Evaluation") -> str:
@@ -61,7 +61,8 @@ def _test_state(result: "Evaluation") -> str:
 def standings(result: "Evaluation", title: str) -> None:
     """Print each run with its score, its difference to the chosen one and its cost, then the verdict."""
     name = console.SHORT.get(result.compared, result.score.replace("_", " "))
-    columns = ["  run", f"{name} (95 %)", "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
+    train = ["train"] if result.has_train_scores else []
+    columns = ["  run", f"{name} (95 %)", *train, "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
     console.table(title, columns, [_line(row, result) for row in result.rows])
     console.say(
         f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of {result.margin:.2g}"
@@ -76,12 +77,13 @@ def _marked_label(row: "RunEvaluation", result: "Evaluation") -> str:
     return ("* " if row.run == result.chosen else "  ") + row.label
 
 
-def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
+def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[object, ...]:
     value = row.scores.get(result.compared)
     flags = relation_flags(row, result)
     return (
         _marked_label(row, result),
         None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
+        *([row.train_scores.get(result.score)] if result.has_train_scores else []),
         None
         if row.difference is None
         else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",

@@ -183,6 +183,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
+    warnings += filter(None, dict.fromkeys(plan.group.weights_note for plan in plans))
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported), on_error)
     _write_tables(study, listing.manifest, assigned, outcomes, locked)

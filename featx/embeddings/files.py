@@ -1,7 +1,7 @@
 """Embeddings of files without the cache, for models that predict new images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +48,15 @@ class EmbeddedFiles:
         Path → reason.
     warnings
         Differences between this machine's arithmetic and that of the machine which extracted the embeddings.
+    digests
+        Path → digest of the content, for the files that could be read.
     """
 
     images: list[str]
     columns: dict[str, NDArray[np.float32]]
     unreadable: dict[str, str]
     warnings: list[str]
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class FileEmbedder:
@@ -124,7 +127,8 @@ class FileEmbedder:
             for name, by_digest in vectors.items()
         }
         unreadable = {image: reason for image, reason in reasons.items() if reason}
-        return EmbeddedFiles(readable, columns, unreadable, list(self._warnings))
+        readable_digests = {image: identities[image].digest for image in readable}
+        return EmbeddedFiles(readable, columns, unreadable, list(self._warnings), readable_digests)
 
     def _make_lane(
         self,

@@ -35,6 +35,11 @@ class NetworkGroup:
 
         return resolve_network(self.requests, self.built)
 
+    @property
+    def weights_note(self) -> str:
+        """Note about the user's own weights: what was not loaded; empty if all was, or the network is not built."""
+        return self.resolved.weights_note if "resolved" in vars(self) else ""
+
     @cached_property
     def portable(self) -> "PortableNetwork":
         """The network in a form that any runtime can run."""

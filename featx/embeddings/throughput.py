@@ -1,6 +1,8 @@
 """Measured rates at which networks embed images on this machine, stored beside the stores that were filled."""
 
 import logging
+import math
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ N_AGREEING = 3
 MAX_MEASUREMENTS = 10
 
 
-def steady_rate(measure: Callable[[], float]) -> float | None:
+def steady_rate(measure: Callable[[], float], max_s: float = math.inf) -> float | None:
     """Measure a rate until the three largest values agree, and return their mean; None where they never agree.
 
     Other processes on the machine make a rate smaller and never larger, so the largest values are the best estimate.
@@ -31,9 +33,14 @@ def steady_rate(measure: Callable[[], float]) -> float | None:
     ----------
     measure
         Takes one measurement; called at most `MAX_MEASUREMENTS` times.
+    max_s
+        Seconds after which no further measurement is taken, once there are enough for an agreement.
     """
+    start = time.perf_counter()
     rates: list[float] = []
     for _ in range(MAX_MEASUREMENTS):
+        if len(rates) > N_AGREEING and time.perf_counter() - start > max_s:
+            break
         rates.append(measure())
         largest = sorted(rates)[-N_AGREEING:]
         if len(rates) > N_AGREEING and largest[-1] <= (1 + (MAX_RATE_RATIO - 1) / 2) * largest[0]:

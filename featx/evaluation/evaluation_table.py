@@ -169,6 +169,11 @@ class Evaluation:
         return [name for name in self.rows[0].scores if name != "n"]
 
     @property
+    def has_train_scores(self) -> bool:
+        """Whether the score of a run on the rows that it was trained on was measured."""
+        return any(self.score in row.train_scores for row in self.rows)
+
+    @property
     def main_score(self) -> Metric:
         """Name of the score that every run has: accuracy, or mean absolute error."""
         return MAIN_SCORES[self.kind]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from featx.files.column_types import convert_columns
+from featx.files.legacy_encodings import detect_legacy_encoding
 from featx.files.parsing import ParseError, parse_with
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "whitespace": " "}
@@ -53,23 +54,18 @@ class TextFormat:
 
 
 def detect_encoding(content: bytes) -> str:
-    """Return the encoding of a text: by its byte order mark, as UTF-8, as UTF-16 without a mark, or as Windows-1252.
-
-    Bytes that are not Windows-1252 either are read as Latin-1, which has a character for each byte.
-    """
+    """Return the encoding of a text: by its byte order mark, UTF-16 without a mark, UTF-8, or by its words."""
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return encoding
     n_zeros = content[:SAMPLE_BYTES].count(0)
     if 4 * n_zeros > len(content[:SAMPLE_BYTES]) > 0:
         return "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
-    for encoding in ("utf-8", "cp1252"):
-        try:
-            content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return "latin-1"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return detect_legacy_encoding(content)
+    return "utf-8"
 
 
 def detect_format(content: bytes) -> TextFormat:

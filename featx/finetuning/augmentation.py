@@ -1,18 +1,24 @@
 """Random changes of training images; equal seed numbers give equal images."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import v2
 
 from featx.specs.finetuning import AugmentSpec
 
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
 
 @cache
-def _transforms(spec: AugmentSpec) -> v2.Compose:
+def _transforms(spec: AugmentSpec) -> "v2.Compose":
     """Return torchvision's transforms for a spec."""
+    # Torchvision takes seconds to import.
+    from torchvision.transforms import v2
+
     transforms: list[v2.Transform] = []
     if spec.flip:
         transforms.append(v2.RandomHorizontalFlip())

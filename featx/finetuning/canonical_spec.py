@@ -5,6 +5,7 @@ from typing import Any
 from featx.finetuning.strategies import canonical_strategy
 from featx.networks.backbones import get_backbone
 from featx.networks.features import preprocessing_for
+from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.embedding import Preprocessing
 from featx.specs.finetuning import FROM_SCRATCH, FinetuneSpec, LossSpec, ScheduleSpec
 from featx.specs.suitability import CLASS_LOSSES, LOSS_ACTIVATIONS
@@ -93,6 +94,9 @@ def _canonical_choice(spec: FinetuneSpec) -> dict[str, Any]:
 
 def _canonical_preprocessing(spec: FinetuneSpec) -> dict[str, None]:
     """Return None for each key of the preprocessing that states what the backbone has without it."""
+    # The network of a run may not be trained yet.
+    if spec.backbone.startswith(CHECKPOINT_PREFIX):
+        return {}
     own = get_backbone(spec.backbone).preprocessing
     request, expected = spec.request, preprocessing_for(spec.request, own)
     redundant = []

@@ -17,9 +17,9 @@ from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
 from featx.networks.features import BuiltBackbone, build_backbone, normalise_pixels
 from featx.networks.pretrained_weights import WeightsFile
+from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.finetuning import NetworkSpec
-from featx.specs.recipe import CHECKPOINT_PREFIX
 
 N_GOLDEN_IMAGES = 2
 # Tolerance of a probability, or relative to the size of a number: results of convolutions differ between machines.

@@ -166,7 +166,7 @@ def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) ->
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     """Train the runs of a grid and return their results."""
     shared_job = replace(shared_job, tensorboard=shared_job.tensorboard or grid.tensorboard)
-    jobs = {spec.fingerprint(): replace(shared_job, spec=spec) for spec in grid.specs}
+    jobs = {spec.fingerprint(): replace(shared_job, spec=spec, section=grid.name) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 

@@ -45,6 +45,8 @@ class FinetuningJob:
         Callback for progress.
     after_epoch
         Callback with the history after each epoch; it may raise to end the training.
+    section
+        Name of the section of the recipe; empty if it has none.
     """
 
     study: Study
@@ -57,6 +59,13 @@ class FinetuningJob:
     force: bool
     progress: ProgressCallback
     after_epoch: AfterEpoch = do_nothing
+    section: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the run's name."""
+        backbone = self.spec.backbone.rpartition("/")[2]
+        return "-".join([*filter(None, [self.section]), backbone.removesuffix("-"), self.spec.strategy, self.target])
 
     def run_spec(self) -> NetworkRunSpec:
         """Return all that determines the result of the run; its fingerprint names the folder."""

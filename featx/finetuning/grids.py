@@ -26,12 +26,15 @@ class Grid:
         Name of the only target of the runs; None for all targets.
     tensorboard
         Whether logs for TensorBoard are written.
+    name
+        Name of the section; empty if it has none.
     """
 
     specs: tuple[FinetuneSpec, ...]
     trials: int | None = None
     target: str | None = None
     tensorboard: bool = False
+    name: str = ""
 
     def applies_to(self, target: str) -> bool:
         """Return whether the runs predict a target."""
@@ -58,7 +61,8 @@ def recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -
         default = [FinetuneSpec(seed=recipe.seed)]
         return [Grid(vary(default, {"backbone": list(backbones)} if backbones else {}), trials)]
     return [
-        Grid(section.runs, trials or section.trials, section.target, section.tensorboard) for section in recipe.finetune
+        Grid(section.runs, trials or section.trials, section.target, section.tensorboard, section.name or "")
+        for section in recipe.finetune
     ]
 
 
@@ -85,15 +89,15 @@ def select_backbones(grids: Sequence[Grid], backbones: Sequence[str]) -> list[Gr
 def canonical_grids(grids: Sequence[Grid], kind: Kind) -> list[Grid]:
     """Return grids with canonical specs for a kind of target, and without the runs that a grid before them has.
 
-    Grids of which a search tries a part stay whole.
+    Grids of which a search tries a part stay whole. Runs of named sections have names of their own.
     """
-    done: set[str] = set()
+    done: set[tuple[str, str]] = set()
     distinct = []
     for grid in grids:
         specs = {spec.fingerprint(): spec for spec in (canonical_spec(spec, kind) for spec in grid.specs)}
         if grid.trials is None:
-            specs = {name: spec for name, spec in specs.items() if name not in done}
-            done |= specs.keys()
+            specs = {name: spec for name, spec in specs.items() if (grid.name, name) not in done}
+            done |= {(grid.name, name) for name in specs}
         distinct.append(replace(grid, specs=tuple(specs.values())))
     return [grid for grid in distinct if grid.specs]
 

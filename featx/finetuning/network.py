@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featx.errors import DataError
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
 from featx.networks.chains import STEM
 from featx.networks.dry_runs import run_for_shapes
 from featx.networks.features import build_backbone, normalise_pixels
+from featx.networks.own_weights import has_class_token
 from featx.networks.traced_layers import positions_last
 from featx.specs.embedding import EmbeddingRequest, Pool, StoredDtype
 from featx.specs.finetuning import LayersSpec
@@ -81,6 +83,8 @@ class FinetunedNetwork(nn.Module):
         The backbone up to its last layer with positions.
     layers
         The new layers on top of the trunk.
+    weights_note
+        What was and what was not loaded from a file of the user's own; empty if all of it was.
     """
 
     mean: Tensor
@@ -90,6 +94,9 @@ class FinetunedNetwork(nn.Module):
         super().__init__()
         built = build_backbone(request)
         self.preprocessing = built.preprocessing
+        self.weights_note = built.loaded.note
+        if layers.pool == "cls" and not has_class_token(built.body):
+            raise DataError(f"pool = 'cls' takes the class token, {request.backbone} has none; set pool = 'avg'")
         side = built.preprocessing.size_px
         self.register_buffer("mean", torch.tensor(built.preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(built.preprocessing.std).view(1, 3, 1, 1) * 255)

@@ -95,6 +95,11 @@ class PhaseInputs:
         return DecodedImages(self.study.cache.notes, self.uris, self.engine, self.progress)
 
     @cached_property
+    def rates(self) -> dict[str, float | None]:
+        """Images per second of the networks of this call by what determines them; equal networks are measured once."""
+        return {}
+
+    @cached_property
     def _views(self) -> dict[str, tuple[dict[str, ImageSource], NDArray[np.object_]]]:
         return {}
 

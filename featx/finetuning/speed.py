@@ -8,7 +8,10 @@ from featx.embeddings.engine import is_out_of_memory
 from featx.embeddings.throughput import steady_rate
 from featx.finetuning.network import FinetunedNetwork
 
-MEASUREMENT_S = 0.5
+# Shortest time of one measurement; a large network takes longer for its single batch.
+MEASUREMENT_S = 0.1
+# Seconds after which the measurements of a busy machine end without a result.
+MAX_MEASUREMENT_S = 3.0
 MAX_BATCH_SIZE = 8
 
 
@@ -51,5 +54,5 @@ def _measure_rate(network: FinetunedNetwork, device: torch.device, batch_size: i
             n_images += batch_size
         return n_images / elapsed_s
 
-    rate = steady_rate(measure)
+    rate = steady_rate(measure, MAX_MEASUREMENT_S)
     return None if rate is None else round(rate, 1)

@@ -33,6 +33,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.metrics.scores import scores
 from featx.progress import NOTE_STAGE
+from featx.specs.base import fingerprint
 from featx.specs.finetuning import FinetuneSpec, NetworkSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics, Scores
@@ -122,7 +123,7 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
     run_spec = job.run_spec()
     # An interrupted training resumes from this folder.
     state_folder = job.study.folder / f".finetune-{run_spec.fingerprint()}"
-    stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
+    stem = job.stem
     # A second process waits for the first, and then finds its run.
     with file_lock(state_folder.with_suffix(".lock")):
         if job.force:
@@ -199,6 +200,7 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
     phases, last_inputs, notes = build_phases(job, task, network)
     if job.request.weights == "none":
         notes.append("random weights: the network learns from these images alone")
+    notes += [network.weights_note] if network.weights_note else []
     for note in notes:
         job.progress(NOTE_STAGE, 0, 1, note)
     first_unit = min(network.trunk.first_unit(phase.trainable) for phase in phases)
@@ -227,8 +229,17 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
         [*notes, *training_notes],
         predictions,
         {"n": len(train_outputs), **train_scorer.plain()},
-        measure_images_per_s(network, device),
+        _images_per_s(job, network, device),
     )
+
+
+def _images_per_s(job: FinetuningJob, network: FinetunedNetwork, device: torch.device) -> float | None:
+    """Return the images per second of a network; weights do not change it, so runs with equal layers share it."""
+    side = network.preprocessing.size_px
+    key = fingerprint([job.request.backbone, side, job.spec.layers.identity(), str(device)])
+    if key not in job.inputs.rates:
+        job.inputs.rates[key] = measure_images_per_s(network, device)
+    return job.inputs.rates[key]
 
 
 def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork, folder: Path, start: float) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.errors import DataError, FeatxError
+from featx.errors import DataError, FeatxError, OutOfTimeError
 from featx.files.atomic import file_lock
+from featx.heads.budget import Budget, ordered_by_cost
 from featx.heads.head_run import run_search, write_run
 from featx.heads.job import HeadJob
 from featx.heads.parameter_checks import check_heads
@@ -131,6 +132,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     trials: int | None = None,
     timeout_s: float | None = None,
     nested: int | None = None,
+    budget: Budget | str | None = None,
     force: bool = False,
     cluster: ClusterSpec | None = None,
     progress: ProgressCallback = no_progress,
@@ -154,6 +156,10 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         Seconds after which no trial is started, instead of the recipe's.
     nested
         Number of outer folds instead of the recipe's.
+    budget
+        Time for all heads together, such as ``10m``: cheap heads come first, each gets an equal share of the time that
+        is left. Searches that it ends are marked; heads without time for a single setting are left out
+        (`Budget.skipped`). By default there is no limit.
     force
         Whether to repeat runs that exist, by default False.
     cluster
@@ -170,7 +176,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     UnknownNameError
         No head has this name.
     DataError
-        A class has too few rows.
+        A class has too few rows, or the budget is no duration or given with `nested`.
 
     Notes
     -----
@@ -199,8 +205,44 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     ]
     if specs and not jobs:
         raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
     with DistributedEvaluator(cluster) as evaluator:
-        return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
+        suited = _suited_jobs(jobs, progress)
+        if budget is None:
+            return [_fit_job(job, force, evaluator, progress) for job in suited]
+        return _fit_within(budget, suited, force, evaluator, progress)
+
+
+def _fit_within(
+    budget: Budget, jobs: Sequence[HeadJob], force: bool, evaluator: DistributedEvaluator, progress: ProgressCallback
+) -> list[FitResult]:
+    """Return the results of the jobs that a budget has time for, the cheapest first.
+
+    Raises
+    ------
+    DataError
+        A job is scored by nested cross-validation, whose time is not limited.
+    OutOfTimeError
+        There was no time for any job.
+    """
+    if any(job.spec.nested for job in jobs):
+        raise DataError("nested cross-validation cannot be limited by a budget; leave out one of them")
+    results = []
+    ordered = ordered_by_cost(jobs)
+    for number, job in enumerate(ordered):
+        is_done = not force and job.study.find_run(job.stem, job.run_spec()) is not None
+        if budget.remaining_s <= 0 and not is_done:
+            budget.skip(job, f"head {job.spec.name!r} was not started: no time was left")
+            continue
+        try:
+            results.append(_fit_job(job, force, evaluator, progress, budget.deadline(len(ordered) - number)))
+        except OutOfTimeError as error:
+            # Trials that the deadline ended must not count in a later search.
+            remove_journal(_journal(job))
+            budget.skip(job, str(error))
+    if not results:
+        raise OutOfTimeError(f"the budget of {budget.seconds:g} s was too short for every head; set a larger one")
+    return results
 
 
 def _head_specs(
@@ -231,17 +273,22 @@ def _suited_jobs(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[He
     return suited
 
 
-def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progress: ProgressCallback) -> FitResult:
+def _fit_job(
+    job: HeadJob,
+    force: bool,
+    evaluator: DistributedEvaluator,
+    progress: ProgressCallback,
+    deadline: float | None = None,
+) -> FitResult:
     run_spec = job.run_spec()
-    # The journal is next to the run folder, so that an interrupted search continues and other processes may join it.
-    journal = job.study.folder / f".trials-{run_spec.fingerprint()}.journal"
+    journal = _journal(job)
     if force:
         remove_journal(journal)
     with hold_journal(journal):
         completed = None
         if force or job.study.find_run(job.stem, run_spec) is None:
             with fit_errors_named(job.spec):
-                completed = run_search(job, journal, evaluator, progress)
+                completed = run_search(job, journal, evaluator, progress, deadline)
         # A process that waits for the lock finds the finished run.
         with file_lock(journal.with_suffix(".lock")):
             run = None if force else job.study.find_run(job.stem, run_spec)
@@ -252,6 +299,14 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return fit_result(run, job.target_table, is_new)
+
+
+def _journal(job: HeadJob) -> Path:
+    """Return the path of the journal of a search.
+
+    It is next to the run folder, so that an interrupted search continues and other processes may join it.
+    """
+    return job.study.folder / f".trials-{job.run_spec().fingerprint()}.journal"
 
 
 @contextmanager

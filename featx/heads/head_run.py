@@ -67,6 +67,8 @@ class CompletedSearch:
         Path of the journal of its trials.
     nested
         Scores of the whole search on outer folds that it did not use; None if they were not requested.
+    is_cut_short
+        Whether a deadline ended the search; by default False.
     """
 
     space: SearchSpace
@@ -74,10 +76,15 @@ class CompletedSearch:
     result: SearchResult
     journal: Path
     nested: NestedScores | None
+    is_cut_short: bool = False
 
 
 def run_search(
-    job: HeadJob, journal: Path, evaluator: DistributedEvaluator, progress: ProgressCallback
+    job: HeadJob,
+    journal: Path,
+    evaluator: DistributedEvaluator,
+    progress: ProgressCallback,
+    deadline: float | None = None,
 ) -> CompletedSearch:
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
     spaces, spec = job.search_spaces(), job.spec
@@ -85,11 +92,13 @@ def run_search(
     if spec.trials or spec.nested or not job.is_fitted_once or EARLY_STOPPING in spec.params:
         check_folds(rows, spec)
     starts = _previous_setting(job) if spec.warm_start else ()
-    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
+    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator, deadline)
     result = _search(spaces, spec, journal, progress, options)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
-    return CompletedSearch(spaces[result.embeddings], job.embedding_choices[result.embeddings], result, journal, nested)
+    is_cut_short = options.is_deadline_past and len(result.trials) + result.n_pruned <= spec.trials
+    embeddings = job.embedding_choices[result.embeddings]
+    return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested, is_cut_short)
 
 
 def _search(
@@ -151,6 +160,7 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
         None if job.exceeds_memory else score_trees(model, completed.space.rows, _val_rows(job, completed), job.spec)
     )
     run_warnings = (
+        *_cut_short_warnings(job, completed),
         *_prediction_warnings(target_table, predictions),
         *boundary_warnings(result.space, result.suggested, result.params),
         *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
@@ -175,6 +185,16 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
     if job.spec.trials:
         shutil.copy(completed.journal, folder / "trials.journal")
+
+
+def _cut_short_warnings(job: HeadJob, completed: CompletedSearch) -> list[RunWarning]:
+    """Return a warning if a budget ended the search."""
+    if not completed.is_cut_short:
+        return []
+    result = completed.result
+    n_tried = f"{len(result.trials)} of {job.spec.trials} settings were scored"
+    text = f"{n_tried} before the share of the budget was spent; 'featx fit --force' without a budget searches them all"
+    return [RunWarning("cut short", text)]
 
 
 def _predict_parts(

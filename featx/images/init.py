@@ -149,23 +149,14 @@ def init(
     label_source = None if labels is None else str(labels)
     with shared_listings():
         data = recognise(source, label_source, target)
-        listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-        _check_target(target, listing.manifest, source, label_source)
-        proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
-        if data.reader_name == "folder" and not proposals.targets:
-            # One class, or images beside a folder: all images are embedded.
-            data = ReaderSpec(source=data.source, reader="images")
-            listing = read_source(data, Path())
-            proposals = propose_targets(listing.manifest, None)
+        data, listing = _read_labelled(data, source, label_source, target)
+        proposals = _propose(data, listing, target)
         part_lists: tuple[str, ...] = ()
-        if (
-            proposals.targets
-            and proposals.split_column is None
-            and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris)))
-        ):
+        lacks_parts = bool(proposals.targets) and proposals.split_column is None
+        if lacks_parts and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris))):
             part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
             listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-            proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
+            proposals = _propose(data, listing, target)
         place = source if label_source is None else data.source
         inventory = take_inventory(place, label_source, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
@@ -185,6 +176,29 @@ def init(
     recognition = _describe(listing, str(recipe), recognised, inventory)
     write_text(recipe, text)
     return recognition
+
+
+def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: str | None) -> tuple[ReaderSpec, Listing]:
+    """Return the images with labels, and how to read them: without labels if class folders are no classes.
+
+    Raises
+    ------
+    DataError
+        the target that the user named is no label column.
+    """
+    listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+    _check_target(target, listing.manifest, source, labels)
+    if data.reader_name == "folder" and not _propose(data, listing, target).targets:
+        # One class, or images beside a folder: all images are embedded.
+        data = ReaderSpec(source=data.source, reader="images")
+        listing = read_source(data, Path())
+    return data, listing
+
+
+def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:
+    """Return the proposed targets; the names of folders and files are never lists of labels."""
+    named = target if target in listing.manifest.labels.columns else None
+    return propose_targets(listing.manifest, named, may_list_labels=data.reader_name not in NAME_READERS)
 
 
 def _check_target(target: str | None, manifest: Manifest, source: str, labels: str | None) -> None:

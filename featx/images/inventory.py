@@ -66,12 +66,15 @@ def take_inventory(
     if not is_tree(place):
         return Inventory(1, {find_file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
     entries = open_tree(place).entries()
-    types = Counter(_find_entry_type(entry) for entry in entries)
+    entry_types = [_find_entry_type(entry) for entry in entries]
+    types = Counter(entry_types)
     folders: dict[str, Counter[str]] = {}
-    for entry in entries:
-        folder = "/".join(entry.name.split("/")[:-1][:2]) or "."
-        if folder in folders or len(folders) < MAX_FOLDERS:
-            folders.setdefault(folder, Counter())[_find_entry_type(entry)] += 1
+    for entry, entry_type in zip(entries, entry_types, strict=True):
+        folder = "/".join(entry.name.split("/", 2)[:-1][:2]) or "."
+        if folder not in folders and len(folders) < MAX_FOLDERS:
+            folders[folder] = Counter()
+        if folder in folders:
+            folders[folder][entry_type] += 1
     is_table = label_table is not None and Path(label_table).is_file()
     if is_table or (label_table is None and types.keys() & set(TABLE_SUFFIXES)):
         tables = examine_source(place, label_table, target)

@@ -77,12 +77,12 @@ def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
         return "parts of a split"
     if count_rows_without_part(name, column):
         return "parts of a split in some rows only"
-    if values.dtype == object and values.map(lambda value: isinstance(value, UNHASHABLE_TYPES)).any():
+    if values.dtype == object and any(issubclass(t, UNHASHABLE_TYPES) for t in set(map(type, values))):
         return "lists or mappings"
     n = values.nunique()
     if n < 2:
         return f"only the value {str(values.iloc[0])[:MAX_VALUE_CHARACTERS]!r}"
-    if values.dtype.kind == "O" and values.map(_is_text_of_container).all():
+    if values.dtype.kind == "O" and all(map(_is_text_of_container, values.unique().tolist())):
         return "lists or mappings"
     if n <= max(2, len(values) // 2):
         return ""

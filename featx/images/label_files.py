@@ -70,7 +70,7 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
         for text, names in zip(texts, names_of_paths, strict=True)
     ]
     ids = list(texts)
-    if rule.strip_folders or rule.suffix or rule.match == "end":
+    if rule.strip_folders or rule.suffix or rule.match != "path":
         ids = [(*names, text)[0] for text, names in zip(texts, names_of_paths, strict=True)]
     return images, ids
 

@@ -15,7 +15,7 @@ from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
-from featx.images.path_matching import ImageIndex, PathRule, find_rule
+from featx.images.path_matching import ImageIndex, PathRule, find_number_rule, find_rule
 from featx.images.sources import join_place, open_tree, shared
 from featx.images.trees import Entry, Tree
 from featx.specs.data import LabelsSpec
@@ -27,7 +27,20 @@ MAX_INSPECTED_ROWS = 200
 MAX_TABLES = 50
 # Share of the inspected rows that must name an image.
 MIN_NAMED = 0.5
-ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
+# Words of the name of a column whose numbers name images.
+NUMBER_WORDS = frozenset(
+    {"id", "ids", "image", "img", "file", "filename", "name", "number", "no", "nr", "num", "index"}
+    | {"idx", "path", "photo", "picture", "sample", "scan", "slice", "tile", "column1"}
+)
+# Fewer numbers may equal those of names by chance.
+MIN_NUMBERED_ROWS = 3
+# Names of encodings that are assumed where a text is not Unicode; another one may have been meant.
+ASSUMED_ENCODINGS = {
+    "cp1252": "Windows-1252", "latin-1": "Latin-1", "cp1251": "Windows-1251", "koi8-r": "KOI8-R",
+    "cp1253": "Windows-1253", "cp932": "Shift-JIS", "euc_jp": "EUC-JP", "gbk": "GBK", "big5": "Big5",
+    "cp949": "Windows-949",
+}  # fmt: skip
+ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark"} | ASSUMED_ENCODINGS
 SEPARATOR_TEXTS = {"comma": "commas", "tab": "tabs", "semicolon": "semicolons", "pipe": "|", "whitespace": "spaces"}
 
 
@@ -118,8 +131,13 @@ class Candidate:
 
 def list_tables(tree: Tree) -> list[str]:
     """Return the files of a tree that may be label tables; a file with the name of an image belongs to that image."""
+    return shared(("tables", tree.place), partial(_list_tables, tree))
+
+
+def _list_tables(tree: Tree) -> list[str]:
+    """Return the files of a tree that may be label tables."""
     names = [entry.name for entry in tree.entries() if not entry.outcome]
-    tables = [name for name in names if file_suffix(name) in TABLE_SUFFIXES and not base_name(name).startswith(".")]
+    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and not base_name(name).startswith(".")]
     if tables:
         image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
         tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
@@ -228,7 +246,21 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
                 path_column, n_most = _PathColumn(str(column), _add_archive(rule, inside), True), n
         if path_column is not None:
             return path_column
-    return _find_column_of_image_names(frame, with_header)
+    return _find_number_column(tree, frame, with_header) or _find_column_of_image_names(frame, with_header)
+
+
+def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
+    """Return the first column whose numbers, all different, are those of most images' names; None without a header."""
+    names = [entry.name for entry in tree.entries() if is_image_name(entry.name)] if with_header else []
+    for column in frame.columns if names else []:
+        texts = _sample_texts(frame[column])
+        # Other columns of numbers, such as the epochs of a training log, name no images.
+        may_name = bool(NUMBER_WORDS & set(split_words(str(column)))) or not any(text.isdigit() for text in texts)
+        if may_name and frame[column].is_unique and len(texts) >= MIN_NUMBERED_ROWS:
+            rule, n = find_number_rule(texts, names)
+            if n >= MIN_NAMED * len(texts):
+                return _PathColumn(str(column), rule, True)
+    return None
 
 
 def _are_varied(texts: list[str]) -> bool:
@@ -303,5 +335,8 @@ def _make_candidate(
         return _reject_missing_images(report, to_path_texts(frame[column.name].dropna()))
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
     reason = f"names {len(images)} of {sum(map(is_image_name, uris))} images{folder}"
+    if rule.match == "number":
+        example = next(name for name in names_of_paths if len(name) == 1)[0]
+        reason += f", by the numbers of their names such as {base_name(example)!r}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
     return Candidate(report, spec, frame.drop(columns=column.name), images)

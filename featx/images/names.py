@@ -53,10 +53,12 @@ def is_image_name(name: str) -> bool:
     [True, False, False]
     """
     # A source may have millions of names.
+    suffix = name[name.rfind(".") :]
+    if suffix not in IMAGE_SUFFIXES and suffix.lower() not in IMAGE_SUFFIXES:
+        return False
     start = name.rfind("/") + 1
     first = name[start : start + 1]
-    is_litter = first in LITTER_INITIALS and litter_file_rule(name)
-    return file_suffix(name) in IMAGE_SUFFIXES and first != "." and not is_litter
+    return first != "." and not (first in LITTER_INITIALS and litter_file_rule(name))
 
 
 def base_name(name: str) -> str:

@@ -30,7 +30,8 @@ class PathRule:
     suffix
         Ending that the paths lack; ``*`` for any ending of an image.
     match
-        ``path``: a path leads from `root` to its image. ``end``: it is the end of its image's path.
+        ``path``: a path leads from `root` to its image. ``end``: it is the end of its image's path. ``number``: it is
+        the end, apart from zeros in front of numbers, or the only number of the image's name.
     """
 
     root: str = "."
@@ -97,6 +98,34 @@ def find_rule(
         if n_found > n_best:
             best_rule, n_best = rule, n_found
     return best_rule, n_best
+
+
+def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int]:
+    """Return the rule by which numbers without zeros in front lead to files, and how many of them do.
+
+    Parameters
+    ----------
+    paths
+        Sample of a table's column.
+    names
+        Names of all images of the tree.
+
+    Examples
+    --------
+    >>> find_number_rule(["1", "2"], ["a/001.png", "a/002.png", "a/003.png"])
+    (PathRule(root='.', strip_folders=0, suffix='*', match='number'), 2)
+    """
+    if not all(any(character.isdigit() for character in path) for path in paths):
+        return PathRule(), 0
+    rule = PathRule(match="number", suffix=ANY_SUFFIX)
+    index = ImageIndex(names, rule)
+    return rule, sum(len(index.find(path)) == 1 for path in paths)
+
+
+def _make_number_key(name: str) -> str:
+    """Return a name without folders and ending, and without zeros in front of its numbers."""
+    stem = _drop_suffix(base_name(unicodedata.normalize("NFC", name)))
+    return re.sub(r"\d+", lambda match: match[0].lstrip("0") or "0", stem).lower()
 
 
 def _keep_base_names(paths: Sequence[str], names: Iterable[str]) -> list[str]:
@@ -200,9 +229,23 @@ class ImageIndex:
                 by_key.setdefault(end, []).append(name)
         return by_key
 
+    @cached_property
+    def _by_number(self) -> dict[str, list[str]]:
+        """Names of images by their stems without zeros in front of numbers, and by the only number of a stem."""
+        by_number: dict[str, list[str]] = {}
+        for name in sorted(self._names):
+            if file_suffix(name) in IMAGE_SUFFIXES:
+                key = _make_number_key(name)
+                numbers = re.findall(r"\d+", key)
+                for end in dict.fromkeys((key, *(numbers if len(numbers) == 1 else ()))):
+                    by_number.setdefault(end, []).append(name)
+        return by_number
+
     def find(self, path: str) -> list[str]:
         """Return the names of the images that a path of the table can mean: one if it is found, several if unclear."""
         rule = self.rule
+        if rule.match == "number":
+            return self._by_number.get(_make_number_key(normalise_path(path)), [])
         if path in self._names and not rule.strip_folders and not rule.suffix:
             return [path]
         suffix = "" if rule.suffix == ANY_SUFFIX else rule.suffix

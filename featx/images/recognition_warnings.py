@@ -2,7 +2,7 @@
 
 import posixpath
 
-from featx.images.label_tables import ENCODING_NAMES, TableReport, part_of_file
+from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport, part_of_file
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
 from featx.images.readers import Listing
@@ -16,9 +16,9 @@ MAX_FOLDERS_NAMED = 4
 MAX_CLASSES_NAMED = 4
 # Mean number of images of a folder from which the folders may be classes.
 MIN_IMAGES_OF_FOLDER = 4
+# Encoding that a text is most likely to have if the detected one is wrong.
+OTHER_ENCODINGS = {"cp1251": "koi8-r", "cp932": "gbk", "gbk": "cp932", "big5": "gbk", "cp1253": "cp1251"}
 ARRAY_READERS = frozenset({"arrays", "datasets"})
-# Encodings that are assumed where a text is not Unicode; another one may have been meant.
-ASSUMED_ENCODINGS = (ENCODING_NAMES["cp1252"], ENCODING_NAMES["latin-1"])
 
 
 def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
@@ -104,9 +104,10 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
                 "[data] and take column = 'class'"
             )
     warnings += [
-        f"{table.file} is not UTF-8 and was read as {encoding}; if names look wrong, set encoding in data.labels"
+        f"{table.file} is not Unicode and was read as {name} (encoding = {encoding!r}); if names look wrong, write "
+        f"another encoding into data.labels, such as encoding = {OTHER_ENCODINGS.get(encoding, 'cp1251')!r}"
         for table in tables
-        for encoding in ASSUMED_ENCODINGS
-        if table.is_taken and table.format.startswith(encoding)
+        for encoding, name in ASSUMED_ENCODINGS.items()
+        if table.is_taken and table.format.startswith(f"{name},")
     ]
     return warnings

@@ -196,7 +196,7 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     n_values = values.nunique()
     if values.dtype.kind in "iuf":
         return _propose_number(name, values, n_values)
-    texts = values.map(category_text).astype("str")
+    texts = pd.Series([category_text(value) for value in values.unique().tolist()], dtype="str")
     if may_list_labels and (separator := _find_label_separator(texts)):
         n_labels = len({label for text in texts.unique() for label in split_labels(text, separator)})
         return TargetProposal(
@@ -298,7 +298,7 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
     """Return warnings about class names that differ by case or spaces only, and about words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
-    counts = labels[proposal.columns[0]].dropna().map(category_text).value_counts()
+    counts = labels[proposal.columns[0]].value_counts().rename(index=category_text).groupby(level=0, sort=False).sum()
     warnings = []
     for names in _group_alike(counts).values():
         variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)

@@ -3,8 +3,10 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from featx.errors import DataError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES
@@ -17,6 +19,7 @@ from featx.images.readers import read_source
 from featx.images.sources import open_tree
 from featx.images.trees import Entry, Tree
 from featx.locations import is_url, split_archive_place
+from featx.tables.manifest import Manifest
 
 GLOB_CHARACTERS = frozenset("*?[")
 
@@ -33,12 +36,15 @@ class UnlabelledImages:
         Reason by id of the images that are known to be unreadable without reading them; they are not listed.
     n_ignored
         Number of other files.
+    tables
+        Label columns of the images that label tables list, with the same ids.
     """
 
     ids: list[str]
     uris: list[str]
     unreadable: dict[str, str]
     n_ignored: int = 0
+    tables: list[Manifest] = field(default_factory=list)
 
 
 def list_images(places: Sequence[str]) -> UnlabelledImages:
@@ -68,6 +74,7 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
         images.ids.extend(prefix + name for name in place_images.ids)
         images.uris.extend(place_images.uris)
         images.unreadable.update({prefix + name: reason for name, reason in place_images.unreadable.items()})
+        images.tables.extend(_with_prefix(table, prefix) for table in place_images.tables)
         n_ignored += place_images.n_ignored
     if not images.ids and not images.unreadable:
         other_files = f" (found {n_ignored} other files)" if n_ignored else ""
@@ -75,7 +82,12 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
             f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{other_files}; expected image files, "
             "or a folder, an archive, an array file or a label table of images"
         )
-    return UnlabelledImages(images.ids, images.uris, images.unreadable, n_ignored)
+    return replace(images, n_ignored=n_ignored)
+
+
+def _with_prefix(table: Manifest, prefix: str) -> Manifest:
+    ids = np.array([prefix + name for name in table.ids], dtype=object)
+    return Manifest(ids, table.uris, table.labels.set_axis(ids, axis="index"), table.digests)
 
 
 def _expand(place: str) -> list[str]:
@@ -170,12 +182,13 @@ def _list_member(archive: str, name: str) -> UnlabelledImages:
 
 
 def _list_table(place: str) -> UnlabelledImages:
-    """Return the images that a label table names; its labels are not used."""
+    """Return the images that a label table names, and its labels."""
     data = recognise(place, None)
     listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
     manifest, unreadable = listing.manifest, {name: reason for name, (_, reason) in listing.known.items()}
     rows = [(name, uri) for name, uri in zip(manifest.ids, manifest.uris, strict=True) if name not in unreadable]
-    return UnlabelledImages([name for name, _ in rows], [uri for _, uri in rows], unreadable, len(listing.ignored))
+    ids, uris = [name for name, _ in rows], [uri for _, uri in rows]
+    return UnlabelledImages(ids, uris, unreadable, len(listing.ignored), [manifest])
 
 
 def _list_arrays(file: Path, inside: str) -> UnlabelledImages:

@@ -94,6 +94,10 @@ def record_calls(body: nn.Module, size_px: int) -> list[LayerCall]:
         call = open_calls.pop()
         call.output, call.output_version = output, output._version if isinstance(output, Tensor) else -1
 
+    def forget() -> None:
+        calls.clear()
+        open_calls.clear()
+
     layers = [(name, module) for name, module in body.named_modules() if name]
     hooks = [module.register_forward_pre_hook(before(name), with_kwargs=True) for name, module in layers]
     hooks += [module.register_forward_hook(after) for _, module in layers]
@@ -101,7 +105,7 @@ def record_calls(body: nn.Module, size_px: int) -> list[LayerCall]:
         # Tensors of the inference mode do not count their changes.
         with torch.inference_mode(False), torch.no_grad():
             x = torch.empty(1, 3, size_px, size_px, device="meta")
-            run_dry(body, x, on_retry=lambda: (calls.clear(), open_calls.clear()))
+            run_dry(body, x, on_retry=forget)
     finally:
         for handle in hooks:
             handle.remove()

@@ -16,6 +16,7 @@ from featx.files.atomic import file_state
 from featx.networks.backbones import Backbone, get_backbone
 from featx.networks.dry_runs import WithoutRandomInit, run_for_shapes
 from featx.networks.input_sizes import set_input_size
+from featx.networks.own_weights import LoadedWeights, has_class_token, load_own_state
 from featx.networks.pretrained_weights import load_state, read_state, sha256_of_state, sha256_of_weights
 from featx.networks.traced_layers import last_layer, positions_last, stated_last_layer, trace_layers
 from featx.registry import suggest_names
@@ -54,6 +55,8 @@ POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {
     "avgmax": lambda x: torch.cat([x.mean(-1), x.amax(-1)], dim=1),
     "gem": _gem,
     "flatten": lambda x: x.flatten(1),
+    # The class token of a vision transformer is its first.
+    "cls": lambda x: x[..., 0],
 }
 
 
@@ -147,6 +150,8 @@ class FeatureNetwork(nn.Module):
             raise DataError(f"layer {layer!r} is not reached when the network runs; name another layer")
         if output.ndim < 2 or output.ndim > 4 or output.shape[0] != b:
             raise DataError(f"layer {layer!r} gives shape {tuple(output.shape)}; expected ({b}, …), one row per image")
+        if pool == "cls" and output.ndim != 3:
+            raise DataError(f"pool = 'cls' takes the class token, layer {layer!r} gives no tokens; set pool = 'avg'")
         x = positions_last(output)
         return (x if x.ndim == 2 else POOLS[pool](x)).float()
 
@@ -188,12 +193,15 @@ class ResolvedNetwork:
         Number d of features of each tap.
     weights_file
         `featx.files.atomic.file_state` of the weights; None for random weights.
+    weights_note
+        What was and what was not loaded from a file of the user's own; empty if all of it was.
     """
 
     network: FeatureNetwork
     specs: tuple[EmbeddingSpec, ...]
     n_features: tuple[int, ...]
     weights_file: tuple[str, int, int] | None
+    weights_note: str = ""
 
 
 class BuiltBackbone(NamedTuple):
@@ -211,6 +219,8 @@ class BuiltBackbone(NamedTuple):
         Name of its last layer with positions.
     lock
         Lock to acquire before the body runs in a `FeatureNetwork`.
+    loaded
+        What was loaded from a file of the user's own.
     """
 
     body: nn.Module
@@ -218,6 +228,7 @@ class BuiltBackbone(NamedTuple):
     file: Path | None
     last: str
     lock: threading.Lock
+    loaded: LoadedWeights = LoadedWeights()
 
 
 def preprocessing_for(request: EmbeddingRequest, own: Preprocessing) -> Preprocessing:
@@ -244,7 +255,11 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
         # torch.manual_seed would reseed GPUs as well.
         torch.default_generator.manual_seed(0)
         body = plan.build().eval()
-    if file is not None:
+    loaded = LoadedWeights()
+    if file is not None and request.has_own_weights:
+        last = _last_layer_of(plan, body, plan.preprocessing)
+        loaded = load_own_state(body, read_state(file), file, last, plan.preprocessing.size_px)
+    elif file is not None:
         load_state(body, read_state(file), str(file))
     if preprocessing.size_px != plan.preprocessing.size_px:
         try:
@@ -252,7 +267,7 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
         # A network fails with any exception if it does not take the size.
         except Exception as error:
             raise _size_error(plan.name, preprocessing, error) from error
-    return BuiltBackbone(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock())
+    return BuiltBackbone(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock(), loaded)
 
 
 def _last_layer_of(plan: Backbone, body: nn.Module, preprocessing: Preprocessing) -> str:
@@ -289,8 +304,15 @@ def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone |
         If a name is unknown, weights are not available, or the output of a layer cannot be used.
     """
     first = requests[0]
-    body, preprocessing, file, last, lock = built or build_backbone(first)
+    body, preprocessing, file, last, lock, loaded = built or build_backbone(first)
     taps = [Tap(last if request.tap == "last" else request.tap, request.pool, request.join) for request in requests]
+    for tap in taps:
+        if empty := [name for name in loaded.unloaded if name.startswith(f"{tap.layer}.")]:
+            raise WeightsError(
+                f"weights {file} have no values for {empty[0]!r} of layer {tap.layer!r}; name another layer"
+            )
+        if tap.pool == "cls" and not has_class_token(body):
+            raise DataError(f"pool = 'cls' takes the class token, {first.backbone} has none; set pool = 'avg'")
     network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
     side = preprocessing.canvas_px
     try:
@@ -316,7 +338,7 @@ def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone |
         for tap, request in zip(taps, requests, strict=True)
     )
     state = None if file is None else file_state(file)
-    return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state)
+    return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state, loaded.note)
 
 
 def weights_path(plan: Backbone, weights: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 import urllib.request
 from collections import OrderedDict
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +20,8 @@ from featx.files.atomic import atomic_file, file_sha256, file_state
 
 FETCH_TIMEOUT_S = 20
 State = Mapping[str, torch.Tensor]
+# Keys under which training scripts store a state dict inside a checkpoint.
+STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def _sha256_of(path: Path, _state: tuple[str, int, int] | None) -> str:
 
 
 def read_state(path: Path) -> State:
-    """Return the tensors of a safetensors file or of a state dict saved by torch (no code is run).
+    """Return the tensors of a safetensors file, or of a state dict or checkpoint saved by torch (no code is run).
 
     Raises
     ------
@@ -141,14 +145,33 @@ def read_state(path: Path) -> State:
             from safetensors.torch import load_file
 
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _unwrapped_state(torch.load(path, map_location="cpu", weights_only=True))
     # The two loaders fail with any exception on a broken file.
     except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise WeightsError(
+                f"weights {path} hold pickled objects, which run code when they are loaded; load them where you trust "
+                "them, and save torch.save(network.state_dict(), 'weights.pth')"
+            ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"weights {path} cannot be read ({reason}); expected a state dict or safetensors") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"weights {path} hold {type(state).__name__}; expected a state dict of tensors")
     return state
+
+
+def _unwrapped_state(content: Any) -> Any:
+    """Return the state dict inside a checkpoint, or the content itself if it is none.
+
+    Checkpoints of Lightning, timm and most training scripts hold it under ``state_dict``, ``model`` or a similar key,
+    beside the number of epochs and the state of the optimiser.
+    """
+    if isinstance(content, Mapping):
+        for key in STATE_KEYS:
+            inside = content.get(key)
+            if isinstance(inside, Mapping) and inside and all(isinstance(v, torch.Tensor) for v in inside.values()):
+                return inside
+    return content
 
 
 def load_state(network: nn.Module, state: State, origin: str) -> None:
@@ -159,8 +182,8 @@ def load_state(network: nn.Module, state: State, origin: str) -> None:
     WeightsError
         If the tensors do not fit this network.
     """
-    own_tensors = _without_batch_counters(network.state_dict())
-    file_tensors = _without_batch_counters(state)
+    own_tensors = without_batch_counters(network.state_dict())
+    file_tensors = without_batch_counters(state)
     if set(own_tensors) != set(file_tensors):
         if _names_and_shapes(own_tensors) != _names_and_shapes(file_tensors):
             missing = [name for name in own_tensors if name not in file_tensors]
@@ -181,7 +204,13 @@ def _names_and_shapes(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, to
     return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
 
 
-def _without_batch_counters(state: State) -> dict[str, torch.Tensor]:
+def same_tensors(own: State, tensors: State) -> bool:
+    """Return whether two state dicts have the same names, or the same shapes and last parts of names in order."""
+    return set(own) == set(tensors) or _names_and_shapes(own) == _names_and_shapes(tensors)
+
+
+def without_batch_counters(state: State) -> dict[str, torch.Tensor]:
+    """Return a state dict without the batch counters of BatchNorm, which are not loaded."""
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
 

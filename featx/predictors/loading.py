@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +15,12 @@ from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
+from featx.predictors.true_values import find_true_values
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
 from featx.specs.recipe import Recipe
+from featx.study.run_settings import describe_runs
+from featx.study.run_spec import AnyRunSpec
 from featx.study.study import Study
 
 if TYPE_CHECKING:
@@ -231,17 +235,42 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     if bool(places) == (vectors is not None):
         inputs = "images and vectors" if places else "no images"
         raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")
-    models = _load_models(recipe, runs)
+    has_recipe = not runs or any(not is_run_folder(run) for run in runs)
+    study = Study.open(recipe) if has_recipe else None
+    models = _load_models(study, runs)
+    labels = _RunLabels.of(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
         embedded = load_vectors_as_embedded(Path(vectors), embeddings)
-        yield {model.name: model.predict_embedded(embedded) for model in models}
+        yield {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}
     listed = list_images(places)
     embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
+    true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
     for embedded in _embed_batches(listed, embedder, progress):
-        yield {model.name: model.predict_embedded(embedded) for model in models}
+        predictions = {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
+        yield {name: true_values.add_to(prediction, embedded.digests) for name, prediction in predictions.items()}
+
+
+@dataclass(frozen=True)
+class _RunLabels:
+    """Run name → label among all finished runs of its target."""
+
+    by_run: dict[str, str]
+
+    @classmethod
+    def of(cls, study: Study | None) -> "_RunLabels":
+        """Return the labels of all finished runs of a study; none without a study."""
+        by_target: dict[str, dict[str, AnyRunSpec]] = {}
+        for run in () if study is None else study.runs():
+            by_target.setdefault(run.spec.target, {})[run.name] = run.spec
+        descriptions = [item for specs in by_target.values() for item in describe_runs(specs).items()]
+        return cls({name: description.label for name, description in descriptions})
+
+    def add_to(self, prediction: Prediction, model: Model) -> Prediction:
+        """Return a prediction of a model with its target and its label."""
+        return replace(prediction, target=model.header.target, label=self.by_run.get(model.name, model.name))
 
 
 def _embed_batches(
@@ -258,8 +287,8 @@ def _embed_batches(
         progress("predict", min(rows.stop, n), n)
 
 
-def _load_models(recipe: str | Path | Recipe | None, runs: Sequence[str | Path]) -> list[Model]:
-    """Return the models of the named folders and, unless all names are folders, of a recipe's finished runs.
+def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]:
+    """Return the models of the named folders and, if there is a study, of its other named runs or of all its runs.
 
     Raises
     ------
@@ -272,8 +301,7 @@ def _load_models(recipe: str | Path | Recipe | None, runs: Sequence[str | Path])
     folders = [Path(run) for run in runs if is_run_folder(run)]
     names = [str(run) for run in runs if not is_run_folder(run)]
     models = [_load_run(folder, loaded) for folder in folders]
-    if names or not folders:
-        study = Study.open(recipe)
+    if study is not None:
         if not names and (damaged := study.damaged()):
             raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
         finished = study.runs(names=tuple(names) or None, with_refits=True)

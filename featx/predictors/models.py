@@ -17,8 +17,8 @@ from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.errors import ArtifactError, DataError
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
+from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
-from featx.specs.recipe import CHECKPOINT_PREFIX
 from featx.study.embedding_lock import read_locked
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Floats

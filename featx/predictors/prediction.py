@@ -1,5 +1,6 @@
 """Predictions for images: labels, probabilities, prediction sets and intervals."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,11 @@ class Prediction:
         Probability below which no class is predicted; 0 by default.
     decision
         Rule by which a class is predicted from probabilities; None for the most probable class.
+    true
+        True values of the n images: class names, tuples of numbers or tuples of label names, None where unknown. Empty
+        if no folder or label table states any.
+    target, label
+        Name of the target, and label of the run among all runs that predict.
     """
 
     images: list[str]
@@ -50,6 +56,19 @@ class Prediction:
     conformal: ConformalSpec | None = None
     abstain_below: float = 0.0
     decision: DecisionRule | None = None
+    true: Sequence[Any] = ()
+    target: str = ""
+    label: str = ""
+
+    def with_true_values(self, true: Sequence[Any], warnings: list[str]) -> "Prediction":
+        """Return this prediction with true values of its images and with other warnings."""
+        return replace(self, true=true, warnings=warnings)
+
+    @property
+    def label_sets(self) -> list[set[str]]:
+        """The predicted labels of each image."""
+        members = LabelTargets.decide(self.proba, None)
+        return [{name for name, is_in in zip(self.classes, row, strict=True) if is_in} for row in members]
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -134,10 +153,20 @@ class Prediction:
         list
             Records with the image, the run and, for classes, the predicted class, its probability, the set and the
             probability of each class; for labels, the predicted labels and the probability of each; for numbers, each
-            number with its bounds.
+            number with its bounds. If true values are known, also ``true`` or, for each number, ``true.NAME``.
         """
         columns = {"image": self.images, "run": [run] * len(self.images), **COLUMNS[self.kind](self, coverage)}
+        columns |= self._true_columns()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _true_columns(self) -> "Columns":
+        """Return the columns of true values: nan for unknown numbers, and empty texts for unknown classes."""
+        if not self.true:
+            return {}
+        if self.kind == "numbers":
+            rows = [(math.nan,) * len(self.classes) if row is None else row for row in self.true]
+            return {f"true.{name}": [row[i] for row in rows] for i, name in enumerate(self.classes)}
+        return {"true": [", ".join(value) if isinstance(value, tuple) else value or "" for value in self.true]}
 
 
 Columns = dict[str, Sequence[Any]]
@@ -190,6 +219,7 @@ def join_predictions(batches: Sequence[Prediction]) -> Prediction:
         batches[0],
         images=[image for batch in batches for image in batch.images],
         proba=np.concatenate([batch.proba for batch in batches]),
+        true=[value for batch in batches for value in batch.true],
         unreadable={image: reason for batch in batches for image, reason in batch.unreadable.items()},
         warnings=list(dict.fromkeys(warning for batch in batches for warning in batch.warnings)),
     )

@@ -42,7 +42,7 @@ class TrueValues:
     train_digests: frozenset[str]
     warnings: list[str]
 
-    def add_to(self, prediction: Prediction, target: str, digests: Mapping[str, str]) -> Prediction:
+    def add_to(self, prediction: Prediction, digests: Mapping[str, str]) -> Prediction:
         """Return a prediction with the true values of its images.
 
         Parameters
@@ -50,7 +50,7 @@ class TrueValues:
         digests
             Image → digest of its content.
         """
-        if not (values := self.by_target[target]):
+        if not (values := self.by_target.get(prediction.target)):
             return prediction
         digest_of = [digests.get(image, "") for image in prediction.images]
         known = [image in values for image in prediction.images]
@@ -68,20 +68,27 @@ class TrueValues:
         return prediction.with_true_values(true, warnings)
 
 
-def find_true_values(study: Study, images: "UnlabelledImages", targets: Mapping[str, Sequence[str]]) -> TrueValues:
+def find_true_values(
+    study: Study | None, images: "UnlabelledImages", targets: Mapping[str, Sequence[str]]
+) -> TrueValues:
     """Return the true values of images, as far as folders or label tables state them.
 
     Parameters
     ----------
+    study
+        The study whose recipe describes the targets; without it no image has a true value.
     images
         The images to predict.
     targets
         Name of each predicted target → names of its classes, labels or numbers.
     """
+    if study is None:
+        return TrueValues({}, frozenset(), frozenset(), [])
     warnings: list[str] = []
     by_target: dict[str, dict[str, TrueValue]] = {}
     for name, names in targets.items():
-        spec = study.recipe.targets[name]
+        if (spec := study.recipe.targets.get(name)) is None:
+            continue
         values = _values_of_folders(images, spec, names) if spec.kind == "classes" else {}
         for manifest in images.tables:
             try:

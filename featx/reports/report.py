@@ -66,7 +66,7 @@ class Section:
     final
         Scores of the last opening of the test split; None if there are none.
     counts
-        One dictionary per class: its name and its number of images in train and val.
+        One dictionary per class or label: its name and its number of images in train and val.
     figures
         Figure name → data URI.
     mistakes
@@ -171,7 +171,7 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
     return Section(
         evaluation,
         final,
-        _count_images(study, evaluation) if has_classes else [],
+        [] if evaluation.kind == "numbers" else _count_images(study, evaluation),
         figures | _training_figures(runs, evaluation),
         _mistakes(study, evaluation) if has_classes else [],
         study.openings(evaluation.target),
@@ -268,7 +268,7 @@ def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
 
 
 def _count_images(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Count the images of each class in train and val; the labels of test stay sealed."""
+    """Count the images of each class or label in train and val; the labels of test stay sealed."""
     truth = study.labels(evaluation.target)
     by_part = {part: TargetValues.of(truth.take(study.ids(part))).counts for part in ("train", "val")}
     return [{"class": name, **{part: counts[name] for part, counts in by_part.items()}} for name in truth.names]

@@ -43,7 +43,8 @@ class LabelsSpec(Spec):
         Ending of the images' names that the paths lack, such as ``.jpg``; ``*`` for any ending of an image.
     match
         ``path``: a path leads from `root` to its image. ``end``: it is the end of its image's path below `root`, and
-        of no other image's.
+        of no other image's. ``number``: it is the name of its image apart from zeros in front of numbers, ``1`` for
+        ``001.png``, or the only number of that name, ``1`` for ``scan_001.png``.
     """
 
     file: str | dict[str, str] | None = None
@@ -60,7 +61,7 @@ class LabelsSpec(Spec):
     root: str | dict[str, str] = "."
     strip_folders: Annotated[int, Field(ge=0)] = 0
     suffix: str = ""
-    match: Literal["path", "end"] = "path"
+    match: Literal["path", "end", "number"] = "path"
 
     @field_validator("columns")
     @classmethod

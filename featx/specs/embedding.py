@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from featx.specs.base import Spec
 
-Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
+Pool = Literal["avg", "max", "avgmax", "gem", "flatten", "cls"]
 Resize = Literal["crop", "squash", "border"]
 StoredDtype = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
@@ -73,13 +73,14 @@ class EmbeddingRequest(Spec):
     backbone
         Name listed by ``featx backbones``, ``torchvision:NAME`` or ``timm:NAME``.
     weights
-        ``default`` (pretrained), ``none`` (random, seed 0) or a file with a state dict.
+        ``default`` (pretrained), ``none`` (random, seed 0) or a file with a state dict, which may be inside a
+        checkpoint and may have another classifier or none.
     tap
         Layer whose output is read: ``last`` (the last one before the classifier's pooling), or any name listed by
         ``featx backbones NAME``.
     pool
-        Pooling from (c, h, w) to a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3) or ``flatten``
-        (c·h·w).
+        Pooling from (c, h, w) to a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3), ``flatten``
+        (c·h·w), or ``cls``, the class token of a vision transformer.
     size_px, resize, crop_share, interpolation, mean, std
         Preprocessing that overrides the weights' own. ``crop`` takes a central square, whose side is `crop_share` of
         the shorter side. ``squash`` ignores the aspect ratio, and ``border`` pads the image to a square with the colour

@@ -59,7 +59,7 @@ class LayersSpec(Spec):
         Activation of the output; ``none`` for classes, whose loss has its own.
     """
 
-    pool: Literal["avg", "gem", "flatten"] = "avg"
+    pool: Literal["avg", "gem", "flatten", "cls"] = "avg"
     batch_norm: bool = False
     hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
     dropout: Share | tuple[Share, ...] = 0.5

@@ -16,11 +16,13 @@ from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.base import Spec
+from featx.specs.checkpoint_names import CHECKPOINT_PREFIX, find_checkpoint_problems, resolve_checkpoint
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
@@ -34,9 +36,11 @@ from featx.specs.validation import build_spec, describe_problems
 EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
-# Prefix of a backbone's name that is followed by the folder of a fine-tuned network's run.
-CHECKPOINT_PREFIX = "checkpoint:"
-DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
+# From the cheapest to the dearest (docs/adr/0040-default-heads-by-evidence.md).
+DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
+# Default heads that take no weights of rows, and keys of targets that weight them.
+UNWEIGHTED_HEADS = ("lda",)
+WEIGHT_KEYS = ("soft", "weight", "confidence")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
@@ -88,10 +92,14 @@ class Recipe(Spec):
             return {**content}
         if "finetune" in content and "embedding" not in content:
             return {**content, "embedding": (), "head": ()}
-        sections = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
-        is_numbers = [section.get("kind") == "numbers" for section in sections if isinstance(section, Mapping)]
-        classifiers = () if is_numbers and all(is_numbers) else DEFAULT_HEADS
-        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if any(is_numbers) else ()))
+        targets = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
+        sections = [section for section in targets if isinstance(section, Mapping)]
+        of_numbers = [section for section in sections if section.get("kind") == "numbers"]
+        of_classes = [section for section in sections if section.get("kind") != "numbers"]
+        classifiers: tuple[str, ...] = DEFAULT_HEADS if of_classes or not sections else ()
+        if of_classes and all(any(section.get(key) for key in WEIGHT_KEYS) for section in of_classes):
+            classifiers = tuple(name for name in classifiers if name not in UNWEIGHTED_HEADS)
+        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if of_numbers else ()))
         return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
     @model_validator(mode="after")
@@ -156,6 +164,29 @@ class Recipe(Spec):
         weights = str(self.folder / request.weights) if request.has_own_weights else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 
+    def with_checkpoints(self, folder: Path) -> "Recipe":
+        """Return the recipe with the paths of runs in place of the names of sections and runs after ``checkpoint:``.
+
+        Parameters
+        ----------
+        folder
+            Folder of the recipe's runs.
+
+        Raises
+        ------
+        RecipeError
+            A name is that of no section and no run; the message lists those that exist.
+        """
+        backbones = {item.backbone for item in self.embedding}
+        backbones |= {run.backbone for section in self.finetune for run in section.runs}
+        try:
+            paths = {name: resolve_checkpoint(name, self.finetune, folder) for name in sorted(backbones)}
+        except ValueError as error:
+            raise RecipeError(str(self.folder / f"{self.name}.toml"), [str(error)]) from error
+        if all(name == path for name, path in paths.items()):
+            return self
+        return self.model_copy(update=_sections_with_backbones(self, paths))
+
     def needs_untrained_network(self, request: EmbeddingRequest) -> bool:
         """Return whether an embedding uses a network that this recipe has yet to train."""
         path = request.backbone.removeprefix(CHECKPOINT_PREFIX)
@@ -202,11 +233,36 @@ class Recipe(Spec):
         ]
 
 
+def _sections_with_backbones(recipe: Recipe, paths: Mapping[str, str]) -> dict[str, Any]:
+    """Return the sections of a recipe that name backbones, with other names of them."""
+
+    def renamed(embeddings: str) -> str:
+        backbone, slash, tap = embeddings.partition("/")
+        return paths[backbone] + slash + tap if backbone in paths else embeddings
+
+    def changed(section: EmbeddingSection | FinetuneSpec) -> Any:
+        return section.model_copy(update={"backbone": paths[section.backbone]})
+
+    finetune = [section.model_copy(update={"runs": tuple(map(changed, section.runs))}) for section in recipe.finetune]
+    heads = [
+        head.model_copy(
+            update={
+                "embeddings": renamed(head.embeddings)
+                if isinstance(head.embeddings, str)
+                else tuple(map(renamed, head.embeddings))
+            }
+        )
+        for head in recipe.head
+    ]
+    return {"embedding": tuple(map(changed, recipe.embedding)), "finetune": tuple(finetune), "head": tuple(heads)}
+
+
 def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     """Return the sections that have a seed, with this one where they state none."""
     single = content.get("split", {})
     sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
-    for name, default in (("head", []), ("finetune", []), ("ensemble", [{}])):
+    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}]}
+    for name, default in defaults.items():
         listed = content.get(name, default)
         is_list = isinstance(listed, list | tuple)
         sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
@@ -214,7 +270,8 @@ def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]
 
 
 def _with_seed(section: Any, seed: Any) -> Any:
-    return {"seed": seed, **section} if isinstance(section, Mapping) else section
+    # The runs of a section that lists them have seeds of their own.
+    return {"seed": seed, **section} if isinstance(section, Mapping) and "runs" not in section else section
 
 
 def has_recipe() -> bool:
@@ -299,6 +356,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     except ValidationError as error:
         raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
     unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
-    if problems := [*reserved, *unsuited]:
+    checkpoints = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune)
+    if problems := [*reserved, *unsuited, *checkpoints]:
         raise RecipeError(str(file), problems)
     return recipe

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from featx.specs.base import Spec
 from featx.specs.recipe import Recipe
-from featx.specs.sections import EmbeddingSection, FinetuneSection
+from featx.specs.sections import SECTION_KEYS, EmbeddingSection, FinetuneSection
 from featx.text.masking import mask_secrets_in_value
 
 
@@ -76,12 +76,12 @@ def _spec_fields(spec: Spec) -> dict[str, Any]:
 def _grid_fields(section: FinetuneSection) -> dict[str, Any]:
     """Return the keys of a ``[[finetune]]``: a list for each key that varies, or its runs, where they are no grid."""
     runs = [_spec_fields(run) for run in section.runs]
-    trials = {} if section.trials is None else {"trials": section.trials}
+    own = section.model_dump(mode="json", include=set(SECTION_KEYS), exclude_defaults=True)
     # The last key of a grid varies fastest.
     keys = sorted(dict.fromkeys(key for run in runs for key in run), key=lambda key: _n_changes(runs, key))
     values = {key: _distinct([run[key] for run in runs if key in run]) for key in keys}
-    grid = {key: items[0] if len(items) == 1 else items for key, items in values.items()} | trials
-    return grid if _loads_as(grid, section) else {"runs": runs} | trials
+    grid = {key: items[0] if len(items) == 1 else items for key, items in values.items()} | own
+    return grid if _loads_as(grid, section) else {"runs": runs} | own
 
 
 def _n_changes(runs: list[dict[str, Any]], key: str) -> int:

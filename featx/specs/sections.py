@@ -12,7 +12,7 @@ from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
 # Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
-SECTION_KEYS = ("target", "trials", "tensorboard")
+SECTION_KEYS = ("name", "target", "trials", "tensorboard")
 
 
 class PathsSpec(Spec):
@@ -75,6 +75,9 @@ class FinetuneSection(Spec):
     ----------
     runs
         All runs of the grid, the last key varying fastest.
+    name
+        Beginning of the names of the runs, without hyphens; backbones name a section's only run ``checkpoint:NAME``. By
+        default the names begin with the backbone.
     target
         Name of the only target that the runs predict; by default all targets of classes and numbers.
     trials
@@ -85,6 +88,7 @@ class FinetuneSection(Spec):
     """
 
     runs: tuple[FinetuneSpec, ...]
+    name: Annotated[str, Field(pattern=r"^\w+$")] | None = None
     target: str | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
     tensorboard: bool = False

@@ -73,7 +73,7 @@ def _unique_labels(
 def _members_text(labels: Sequence[str]) -> str:
     """Return the members that not all ensembles have, or their number if the labels are long."""
     text = f"members {setting_text(labels)}"
-    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} members of its own"
+    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} own member{'s' if len(labels) != 1 else ''}"
 
 
 def _is_shown(setting: str, same_stem: Sequence[Mapping[str, Any]]) -> bool:

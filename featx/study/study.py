@@ -60,7 +60,8 @@ class Study(LabelledRows):
     @classmethod
     def open(cls, recipe: str | Path | Recipe | None) -> "Study":
         """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
-        return cls(load_recipe(recipe))
+        study = cls(load_recipe(recipe))
+        return cls(study.recipe.with_checkpoints(study.folder))
 
     @contextmanager
     def new_run(self, stem: str, spec: RunSpec) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
 from featx.specs.head import ClassWeight
@@ -74,7 +73,8 @@ def _named_weights(owner: str, class_weight: dict[str, float], truth: Truth) -> 
 
 def group_weights(groups: NDArray[np.object_]) -> Floats:
     """Return (n,) row weights of mean 1 that give each group the same total weight."""
-    return np.asarray(compute_sample_weight("balanced", groups.astype(str)))
+    _, codes, counts = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    return np.asarray(len(groups) / (len(counts) * counts[codes]))
 
 
 def scale_to_mean_one(weights: Floats) -> Floats:

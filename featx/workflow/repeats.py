@@ -27,8 +27,9 @@ from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
+from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.extraction import EngineSpec
-from featx.specs.recipe import CHECKPOINT_PREFIX, Recipe
+from featx.specs.recipe import Recipe
 from featx.study.embedding_lock import EMBEDDINGS
 from featx.study.extraction_tables import seal_extraction
 from featx.study.near_copy_table import COPIES, COPIES_STATE

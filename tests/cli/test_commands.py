@@ -51,7 +51,8 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     assert "class on test (n 11)" in table
     assert "opened once" in table
     predictions = run("predict images/dark/001.png", capsys)
-    assert predictions.count("images/dark/001.png") == 6
+    assert predictions.count("images/dark/001.png") == 1
+    assert re.search(r"image +(true +)?logreg +rf +majority", predictions)
     assert run("report", capsys).strip() == "runs/featx/report.html"
     assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
@@ -126,7 +127,7 @@ def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.Captur
     run("fit --head rf", capsys)
     run("predict images/dark/001.png images/light/002.png --output answers.csv", capsys)
     header, first, second = Path("answers.csv").read_text().splitlines()
-    assert header == "image,run,label,probability,proba.dark,proba.light"
+    assert header == "image,run,label,probability,proba.dark,proba.light,true"
     assert first.startswith("images/dark/001.png,rf-class-")
     assert second.startswith("images/light/002.png,rf-class-")
 

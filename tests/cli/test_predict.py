@@ -1,6 +1,6 @@
 """``featx predict`` for all kinds of places, its files and its exit codes.
 
-Modules: cli.prediction_command, predictors.prediction_files.
+Modules: cli.prediction_command, cli.prediction_table, predictors.prediction_files, predictors.true_values.
 """
 
 import io
@@ -18,6 +18,8 @@ from PIL import Image
 import featx
 from featx.cli.main import main
 from featx.predictors import loading
+from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 
 @pytest.fixture
@@ -78,10 +80,10 @@ def test_predictions_are_written_batch_by_batch(
     assert answers(capsys, "images") == {name: (label, pytest.approx(p)) for name, (label, p) in whole.items()}
     capsys.readouterr()
     assert predict("images", "--output", f"out/answers.{suffix}") == 0
-    assert capsys.readouterr().out == f"wrote the predictions for 48 images to out/answers.{suffix}\n"
+    assert capsys.readouterr().out.endswith(f"wrote the predictions for 48 images to out/answers.{suffix}\n")
     read = pd.read_csv if suffix == "csv" else pd.read_parquet
     frame = read(f"out/answers.{suffix}")
-    assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light"]
+    assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light", "true"]
     assert frame["image"].tolist() == list(whole)
     assert frame["label"].tolist() == [label for label, _ in whole.values()]
     assert frame["probability"].tolist() == pytest.approx([p for _, p in whole.values()])
@@ -137,6 +139,79 @@ def test_the_function_joins_the_batches(fitted: Path, monkeypatch: pytest.Monkey
     assert joined.images == whole.images
     assert np.allclose(joined.proba, whole.proba, atol=1e-5)
     assert joined.labels == whole.labels
+
+
+def write_new_images(folder: Path, n_each: int = 3) -> None:
+    """Write images that the study has not, in folders of its classes and in one of another name."""
+    rng = np.random.default_rng(7)
+    for name, level in (("dark", 40), ("light", 200), ("album", 200)):
+        (folder / name).mkdir(parents=True)
+        for number in range(n_each):
+            pixels = rng.normal(level, 30, (18, 20, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
+def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    featx.fit(heads=["rf"], trials=1)
+    featx.ensemble(methods=["soft"])
+    write_new_images(Path("new"))
+    capsys.readouterr()
+    assert predict("new") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[:2] == [["class"], ["image", "true", "logreg", "rf", "soft"]]
+    rows = {line[0]: line[1:] for line in lines[2:11]}
+    assert rows["dark/0.png"][:2] == ["dark", "dark"]
+    assert rows["album/0.png"][:2] == ["–", "light"]
+    assert all(0.5 <= float(p) <= 1 for row in rows.values() for p in row[2::2])
+    assert " ".join(lines[11]) == "class: score on the 6 images with a true value"
+    assert lines[13] == ["acc", *["1.0000"] * 3]
+    assert predict("new/light", "--run", "soft", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert [row["true"] for row in output["answers"]] == ["light"] * 3
+    assert list(output["scores"].values()) == [{"score": "accuracy", "value": 1.0, "n": 3}]
+    assert predict("new/album") == 0
+    assert "true" not in capsys.readouterr().out
+
+
+def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = Study.open(None)
+    shutil.copytree("images", "copies")
+    capsys.readouterr()
+    assert predict("copies", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    sealed = {row["image"] for row in output["answers"] if not row["true"]}
+    assert sealed == set(study.ids("test"))
+    (score,) = output["scores"].values()
+    assert score["n"] == 48 - len(sealed)
+    assert [text.split(" part")[0] for text in output["warnings"][-2:]] == [
+        "some images belong to the sealed test",
+        "some images belong to the train",
+    ]
+    assert study.openings() == []
+
+
+def test_a_label_table_gives_true_numbers(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
+    levels = [float(name.startswith("light")) for name in ids]
+    pd.DataFrame({"path": ids, "level": levels}).to_csv("images/labels.csv", index=False)
+    target = {"level": {"column": "level", "kind": "numbers"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=target, head=toy_heads("ridge")))
+    featx.extract()
+    featx.fit()
+    write_new_images(Path("new"))
+    table = pd.DataFrame({"path": ["dark/0.png", "light/1.png", "album/2.png"], "level": [0.0, 1.0, None]})
+    table.to_csv("new/truth.csv", index=False)
+    capsys.readouterr()
+    assert predict("new/truth.csv", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    rows = {row["image"]: row for row in output["answers"]}
+    assert [rows[name]["true.level"] for name in ("dark/0.png", "light/1.png", "album/2.png")] == [0.0, 1.0, None]
+    errors = [abs(rows[name]["value.level"] - rows[name]["true.level"]) for name in ("dark/0.png", "light/1.png")]
+    (score,) = output["scores"].values()
+    assert (score["score"], score["n"]) == ("mae", 2)
+    assert score["value"] == pytest.approx(np.mean(errors))
+    assert predict("new/truth.csv") == 0
+    assert "level: score on the 2 images with a true value" in capsys.readouterr().out
 
 
 def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,3 +90,15 @@ def test_a_rate_that_cannot_be_written_is_logged(
     record_throughput(tmp_path / "notes", Throughput(("a",), 100, 20.0))
     assert "the rate of this extraction is not recorded" in caplog.text
     assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_measurements_of_a_busy_machine_end_after_a_time_limit() -> None:
+    rates: list[float] = []
+
+    def measure() -> float:
+        rates.append(2.0 ** len(rates))
+        return rates[-1]
+
+    assert steady_rate(measure, max_s=0.0) is None
+    assert len(rates) == 4
+    assert steady_rate(lambda: 5.0, max_s=0.0) == 5.0

@@ -17,12 +17,13 @@ from featx.errors import DataError
 from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.pivot import pivot_runs
+from featx.study.run_folder import RunFolder
 from featx.tables.predictions import predictions_of_part
 from featx.tables.truth import Numbers, Truth
 from tests.conftest import make_images
 from tests.recipes import toy_recipe
 
-NETWORK = {"backbone": "toy", "weights": "none", "strategy": ["head", "all"], "lr": [1e-2, 1e-5], "epochs": 8}
+NETWORK = {"backbone": "toy", "weights": "none", "strategy": ["head", "scratch"], "lr": [1e-2, 1e-5], "epochs": 8}
 HEADS = [{"name": "logreg", "trials": 1, "folds": 3}]
 
 
@@ -50,7 +51,7 @@ def at_grid(grid: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
 
 def test_a_grid_becomes_a_table_of_its_settings(at_grid: Evaluation) -> None:
     (table,) = pivot_runs([at_grid], ["lr", "strategy"])
-    assert (table.rows, table.columns) == (["1e-05", "0.01"], ["all", "head"])
+    assert (table.rows, table.columns) == (["1e-05", "0.01"], ["head", "scratch"])
     assert (table.score, table.part, table.left_out, table.others) == ("accuracy", "val", ["logreg"], [])
     by_run = {row.run: row for row in at_grid.rows}
     for cell in table.cells:
@@ -59,6 +60,9 @@ def test_a_grid_becomes_a_table_of_its_settings(at_grid: Evaluation) -> None:
         assert (f"{setting['lr']:g}", setting["strategy"]) == (cell.row, cell.column)
         assert (cell.value, [cell.low, cell.high]) == (row.scores["accuracy"], row.intervals["accuracy"])
         assert cell.is_chosen == (row.run == at_grid.chosen)
+        metrics = RunFolder(Path("runs/featx") / row.run).metrics
+        assert metrics.train is not None
+        assert cell.train_value == metrics.train["accuracy"]
     assert len({cell.run for cell in table.cells}) == 4
     assert table.cell("0.01", "nothing") is None
 
@@ -76,6 +80,7 @@ def test_a_run_that_predicts_one_class_is_marked_in_its_cell(
     monkeypatch.setenv("COLUMNS", "80")
     output = CliRunner().invoke(app, ["evaluate", "--by", "lr,strategy"]).output
     assert all(len(line) <= 80 for line in output.splitlines() if re.match(r" ?(lr|\de|0\.)", line))
+    assert output.lstrip().startswith("class: train / val acc (95 % of val)")
     assert output.count("! one class") == len(collapsed)
     assert f"! {len(collapsed)} of 4 runs failed in training" in output
     assert "without these settings, not shown: logreg" in output
@@ -96,7 +101,11 @@ def test_one_setting_or_another_score_is_a_table_too(at_grid: Evaluation) -> Non
 def test_the_table_is_in_json(at_grid: Evaluation) -> None:
     output = json.loads(CliRunner().invoke(app, ["evaluate", "--by", "strategy, lr", "--json"]).output)
     (pivot,) = output["pivots"]
-    assert (pivot["by"], pivot["rows"], pivot["columns"]) == (["strategy", "lr"], ["all", "head"], ["1e-05", "0.01"])
+    assert (pivot["by"], pivot["rows"], pivot["columns"]) == (
+        ["strategy", "lr"],
+        ["head", "scratch"],
+        ["1e-05", "0.01"],
+    )
     assert {cell["run"] for cell in pivot["cells"]} < {row["run"] for row in output["targets"][0]["rows"]}
     assert json.loads(CliRunner().invoke(app, ["evaluate", "--json"]).output)["pivots"] == []
 

@@ -7,13 +7,14 @@ from torch import nn
 
 import featx
 from featx.artifacts.header import read_header
-from featx.errors import ArtifactError, FeatxError
+from featx.errors import ArtifactError, FeatxError, RecipeError
 from featx.finetuning.checkpoints import load_checked_network
 from featx.networks.backbones import get_backbone
 from featx.networks.blocks import trace_units
 from featx.networks.chains import STEM
 from featx.networks.features import build_backbone
 from featx.specs.embedding import EmbeddingRequest
+from featx.study.study import Study
 from tests.finetuning.specs import SECTIONS, finetune_one
 from tests.recipes import toy_heads, toy_recipe
 
@@ -64,6 +65,31 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     featx.finetune(strategies=["scratch"], lrs=[0.1], epochs=1)
     with pytest.raises(ArtifactError, match="matches 2 runs"):
         get_backbone(f"checkpoint:{prefix}")
+
+
+def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
+    first = {"name": "own", "backbone": "deep", "weights": "none", "strategy": "all", "epochs": 1, "target": "class"}
+    further = {"name": "further", "backbone": "checkpoint:own", "strategy": "head", "epochs": 1, "target": "class"}
+    embedding = {"backbone": "checkpoint:own", "tap": ["last", "4"]}
+    head = {"name": "logreg", "target": "class", "embeddings": "checkpoint:own/4", "trials": 1, "folds": 2}
+    sections = {"finetune": [first, further], "embedding": [embedding], "head": [head]}
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | sections))
+    assert featx.extract().pending_embeddings == [f"checkpoint:runs/featx/own-/{tap}/avg" for tap in ("last", "4")]
+    runs = {run.run.partition("-")[0]: run for run in featx.finetune()}
+    assert list(read_header(runs["further"].path)[1].numbers) == []
+    assert runs["own"].run.startswith("own-deep-")
+    assert [embedding["n_features"] for embedding in featx.extract().embeddings] == [8, 8]
+    (fitted,) = featx.fit()
+    assert fitted.embeddings.endswith("/4/avg")
+    by_run = {"embedding": [{"backbone": f"checkpoint:{runs['own'].run}"}], "head": toy_heads("logreg", folds=2)}
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | by_run))
+    assert Study.open(None).recipe.requests[0].backbone == f"checkpoint:{runs['own'].path}"
+    by_run["embedding"] = [{"backbone": "checkpoint:owm"}]
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"finetune": [first]} | by_run))
+    with pytest.raises(
+        RecipeError, match=r"no \[\[finetune\]\] section and no run is called 'owm'; did you mean 'own'"
+    ):
+        featx.extract()
 
 
 def test_only_networks_are_used_as_backbones(study: Path) -> None:

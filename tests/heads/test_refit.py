@@ -1,4 +1,7 @@
-"""A finished head's setting is fitted on more rows for deployment, and never scored on rows that it has learnt from."""
+"""A finished head's setting is fitted on more rows for deployment, and never scored on rows that it has learnt from.
+
+Modules: cli.fit_command.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 import featx
 from featx.artifacts.header import read_header
-from featx.cli.model_commands import check_refit_options
+from featx.cli.fit_command import check_refit_options
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnsuitedError
 from featx.heads.fit import FitResult

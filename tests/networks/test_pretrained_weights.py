@@ -134,16 +134,22 @@ def test_a_truncated_file_is_an_error_of_one_line(tmp_path: Path, suffix: str, s
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_would_run_code_is_refused_with_the_way_out(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pth")
 
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match=r"hold pickled objects, .*torch\.save\(network\.state_dict\(\)") as caught:
         read_state(tmp_path / "whole.pth")
 
+    assert "\n" not in str(caught.value)
 
-def test_a_checkpoint_around_the_state_dict_is_refused(tmp_path: Path) -> None:
-    torch.save({"epoch": 3, "state_dict": network().state_dict()}, tmp_path / "checkpoint.pth")
 
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_a_state_dict_inside_a_checkpoint_is_read(key: str, tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"epoch": 3, key: state, "optimizer": {"lr": 0.1}}, tmp_path / "checkpoint.pth")
+
+    assert list(read_state(tmp_path / "checkpoint.pth")) == list(state)
+    torch.save({"epoch": 3, "weights": state}, tmp_path / "checkpoint.pth")
     with pytest.raises(WeightsError, match=r"checkpoint\.pth hold dict; expected a state dict of tensors"):
         read_state(tmp_path / "checkpoint.pth")
 

@@ -7,12 +7,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import featx
 from featx.errors import IncompleteError
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.study import Study
+from featx.tables.target_values import TargetValues
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 
 class Page(HTMLParser):
@@ -78,6 +81,25 @@ def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path)
     assert "All runs on test" in text
     assert "the split has been opened 1 time." in re.sub(r"\s+", " ", text)
     assert len(Study.open(None).openings()) == 1
+
+
+def test_the_report_of_labels_has_the_scores_and_counts_of_each_label(toy_home: Path) -> None:
+    ids = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
+    is_light = [int(name.startswith("light")) for name in ids]
+    pd.DataFrame({"path": ids, "light": is_light, "dark": [1 - value for value in is_light]}).to_csv(
+        "images/labels.csv", index=False
+    )
+    target = {"tone": {"column": "light", "columns": ["light", "dark"], "kind": "labels"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=target, head=toy_heads("logreg")))
+    featx.extract()
+    featx.fit()
+    text = report_text()
+    assert "<h3>logreg on val: scores by label</h3>" in text
+    assert "<h3>Images of each label</h3>" in text
+    counts = TargetValues.of(Study.open(None).labels("tone")).counts
+    rows = re.findall(r"<tr><td>(light|dark)</td><td>(\d+)</td><td>(\d+)</td></tr>", text)
+    assert {name: int(train) + int(val) for name, train, val in rows} == counts
+    assert "Confusion" not in text
 
 
 def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:

@@ -1,4 +1,7 @@
-"""Recipes are parsed, completed with defaults, and checked with one message per key."""
+"""Recipes are parsed, completed with defaults, and checked with one message per key.
+
+Modules: specs.checkpoint_names.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +9,15 @@ from typing import Any
 import pytest
 
 from featx.errors import RecipeError
+from featx.files.parsing import parse_toml
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import DEFAULT_HEADS, find_recipe, load_recipe, parse_recipe
+from featx.specs.recipe_toml import recipe_toml
 
 SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {"column": "class"}}}
+
+OWN: dict[str, Any] = {"name": "own", "backbone": "small_cnn"}
 
 
 def problems(file: Path, text: str) -> tuple[str, ...]:
@@ -156,6 +163,12 @@ def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None
     assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
 
 
+def test_a_named_section_for_one_target_is_shown_as_it_was_written(tmp_path: Path) -> None:
+    networks = [OWN | {"target": "class", "lr": [0.1, 0.2], "seed": 3}]
+    recipe = parse_recipe(SMALLEST | {"finetune": networks, "seed": 5}, tmp_path / "r.toml")
+    assert parse_recipe(parse_toml(recipe_toml(recipe)), tmp_path / "r.toml") == recipe
+
+
 def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> None:
     sections = {
         "seed": 7,
@@ -175,6 +188,25 @@ def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> N
     with pytest.raises(RecipeError, match=r"r\.toml") as caught:
         parse_recipe(SMALLEST | {"seed": "x", "head": "rf"}, tmp_path / "r.toml")
     assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("networks", "problem"),
+    [
+        ([OWN, OWN], "finetune[0].name: 2 sections are called 'own'"),
+        ([OWN | {"lr": [0.1, 0.2]}], "embedding[0].backbone: section 'own' has 2 runs, expected one; name a run with"),
+        ([{"backbone": "checkpoint:own"}, OWN], "finetune[0].backbone: section 'own' is trained later; move its"),
+        ([OWN | {"backbone": "checkpoint:own"}], "finetune[0].backbone: section 'own' is trained later"),
+        ([OWN | {"name": "a-b"}], "finetune[0].name: found 'a-b'"),
+    ],
+)
+def test_a_section_that_is_no_backbone_is_reported(
+    networks: list[dict[str, Any]], problem: str, tmp_path: Path
+) -> None:
+    sections = {"embedding": [{"backbone": "checkpoint:own"}], "finetune": networks, "head": [{"name": "rf"}]}
+    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+        parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
+    assert any(message.startswith(problem) for message in caught.value.problems), caught.value.problems
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """Cross-validation of settings on the folds of a search."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from featx.artifacts.outputs import predict_outputs
+from featx.errors import OutOfTimeError
 from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head
@@ -101,12 +103,15 @@ class CrossValidation:
         Text about the memory of matrices, for the user; empty if they are small.
     path
         Parameter whose values each trial tries; with one value if the head has no path.
+    deadline
+        Time on `time.perf_counter` after which no value is tried; None, until it is set, for no limit.
     """
 
     def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
         head, rows = space.head, space.rows
         metric = resolve_metric(rows.targets, spec.metric)
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
+        self.deadline: float | None = None
         folds = rows.folds(spec.folds, spec.seed)
         self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
         n_held_out = len(rows) // spec.folds
@@ -128,11 +133,17 @@ class CrossValidation:
             raise recorder.incompatible(str(error)) from error
 
     def run(self, trial: optuna.Trial, recorder: TrialRecorder) -> None:
-        """Score a trial on the folds and record the result, or prune the trial after the first folds."""
+        """Score a trial on the folds and record the result, or prune the trial after the first folds or in time."""
         params = self.suggest(trial, recorder)
         if (previous := recorder.find([self.name, params])) is not None:
             recorder.complete(trial, previous.pop("score"), previous)
             return
+        try:
+            self._run(trial, params, recorder)
+        except OutOfTimeError:
+            recorder.prune(trial)
+
+    def _run(self, trial: optuna.Trial, params: Params, recorder: TrialRecorder) -> None:
         all_columns = np.arange(len(self.path.values))
         fold_scores = np.full((len(self.folds), len(all_columns)), np.nan)
         first_folds, other_folds = np.split(np.arange(len(self.folds)), [N_FIRST_FOLDS])
@@ -192,6 +203,8 @@ class CrossValidation:
             scores: list[float] = []
             assert self.path.predict_path is not None
             for outputs in self.path.predict_path(params, fold, values):
+                if self.deadline is not None and time.perf_counter() > self.deadline:
+                    raise OutOfTimeError("the deadline of the search has passed")
                 scores.append(float(np.nan_to_num(self._score(fold, outputs), nan=UNDEFINED_SCORE)))
                 if patience is not None and max(scores) not in scores[-patience - 1 :]:
                     break

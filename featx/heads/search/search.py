@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from featx.errors import OutOfTimeError
 from featx.heads.head_settings import adapted_start
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
@@ -37,11 +38,19 @@ class SearchOptions:
         Settings to try after the head's own, as Optuna suggested them; by default none.
     evaluator
         Dask workers that score the trials, by default this process alone.
+    deadline
+        Time on `time.perf_counter` at which the search ends, also within a trial; None, the default, for no limit.
     """
 
     shared_bytes: float = 2e9
     starts: tuple[Params, ...] = ()
     evaluator: DistributedEvaluator = field(default_factory=lambda: DistributedEvaluator(None))
+    deadline: float | None = None
+
+    @property
+    def is_deadline_past(self) -> bool:
+        """Whether the search has to end."""
+        return self.deadline is not None and time.perf_counter() >= self.deadline
 
 
 DEFAULT_OPTIONS = SearchOptions()
@@ -71,6 +80,11 @@ def search(
     The first trial is the head's `start`, the next few are random, the others are suggested by TPE. A trial that after
     two folds is below the median of the others, or clearly below the best one, is pruned (`journal.should_prune`). With
     workers, trials run in batches: a trial is suggested, and pruned, by the results before its batch.
+
+    Raises
+    ------
+    OutOfTimeError
+        The deadline passed before a setting was scored.
     """
     if spec.trials == 0:
         return _unsearched(spaces, spec)
@@ -79,6 +93,8 @@ def search(
     start = time.perf_counter()
     shared = SharedArrays(options.shared_bytes)
     cross_validations = {name: CrossValidation(name, space, spec, shared) for name, space in spaces.items()}
+    for cross_validation in cross_validations.values():
+        cross_validation.deadline = options.deadline
     first = next(iter(cross_validations.values()))
     notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
     for note in dict.fromkeys(filter(None, notes)):
@@ -88,15 +104,9 @@ def search(
     with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
-    scored_trials = tuple(
-        ScoredTrial(
-            number=trial.number,
-            score=trial.value,
-            suggested=trial.params,
-            **{name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")},
-        )
-        for trial in scored
-    )
+    if not scored:
+        raise OutOfTimeError(f"head {spec.name!r} scored no setting within its share of the time")
+    scored_trials = _scored_trials(scored)
     winner, params, score = _choose_setting(scored_trials, cross_validations, spec.rule)
     return SearchResult(
         params=params,
@@ -111,6 +121,19 @@ def search(
         shared_bytes=shared.peak_bytes,
         n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
+    )
+
+
+def _scored_trials(trials: Sequence[optuna.trial.FrozenTrial]) -> tuple[ScoredTrial, ...]:
+    """Return the records of trials with a score."""
+    return tuple(
+        ScoredTrial(
+            number=trial.number,
+            score=trial.value,
+            suggested=trial.params,
+            **{name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")},
+        )
+        for trial in trials
     )
 
 
@@ -148,6 +171,8 @@ def _run_trials(
     first = next(iter(cross_validations.values()))
     progress(f"tune {spec.name}", trials.n_finished, spec.trials)
     while not trials.n_finished or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
+        if trials.n_finished and options.is_deadline_past:
+            break
         batch = trials.next_batch(options.evaluator.size)
         if not batch:
             break

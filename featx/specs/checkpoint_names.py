@@ -1,0 +1,78 @@
+"""Names of fine-tuned networks in backbones: ``checkpoint:`` and a section, a run of the recipe, or a path."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from featx.registry import suggest_names
+from featx.specs.sections import EmbeddingSection, FinetuneSection
+from featx.specs.target import TargetSpec
+
+# Prefix of a backbone's name that is followed by a section of networks, by a run, or by the path of a run's folder.
+CHECKPOINT_PREFIX = "checkpoint:"
+
+
+def section_of(backbone: str) -> str | None:
+    """Return the section or run that a backbone names; None for a path, and for backbones that are no checkpoints."""
+    name = backbone.removeprefix(CHECKPOINT_PREFIX)
+    return None if name == backbone or "/" in name or "\\" in name else name
+
+
+def find_checkpoint_problems(
+    targets: Mapping[str, TargetSpec], embeddings: Sequence[EmbeddingSection], networks: Sequence[FinetuneSection]
+) -> Iterator[str]:
+    """Yield one message for each section that cannot be used by its name, with the path of its key."""
+    names = [section.name for section in networks if section.name is not None]
+    for number, section in enumerate(networks):
+        if section.name is not None and names.count(section.name) > 1:
+            yield f"finetune[{number}].name: {names.count(section.name)} sections are called {section.name!r}"
+    uses = [(f"embedding[{number}]", item.backbone, len(networks)) for number, item in enumerate(embeddings)]
+    uses += [(f"finetune[{number}]", run.backbone, number) for number, item in enumerate(networks) for run in item.runs]
+    for key, backbone, n_before in dict.fromkeys(uses):
+        used = section_of(backbone)
+        named = [(number, section) for number, section in enumerate(networks) if used and section.name == used]
+        for number, section in named:
+            if problem := _use_problem(section, targets, comes_later=number >= n_before):
+                yield f"{key}.backbone: section {used!r} {problem}"
+
+
+def _use_problem(section: FinetuneSection, targets: Mapping[str, TargetSpec], *, comes_later: bool) -> str:
+    """Return why a section cannot be a backbone; empty if it can."""
+    if comes_later:
+        return "is trained later; move its [[finetune]] before this one"
+    if len(section.runs) > 1:
+        return f"has {len(section.runs)} runs, expected one; name a run with 'checkpoint:RUN'"
+    learnt = [name for name, target in targets.items() if target.kind != "labels"]
+    if section.target is None and len(learnt) > 1:
+        return f"has a run for each of {len(learnt)} targets, expected one; set target = {learnt[0]!r} in it"
+    return ""
+
+
+def resolve_checkpoint(backbone: str, networks: Sequence[FinetuneSection], folder: Path) -> str:
+    """Return a backbone with the beginning of the path of the run's folder in place of a section or a run.
+
+    Parameters
+    ----------
+    backbone
+        Name of the backbone.
+    networks
+        The recipe's sections of networks.
+    folder
+        Folder of the recipe's runs.
+
+    Raises
+    ------
+    ValueError
+        There is no section and no run of this name.
+    """
+    name = section_of(backbone)
+    if name is None:
+        return backbone
+    sections = [section.name for section in networks if section.name is not None]
+    if name in sections:
+        return f"{CHECKPOINT_PREFIX}{folder / name}-"
+    runs = sorted(header.parent.name for header in folder.glob("[!.]*/header.json"))
+    if not any(run.startswith(name) for run in runs):
+        raise ValueError(
+            f"no [[finetune]] section and no run is called {name!r}; {suggest_names(name, sections + runs)}"
+        )
+    return f"{CHECKPOINT_PREFIX}{folder / name}"
