@@ -1,6 +1,9 @@
 """Stored outputs of runs, with which exported models are compared."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.artifacts.header import Header
 from featx.predictors.models import EnsembleModel, Model
@@ -31,10 +34,10 @@ def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
     return model.combine(np.stack(outputs))
 
 
-def count_other_labels(header: Header, outputs: Floats, expected: Floats) -> int | None:
+def count_other_labels(header: Header, outputs: NDArray[np.floating[Any]], expected: Floats) -> int | None:
     """Return the number of rows for which outputs (n, k) give another class or other labels; None for numbers."""
     if header.answers == "numbers":
         return None
     kind, rule = TARGET_KINDS[header.answers], header.decision
-    is_other = kind.decide(outputs, rule) != kind.decide(expected, rule)
+    is_other = kind.decide(np.asarray(outputs, dtype=np.float64), rule) != kind.decide(expected, rule)
     return int(is_other.reshape(len(is_other), -1).any(axis=1).sum())
