@@ -201,7 +201,7 @@ def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) 
 
 def can_build_ensembles(recipe: Recipe, spec: EnsembleSpec) -> bool:
     """Return whether a section builds ensembles: a target of it has two different finished runs."""
-    study = Study(recipe)
+    study = Study.open(recipe)
     return spec.methods != () and any(_has_members(study, name, spec) for name in study.target_names(spec.target))
 
 
