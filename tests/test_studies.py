@@ -73,7 +73,7 @@ def test_celeba_gender(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_affect(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = run_small(home, "affect")
     emotion, affect = featx.evaluate(recipe, final=True)
-    assert {"accuracy", "weighted_f1", "kappa", "roc_auc"} <= set(emotion.rows[0].scores)
+    assert {"accuracy", "weighted_f1", "kappa", "auc_ovr"} <= set(emotion.rows[0].scores)
     assert {
         f"{score}.{column}" for score in ("rmse", "mae", "pearson", "ccc", "sagr") for column in ("val", "aro")
     } <= set(affect.rows[0].scores)
