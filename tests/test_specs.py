@@ -336,7 +336,7 @@ def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
     assert ReaderSpec(source="a").fingerprint() == "d34917bc72e6615c"
     assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
-    assert SplitSpec().fingerprint() == "8e6a12350280615e"
+    assert SplitSpec().fingerprint() == "80100f921536a073"
 
 
 @quick

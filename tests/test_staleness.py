@@ -17,6 +17,7 @@ from tests.recipes import toy_recipe
 
 
 def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATX_RUNS", "runs")
     for folder in ("p1", "p2"):
         make_images(home / folder / "images", n_each=16 if folder == "p1" else 20)
         (home / folder / "featx.toml").write_text(TOY_RECIPE)

@@ -15,7 +15,7 @@ from featx.errors import DataError, IncompleteError
 from featx.files.parsing import ParseError, parse_json, validate_as
 from featx.files.seals import has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.recipe import Recipe, has_recipe, load_recipe
+from featx.specs.recipe import Recipe, has_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import STORE_SUFFIX, Stores
 from featx.storage.segment_store import SegmentStore
@@ -58,7 +58,7 @@ class Cache:
         """Return the named cache, or the one that a recipe uses; by default that of the working directory."""
         if recipe is None and not has_recipe():
             return cls(stores_at(cache_place(cache)), runs_folder())
-        study = Study(load_recipe(recipe))
+        study = Study.open(recipe)
         place = cache_place(cache) if cache else study.cache
         return cls(stores_at(place), study.folder.parent, study.recipe)
 

@@ -199,18 +199,24 @@ def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) 
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
-def can_build_ensembles(recipe: Recipe, spec: EnsembleSpec) -> bool:
-    """Return whether a section builds ensembles: a target of it has two different finished runs."""
-    study = Study(recipe)
-    return spec.methods != () and any(_has_members(study, name, spec) for name in study.target_names(spec.target))
+def why_no_ensembles(recipe: Recipe, spec: EnsembleSpec) -> str:
+    """Return why a section builds no ensembles; empty if a target of it has two different finished runs."""
+    study = Study.open(recipe)
+    reasons = [_why_no_members(study, name, spec) for name in study.target_names(spec.target)]
+    return "" if "" in reasons else reasons[0]
 
 
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
+    return not _why_no_members(study, target, spec)
+
+
+def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
     try:
         candidates = find_candidates(study, target, spec)
-        return len(candidates) - len(find_duplicates(candidates)) > 1
-    except (DataError, IncompleteError):
-        return False
+    except (DataError, IncompleteError) as error:
+        return str(error)
+    has_two = len(candidates) - len(find_duplicates(candidates)) > 1
+    return "" if has_two else "it needs two runs with different predictions"
 
 
 def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:

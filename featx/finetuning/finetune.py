@@ -114,7 +114,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     _check_tasks(study, names, grids)
     for name in names:
         own_grids = canonical_grids([grid for grid in grids if grid.applies_to(name)], study.labels(name).kind)
-        descriptions = _describe(study, name, [spec for grid in own_grids for spec in grid.specs])
+        descriptions = _describe(study, name, own_grids)
         job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, descriptions, tensorboard, force, progress)
         target_results = [result for grid in own_grids for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
@@ -201,14 +201,18 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
     return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _describe(study: Study, target: str, specs: Sequence[FinetuneSpec]) -> dict[str, RunDescription]:
-    """Return the fingerprint of each spec → what distinguishes its run, which depends on these specs alone."""
-    train = study.train_state(target, ())
+def _describe(study: Study, target: str, grids: Sequence[Grid]) -> dict[str, RunDescription]:
+    """Return ``SECTION/FINGERPRINT`` of each spec → what distinguishes its run, which depends on these grids alone."""
+    same = {
+        "rules": RULES["network"],
+        "train": study.train_state(target, ()),
+        "weights_sha256": "none",
+        "decoding": {},
+    }
     return describe_runs(
         {
-            spec.fingerprint(): NetworkRunSpec(
-                rules=RULES["network"], train=train, finetune=spec.identity(), weights_sha256="none", decoding={}
-            )
-            for spec in specs
+            f"{grid.name}/{spec.fingerprint()}": NetworkRunSpec(finetune=spec.identity(), section=grid.name, **same)
+            for grid in grids
+            for spec in grid.specs
         }
     )

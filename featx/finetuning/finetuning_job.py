@@ -80,6 +80,7 @@ class FinetuningJob:
             weights_sha256="none" if file is None else file_sha256(file),
             decoding=self.request.decoding.identity(),
             val=self.study.val_state(self.target) if self.spec.monitor == "val" else None,
+            section=self.section,
         )
 
     @cached_property
@@ -90,7 +91,7 @@ class FinetuningJob:
     @property
     def description(self) -> RunDescription:
         """The label of the run, and the settings that distinguish it from the other runs of the call."""
-        return self.descriptions[self.spec.fingerprint()]
+        return self.descriptions[f"{self.section}/{self.spec.fingerprint()}"]
 
     @cached_property
     def group_columns(self) -> list[str]:

@@ -93,7 +93,7 @@ def run_search(
         check_folds(rows, spec)
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator, deadline)
-    result = _search(spaces, spec, journal, progress, options)
+    result = _with_early_stopping(search(spaces, spec, journal, progress, options), spaces, spec)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
     is_cut_short = options.is_deadline_past and len(result.trials) + result.n_pruned <= spec.trials
@@ -101,15 +101,8 @@ def run_search(
     return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested, is_cut_short)
 
 
-def _search(
-    spaces: Mapping[str, SearchSpace],
-    spec: HeadSpec,
-    journal: Path,
-    progress: ProgressCallback,
-    options: SearchOptions,
-) -> SearchResult:
-    """Return the result of a search, with the number of trees at which early stopping ends if it is requested."""
-    result = search(spaces, spec, journal, progress, options)
+def _with_early_stopping(result: SearchResult, spaces: Mapping[str, SearchSpace], spec: HeadSpec) -> SearchResult:
+    """Return the result of a search with the number of trees at which early stopping ends, if it is requested."""
     if EARLY_STOPPING not in spec.params:
         return result
     space = spaces[result.embeddings]
@@ -136,7 +129,8 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         spaces = job.search_spaces(train)
         check_folds(next(iter(spaces.values())).rows, job.spec)
         with tempfile.TemporaryDirectory() as folder:
-            result = _search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
+            result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
+        result = _with_early_stopping(result, spaces, job.spec)
         space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
         if job.is_fitted_once:
             model = fit_once(space.head, result.params, space.rows, job.spec)

@@ -32,7 +32,8 @@ class SplitSpec(Spec):
         such part. The default of `test` is 0.2, and 0 if `column` gives the parts.
     val_of
         ``all``: the share `val` is of all images. ``rest``: of the images that are not test images, as in two calls of
-        ``train_test_split`` of which the second one divides the rest of the first one.
+        ``train_test_split`` of which the second one divides the rest of the first one. The default is ``rest`` if
+        `column` gives the parts, and ``all`` otherwise.
     method
         ``hash``: the part of each image (or group, or set of copies) follows from a hash of its content and `seed`.
         Shares are met on average, and test images stay test images when images are added. ``train_test_split``: exact
@@ -61,7 +62,7 @@ class SplitSpec(Spec):
 
     test: PartSize | None = None
     val: PartSize = 0.15
-    val_of: Literal["all", "rest"] = "all"
+    val_of: Literal["all", "rest"] | None = None
     method: Literal["hash", "train_test_split"] = "hash"
     stratify: bool = True
     by: str | None = None
@@ -83,7 +84,7 @@ class SplitSpec(Spec):
         used = [setting for setting, is_used in exact_settings.items() if is_used]
         if used and self.method != "train_test_split":
             raise ValueError(f"{used[0]} applies to method = 'train_test_split' only, found {self.method!r}")
-        if self.order == "together" and self.val_of == "rest":
+        if self.order == "together" and self.val_base == "rest":
             raise ValueError(
                 "val_of = 'rest' applies to order = 'test-first' only: with 'together', 'test' and 'val' are shares of "
                 "all images (test = 0.1 and val = 0.1 for test_size = 0.2 and then 0.5)"
@@ -93,9 +94,14 @@ class SplitSpec(Spec):
     @model_validator(mode="after")
     def _check_shares(self) -> "SplitSpec":
         shares = [size for size in (self.test_size, self.val) if size < 1]
-        if self.val_of == "all" and sum(shares) >= 1:
+        if self.val_base == "all" and sum(shares) >= 1:
             raise ValueError(f"test + val = {sum(shares):g}, expected less than 1")
         return self
+
+    @property
+    def val_base(self) -> Literal["all", "rest"]:
+        """The images that `val` is a share of: the stated ones, or the default."""
+        return self.val_of or ("all" if self.column is None else "rest")
 
     @property
     def sizes(self) -> dict[str, float]:

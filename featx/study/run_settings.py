@@ -9,6 +9,9 @@ from featx.study.run_spec import AnyRunSpec
 
 # Settings that the first word of a label states.
 STEM_SETTINGS = frozenset({"head", "backbone", "method"})
+# Settings in the order in which labels state them before all others, if many differ, and the number of these.
+LABEL_ORDER = ("strategy", "phases", "lr", "loss", "weights", "optimiser", "batch_size", "group_weight", "class_weight")
+MAX_SETTINGS_SHOWN = 4
 # Settings of a search, which labels state only if runs of the same head differ in them.
 SEARCH_SETTINGS = frozenset({"trials", "timeout_s", "warm_start", "nested", "folds", "memory_gb"})
 # Number of characters up to which the label of an ensemble names its members.
@@ -59,7 +62,7 @@ def _unique_labels(
         same_stem = [
             settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
         ]
-        shown = {key: value for key, value in settings[name].items() if _is_shown(key, same_stem)}
+        shown = _shown_settings(settings[name], same_stem, spec.has_own_name)
         texts = [f"{key} {setting_text(value)}" for key, value in shown.items() if key != "members"]
         if "members" in shown:
             texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
@@ -76,11 +79,46 @@ def _members_text(labels: Sequence[str]) -> str:
     return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} own member{'s' if len(labels) != 1 else ''}"
 
 
-def _is_shown(setting: str, same_stem: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a label states a setting, given the settings of all runs of the same head or backbone."""
-    if setting in SEARCH_SETTINGS or setting.startswith("space."):
-        return setting in _differing_names(same_stem)
-    return setting not in STEM_SETTINGS
+def _shown_settings(
+    settings: Mapping[str, Any], same_stem: Sequence[Mapping[str, Any]], has_own_name: bool
+) -> dict[str, Any]:
+    """Return the settings that a label states: the most telling ones, if many differ.
+
+    Parameters
+    ----------
+    settings
+        The settings of the run that distinguish it.
+    same_stem
+        The settings of all runs whose labels begin with the same name.
+    has_own_name
+        Whether this name is the recipe's, so that only runs of the same name are to be told apart.
+    """
+    differing = _differing_names(same_stem)
+    names = [
+        name
+        for name in sorted(settings, key=_rank_in_label)
+        if name in differing or not (has_own_name or name in STEM_SETTINGS or _is_of_search(name))
+    ]
+    needed: list[str] = []
+    for name in names:
+        if _count_different(same_stem, [*needed, name]) > _count_different(same_stem, needed):
+            needed.append(name)
+    others = [name for name in names if name not in needed]
+    stated = {*needed, *others[: max(MAX_SETTINGS_SHOWN - len(needed), 0)]}
+    return {name: value for name, value in settings.items() if name in stated}
+
+
+def _rank_in_label(setting: str) -> int:
+    return LABEL_ORDER.index(setting) if setting in LABEL_ORDER else len(LABEL_ORDER)
+
+
+def _is_of_search(setting: str) -> bool:
+    return setting in SEARCH_SETTINGS or setting.startswith("space.")
+
+
+def _count_different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    """Return the number of runs that some of their settings tell apart."""
+    return len({tuple(repr(run.get(name, "unset")) for name in names) for run in settings})
 
 
 def replace_names(text: str, descriptions: Mapping[str, RunDescription]) -> str:

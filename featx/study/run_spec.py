@@ -79,6 +79,11 @@ class RunSpec(Spec):
         raise NotImplementedError
 
     @property
+    def has_own_name(self) -> bool:
+        """Whether the recipe names the run, so that a label need not state how it differs from runs of other names."""
+        return False
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Settings that a recipe can vary, as JSON values by dotted name; those that have no effect are left out."""
         raise NotImplementedError
@@ -151,6 +156,8 @@ class NetworkRunSpec(RunSpec):
         Fields of the `Decoding` that change pixel values.
     val
         State of the val rows, if they stop the training; None otherwise.
+    section
+        Name of the section of the recipe; empty if it has none.
     """
 
     kind: Literal["network"] = "network"
@@ -158,11 +165,17 @@ class NetworkRunSpec(RunSpec):
     weights_sha256: str
     decoding: dict[str, Any]
     val: ValState | None = None
+    section: str = ""
 
     @property
     def stem(self) -> str:
-        """Name of the backbone, without the folders of a checkpoint."""
-        return str(self.finetune["backbone"]).rpartition("/")[2]
+        """Name of the section, or else of the backbone, without the folders of a checkpoint."""
+        return self.section or str(self.finetune["backbone"]).rpartition("/")[2]
+
+    @property
+    def has_own_name(self) -> bool:
+        """Whether the run is of a section with a name."""
+        return bool(self.section)
 
     @property
     def settings(self) -> dict[str, Any]:

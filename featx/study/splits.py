@@ -132,7 +132,7 @@ def _val_share_of_free_rows(
     DataError
         It leaves no row for train.
     """
-    if spec.val_of == "rest":
+    if spec.val_base == "rest":
         return val * (1 - test)
     share = val * len(given_parts) / len(free)
     if test + share >= 1:
@@ -195,7 +195,7 @@ def _cut_exactly(free: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd
     parts, remaining, seed = np.full(len(free), "train", dtype=object), np.arange(len(free)), spec.seed
     n_not_test = n_rows - int((given_parts == "test").sum())
     for part, size in sizes.items():
-        n_part = _n_of_size(size, n_not_test if part == "val" and spec.val_of == "rest" else n_rows)
+        n_part = _n_of_size(size, n_not_test if part == "val" and spec.val_base == "rest" else n_rows)
         cut = cut_units(free.take(remaining), n_part, seed, f"split.{part}")
         parts[remaining[cut.part]] = part
         # A second call gets the rows in the order in which the first one returned them.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.ensemble import can_build_ensembles, ensemble
+from featx.ensembles.ensemble import ensemble, why_no_ensembles
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import ProgressCallback
@@ -47,10 +47,12 @@ def _make_ensembles(recipe: Recipe, progress: ProgressCallback) -> Iterator[tupl
     """Yield the ensembles of all sections; the members of a section may be ensembles of a section before it."""
     results = []
     for spec in recipe.ensemble:
-        if can_build_ensembles(recipe, spec):
-            results += ensemble(recipe, specs=[spec])
-        elif spec.methods != ():
+        if spec.methods == ():
+            continue
+        if reason := why_no_ensembles(recipe, spec):
             section = f" {spec.name!r}" if spec.name else ""
-            progress("note", 0, 1, f"no ensemble{section}: it needs two runs with different predictions")
+            progress("note", 0, 1, f"no ensemble{section}: {reason}")
+        else:
+            results += ensemble(recipe, specs=[spec])
     if results:
         yield "ensemble", results

@@ -1,5 +1,6 @@
 """Every error gives one clear line and exit code 1, and keeps the finished work."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -46,14 +47,14 @@ def test_all_mistakes_of_a_recipe_are_reported_at_once(toy_home: Path, check_err
     text = (
         TOY_RECIPE.replace("test = 0.25", "tset = 0.25")
         .replace('"logreg"', '"logrge"')
-        .replace("trials = 1", "trials = 0")
+        .replace("trials = 1", "trials = -1")
     )
     Path("featx.toml").write_text(text)
     check_error(
         "extract",
         "split.tset: no such key; did you mean 'test'",
         "head[0].name: no head is called 'logrge'; did you mean 'logreg'",
-        "head[1].trials: found 0",
+        "head[1].trials: found -1",
     )
 
 
@@ -184,7 +185,7 @@ def test_unreadable_images_are_named_after_the_predictions(toy_home: Path, capsy
     capsys.readouterr()
     assert run("predict", "images/light/003.png", "broken.png", "gone.png") == 3
     output = capsys.readouterr()
-    assert "images/light/003.png  light" in output.out
+    assert re.search(r"images/light/003\.png +\S+ +light", output.out)
     assert (
         "2 of 3 images cannot be read: 'broken.png' is not an image of a known format; 'gone.png' there is"
         in output.err
@@ -192,7 +193,7 @@ def test_unreadable_images_are_named_after_the_predictions(toy_home: Path, capsy
 
 
 def test_usage_errors_exit_with_2(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("fit", "--trials", "0") == 2
+    assert run("fit", "--trials", "-1") == 2
     assert run("extrct") == 2
     assert "No such command 'extrct'" in capsys.readouterr().err
 
@@ -235,9 +236,8 @@ def test_channels_without_names_are_one_line_that_names_the_setting(
 ) -> None:
     np.savez("tiles.npz", x=np.zeros((12, 16, 16, 4), dtype=np.uint8), y=np.arange(12) % 2)
     assert run("init", "tiles.npz") == 0
-    assert (
-        "decoding 4 channels without names in 12 of 12 inspected images: bands = [0, 1, 2]" in capsys.readouterr().out
-    )
+    proposal = "decoding 4 channels without names in 12 of 12 inspected images: bands = [0, 1, 2]"
+    assert proposal in " ".join(capsys.readouterr().out.split())
     recipe = Path("featx.toml")
     text = recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"')
     recipe.write_text(text.replace("bands = [0, 1, 2]", ""))

@@ -26,6 +26,7 @@ from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import describe_runs, replace_names
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
@@ -107,7 +108,8 @@ def test_by_default_four_methods_are_used_and_the_best_comes_first(fits: list[Ru
     for run in runs:
         metrics = RunFolder(Path(run.path)).metrics
         assert isinstance(metrics, EnsembleMetrics)
-        assert metrics.explanation == run.explanation
+        labels = describe_runs({head.name: head.spec for head in fits})
+        assert replace_names(metrics.explanation, labels) == run.explanation
         assert len(metrics.diversity.pairs) == 3
         assert set(metrics.contributions) == {head.name for head in fits}
         assert metrics.disagreements.member == run.best_member

@@ -114,7 +114,7 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
     outputs = {"perfect": np.eye(3)[y], "constant": np.full((n, 3), 1 / 3), "wrong": np.eye(3)[(y + 1) % 3]}[kind]
     labels = LabelTargets(("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
     label_outputs = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
-    numbers = NumberTargets(("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
+    numbers = NumberTargets(("x", "z"), np.stack([y - 1.5, 2.0 * y - 0.5], axis=1))
     predicted = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
     facts = ClassTargets(("a", "b", "c"), y, ordered=True)
     for targets, outputs_of_kind in ((facts, outputs), (labels, label_outputs.astype(float)), (numbers, predicted)):

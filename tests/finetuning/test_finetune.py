@@ -175,7 +175,7 @@ def test_random_weights_are_reported(study: Path) -> None:
 def test_arguments_override_the_recipe(study: Path) -> None:
     runs = featx.finetune(strategies=["head", "4"], lrs=[1e-2, 1e-3], epochs=1, target="class")
     assert {(run.settings["strategy"], run.settings["lr"]) for run in runs} == {
-        (strategy, lr) for strategy in ("head", "4") for lr in ("0.01", "0.001")
+        (strategy, lr) for strategy in ("head", "4") for lr in (0.01, 0.001)
     }
     assert [run.val_score for run in runs] == sorted((run.val_score for run in runs), reverse=True)
     for lr in (0.0, 1e6):

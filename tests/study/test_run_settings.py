@@ -19,6 +19,10 @@ def network(**fields: Any) -> NetworkRunSpec:
     return NetworkRunSpec(rules=1, train=TRAIN, finetune=spec.identity(), weights_sha256="none", decoding={})
 
 
+def section(name: str, **fields: Any) -> NetworkRunSpec:
+    return network(**fields).model_copy(update={"section": name})
+
+
 def head(name: str, **fields: Any) -> HeadRunSpec:
     spec = HeadSpec.model_validate({"name": name} | fields)
     return HeadRunSpec(rules=1, train=TRAIN, head=spec.identity(), embeddings=("0",))
@@ -63,6 +67,29 @@ def test_progressive_runs_state_their_phases_and_others_their_rate() -> None:
         "small_cnn (strategy progressive, phases head 25 × 0.001 → all 5 × 0.0001)",
         "small_cnn (strategy all, lr 0.0001, epochs 5)",
     ]
+
+
+def test_sections_with_names_state_what_differs_within_them() -> None:
+    specs: dict[str, AnyRunSpec] = {
+        "own-1": section("own", strategy="scratch", lr=1e-3, layers={"dropout": 0.0}),
+        "frozen-1": section("frozen", strategy="head", lr=1e-3),
+        "frozen-2": section("frozen", strategy="head", lr=1e-4),
+    }
+    assert labels(specs) == ["own", "frozen (lr 0.001)", "frozen (lr 0.0001)"]
+    assert describe_runs(specs)["own-1"].settings["strategy"] == "scratch"
+
+
+def test_of_many_settings_those_are_stated_that_tell_runs_apart() -> None:
+    augment = {"flip": True, "shift": 0.1, "rotation_deg": 10.0}
+    specs: dict[str, AnyRunSpec] = {
+        "a-1": network(strategy="head", lr=1e-3, augment=augment, seed=1, size_px=64),
+        "a-2": network(strategy="head", lr=1e-3, augment=augment, seed=2, size_px=64),
+        "a-3": network(strategy="all", lr=1e-4, seed=1),
+    }
+    texts = labels(specs)
+    assert [text.count(",") for text in texts] == [3, 3, 3]
+    assert all(f"strategy {strategy}" in text for strategy, text in zip(["head", "head", "all"], texts, strict=True))
+    assert [text.count("seed 1") for text in texts] == [1, 0, 1]
 
 
 def test_heads_of_different_names_do_not_state_their_searches() -> None:

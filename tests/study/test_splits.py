@@ -352,7 +352,9 @@ def test_val_of_the_rest_is_a_share_of_the_given_train_part(method: str) -> None
     # Shares by hash are met on average only.
     assert n_val == pytest.approx({"all": 120, "rest": 80}, rel=0 if method != "hash" else 0.15)
     with pytest.raises(DataError, match=r"split\..*val.*"):
-        assign_parts(rows, column="fold", val=0.7, method=method)
+        assign_parts(rows, column="fold", val=0.7, val_of="all", method=method)
+    default = count_parts(assign_parts(rows, column="fold", val=0.2, method=method))["val"]
+    assert default == n_val["rest"]
 
 
 # Given by a column
@@ -372,7 +374,7 @@ def test_parts_missing_from_a_column_are_split_from_its_train(method: str) -> No
     assert (split_parts[30:] == "test").all()
     assert set(split_parts[:30]) == {"train", "val"}
     if method == "train_test_split":
-        assert count_parts(split_parts) == {"train": 20, "val": 10, "test": 10}
+        assert count_parts(split_parts) == {"train": 22, "val": 8, "test": 10}
 
 
 @pytest.mark.parametrize("invalid_part", ["holdout", None])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -56,6 +57,15 @@ class TrialRecorder(Protocol):
 
     def incompatible(self, reason: str) -> Exception:
         """Return the error to raise if the record holds another search space."""
+
+
+@contextmanager
+def _pruned_after_deadline(trial: optuna.Trial, recorder: TrialRecorder) -> Iterator[None]:
+    """Prune the trial if the deadline of the search passes within the block."""
+    try:
+        yield
+    except OutOfTimeError:
+        recorder.prune(trial)
 
 
 @dataclass(frozen=True)
@@ -138,39 +148,34 @@ class CrossValidation:
         if (previous := recorder.find([self.name, params])) is not None:
             recorder.complete(trial, previous.pop("score"), previous)
             return
-        try:
-            self._run(trial, params, recorder)
-        except OutOfTimeError:
-            recorder.prune(trial)
-
-    def _run(self, trial: optuna.Trial, params: Params, recorder: TrialRecorder) -> None:
-        all_columns = np.arange(len(self.path.values))
-        fold_scores = np.full((len(self.folds), len(all_columns)), np.nan)
-        first_folds, other_folds = np.split(np.arange(len(self.folds)), [N_FIRST_FOLDS])
-        fold_scores[first_folds] = self._score_folds(params, first_folds, all_columns, self.path.patience)
-        if len(other_folds):
-            score = float(np.nanmax(fold_scores[first_folds].mean(0)))
-            trial.report(score, 0)
-            if should_prune(trial, recorder.scored_trials, score, len(first_folds)):
-                recorder.prune(trial)
-                return
-            columns = self._promising_columns(fold_scores[first_folds])
-            fold_scores[np.ix_(other_folds, columns)] = self._score_folds(params, other_folds, columns, None)
-        # The mean of a value is nan if some folds have not tried it.
-        means = fold_scores.mean(0)
-        best = int(np.nanargmax(means))
-        attributes = {
-            "params": params | self._path_params(self.path.values[best]),
-            "asked": [self.name, params],
-            "fold_scores": fold_scores[:, best].tolist(),
-            "embeddings": self.name,
-            "path": {
-                str(value): float(mean)
-                for value, mean in zip(self.path.values, means, strict=True)
-                if not np.isnan(mean)
-            },
-        }
-        recorder.complete(trial, float(means[best]), attributes)
+        with _pruned_after_deadline(trial, recorder):
+            all_columns = np.arange(len(self.path.values))
+            fold_scores = np.full((len(self.folds), len(all_columns)), np.nan)
+            first_folds, other_folds = np.split(np.arange(len(self.folds)), [N_FIRST_FOLDS])
+            fold_scores[first_folds] = self._score_folds(params, first_folds, all_columns, self.path.patience)
+            if len(other_folds):
+                score = float(np.nanmax(fold_scores[first_folds].mean(0)))
+                trial.report(score, 0)
+                if should_prune(trial, recorder.scored_trials, score, len(first_folds)):
+                    recorder.prune(trial)
+                    return
+                columns = self._promising_columns(fold_scores[first_folds])
+                fold_scores[np.ix_(other_folds, columns)] = self._score_folds(params, other_folds, columns, None)
+            # The mean of a value is nan if some folds have not tried it.
+            means = fold_scores.mean(0)
+            best = int(np.nanargmax(means))
+            attributes = {
+                "params": params | self._path_params(self.path.values[best]),
+                "asked": [self.name, params],
+                "fold_scores": fold_scores[:, best].tolist(),
+                "embeddings": self.name,
+                "path": {
+                    str(value): float(mean)
+                    for value, mean in zip(self.path.values, means, strict=True)
+                    if not np.isnan(mean)
+                },
+            }
+            recorder.complete(trial, float(means[best]), attributes)
 
     def scored_settings(self, trial: ScoredTrial) -> Iterator[tuple[Params, float]]:
         """Yield all settings that a trial has scored on all folds, with their mean scores."""
