@@ -58,6 +58,9 @@ class ExportCard(Spec):
         Agreement with the run, measured at export.
     header
         Header of the run.
+    source_parity
+        Agreement of a run that was refitted in fp32 (`header.refit` names its source) with its source on val rows; None
+        for other runs, or if the source was removed.
     """
 
     run: str
@@ -67,6 +70,7 @@ class ExportCard(Spec):
     outputs: dict[str, Any]
     parity: Parity
     header: Header
+    source_parity: Parity | None = None
 
 
 def card_file(model: Path) -> Path:

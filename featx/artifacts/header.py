@@ -65,7 +65,7 @@ class GoldenInputs(Spec):
 
 
 class RefitSource(Spec):
-    """Source of a model that was fitted on more rows than its setting was chosen and scored with.
+    """Source of a model that was fitted on other rows or embeddings than its setting was chosen and scored with.
 
     Attributes
     ----------

@@ -18,6 +18,7 @@ from featx.text.escaping import escape_json
 from featx.text.masking import mask_secrets, mask_secrets_in_value
 
 if TYPE_CHECKING:
+    from featx.artifacts.export_card import Parity
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.exports.export import ExportedModel
@@ -289,3 +290,16 @@ def exports(written: "Sequence[ExportedModel]") -> None:
             say(f"  predicted labels agree with the run for {share}{advice}")
         if parity.reason:
             say(f"  {parity.reason}")
+    # All files are of the same run.
+    if (source_parity := written[0].source_parity) is not None:
+        _say_refit(written[0], source_parity)
+
+
+def _say_refit(export: "ExportedModel", parity: "Parity") -> None:
+    """Print how closely an exported refit agrees with the run that its setting is from."""
+    say(f"{export.run} has the setting of {export.refit_of}, fitted on the same rows in fp32")
+    say(f"  largest difference to {export.refit_of} on {parity.n} {parity.rows} rows: {parity.largest:.1e}")
+    if parity.n_other_labels is not None:
+        n_equal = parity.n - parity.n_other_labels
+        share = f"{n_equal} of {parity.n} {parity.rows} rows ({n_equal / parity.n:.1%})"
+        say(f"  predicted labels agree with {export.refit_of} for {share}")

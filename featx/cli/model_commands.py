@@ -215,19 +215,27 @@ def export(
     run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
     file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
+    precision: Annotated[
+        str | None,
+        typer.Option(help="With --refit: fp32, for a head on embeddings in bf16 or fp16.", show_default="the run's"),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the head again on embeddings in --precision, and export that.")
+    ] = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write a run for other software, with an export card beside it.
 
-    Examples: featx export xgboost · featx export logreg --format skops --out models/
+    Examples: featx export xgboost · featx export logreg --format skops --out models/ ·
+    featx export svm --precision fp32 --refit
     """
     import featx
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        written = featx.export(run, file_format, recipe, out=out, progress=progress)
+        written = featx.export(run, file_format, recipe, out=out, precision=precision, refit=refit, progress=progress)
     console.as_json({"files": console.plain(written)}) if json else console.exports(written)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggest_names
+from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import LockedEmbedding
@@ -41,12 +42,12 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
     return [extracted[request] for request in study.recipe.requests]
 
 
-def locked_store(cache: CachePlace, embedding: LockedEmbedding) -> EmbeddingStore:
+def locked_store(cache: CachePlace, embedding: ResolvedEmbedding) -> EmbeddingStore:
     """Return the store of an extracted embedding in a cache."""
     return EmbeddingStore(store_path(cache, embedding.spec), embedding.spec, embedding.n_features)
 
 
-def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -> Embeddings:
+def read_embeddings(study: Study, ids: Ids, locked: Sequence[ResolvedEmbedding]) -> Embeddings:
     """Return the vectors of the images `ids`, with the features of the embeddings side by side.
 
     Raises

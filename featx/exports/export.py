@@ -1,7 +1,6 @@
 """Export of runs for other software, with a measurement of the agreement with the run."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -17,17 +16,19 @@ from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
 from featx.artifacts.header import BODY_FILES, Header, read_header
 from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import update_val_scores
+from featx.embeddings.fp32_extraction import is_reduced
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
-from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
-from featx.exports.stored_outputs import count_other_labels, stored_outputs
+from featx.exports.fp32_refit import check_precision_options, parity_with_source, refit_in_fp32
+from featx.exports.onnx_sessions import open_session, run_on_images
+from featx.exports.stored_outputs import measure_parity, stored_outputs
 from featx.files.atomic import atomic_file, file_sha256, write_text
 from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggest_names
-from featx.specs.embedding import ReducedPrecision, ResolvedEmbedding
+from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
@@ -37,11 +38,7 @@ if TYPE_CHECKING:
     from featx.exports.graph import Graph, Name
 
 MAX_PARITY_ROWS = 500
-BATCH_SIZE = 32
-TOLERANCE = 1e-4
-REDUCED_PRECISION_CAUSE = (
-    "the run's embeddings are of reduced precision, the file computes in fp32; extract with precision = 'fp32'"
-)
+REDUCED_PRECISION_CAUSE = "the run's embeddings are of reduced precision, the file computes in fp32"
 # Name of the variable number of rows in shapes.
 ROWS = "n"
 Floats = NDArray[np.floating[Any]]
@@ -63,6 +60,10 @@ class ExportedModel:
         Size of the model's file in bytes.
     parity
         Agreement with the run.
+    refit_of
+        Name of the run whose setting was refitted and exported; None for a run of its own.
+    source_parity
+        Agreement with the run `refit_of`, if the refit is one in fp32; otherwise None.
     """
 
     run: str
@@ -71,14 +72,18 @@ class ExportedModel:
     card: str
     n_bytes: int
     parity: Parity
+    refit_of: str | None = None
+    source_parity: Parity | None = None
 
 
-def export(
+def export(  # noqa: PLR0913 (all but three are keyword options, one for each of the command's)
     run: str,
     file_format: str = "onnx",
     recipe: str | Path | Recipe | None = None,
     *,
     out: str | Path = ".",
+    precision: str | None = None,
+    refit: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[ExportedModel]:
     """Write a head, a network or an ensemble for other software.
@@ -97,13 +102,20 @@ def export(
         The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     out
         Folder to write to; an export card is written beside each file.
+    precision, refit
+        ``fp32`` and True export a head on embeddings of reduced precision faithfully: the embeddings are extracted in
+        fp32, the head's setting is refitted on the same train rows, and this new run ``refit-fp32-…`` is exported. Its
+        agreement with the original run is stated. A run in fp32 is exported as it is. By default nothing is refitted.
     progress
         Function that is called as the comparison with the run advances.
 
     Raises
     ------
     DataError
-        There is no such run or format, the format does not fit the kind of run, or there are no rows to compare.
+        There is no such run or format, the format does not fit the kind of run, there are no rows to compare, or one of
+        `precision` and `refit` is given without the other.
+    UnsuitedError
+        The run to refit is no head.
     MissingExtraError
         A package is missing.
 
@@ -113,17 +125,15 @@ def export(
     """
     if file_format not in get_args(Format):
         raise DataError(f"there is no format {file_format!r}; {suggest_names(file_format, list(get_args(Format)))}")
-    study = Study.open(recipe)
-    runs = study.runs(names=(run,), with_refits=True)
-    if len(runs) > 1:
-        raise DataError(
-            f"{run!r} matches {len(runs)} runs: {', '.join(match.name for match in runs)}; name one of them"
-        )
-    folder = Path(out)
-    exporter = _exporter(study, update_val_scores(study, runs[0]), file_format, folder, progress)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_precision_options(precision, refit)
     if file_format == "onnx":
         _check_onnx_packages()
+    study, folder = Study.open(recipe), Path(out)
+    chosen = _find_run(study, run)
+    chosen = refit_in_fp32(study, chosen, progress) if refit else chosen
+    exporter = _exporter(study, update_val_scores(study, chosen), file_format, folder, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    if file_format == "onnx":
         is_head = exporter.header.kind == "head"
         external = [item.request.name for item in exporter.header.embeddings if item.request.vectors is not None]
         if external and exporter.header.kind == "head":
@@ -132,6 +142,16 @@ def export(
             return [exporter.write_onnx_head()]
         return [exporter.write_onnx_head(), exporter.write_onnx()] if is_head else [exporter.write_onnx()]
     return [exporter.write_skops() if file_format == "skops" else exporter.write_joblib()]
+
+
+def _find_run(study: Study, name: str) -> RunFolder:
+    """Return the only run whose name begins with `name`, or raise `DataError`."""
+    runs = study.runs(names=(name,), with_refits=True)
+    if len(runs) > 1:
+        raise DataError(
+            f"{name!r} matches {len(runs)} runs: {', '.join(match.name for match in runs)}; name one of them"
+        )
+    return runs[0]
 
 
 def _exporter(
@@ -184,7 +204,7 @@ class _RunExporter:
         model = graph.build(add_head(graph, self._head(), x, d), self._output_shape, self._metadata)
         file = self.folder / f"{self.run.name}.head.onnx"
         _write_bytes(file, model.SerializeToString())
-        (outputs,) = _session(file).run(None, {"features": self._vectors()})
+        (outputs,) = open_session(file).run(None, {"features": self._vectors()})
         return self._write_card("head", file, "onnx", {"features": self._vector_input()}, outputs)
 
     def write_onnx(self) -> ExportedModel:
@@ -199,7 +219,8 @@ class _RunExporter:
         file = self.folder / f"{self.run.name}.onnx"
         _write_bytes(file, graph.build(outputs, self._output_shape, self._metadata).SerializeToString())
         inputs = {name: _pixel_input(group) for name, group in groups.items()}
-        return self._write_card("whole", file, "onnx", inputs, np.concatenate(list(self._run_on_images(file, groups))))
+        batches = run_on_images(file, groups, self.study.manifest.take(self._ids), self.progress)
+        return self._write_card("whole", file, "onnx", inputs, np.concatenate(list(batches)))
 
     def _add_networks(self, graph: "Graph") -> "tuple[dict[str, Name], dict[str, NetworkGroup]]":
         """Add the networks, and return fingerprint of an embedding → name of its vectors, and input name → network."""
@@ -245,16 +266,9 @@ class _RunExporter:
     ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
         expected = stored_outputs(self.run, self._model, self._ids)
-        differences = np.abs(outputs - expected).max(1)
-        parity = Parity(
-            rows="val and test",
-            n=len(differences),
-            largest=float(differences.max()),
-            tolerance=TOLERANCE,
-            n_beyond=int((differences > TOLERANCE).sum()),
-            reason=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
-            n_other_labels=count_other_labels(self.header, np.asarray(outputs, np.float64), expected),
-        )
+        reason = self._cause_of_differences if extent == "whole" else ""
+        parity = measure_parity(self.header, outputs, expected, "val and test", reason)
+        source_parity = parity_with_source(self.study, self.run, self.header, self._model)
         output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
         card = ExportCard(
             run=self.run.name,
@@ -264,9 +278,19 @@ class _RunExporter:
             outputs={"answers": output},
             parity=parity,
             header=self.header,
+            source_parity=source_parity,
         )
         write_text(card_file(file), card.model_dump_json(indent=2))
-        return ExportedModel(self.run.name, extent, str(file), str(card_file(file)), file.stat().st_size, parity)
+        return ExportedModel(
+            self.run.name,
+            extent,
+            str(file),
+            str(card_file(file)),
+            file.stat().st_size,
+            parity,
+            self.run.refit_of,
+            source_parity,
+        )
 
     def _head(self) -> Any:
         """Return the fitted Pipeline."""
@@ -282,9 +306,13 @@ class _RunExporter:
         return self._model.local_embeddings
 
     @property
-    def _is_reduced(self) -> bool:
-        """Whether embeddings were computed in reduced precision."""
-        return any(isinstance(embedding.spec.precision, ReducedPrecision) for embedding in self._embeddings())
+    def _cause_of_differences(self) -> str:
+        """Cause of differences between a whole model and the run, with the next step; empty if the run is in fp32."""
+        if not any(is_reduced(embedding.spec) for embedding in self._embeddings()):
+            return ""
+        is_head = self.header.kind == "head"
+        next_step = "export with '--precision fp32 --refit'" if is_head else "extract with precision = 'fp32'"
+        return f"{REDUCED_PRECISION_CAUSE}; {next_step}"
 
     @property
     def _output_shape(self) -> tuple[str | int, ...]:
@@ -311,37 +339,7 @@ class _RunExporter:
 
     def _vectors(self) -> NDArray[np.float32]:
         """Return the vectors (n, d) of the rows that parity is measured on."""
-        fingerprints = [embedding.spec.fingerprint() for embedding in self.header.embeddings]
-        locked = {embedding.spec.fingerprint(): embedding for embedding in self.study.locked}
-        if missing := set(fingerprints) - set(locked):
-            raise DataError(f"embedding {min(missing)} of {self.run.name} is not extracted; run 'featx extract'")
-        return read_embeddings(self.study, self._ids, [locked[fingerprint] for fingerprint in fingerprints]).x
-
-    def _run_on_images(self, file: Path, groups: dict[str, NetworkGroup]) -> Iterator[Floats]:
-        """Yield the outputs of a whole model for the rows' images, batch by batch."""
-        session, rows = _session(file), self.study.manifest.take(self._ids)
-        decoders = {
-            name: Decoder(group.requests[0].decoding, (group.resolved.specs[0].preprocessing,))
-            for name, group in groups.items()
-        }
-        for start in range(0, len(rows), BATCH_SIZE):
-            self.progress("compare", start, len(rows))
-            batch = slice(start, start + BATCH_SIZE)
-            images = list(zip(rows.digests[batch], rows.uris[batch], strict=True))
-            pixels = {
-                name: np.stack([_decode(decoder, digest, uri) for digest, uri in images])
-                for name, decoder in decoders.items()
-            }
-            yield session.run(None, pixels)[0]
-        self.progress("compare", len(rows), len(rows))
-
-
-def _decode(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:
-    """Return the pixels (h, w, 3) of an image."""
-    decoded = decoder.decode(digest, uri)
-    if isinstance(decoded, str):
-        raise DataError(f"{uri} cannot be compared: {decoded}; run 'featx extract'")
-    return np.broadcast_to(decoded[0], (*decoded[0].shape[:2], 3))
+        return read_embeddings(self.study, self._ids, self.header.embeddings).x
 
 
 def _add_network(graph: "Graph", group: NetworkGroup, pixels: str) -> list[str]:
@@ -359,15 +357,6 @@ def _pixel_input(group: NetworkGroup) -> dict[str, Any]:
     resizing = preprocessing.model_dump(mode="json", include={"resize", "crop_share", "interpolation"})
     decoding = group.requests[0].decoding.model_dump(mode="json")
     return {"type": "uint8", "shape": [ROWS, side, side, 3], "colours": "RGB", **resizing, "decoding": decoding}
-
-
-def _session(file: Path) -> Any:
-    """Return an ONNX Runtime session on the CPU, which logs errors only."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def _write_bytes(file: Path, content: bytes) -> None:

@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.artifacts.export_card import Parity
 from featx.artifacts.header import Header
 from featx.predictors.models import EnsembleModel, Model
 from featx.study.run_folder import RunFolder
 from featx.tables.ids import Floats, Ids
 from featx.tables.target_values import TARGET_KINDS
+
+TOLERANCE = 1e-4
 
 
 def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
@@ -32,6 +35,34 @@ def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
         for member in model.members
     ]
     return model.combine(np.stack(outputs))
+
+
+def measure_parity(
+    header: Header, outputs: NDArray[np.floating[Any]], expected: Floats, rows: str, reason: str = ""
+) -> Parity:
+    """Return the agreement of outputs (n, k) with the expected ones (n, k).
+
+    Parameters
+    ----------
+    header
+        Header of the model, with the kind of its outputs and the rule that predicts classes from them.
+    outputs, expected
+        Outputs to compare, rows and columns in the same order.
+    rows
+        Names of the parts that the rows belong to.
+    reason
+        Known cause of differences; empty by default.
+    """
+    differences = np.abs(outputs - expected).max(1)
+    return Parity(
+        rows=rows,
+        n=len(differences),
+        largest=float(differences.max()),
+        tolerance=TOLERANCE,
+        n_beyond=int((differences > TOLERANCE).sum()),
+        reason=reason,
+        n_other_labels=count_other_labels(header, outputs, expected),
+    )
 
 
 def count_other_labels(header: Header, outputs: NDArray[np.floating[Any]], expected: Floats) -> int | None:

@@ -56,7 +56,7 @@ class HeadJob:
     target_table
         Target values of train and val.
     is_refit
-        Whether a chosen setting is fitted on more rows, for deployment; by default False.
+        Whether the chosen setting of a finished run is fitted without a search; by default False.
     """
 
     study: Study

@@ -1,4 +1,4 @@
-"""Fitting of a finished head's setting on more rows, for deployment: train and val, or all rows.
+"""Fitting of a finished head's setting on more rows, for deployment, or on embeddings in another precision.
 
 A refitted run has no rows left to be scored on: it carries the scores of the run whose setting it has, and says so. It
 is left out of comparisons and ensembles, and is predicted from or exported by its name.
@@ -19,8 +19,9 @@ from featx.errors import DataError, UnsuitedError
 from featx.files.atomic import write_table
 from featx.heads.fit import FitResult, fit_errors_named, fit_result
 from featx.heads.head_run import N_GOLDEN_ROWS, CompletedSearch, fit_final
-from featx.heads.job import HeadJob
+from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.progress import ProgressCallback, no_progress
+from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
@@ -88,10 +89,46 @@ def refit(
     existing = None if force else study.find_run(stem, spec)
     if existing is None:
         # Opening the test split is logged before its labels are used.
-        job = _job(study, source, spec, parts)
+        job = _job(study, source, spec, _embeddings_of(study, source))
         with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
             _write_refit(job, source, spec, folder, progress)
     return fit_result(RunFolder(study.run_path(stem, spec)), study.labels(spec.target), existing is None)
+
+
+def refit_on_embeddings(
+    study: Study, source: RunFolder, locked: EmbeddingChoice, prefix: str, *, progress: ProgressCallback
+) -> RunFolder:
+    """Fit the chosen setting of a finished head on its train rows with its embeddings in another precision.
+
+    Parameters
+    ----------
+    study, source
+        The study and the finished run.
+    locked
+        Extracted embeddings of the same layers in the same order.
+    prefix
+        Beginning of the new run's name, before the name of the finished run.
+    progress
+        Function that is called as the work advances.
+
+    Returns
+    -------
+    RunFolder
+        The new run; the one that exists if this was done before.
+    """
+    assert isinstance(source.spec, HeadRunSpec)
+    origin = RefitSpec(
+        run=source.name, body_sha256=source.body_sha256, parts=("train",), val=study.val_state(source.spec.target)
+    )
+    fingerprints = tuple(embedding.spec.fingerprint() for embedding in locked)
+    spec = source.spec.model_copy(update={"refit": origin, "embeddings": fingerprints})
+    stem = f"{prefix}-{source.name.rpartition('-')[0]}"
+    if existing := study.find_run(stem, spec):
+        return existing
+    job = _job(study, source, spec, locked)
+    with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
+        _write_refit(job, source, spec, folder, progress)
+    return RunFolder(study.run_path(stem, spec))
 
 
 def _find_source(study: Study, name: str) -> RunFolder:
@@ -113,14 +150,20 @@ def _find_source(study: Study, name: str) -> RunFolder:
     return exact[0]
 
 
-def _job(study: Study, source: RunFolder, spec: HeadRunSpec, parts: tuple[str, ...]) -> HeadJob:
-    """Return the job of fitting a setting on the rows of these parts with the embeddings of its run."""
+def _embeddings_of(study: Study, source: RunFolder) -> EmbeddingChoice:
+    """Return the extracted embeddings that a head uses."""
+    used = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
+    return tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in used)
+
+
+def _job(study: Study, source: RunFolder, spec: HeadRunSpec, locked: EmbeddingChoice) -> HeadJob:
+    """Return the job of fitting the setting of a run on the rows of `spec.refit` with these embeddings."""
     assert isinstance(source.metrics, HeadMetrics)
+    assert spec.refit is not None
+    parts = spec.refit.parts
     target, ids = spec.target, {part: study.ids(part) for part in ("train", "val", "test")}
     fitted = np.concatenate([ids[part] for part in parts])
     labels = study.labels(target) if "test" not in parts else study.open_all_labels(target, [source.name])
-    used = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
-    locked = tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in used)
     read = cache(lambda: read_embeddings(study, np.concatenate(list(ids.values())), locked))
     fields = spec.head | {"embeddings": "all", "calibration": source.metrics.calibration.method}
     head = build_spec(HeadSpec, f"run {source.name}", **fields)
@@ -133,26 +176,31 @@ def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Pat
     metrics, (_, header) = source.metrics, read_header(source.path)
     assert isinstance(metrics, HeadMetrics)
     assert spec.refit is not None
-    ((_, space),) = job.search_spaces().items()
+    ((embedding_names, space),) = job.search_spaces().items()
     completed = CompletedSearch(space, job.locked_embeddings, metrics.search, source.path, None)
     start = time.perf_counter()
     model, _, _ = fit_final(job, completed, progress)
     train_s = round(time.perf_counter() - start, 2)
     n_rows, parts = len(job.ids["train"]), " + ".join(spec.refit.parts)
-    text = f"fitted on {n_rows} rows ({parts}) for deployment; the scores are those of {source.name}"
+    included = set(ResolvedEmbedding.model_fields)
+    embeddings = [ResolvedEmbedding(**item.model_dump(include=included)) for item in job.locked_embeddings]
+    is_other_precision = {item.spec for item in embeddings} != {item.spec for item in header.embeddings}
+    purpose = f"with embeddings in {embeddings[0].spec.precision}" if is_other_precision else "for deployment"
+    text = f"fitted on {n_rows} rows ({parts}) {purpose}; the scores are those of {source.name}"
     changes = {
         "finished": datetime.now(UTC).isoformat(),
         "run_warnings": (RunWarning("refit", text), *metrics.run_warnings),
         "train_s": train_s,
         "trees": None,
+        "search": metrics.search.model_copy(update={"embeddings": embedding_names}),
     }
     metrics.model_copy(update=changes).write(folder)
     predictions = _predictions(job, completed, model, spec.refit.parts)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     origin = RefitSource(run=source.name, parts=spec.refit.parts, n_rows=n_rows)
-    kept = ("target", "classes", "labels", "numbers", "n_features", "embeddings", "conformal", "metrics")
+    kept = ("target", "classes", "labels", "numbers", "n_features", "conformal", "metrics")
     fields = {name: getattr(header, name) for name in kept} | provenance(job.ids["train"])
-    fields |= {"decision": space.rows.decision_rule, "refit": origin}
+    fields |= {"embeddings": embeddings, "decision": space.rows.decision_rule, "refit": origin}
     write_head(folder, model, fields, space.rows.x[:N_GOLDEN_ROWS])
 
 

@@ -90,7 +90,7 @@ class RunSpec(Spec):
 
 
 class RefitSpec(Spec):
-    """Run whose setting is fitted on more rows, and these rows.
+    """Run whose setting is fitted on more rows or on embeddings in another precision, and these rows.
 
     Attributes
     ----------

@@ -278,7 +278,7 @@ def _is_spec(file: Path, spec: RunSpec) -> bool:
 
 
 def _refit_reason(run: RunFolder) -> str:
-    return f"{run.name} was refitted for deployment and cannot be scored; its scores are those of {run.refit_of}"
+    return f"{run.name} is a refit, which is not scored itself; its scores are those of {run.refit_of}"
 
 
 def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:

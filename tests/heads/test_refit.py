@@ -81,7 +81,7 @@ def test_a_refit_is_not_compared_but_predicts_by_its_name(study: dict[str, FitRe
     assert set(featx.predict(["images/dark/000.png"])) == {run.run for run in study.values()}
     assert set(featx.predict(["images/dark/000.png"], runs=["refit-svm"])) == {again.run}
     assert again.run in str(featx.export("refit-svm", "joblib", out="exported")[0].path)
-    with pytest.raises(DataError, match=f"{again.run} was refitted for deployment and cannot be scored"):
+    with pytest.raises(DataError, match=f"{again.run} is a refit, which is not scored itself"):
         featx.ensemble(members=["svm", "refit-svm"])
 
 
