@@ -289,7 +289,7 @@ def silent_port(listens: bool) -> Any:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("listens", [False, True])
+@pytest.mark.parametrize("listens", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_silent_endpoint_ends_the_command_with_one_line(home: Path, listens: bool) -> None:
     patience = json.dumps({"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}})  # fsspec's own way to say it
     with silent_port(listens) as endpoint:

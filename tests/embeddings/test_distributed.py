@@ -33,6 +33,7 @@ from tests.processes import kill_tree
 from tests.rows import stored_rows
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_stores_the_same_vectors(shared_recipe: Path) -> None:
     clean = make_recipe(shared_recipe.parent / "clean", 300)
     extract(clean)

@@ -115,6 +115,7 @@ def test_workers_publish_and_stop_soon_after_ctrl_c(shared_recipe: Path) -> None
     assert work.n_stored == len(work.uris)
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_is_an_error_and_stored_vectors_are_kept(shared_recipe: Path) -> None:
     work = ClusterWork(shared_recipe)
     raises_error = pytest.raises(ClusterError, match=r"^the scheduler is gone; finished work is kept: run again$")

@@ -97,6 +97,7 @@ def test_a_grid_may_hold_numpy_numbers(paths: list[str]) -> None:
     assert search.best_params_["imageembedder__size_px"] in {16, 24}
 
 
+@pytest.mark.slow
 def test_jobs_in_other_processes_share_the_cache(paths: list[str]) -> None:
     transformer = ImageEmbedder(weights="none", size_px=32, cache=Path("cache").absolute(), workers=1)
     absolute = [str(Path(path).absolute()) for path in paths]

@@ -89,6 +89,7 @@ def test_all_images_are_decoded_though_workers_are_killed_midway(workers: int) -
     assert_whole(todo, results, {})
 
 
+@pytest.mark.slow
 def test_all_images_are_decoded_though_workers_are_killed_any_time() -> None:
     todo, kills, is_over = pictures(60 * CHUNK), [], threading.Event()
 

@@ -44,6 +44,7 @@ def test_worker_trials_repeat_and_one_worker_equals_one_process(toy_home: Path) 
     assert metrics.search.n_parallel_trials == 2
 
 
+@pytest.mark.slow
 def test_a_missing_scheduler_is_reported_before_the_search(toy_home: Path) -> None:
     featx.extract()
     with pytest.raises(ClusterError, match="no Dask scheduler answers at 'tcp://127"):
