@@ -13,7 +13,7 @@ from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
-from tests.recipes import toy_recipe
+from tests.recipes import LABEL_TABLE, toy_recipe
 
 
 def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +114,25 @@ def test_a_changed_annotation_changes_the_label_states(home: Path) -> None:
     assert label_file_states(data, home) == before
     Path("faces/0.cls").write_text("another label")
     assert label_file_states(data, home) != before
+
+
+def test_a_project_that_is_moved_as_a_whole_is_intact(home: Path) -> None:
+    make_images(home / "before" / "images", n_each=20)
+    (home / "before" / "featx.toml").write_text(TOY_RECIPE)
+    (home / "before" / "runs").mkdir()
+    featx.extract("before/featx.toml")
+    split = Study.open("before/featx.toml").split
+    (home / "before").rename(home / "after")
+    study = Study.open("after/featx.toml")
+    assert len(study.manifest) == 40
+    pd.testing.assert_series_equal(study.split, split)
+
+
+def test_a_missing_source_is_named_when_its_labels_are_needed(home: Path) -> None:
+    ids = make_images(home / "images", n_each=20)
+    pd.DataFrame({"path": ids, "class": ["a", "b"] * 20}).to_csv(home / "images" / "labels.csv", index=False)
+    (home / "featx.toml").write_text(toy_recipe(data=LABEL_TABLE))
+    featx.extract()
+    (home / "images").rename(home / "elsewhere")
+    with pytest.raises(IncompleteError, match=r"data\.source .*images' does not exist; put the images back"):
+        Study.open(None).truth("class")

@@ -72,13 +72,13 @@ def test_celeba_gender(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_affect(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = run_small(home, "affect")
-    emotion, affect = featx.evaluate(recipe, final=True)
+    emotion, feeling = featx.evaluate(recipe, final=True)
     assert {"accuracy", "weighted_f1", "kappa", "auc_ovr"} <= set(emotion.rows[0].scores)
     assert {
         f"{score}.{column}" for score in ("rmse", "mae", "pearson", "ccc", "sagr") for column in ("val", "aro")
-    } <= set(affect.rows[0].scores)
+    } <= set(feeling.rows[0].scores)
     assert len([row for row in emotion.rows if not row.is_ensemble]) == 2
-    assert len([row for row in affect.rows if not row.is_ensemble]) == 2
+    assert len([row for row in feeling.rows if not row.is_ensemble]) == 2
     tables = printed(capsys, "evaluate", "-r", recipe)
     assert "val" in tables
 

@@ -183,6 +183,8 @@ def evaluate(
         pivot_table.pivots(pivots)
     else:
         run_table.evaluations(evaluations, per_class, groups, bias)
+        if final:
+            console.say("'featx report' writes these scores into report.html")
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:

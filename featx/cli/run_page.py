@@ -29,6 +29,8 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
         console.say(f"  {run.run}: {' · '.join(fact for fact in facts if fact)}")
         console.say(f"{INDENT}{_settings_line(run)}")
     console.say(f"{len(runs)} runs, {size_text(sum(run.n_bytes for run in runs))}")
+    if not runs:
+        console.say("no finished run lies here; name the recipe with '-r PATH', or a preset with '-r PATH#PRESET'")
     for reason in dict.fromkeys(run.reason for run in runs if run.state == "unknown" and run.reason):
         console.say(f"the state of runs is unknown: {reason}")
     if any(run.state == "stale" for run in runs):

@@ -1,7 +1,7 @@
 """The tables of an evaluation: all runs beside the chosen one, and groups."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
 
@@ -63,13 +63,22 @@ def standings(result: "Evaluation", title: str) -> None:
     name = console.SHORT.get(result.compared, result.score.replace("_", " "))
     train = ["train"] if result.has_train_scores else []
     columns = ["  run", f"{name} (95 %)", *train, "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
-    console.table(title, columns, [_line(row, result) for row in result.rows])
+    rows = [_line(row, result) for row in result.rows]
+    if all(row.images_per_s is None for row in result.rows):
+        # No rate is known, so that the column would be empty.
+        rate = columns.index("images/s")
+        columns, rows = _without(columns, rate), [_without(row, rate) for row in rows]
+    console.table(title, columns, rows)
     console.say(
         f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of {result.margin:.2g}"
     )
     console.say(f"  {result.verdict}")
     if result.test_evidence:
         console.say(f"  test split: {result.test_evidence}")
+
+
+def _without(items: "Sequence[object]", index: int) -> list[Any]:
+    return [*items[:index], *items[index + 1 :]]
 
 
 def _marked_label(row: "RunEvaluation", result: "Evaluation") -> str:
@@ -133,6 +142,8 @@ def print_groups(result: "Evaluation", with_groups: bool) -> None:
     """Print how much scores differ between groups, and on request the scores of each group."""
     from featx.evaluation.group_texts import describe_differences
 
+    if with_groups and not result.groupings:
+        console.say("groups: none; the recipe needs [groups], such as NAME = 'COLUMN'")
     if result.groupings:
         console.say(f"groups, {result.label(result.chosen)}:")
     for grouping in result.groupings:

@@ -11,7 +11,7 @@ import pandas as pd
 from featx.errors import IncompleteError
 from featx.file_names import file_name
 from featx.files.seals import read_sealed
-from featx.locations import is_url, label_file_states, resolve_source
+from featx.locations import is_url, label_file_states, resolve_source, split_archive_place
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
 from featx.storage.places import CachePlace
@@ -73,11 +73,21 @@ class ExtractedData:
         recorded_state = read_sealed(self._made("source.json"), self._extract_again())
         if current_state != recorded_state:
             changes = [key for key, value in current_state.items() if value != recorded_state.get(key)]
+            self._check_source_exists()
             changed = CHANGED_SETTINGS.get(changes[0] if len(changes) == 1 else "", "[data] or its label file")
             raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
         frame = self._table("manifest.parquet")
         frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
         return Manifest.from_frame(frame)
+
+    def _check_source_exists(self) -> None:
+        place = resolve_source(self.recipe.data.source, self.recipe.folder)
+        if not is_url(place) and not Path(split_archive_place(place)[0]).exists():
+            raise IncompleteError(f"data.source {place!r} does not exist; put the images back, or correct data.source")
+
+    def _relative(self, place: str) -> str:
+        """Return a local place relative to the study's folder, so that a project that is moved as a whole is intact."""
+        return place if is_url(place) else os.path.relpath(place, self.folder)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
@@ -124,8 +134,8 @@ class ExtractedData:
         data, targets = self.recipe.data, self.recipe.targets
         return {
             "data": mask_secrets_in_value(data.identity()),
-            "source": mask_secrets(resolve_source(data.source, self.recipe.folder)),
-            "labels": [list(state) for state in label_file_states(data, self.recipe.folder)],
+            "source": mask_secrets(self._relative(resolve_source(data.source, self.recipe.folder))),
+            "labels": [[self._relative(file), *state] for file, *state in label_file_states(data, self.recipe.folder)],
             "chosen": {
                 name: target.identity()
                 for name, target in targets.items()

@@ -144,10 +144,12 @@ def _settings(run: RunFolder, spec: AnyRunSpec) -> dict[str, Any]:
         return own | (run.metrics.search.params if isinstance(run.metrics, HeadMetrics) else {})
     if isinstance(spec, EnsembleRunSpec):
         return {"method": spec.method, "metric": spec.metric} | ({"stacker": spec.stacker} if spec.stacker else {})
-    defaults = FinetuneSpec().model_dump(mode="json")
+    loss = spec.finetune["loss"]
+    default = FinetuneSpec(loss=loss["name"] if loss else None).identity()
+    defaults = spec.model_copy(update={"finetune": default}).settings
     return {
         key: value
-        for key, value in spec.finetune.items()
+        for key, value in spec.settings.items()
         if key in NETWORK_SETTINGS or (key not in {"seed", "weights"} and value != defaults.get(key))
     }
 
