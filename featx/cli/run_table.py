@@ -63,7 +63,7 @@ def standings(result: "Evaluation", title: str) -> None:
     name = console.SHORT.get(result.compared, result.score.replace("_", " "))
     train = ["train"] if result.has_train_scores else []
     columns = ["  run", f"{name} (95 %)", *train, "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
-    rows = [_line(row, result) for row in result.rows]
+    rows: list[Sequence[object]] = [_line(row, result) for row in result.rows]
     if all(row.images_per_s is None for row in result.rows):
         # No rate is known, so that the column would be empty.
         rate = columns.index("images/s")
