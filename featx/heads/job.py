@@ -76,6 +76,7 @@ class HeadJob:
             train=self.study.train_state(self.target, self.group_columns),
             head=spec.identity(),
             embeddings=tuple(embedding.spec.fingerprint() for embedding in self.candidates),
+            embedding_names=tuple(embedding.request.name for embedding in self.candidates),
         )
 
     @cached_property

@@ -1,5 +1,6 @@
 """The settings in which the runs of one table differ, and labels of runs that state them."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ STEM_SETTINGS = frozenset({"head", "backbone", "method"})
 # Settings in the order in which labels state them before all others, if many differ, and the number of these.
 LABEL_ORDER = ("strategy", "phases", "lr", "loss", "weights", "optimiser", "batch_size", "group_weight", "class_weight")
 MAX_SETTINGS_SHOWN = 4
+# Characters up to which a label names each embedding of a head.
+MAX_EMBEDDINGS_LENGTH = 24
 # Settings of a search, which labels state only if runs of the same head differ in them.
 SEARCH_SETTINGS = frozenset({"trials", "timeout_s", "warm_start", "nested", "folds", "memory_gb"})
 # Number of characters up to which the label of an ensemble names its members.
@@ -58,11 +61,15 @@ def _unique_labels(
 ) -> dict[str, str]:
     """Return run name → label; runs with the same label get the fingerprint in their name as well."""
     labels = {}
+    listed = [run.get("embeddings") for run in settings.values()]
+    all_embeddings = [name for names in listed if isinstance(names, list) for name in names]
     for name, spec in specs.items():
         same_stem = [
             settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
         ]
         shown = _shown_settings(settings[name], same_stem, spec.has_own_name)
+        if isinstance(shown.get("embeddings"), list):
+            shown["embeddings"] = _embeddings_text(shown["embeddings"], all_embeddings)
         texts = [f"{key} {setting_text(value)}" for key, value in shown.items() if key != "members"]
         if "members" in shown:
             texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
@@ -71,6 +78,22 @@ def _unique_labels(
     return {
         name: label if counts[label] == 1 else f"{label} {name.rpartition('-')[2]}" for name, label in labels.items()
     }
+
+
+def _embeddings_text(names: Sequence[str], all_names: Sequence[str]) -> str:
+    """Return the embeddings of a head, without what the names of all embeddings have in common, or their number.
+
+    Examples
+    --------
+    >>> names = ["resnet18/layer3/avg", "resnet18/layer4/avg"]
+    >>> _embeddings_text(names[:1], names), _embeddings_text(names, names)
+    ('layer3', 'layer3 + layer4')
+    """
+    parts_of = {name: re.split("[/,]", name) for name in all_names}
+    shared = set.intersection(*map(set, parts_of.values()))
+    texts = ["/".join(part for part in parts_of[name] if part not in shared) or name for name in names]
+    text = " + ".join(texts)
+    return text if len(text) <= MAX_EMBEDDINGS_LENGTH else f"{len(names)} together"
 
 
 def _members_text(labels: Sequence[str]) -> str:

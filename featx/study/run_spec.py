@@ -117,6 +117,8 @@ class HeadRunSpec(RunSpec):
         Fields of the `HeadSpec`. They are not validated again, because a head of another package may not be installed.
     embeddings
         Fingerprints of the embeddings that the head may use.
+    embedding_names
+        Names of these embeddings.
     refit
         Run whose setting this one has; None for a run of its own.
     """
@@ -124,6 +126,7 @@ class HeadRunSpec(RunSpec):
     kind: Literal["head"] = "head"
     head: dict[str, Any]
     embeddings: tuple[str, ...]
+    embedding_names: tuple[str, ...] = ()
     refit: RefitSpec | None = None
 
     @property
@@ -138,8 +141,11 @@ class HeadRunSpec(RunSpec):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Fields of the `HeadSpec`; its name is the setting ``head``."""
-        return {"head" if name == "name" else name: value for name, value in _flatten(self.head).items()}
+        """Fields of the `HeadSpec`; its name is the setting ``head``, its embeddings are those that it may use."""
+        fields = {"head" if name == "name" else name: value for name, value in _flatten(self.head).items()}
+        if self.embedding_names and fields.get("embeddings") == "all":
+            fields["embeddings"] = list(self.embedding_names)
+        return fields
 
 
 class NetworkRunSpec(RunSpec):

@@ -102,6 +102,18 @@ def test_heads_of_different_names_do_not_state_their_searches() -> None:
     ]
 
 
+def test_heads_state_the_embeddings_by_which_they_differ() -> None:
+    names = tuple(f"efficientnet_lite0/blocks.{number}/avgmax,size_px=300" for number in (3, 4, 5, 6))
+    specs: dict[str, AnyRunSpec] = {
+        "svm-1": head("svm").model_copy(update={"embedding_names": names}),
+        "svm-2": head("svm").model_copy(update={"embedding_names": names[1:2]}),
+        "rf-3": head("rf").model_copy(update={"embedding_names": names}),
+    }
+    assert labels(specs) == ["svm (embeddings 4 together)", "svm (embeddings blocks.4)", "rf (embeddings 4 together)"]
+    assert describe_runs(specs)["svm-2"].settings == {"head": "svm", "embeddings": [names[1]]}
+    assert labels({"svm-1": specs["svm-1"], "rf-3": specs["rf-3"]}) == ["svm", "rf"]
+
+
 def test_ensembles_state_the_members_that_not_all_of_them_have() -> None:
     specs: dict[str, AnyRunSpec] = {
         "soft-age-1": ensemble("soft", "logreg-age-0", "rf-age-0"),
