@@ -48,9 +48,12 @@ class ExtractedData:
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs), self.recipe.folder)
         # The folders of repeats are inside their recipe's folder.
-        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))
+        return self._runs.joinpath(*map(file_name, self.recipe.name.split("/")))
+
+    @property
+    def _runs(self) -> Path:
+        return runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs), self.recipe.folder)
 
     def _place(self, variable: str, written: str | None) -> str | None:
         if variable in os.environ:
@@ -86,8 +89,8 @@ class ExtractedData:
             raise IncompleteError(f"data.source {place!r} does not exist; put the images back, or correct data.source")
 
     def _relative(self, place: str) -> str:
-        """Return a local place relative to the study's folder, so that a project that is moved as a whole is intact."""
-        return place if is_url(place) else os.path.relpath(place, self.folder)
+        """Return a local place relative to the folder of runs, so that a project that is moved as a whole is intact."""
+        return place if is_url(place) else os.path.relpath(place, self._runs)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
