@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
+# One process more than there are cores, because some tests wait for other processes and for limits of time.
+TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 .PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-init bench-intervals bench-search bench-store slow
 .DEFAULT_GOAL := help
 
@@ -22,7 +25,7 @@ check: $(INSTALLED) ## format, lint, types, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal
 
 fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
