@@ -96,19 +96,19 @@ def find_unsuited_settings(
         for number, section in enumerate(sections):
             chosen = [target for target in named_targets if section.target in {None, target.name}]
             if section.target is not None and not chosen:
-                found = [
+                section_problems = [
                     (
                         "target",
                         f"no target is called {section.target!r}; {suggest_names(section.target, list(targets))}",
                     )
                 ]
             elif isinstance(section, HeadSpec):
-                found = [*_head_problems(section, chosen), *_group_problems(section.group_weight, groups)]
+                section_problems = [*_head_problems(section, chosen), *_group_problems(section.group_weight, groups)]
             elif isinstance(section, EnsembleSpec):
-                found = list(_ensemble_problems(section, chosen))
+                section_problems = list(_ensemble_problems(section, chosen))
             else:
-                found = list(_finetune_problems(section, chosen, groups))
-            problems |= dict.fromkeys(f"{kind}[{number}].{key}: {text}" for key, text in found)
+                section_problems = list(_finetune_problems(section, chosen, groups))
+            problems |= dict.fromkeys(f"{kind}[{number}].{key}: {text}" for key, text in section_problems)
     return [*problems, *_differing_metrics(named_targets, ensembles)]
 
 
@@ -154,22 +154,22 @@ def _unsuited_head(head: HeadSpec, target: NamedTarget) -> Problem | None:
 
 
 def _metric_problems(
-    metric: Metric | None, target: NamedTarget, written: str | None, others: Iterable[NamedTarget]
+    metric: Metric | None, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     if metric is not None and metric not in METRICS[target.kind]:
         suited = [other for other in others if metric in METRICS[other.kind]]
         hint = suggest_names(metric, list(METRICS[target.kind]))
-        yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(written, suited)}"
+        yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(section_target, suited)}"
 
 
 def _class_weight_problems(
-    spec: HeadSpec | FinetuneSpec, target: NamedTarget, written: str | None, others: Iterable[NamedTarget]
+    spec: HeadSpec | FinetuneSpec, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     if spec.class_weight == "none":
         return
     if target.kind != "classes":
         suited = [other for other in others if other.kind == "classes"]
-        yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(written, suited)}"
+        yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(section_target, suited)}"
     names = _class_names(target.spec)
     unknown = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
     if unknown:
@@ -208,26 +208,26 @@ def _finetune_problems(
 
 
 def _loss_problems(
-    spec: FinetuneSpec, target: NamedTarget, written: str | None, others: Iterable[NamedTarget]
+    spec: FinetuneSpec, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     loss = (spec.loss or LossSpec(name="mse" if target.kind == "numbers" else "cross_entropy")).name
     other_kinds = [other for other in others if other.kind != target.kind]
     if loss in NUMBER_LOSSES and target.kind == "classes":
         yield (
             "loss",
-            f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{_remedy(written, other_kinds)}",
+            f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{_remedy(section_target, other_kinds)}",
         )
     learns_classes = loss in CLASS_LOSSES or (loss in LOSS_ACTIVATIONS and target.kind == "classes")
     if spec.scale != "none" and (target.kind == "classes" or learns_classes):
         cause = f"{target}" if target.kind == "classes" else f"loss {loss!r} learns numbers as classes"
-        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{_remedy(written, other_kinds)}"
+        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{_remedy(section_target, other_kinds)}"
     if learns_classes and spec.layers.activation not in {"none", LOSS_ACTIVATIONS[loss]}:
         yield (
             "layers.activation",
             f"loss {loss!r} of target {target.name!r} has its own activation, found {spec.layers.activation!r}; "
-            f"set 'none'{_remedy(written, other_kinds)}",
+            f"set 'none'{_remedy(section_target, other_kinds)}",
         )
-    yield from _number_class_problems(spec, target, loss, _remedy(written, other_kinds))
+    yield from _number_class_problems(spec, target, loss, _remedy(section_target, other_kinds))
     n_columns = len(target.spec.columns)
     if learns_classes and target.kind == "numbers" and n_columns > 1:
         yield "loss", f"loss {loss!r} takes one number, target {target.name!r} has {n_columns}; set loss = 'mse'"
