@@ -32,7 +32,7 @@ fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 slow: $(INSTALLED) ## proofs on whole data sets and thousands of damaged files (an hour or more on 2 cores)
-	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600
+	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600 --hypothesis-profile new-examples
 
 bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun

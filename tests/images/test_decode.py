@@ -326,9 +326,7 @@ def test_a_damaged_file_is_decoded_or_refused(data: st.DataObject, kind: str) ->
         outcome = decode(bytes(content)).mode
     except ReadError as error:
         outcome = str(error)
-    assert outcome in {"L", "RGB"} or outcome.startswith(
-        ("is not", "cannot be decoded: ", "has pixels", "has 4 channels", "holds ")
-    )
+    assert outcome in {"L", "RGB"} or outcome.startswith(("is ", "has ", "holds ", "cannot be decoded: "))
 
 
 def test_grey_contents_have_one_channel_and_others_three() -> None:
