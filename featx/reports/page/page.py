@@ -1,0 +1,114 @@
+"""A page as one HTML file that needs no other file and no network, and its figures and tables as files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from featx.file_names import file_name
+from featx.files.atomic import atomic_file, write_text
+from featx.files.spreadsheets import write_csv
+from featx.reports.page.components import Component, Details, Figure, Map, Picture, Section, Table
+from featx.reports.page.figure_style import inline_svg, png_file, svg_file
+from featx.text.escaping import escape_text
+
+TEMPLATES = "page/templates"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of sections.
+
+    Attributes
+    ----------
+    title, subtitle
+        Title, and one line below it.
+    sections
+        Sections in the order of the contents.
+    """
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+
+    def render(self) -> str:
+        """Return the page as HTML: styles, scripts, figures and pictures are inside it."""
+        pool = _PicturePool()
+        environment = Environment(
+            loader=PackageLoader("featx.reports", TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_escape_controls,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals["picture_class"] = pool.class_of
+        environment.globals["svg"] = lambda figure: Markup(inline_svg(figure.figure, file_name(figure.name)))
+        environment.filters["anchor"] = file_name
+        body = environment.get_template("body.html").render(page=self)
+        source = environment.loader
+        assert source is not None
+        style, script = (Markup(source.get_source(environment, name)[0]) for name in ("page.css", "page.js"))
+        return environment.get_template("page.html").render(
+            page=self, body=Markup(body), style=style, script=script, pictures=pool.classes
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the page to a file."""
+        write_text(path, self.render())
+
+    def write_assets(self, folder: Path) -> list[Path]:
+        """Write each figure as a PNG and an SVG file and each table as a CSV file, and return their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for component in _flatten(self.sections):
+            shown = component.still if isinstance(component, Map) else component
+            if isinstance(shown, Figure):
+                paths += _write_figure(shown, folder)
+            elif isinstance(shown, Table):
+                paths.append(folder / f"{file_name(shown.name)}.csv")
+                names = [column.name for column in shown.columns]
+                write_csv(paths[-1], pd.DataFrame([list(row) for row in shown.rows], columns=names))
+        return paths
+
+
+def _write_figure(figure: Figure, folder: Path) -> list[Path]:
+    paths = [folder / f"{file_name(figure.name)}{suffix}" for suffix in (".png", ".svg")]
+    for path, convert in zip(paths, (png_file, svg_file), strict=True):
+        with atomic_file(path) as private:
+            private.write_bytes(convert(figure.figure))
+    return paths
+
+
+@dataclass
+class _PicturePool:
+    """Pictures of a page, each stored once: a picture that is shown several times has one CSS class."""
+
+    classes: dict[str, str] = field(default_factory=dict)
+
+    def class_of(self, picture: Picture) -> str:
+        """Return the CSS class that shows a picture."""
+        return self.classes.setdefault(picture.uri, f"p{len(self.classes)}")
+
+
+def _flatten(sections: Sequence[Section]) -> Iterator[Component]:
+    """Yield all components of sections, those inside others too."""
+    for section in sections:
+        yield from _flatten_components(section.components)
+        yield from _flatten(section.sections)
+
+
+def _flatten_components(components: Sequence[Component]) -> Iterator[Component]:
+    for component in components:
+        yield component
+        if isinstance(component, Details):
+            yield from _flatten_components(component.components)
+
+
+def _escape_controls(value: Any) -> Any:
+    """Return a text with escapes for control characters; HTML that a template made stays."""
+    return escape_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
