@@ -1,0 +1,193 @@
+"""Runs as differentiable functions of pixels: resizing, normalisation, network, head and vote in one torch module."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from featx.artifacts.artifact import OUTPUT_TAP
+from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.errors import UnsuitedError
+from featx.finetuning.losses import build_loss
+from featx.networks.features import FeatureNetwork, Tap
+from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
+from featx.robustness.differentiable_heads import make_differentiable
+from featx.robustness.differentiable_votes import make_differentiable_vote
+from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.finetuning import NetworkSpec
+from featx.tables.decision_rule import DecisionRule
+from featx.tables.ids import Kind
+
+# Layer of a fine-tuned network whose outputs are not yet probabilities.
+RAW_OUTPUTS = "new_layers"
+# Smallest probability in double precision whose logarithm is taken.
+MIN_PROBABILITY = 1e-300
+# Fingerprint of an embedding → (b, d) features.
+Features = Mapping[str, Tensor]
+
+
+class AttackedModel(nn.Module):
+    """A loaded run as a function of pixels with exact gradients; weights are fixed.
+
+    Parameters
+    ----------
+    model
+        Head, network or ensemble, all of whose members have gradients and take images of one size.
+
+    Attributes
+    ----------
+    kind
+        Kind of the target.
+    side_px
+        Side of the square images that the networks take.
+
+    Raises
+    ------
+    UnsuitedError
+        A head or a vote has no gradient, or members take images of different sizes.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.kind: Kind = model.header.answers
+        self.classes = model.classes
+        embedders = [_Embedder(group) for group in _groups(model)]
+        self._embedders = nn.ModuleList(embedders)
+        sizes = {embedder.side_px for embedder in embedders}
+        if len(sizes) > 1:
+            raise UnsuitedError(
+                f"members of {model.name} take images of {', '.join(map(str, sorted(sizes)))} px; an attack at network "
+                "size needs one size: attack the members, or give their embeddings one 'size_px'"
+            )
+        (self.side_px,) = sizes
+        self._scores = _make_scores(model)
+        self._rule = model.header.decision
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return scores (b, k) in double precision (`featx.robustness.differentiable_heads`).
+
+        Parameters
+        ----------
+        pixels
+            (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping.
+        """
+        levels = (255 * pixels).permute(0, 2, 3, 1)
+        features: dict[str, Tensor] = {}
+        for embedder in self._embedders:
+            features |= embedder(levels)
+        scores: Tensor = self._scores(features)
+        return scores
+
+    def margins(self, scores: Tensor) -> Tensor:
+        """Return scores with the weights of the decision rule, so that the largest one is the decision."""
+        return scores if self._rule is None else scores + _log_weights(self._rule, scores)
+
+    def decide(self, scores: Tensor) -> Tensor:
+        """Return (b,) codes of the predicted classes."""
+        return self.margins(scores).argmax(dim=1)
+
+
+def _log_weights(rule: DecisionRule, like: Tensor) -> Tensor:
+    return torch.tensor(rule.weights, dtype=like.dtype, device=like.device).log()
+
+
+def _groups(model: Model) -> list[NetworkGroup]:
+    """Return the networks of a model, each once."""
+    requests = [embedding.request for embedding in model.local_embeddings]
+    return network_groups(requests, model.networks)
+
+
+class _Embedder(nn.Module):
+    """One network with all embeddings that are read from it; of a fine-tuned network, its raw outputs."""
+
+    def __init__(self, group: NetworkGroup) -> None:
+        super().__init__()
+        network = group.resolved.network
+        taps = [Tap(RAW_OUTPUTS, tap.pool, tap.join) if tap.layer == OUTPUT_TAP else tap for tap in network.taps]
+        self.network = FeatureNetwork(network.body, network.preprocessing, taps, network.lock)
+        self.names = [spec.fingerprint() for spec in group.resolved.specs]
+        self.side_px = network.preprocessing.canvas_px
+
+    def forward(self, levels: Tensor) -> dict[str, Tensor]:
+        """Return the features of (b, h, w, 3) pixels in 0 … 255 by the fingerprint of the embedding in fp32."""
+        with self.network.lock:
+            outputs = self.network(levels)
+        return dict(zip(self.names, outputs, strict=True))
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member of an ensemble: its scores, with columns in the order of the ensemble."""
+
+    scores: nn.Module
+    columns: tuple[int, ...]
+
+
+def _make_scores(model: Model) -> nn.Module:
+    """Return the part of a run behind its embeddings."""
+    if isinstance(model, HeadModel):
+        names = [_fp32_fingerprint(embedding) for embedding in model.local_embeddings]
+        return _HeadScores(names, make_differentiable(model.model, model.header.answers))
+    if isinstance(model, NetworkModel):
+        assert model.header.network is not None
+        return _NetworkScores(_fp32_fingerprint(model.local_embeddings[0]), model.header.network)
+    if isinstance(model, EnsembleModel):
+        members = [_Member(_make_scores(member), _columns(member, model)) for member in model.members]
+        return _VoteScores(model, members)
+    raise UnsuitedError(f"{model.name} is a {type(model).__name__}, expected a head, a network or an ensemble")
+
+
+def _fp32_fingerprint(embedding: ResolvedEmbedding) -> str:
+    """Return the fingerprint of an embedding in fp32, in which attacks compute it."""
+    return embedding.spec.model_copy(update={"precision": "fp32"}).fingerprint()
+
+
+def _columns(member: Model, ensemble: EnsembleModel) -> tuple[int, ...]:
+    return tuple(member.classes.index(name) for name in ensemble.classes)
+
+
+class _HeadScores(nn.Module):
+    """Scores of a head from its embeddings, joined side by side."""
+
+    def __init__(self, names: Sequence[str], head: nn.Module) -> None:
+        super().__init__()
+        self.names, self.head = tuple(names), head
+
+    def forward(self, features: Features) -> Tensor:
+        x = torch.cat([features[name] for name in self.names], dim=1)
+        scores: Tensor = self.head(x.double())
+        return scores
+
+
+class _NetworkScores(nn.Module):
+    """Scores of a fine-tuned network from its raw outputs."""
+
+    def __init__(self, name: str, spec: NetworkSpec) -> None:
+        super().__init__()
+        if spec.offset or spec.values:
+            raise UnsuitedError("attacks on networks for numbers are not supported")
+        self.name, self.spec = name, spec
+
+    def forward(self, features: Features) -> Tensor:
+        proba = build_loss(self.spec.loss, True).predict(features[self.name].double())
+        scores = proba.clamp(min=MIN_PROBABILITY).log()
+        if self.spec.class_weights:
+            scores = scores - torch.tensor(self.spec.class_weights, dtype=scores.dtype, device=scores.device).log()
+        return scores
+
+
+class _VoteScores(nn.Module):
+    """Scores of an ensemble from those of its members."""
+
+    def __init__(self, model: EnsembleModel, members: Sequence[_Member]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(member.scores for member in members)
+        self.columns = [list(member.columns) for member in members]
+        self.vote = make_differentiable_vote(model.combiner, model.header.answers, model.classes)
+
+    def forward(self, features: Features) -> Tensor:
+        scores = [member(features)[:, columns] for member, columns in zip(self.members, self.columns, strict=True)]
+        combined: Tensor = self.vote(torch.stack(list(scores)))
+        return combined
