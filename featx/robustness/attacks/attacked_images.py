@@ -89,7 +89,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def l2_norms(x: Tensor) -> Tensor:
     """Return the (b,) Euclidean norms of (b, …) arrays."""
-    return x.flatten(1).norm(dim=1)
+    norms: Tensor = x.flatten(1).norm(dim=1)
+    return norms
 
 
 def linf_norms(x: Tensor) -> Tensor:

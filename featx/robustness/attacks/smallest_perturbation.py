@@ -50,8 +50,7 @@ def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[
         scores = images.scores(pixels)
         squared = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
         shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared)
-        optimiser.zero_grad()
-        (squared + weight * shortfall).sum().backward()
+        (variable.grad,) = torch.autograd.grad((squared + weight * shortfall).sum(), variable)
         optimiser.step()
         with torch.no_grad():
             norms = l2_norms(pixels - images.pixels)
