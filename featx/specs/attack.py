@@ -22,9 +22,13 @@ class AttackSpec(Spec):
     eps
         Largest norm, for pixels in [0, 1]: 8 levels of 255 are 0.0314.
     steps
-        Steps of the gradient, or queries of an image.
+        Steps of the gradient, or queries of an image for ``square``.
+    n_queries
+        Queries of an image by the Square attack within ``standard``.
     restarts
         Random starts, or bisections of ``cw``.
+    patch_share
+        Side of the square of ``patch`` as a share of the side of the image.
     seed
         Seed of all random choices.
     """
@@ -33,8 +37,19 @@ class AttackSpec(Spec):
     norm: Literal["linf", "l2"] = "linf"
     eps: Annotated[float, Field(ge=0)] = 8 / 255
     steps: Annotated[int, Field(ge=1)] = 20
+    n_queries: Annotated[int, Field(ge=1)] = 500
     restarts: Annotated[int, Field(ge=1)] = 1
+    patch_share: Annotated[float, Field(gt=0)] = 0.25
     seed: int = 0
+
+    @field_validator("patch_share")
+    @classmethod
+    def _check_patch(cls, share: float) -> float:
+        if share > 1:
+            raise ValueError(
+                f"found {share:g}: a patch is not larger than the image; expected a share of its side up to 1"
+            )
+        return share
 
     @field_validator("eps")
     @classmethod

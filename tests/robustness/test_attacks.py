@@ -1,7 +1,8 @@
 """Attacks on small models: limits are kept, more effort is never weaker, and known optima are found.
 
 Modules: robustness.attacks.attacked_images, robustness.attacks.auto_pgd, robustness.attacks.gradient_steps,
-robustness.attacks.smallest_perturbation, robustness.attacks.square, specs.attack.
+robustness.attacks.attack_method, robustness.attacks.patch, robustness.attacks.smallest_perturbation,
+robustness.attacks.square, robustness.attacks.standard, specs.attack.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from featx.registry import ATTACKS as REGISTERED
 from featx.robustness.attacks.attacked_images import AttackedImages, Norm, is_wrong, l2_norms, linf_norms, margin
 from featx.robustness.attacks.auto_pgd import apgd, targeted_ratio
 from featx.robustness.attacks.gradient_steps import fgsm, pgd
+from featx.robustness.attacks.patch import patch
 from featx.robustness.attacks.smallest_perturbation import cw
 from featx.robustness.attacks.square import square
+from featx.robustness.attacks.standard import standard
 from featx.specs.attack import AttackSpec
 
 Attack = Callable[[AttackedImages, AttackSpec], Tensor]
@@ -133,3 +137,43 @@ def test_a_limit_in_levels_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"found 8 for pixels in \[0, 1\].*write 0.03137 \(8/255\)"):
         AttackSpec(method="pgd", eps=8)
     assert AttackSpec(method="pgd", norm="l2", eps=3).eps == 3
+
+
+def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
+    model = curved_model(3)
+    images = attacked(model, "linf", 0.0)
+    spec = AttackSpec(method="patch", steps=60, patch_share=0.5)
+    placed = patch(images, spec)
+    changed = (placed != images.pixels).any(dim=1).double().mean(dim=(1, 2))
+    assert 0.1 < float(changed.mean()) < 0.4, "a square of half the side covers a quarter, more or less when scaled"
+    assert 0 <= float(placed.min()) <= float(placed.max()) <= 1
+    # One step hardly changes a random patch.
+    untrained = patch(attacked(model, "linf", 0.0), spec.model_copy(update={"steps": 1}))
+    n_wrong, n_wrong_by_chance = (int(is_wrong(model(x), images.codes).sum()) for x in (placed, untrained))
+    assert n_wrong > n_wrong_by_chance
+
+
+def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
+    model = curved_model(4)
+    spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
+    parts = {"apgd": spec, "square": spec.model_copy(update={"steps": 100})}
+    wrong = {
+        name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
+        for name, part in parts.items()
+    }
+    images = attacked(model, "linf", 0.02)
+    worst = is_wrong(model(standard(images, spec)), images.codes)
+    assert int(worst.sum()) >= max(int(found.sum()) for found in wrong.values()) > 0
+    assert bool((worst | ~wrong["apgd"]).all())
+
+
+def test_attacks_are_registered() -> None:
+    assert set(REGISTERED.names()) == {"fgsm", "pgd", "apgd", "cw", "patch", "square", "standard"}
+    for name in REGISTERED.names():
+        method = REGISTERED.get(name)
+        assert method.n_passes(AttackSpec(method=name), 10) > 0
+
+
+def test_a_patch_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a patch is not larger than the image"):
+        AttackSpec(method="patch", patch_share=1.5)
