@@ -28,27 +28,36 @@ Features = Mapping[str, Tensor]
 
 
 class AttackedModel(nn.Module):
-    """A loaded run as a function of pixels with exact gradients; weights are fixed.
+    """A loaded run as a function of pixels; weights are fixed.
 
     Parameters
     ----------
     model
-        Head, network or ensemble, all of whose members have gradients and take images of one size.
+        Head, network or ensemble, all of whose members take images of one size.
+    needs_gradient
+        Whether a head or a vote without gradient is refused; otherwise it predicts as always, and `has_gradient` is
+        False.
 
     Attributes
     ----------
     kind
         Kind of the target.
+    classes
+        Names of the classes in the order of the scores.
+    preprocessing
+        Preprocessing of the images, normalisation excluded.
     side_px
         Side of the square images that the networks take.
+    has_gradient
+        Whether the scores have exact gradients.
 
     Raises
     ------
     UnsuitedError
-        A head or a vote has no gradient, or members take images of different sizes.
+        A head or a vote has no gradient although it is needed, or members take images of different sizes.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, needs_gradient: bool = True) -> None:
         super().__init__()
         self.kind: Kind = model.header.answers
         self.classes = model.classes
@@ -61,7 +70,14 @@ class AttackedModel(nn.Module):
                 "size needs one size: attack the members, or give their embeddings one 'size_px'"
             )
         (self.side_px,) = sizes
-        self._scores = _make_scores(model)
+        self.preprocessing = embedders[0].network.preprocessing
+        self.has_gradient = True
+        try:
+            self._scores = _make_scores(model)
+        except UnsuitedError:
+            if needs_gradient:
+                raise
+            self._scores, self.has_gradient = _PredictedScores(model), False
         self._rule = model.header.decision
         self.eval().requires_grad_(False)
 
@@ -146,6 +162,22 @@ def _fp32_fingerprint(embedding: ResolvedEmbedding) -> str:
 
 def _columns(member: Model, ensemble: EnsembleModel) -> tuple[int, ...]:
     return tuple(member.classes.index(name) for name in ensemble.classes)
+
+
+class _PredictedScores(nn.Module):
+    """Scores of any run as it predicts, without gradient."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.names = {
+            embedding.spec.fingerprint(): _fp32_fingerprint(embedding) for embedding in model.local_embeddings
+        }
+        self.model = model
+
+    def forward(self, features: Features) -> Tensor:
+        columns = {name: features[fp32].detach().cpu().numpy() for name, fp32 in self.names.items()}
+        outputs = torch.as_tensor(self.model.predict_columns(columns), dtype=torch.float64)
+        return outputs.clamp(min=MIN_PROBABILITY).log()
 
 
 class _HeadScores(nn.Module):
