@@ -18,7 +18,9 @@ from featx.reports.study_report.ensemble_section import build_ensembles
 from featx.reports.study_report.facts import TargetFacts
 from featx.reports.study_report.final_section import build_final
 from featx.reports.study_report.group_section import build_groups
+from featx.reports.study_report.influence_section import build_influences
 from featx.reports.study_report.leak_section import build_leaks, select_pairs
+from featx.reports.study_report.overruled import find_overruled
 from featx.reports.study_report.run_images import PictureBudget, choose_images
 from featx.reports.study_report.run_sections import build_run_sections
 from featx.reports.study_report.study_sections import build_counts, build_images, build_origin, build_what_was_done
@@ -76,19 +78,21 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
     budget = PictureBudget()
     pairs = [name for pair in select_pairs(study_leaks) for name in (pair.id, pair.copy)]
     budget.admit(pairs, len(pairs))
-    shown = [choose_images(facts, budget) for facts in targets]
+    overruled = [find_overruled(facts, budget) for facts in targets]
+    shown = choose_images(targets, budget)
     pictures = load_pictures(study, list(budget.ids), progress)
     sections: list[Section | None] = [
         Section("Summary", [sentence for facts in targets for sentence in summarize(facts)]),
         build_what_was_done(study, targets),
     ]
-    for facts, images in zip(targets, shown, strict=True):
+    for facts, images, rows in zip(targets, shown, overruled, strict=True):
         inner = [
             build_comparison(facts),
             build_final(facts),
             build_groups(facts),
             build_calibration(facts),
-            build_ensembles(facts),
+            build_influences(facts),
+            build_ensembles(facts, rows, pictures),
             build_search_section(facts),
             build_run_sections(facts, images, pictures),
             build_counts(facts),

@@ -10,7 +10,8 @@ from featx.metrics.reliability import accuracy_by_coverage
 from featx.reports.page.components import Component, Details, Items, Picture, Section, Text
 from featx.reports.study_report.class_tables import Intervals, class_table, confusion_components, threshold_counts
 from featx.reports.study_report.facts import RunFacts, TargetFacts
-from featx.reports.study_report.number_section import number_figures
+from featx.reports.study_report.label_section import label_components
+from featx.reports.study_report.number_section import number_components
 from featx.reports.study_report.probability_figures import (
     plot_abstention,
     plot_precision_recall,
@@ -105,11 +106,14 @@ def _class_components(facts: TargetFacts, run: RunFacts, contents: RunContents) 
 
 def _label_components(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list[Component]:
     name = facts.component_name(run.name)
-    return [_scores_of_classes(facts, run, contents), *_probability_figures(name, run, contents)]
+    components = [_scores_of_classes(facts, run, contents), *_probability_figures(name, run, contents)]
+    if run.is_chosen and contents.intervals is not None:
+        components += label_components(facts, run, contents.intervals)
+    return components
 
 
 def _number_components(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list[Component]:
-    return number_figures(facts, run)
+    return number_components(facts, run, contents.resamples)
 
 
 KIND_COMPONENTS: dict[Kind, Callable[[TargetFacts, RunFacts, RunContents], list[Component]]] = {
