@@ -91,6 +91,6 @@ def _next_command(exploration: "Exploration", source: str | None, recipe: Path |
     option = f" -r {quote(str(recipe))}" if recipe else ""
     if not images.is_extracted:
         named = f" {quote(source)}" if source else ""
-        return f"featx extract{named}{option}, then featx explore{option} again"
+        return f"featx extract{named}{option}"
     has_runs = any(images.runs(target) for target in images.truths)
     return f"featx report{option}" if has_runs else f"featx fit{option}"

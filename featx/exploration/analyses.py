@@ -1,10 +1,15 @@
 """All analyses of an exploration, in the order in which they run."""
 
 from featx.exploration.analysis import Analysis
+from featx.exploration.class_counts import count_images, sample_images
+from featx.exploration.image_statistics import summarise_properties
 from featx.exploration.recognised_files import analyse_recognition
 
 # Name of an analysis → the function. The section of the page with the same name is in
 # `featx.reports.exploration.page_sections.SECTIONS`.
 ANALYSES: dict[str, Analysis] = {
     "recognition": analyse_recognition,
+    "counts": count_images,
+    "samples": sample_images,
+    "statistics": summarise_properties,
 }

@@ -35,7 +35,7 @@ def test_a_bare_source_gets_a_page_and_tables(
     assert len(lines) <= MAX_LINES
     assert max(map(len, lines)) <= 80
     assert lines[0] == "20 images explored; page and tables:"
-    assert lines[-1] == "next: featx extract images, then featx explore again"
+    assert lines[-1] == "next: featx extract images"
     assert (home / "runs" / "featx" / "explore.html").is_file()
     assert (home / "runs" / "featx" / "explore" / "unreadable.csv").is_file()
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from featx.exploration.explore import Exploration
+from featx.reports.exploration.count_sections import build_count_section, build_sample_section
 from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Section
 
@@ -11,4 +13,7 @@ from featx.reports.page.components import Section
 # images come from `Thumbnails`.
 SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "recognition": build_recognition_section,
+    "counts": build_count_section,
+    "samples": build_sample_section,
+    "statistics": build_statistics_section,
 }
