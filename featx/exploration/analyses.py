@@ -3,6 +3,7 @@
 from featx.exploration.analysis import Analysis
 from featx.exploration.class_counts import count_images, sample_images
 from featx.exploration.image_statistics import summarise_properties
+from featx.exploration.network_inputs import make_network_inputs
 from featx.exploration.recognised_files import analyse_recognition
 
 # Name of an analysis → the function. The section of the page with the same name is in
@@ -12,4 +13,5 @@ ANALYSES: dict[str, Analysis] = {
     "counts": count_images,
     "samples": sample_images,
     "statistics": summarise_properties,
+    "network_inputs": make_network_inputs,
 }

@@ -82,7 +82,7 @@ def test_json_names_files_facts_and_tables(
     [
         (["nowhere"], "error: 'nowhere' does not exist"),
         ([""], "error: the source is empty"),
-        (["images", "--out", "file"], "error: 'file' is no folder that can be written"),
+        (["images", "--out", "file"], "error: 'file' is no folder that can be written; name another one"),
         ([], "error: featx.toml: no such recipe"),
     ],
 )

@@ -70,7 +70,7 @@ def check_writable(folder: Path) -> None:
     except OSError:
         is_writable = False
     if not is_writable:
-        raise DataError(f"{str(folder)!r} is no folder that can be written; name another one with '--out DIR'")
+        raise DataError(f"{str(folder)!r} is no folder that can be written; name another one")
 
 
 def write_exploration(exploration: Exploration, folder: Path) -> WrittenExploration:
