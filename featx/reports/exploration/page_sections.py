@@ -5,6 +5,7 @@ from collections.abc import Callable
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_sections import build_count_section, build_sample_section
 from featx.reports.exploration.inputs_section import build_inputs_section
+from featx.reports.exploration.quality_sections import build_copy_section, build_quality_section
 from featx.reports.exploration.recognition_section import build_recognition_section
 from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
@@ -18,4 +19,6 @@ SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "samples": build_sample_section,
     "statistics": build_statistics_section,
     "network_inputs": build_inputs_section,
+    "quality": build_quality_section,
+    "copies": build_copy_section,
 }
