@@ -7,6 +7,7 @@ from featx.exploration.image_statistics import summarise_properties
 from featx.exploration.network_inputs import make_network_inputs
 from featx.exploration.quality_checks import check_quality
 from featx.exploration.recognised_files import analyse_recognition
+from featx.exploration.shortcuts import find_shortcuts
 
 # Name of an analysis → the function. The section of the page with the same name is in
 # `featx.reports.exploration.page_sections.SECTIONS`.
@@ -18,4 +19,5 @@ ANALYSES: dict[str, Analysis] = {
     "network_inputs": make_network_inputs,
     "quality": check_quality,
     "copies": find_image_copies,
+    "shortcuts": find_shortcuts,
 }

@@ -7,6 +7,7 @@ from featx.reports.exploration.count_sections import build_count_section, build_
 from featx.reports.exploration.inputs_section import build_inputs_section
 from featx.reports.exploration.quality_sections import build_copy_section, build_quality_section
 from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.shortcut_section import build_shortcut_section
 from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Section
@@ -21,4 +22,5 @@ SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "network_inputs": build_inputs_section,
     "quality": build_quality_section,
     "copies": build_copy_section,
+    "shortcuts": build_shortcut_section,
 }
