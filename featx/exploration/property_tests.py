@@ -19,7 +19,7 @@ PRIOR_COUNT = 0.5
 
 @dataclass(frozen=True)
 class PropertyScore:
-    """How well one property predicts the label.
+    """Score of one property as a predictor of the label.
 
     Attributes
     ----------

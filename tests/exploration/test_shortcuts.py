@@ -172,7 +172,7 @@ def test_a_weak_dependence_on_what_is_shown_is_listed_but_no_shortcut() -> None:
 
 
 def test_images_of_one_patient_count_once() -> None:
-    """With ten images of each of 30 patients, a property of the patient seems to predict the label."""
+    """A property of patients seems to predict the label if each of their ten images counts."""
     patients = np.repeat(np.arange(30), 10)
     rng = np.random.default_rng(4)
     labels = np.array(["sick", "well"])[rng.integers(0, 2, 30)][patients].tolist()
