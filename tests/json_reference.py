@@ -26,6 +26,8 @@ from featx.heads.budget import SkippedHead
 from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
+from featx.reports.exploration.explore_page import WrittenExploration
+from featx.reports.report import ReportFiles
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
 from featx.study.run_listing import RunSummary
@@ -57,6 +59,7 @@ BEST_RUN = Key("best_run", str, "Name of the best run in `runs`.")
 JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "init": [Recognition],
     "extract": [Extraction],
+    "explore": [WrittenExploration],
     "leaks": [
         Leaks,
         Key("n_pairs", int, "Number of pairs."),
@@ -87,7 +90,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
         Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
     ],
-    "report": [Key("report", str, "Path of the report.")],
+    "report": [ReportFiles],
     "predict": [
         Key(
             "answers",
