@@ -22,6 +22,7 @@ from featx.robustness.attacked_model import AttackedModel
 from featx.robustness.attacked_rows import AttackedRows, batches, load_pixels, select_rows
 from featx.robustness.attacks.attack_method import AttackMethod
 from featx.robustness.attacks.attacked_images import AttackedImages, l2_norms, linf_norms
+from featx.robustness.pixel_embedder import make_embedders
 from featx.robustness.sanity_checks import N_CHECKED, failed_checks
 from featx.specs.attack import AttackSpec
 from featx.specs.base import fingerprint
@@ -190,9 +191,11 @@ def _load_runs(
     study: Study, folders: Sequence[RunFolder], classes: Sequence[str], progress: ProgressCallback
 ) -> tuple[AttackedRun, ...]:
     descriptions = describe_runs({run.name: run.spec for run in folders})
+    loaded = [load(run.path) for run in folders]
+    embedders = make_embedders(loaded)
     attacked = []
-    for number, run in enumerate(folders, start=1):
-        model = AttackedModel(load(run.path), needs_gradient=False)
+    for number, (run, saved) in enumerate(zip(folders, loaded, strict=True), start=1):
+        model = AttackedModel(saved, needs_gradient=False, embedders=embedders)
         if list(model.classes) != list(classes):
             raise DataError(f"{run.name} predicts {list(model.classes)!r}, expected {list(classes)!r}")
         attacked.append(AttackedRun(run.name, descriptions[run.name].label, run.spec.fingerprint(), model))

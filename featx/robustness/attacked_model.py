@@ -1,30 +1,23 @@
 """Runs as differentiable functions of pixels: resizing, normalisation, network, head and vote in one torch module."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from featx.artifacts.artifact import OUTPUT_TAP
-from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import UnsuitedError
 from featx.finetuning.losses import build_loss
-from featx.networks.features import FeatureNetwork, Tap
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.robustness.differentiable_heads import make_differentiable
 from featx.robustness.differentiable_votes import make_differentiable_vote
-from featx.specs.embedding import ResolvedEmbedding
+from featx.robustness.pixel_embedder import Features, PixelEmbedder, fp32_fingerprint, make_embedders, raw_name
 from featx.specs.finetuning import NetworkSpec
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Kind
 
-# Layer of a fine-tuned network whose outputs are not yet probabilities.
-RAW_OUTPUTS = "new_layers"
 # Smallest probability in double precision whose logarithm is taken.
 MIN_PROBABILITY = 1e-300
-# Fingerprint of an embedding → (b, d) features.
-Features = Mapping[str, Tensor]
 
 
 class AttackedModel(nn.Module):
@@ -37,6 +30,9 @@ class AttackedModel(nn.Module):
     needs_gradient
         Whether a head or a vote without gradient is refused; otherwise it predicts as always, and `has_gradient` is
         False.
+    embedders
+        Networks that several runs share (`featx.robustness.pixel_embedder.make_embedders`); by default they are built
+        for this run.
 
     Attributes
     ----------
@@ -57,11 +53,15 @@ class AttackedModel(nn.Module):
         A head or a vote has no gradient although it is needed, or members take images of different sizes.
     """
 
-    def __init__(self, model: Model, needs_gradient: bool = True) -> None:
+    def __init__(
+        self, model: Model, needs_gradient: bool = True, embedders: Sequence[PixelEmbedder] | None = None
+    ) -> None:
         super().__init__()
         self.kind: Kind = model.header.answers
         self.classes = model.classes
-        embedders = [_Embedder(group) for group in _groups(model)]
+        needed = {fp32_fingerprint(embedding) for embedding in model.local_embeddings}
+        shared = make_embedders([model]) if embedders is None else embedders
+        embedders = [embedder for embedder in shared if needed & set(embedder.names)]
         self._embedders = nn.ModuleList(embedders)
         sizes = {embedder.side_px for embedder in embedders}
         if len(sizes) > 1:
@@ -89,10 +89,13 @@ class AttackedModel(nn.Module):
         pixels
             (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping.
         """
-        levels = (255 * pixels).permute(0, 2, 3, 1)
         features: dict[str, Tensor] = {}
         for embedder in self._embedders:
-            features |= embedder(levels)
+            features |= embedder(pixels)
+        return self.from_features(features)
+
+    def from_features(self, features: Features) -> Tensor:
+        """Return scores (b, k) from features that shared embedders computed."""
         scores: Tensor = self._scores(features)
         return scores
 
@@ -109,30 +112,6 @@ def _log_weights(rule: DecisionRule, like: Tensor) -> Tensor:
     return torch.tensor(rule.weights, dtype=like.dtype, device=like.device).log()
 
 
-def _groups(model: Model) -> list[NetworkGroup]:
-    """Return the networks of a model, each once."""
-    requests = [embedding.request for embedding in model.local_embeddings]
-    return network_groups(requests, model.networks)
-
-
-class _Embedder(nn.Module):
-    """One network with all embeddings that are read from it; of a fine-tuned network, its raw outputs."""
-
-    def __init__(self, group: NetworkGroup) -> None:
-        super().__init__()
-        network = group.resolved.network
-        taps = [Tap(RAW_OUTPUTS, tap.pool, tap.join) if tap.layer == OUTPUT_TAP else tap for tap in network.taps]
-        self.network = FeatureNetwork(network.body, network.preprocessing, taps, network.lock)
-        self.names = [spec.fingerprint() for spec in group.resolved.specs]
-        self.side_px = network.preprocessing.canvas_px
-
-    def forward(self, levels: Tensor) -> dict[str, Tensor]:
-        """Return the features of (b, h, w, 3) pixels in 0 … 255 by the fingerprint of the embedding in fp32."""
-        with self.network.lock:
-            outputs = self.network(levels)
-        return dict(zip(self.names, outputs, strict=True))
-
-
 @dataclass(frozen=True)
 class _Member:
     """A member of an ensemble: its scores, with columns in the order of the ensemble."""
@@ -144,20 +123,15 @@ class _Member:
 def _make_scores(model: Model) -> nn.Module:
     """Return the part of a run behind its embeddings."""
     if isinstance(model, HeadModel):
-        names = [_fp32_fingerprint(embedding) for embedding in model.local_embeddings]
+        names = [fp32_fingerprint(embedding) for embedding in model.local_embeddings]
         return _HeadScores(names, make_differentiable(model.model, model.header.answers))
     if isinstance(model, NetworkModel):
         assert model.header.network is not None
-        return _NetworkScores(_fp32_fingerprint(model.local_embeddings[0]), model.header.network)
+        return _NetworkScores(raw_name(fp32_fingerprint(model.local_embeddings[0])), model.header.network)
     if isinstance(model, EnsembleModel):
         members = [_Member(_make_scores(member), _columns(member, model)) for member in model.members]
         return _VoteScores(model, members)
     raise UnsuitedError(f"{model.name} is a {type(model).__name__}, expected a head, a network or an ensemble")
-
-
-def _fp32_fingerprint(embedding: ResolvedEmbedding) -> str:
-    """Return the fingerprint of an embedding in fp32, in which attacks compute it."""
-    return embedding.spec.model_copy(update={"precision": "fp32"}).fingerprint()
 
 
 def _columns(member: Model, ensemble: EnsembleModel) -> tuple[int, ...]:
@@ -169,9 +143,7 @@ class _PredictedScores(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.names = {
-            embedding.spec.fingerprint(): _fp32_fingerprint(embedding) for embedding in model.local_embeddings
-        }
+        self.names = {embedding.spec.fingerprint(): fp32_fingerprint(embedding) for embedding in model.local_embeddings}
         self.model = model
 
     def forward(self, features: Features) -> Tensor:
