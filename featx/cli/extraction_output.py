@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from featx.cli.command_summary import DETAIL, Summary
 from featx.cli.console import format_counts
-from featx.cli.summary import DETAIL, Summary
 
 if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
 
 N_FAILURES_SHOWN = 10
-# Ranks of lines of the summary (`featx.cli.summary`).
+# Ranks of lines of the summary (`featx.cli.command_summary`).
 FAILURES, IGNORED = 3, 4
 
 

@@ -205,9 +205,11 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """
     import featx
     from featx.cli import console
+    from featx.cli.progress_bars import watching
 
-    path = featx.report(recipe)
-    console.as_json({"report": str(path)}) if json else console.result(str(path))
+    with watching() as progress:
+        files = featx.report(recipe, progress=progress)
+    console.as_json(console.plain(files)) if json else console.result(files.report)
 
 
 def export(

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from featx.cli.command_summary import MAX_SUMMARY_LINES, WARNING, Summary
 from featx.cli.console import format_counts
-from featx.cli.summary import MAX_SUMMARY_LINES, WARNING, Summary
 
 if TYPE_CHECKING:
     from featx.images.init import Recognition
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 MAX_COLUMNS_OFFERED = 60
 # With ``--explain`` nothing is left out.
 EXPLAINED_LINES = 1_000_000
-# Ranks of lines of the summary (`featx.cli.summary`).
+# Ranks of lines of the summary (`featx.cli.command_summary`).
 CHOICE, PIXELS, OTHERS, IGNORED = 2, 3, 4, 5
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
-from featx.cli.summary import DETAIL, Summary
+from featx.cli.command_summary import DETAIL, Summary
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
 from featx.cli.output_settings import output_settings
-from featx.cli.summary import DETAIL, Summary
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ class StagePrinter:
     def add(self, stage: str, result: Any) -> None:
         """Print a finished stage: one line, with ``--verbose`` all that its own command prints."""
         if stage == "report":
-            self._report = str(result)
+            self._report = result.report
         elif stage in {"evaluate", "evaluate --final"}:
             self._evaluations = result
         if (output_settings().verbose or stage == "repeats") and stage != "report":

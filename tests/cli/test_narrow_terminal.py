@@ -1,7 +1,7 @@
 """All commands at 80 columns: every line fits, no name is cut, and a summary has at most 12 lines.
 
 Modules: cli.doctor_table, cli.export_output, cli.extraction_output, cli.json_output, cli.output_settings,
-cli.stage_lines, cli.summary, cli.table_layout.
+cli.command_summary, cli.stage_lines, cli.table_layout.
 """
 
 import re
