@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_embedding
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -207,7 +208,12 @@ def gc(
 @app.command()
 @with_output_options
 def export(
-    embedding: Annotated[str, typer.Argument(help="An embedding of the recipe, or the beginning of a store's name.")],
+    embedding: Annotated[
+        str,
+        typer.Argument(
+            help="An embedding of the recipe, or the beginning of a store's name.", autocompletion=complete_embedding
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="FILE.npz, FILE.h5 or FILE.parquet.", show_default=False)],
     recipe: RecipeOption = None,
     cache: CacheOption = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import JsonOption, RecipeOption
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def show(
-    path: Annotated[str, typer.Argument(help="A recipe, a run folder, or the beginning of a run's name.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A recipe, a run folder, or the beginning of a run's name.", autocompletion=complete_run),
+    ],
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import (
     AbstainOption,
     CoverageOption,
@@ -91,7 +92,12 @@ def ensemble(
     ] = None,
     members: Annotated[
         list[str] | None,
-        typer.Option("--members", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+        typer.Option(
+            "--members",
+            help="Runs, or the beginnings of their names (repeatable).",
+            show_default="all",
+            autocompletion=complete_run,
+        ),
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
@@ -213,7 +219,7 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.", autocompletion=complete_run)],
     file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
     precision: Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -21,7 +22,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.", autocompletion=complete_run),
+]
 
 
 @app.command()
@@ -61,7 +65,10 @@ def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False
 @app.command()
 @with_output_options
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, or the beginnings of their names.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs, or the beginnings of their names.", autocompletion=complete_run),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,

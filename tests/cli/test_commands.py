@@ -130,6 +130,19 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 
 
+def test_every_command_has_the_options_of_its_output() -> None:
+    commands = [(name,) for name in COMMANDS]
+    commands += [("cache", name) for name in ("ls", "verify", "compact", "gc", "export")]
+    commands += [("runs", name) for name in ("ls", "show", "rm", "rename")]
+    for words in commands:
+        text = CliRunner().invoke(app, [*words, "--help"]).output
+        for option in ("--json", "--wide", "-v, --verbose", "-q, --quiet"):
+            assert f" {option} " in text, words
+    result = CliRunner().invoke(app, ["heads", "--quiet", "--verbose"])
+    assert result.exit_code == 2
+    assert "--verbose and --quiet exclude each other" in result.output
+
+
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("extract", capsys)
     run("fit --head rf", capsys)
