@@ -73,7 +73,7 @@ def _searched_embeddings(facts: TargetFacts) -> Table | None:
         Column("chosen"),
     ]
     caption = "Embeddings that the searches compared: the best trial with each, by cross-validation within train."
-    return Table(facts.component_name("searched embeddings"), caption, columns, rows)
+    return Table(facts.component_name("searched-embeddings"), caption, columns, rows)
 
 
 def _best_trials(search: SearchResult) -> dict[str, list[Any]]:
