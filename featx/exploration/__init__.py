@@ -1,1 +1,1 @@
-"""Exploration of images before training: properties, quality, outliers, likely wrong labels and projections."""
+"""Look at the images and labels of a study before and after training: tables of facts, and what stands out."""

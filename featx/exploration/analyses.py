@@ -1,0 +1,10 @@
+"""All analyses of an exploration, in the order in which they run."""
+
+from featx.exploration.analysis import Analysis
+from featx.exploration.recognised_files import analyse_recognition
+
+# Name of an analysis → the function. The section of the page with the same name is in
+# `featx.reports.exploration.page_sections.SECTIONS`.
+ANALYSES: dict[str, Analysis] = {
+    "recognition": analyse_recognition,
+}

@@ -1,0 +1,57 @@
+"""Results of analyses: tables, facts, and what stands out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from featx.exploration.explored_images import ExploredImages
+from featx.progress import ProgressCallback
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """One thing that stands out, for the summary of the terminal and the page.
+
+    Attributes
+    ----------
+    text
+        One sentence of at most about 150 characters: what was found, how many, the first example.
+    rank
+        Position among all highlights: the terminal prints those with the lowest ranks. 0: results would be wrong
+        (leaks, shortcuts); 1: the data should be corrected (labels, copies); 2: worth a look.
+    is_warning
+        Whether it is a problem, and not only a fact.
+    """
+
+    text: str
+    rank: int = 2
+    is_warning: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysisResult:
+    """Result of one analysis.
+
+    Attributes
+    ----------
+    tables
+        Name that is unique over all analyses → table, written as Parquet and CSV. Rows about images have a column
+        ``id``; columns are snake_case with their unit.
+    facts
+        Numbers and texts that JSON can hold.
+    highlights
+        What stands out.
+    notes
+        Reasons why the analysis, or a part of it, was not made, as sentences.
+    """
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    highlights: tuple[Highlight, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+# An analysis reports the progress of what takes longer than some seconds.
+Analysis = Callable[[ExploredImages, ProgressCallback], AnalysisResult]

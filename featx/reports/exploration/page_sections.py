@@ -1,0 +1,14 @@
+"""Sections of the page of an exploration, one for each analysis, in the order of the page."""
+
+from collections.abc import Callable
+
+from featx.exploration.explore import Exploration
+from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.thumbnails import Thumbnails
+from featx.reports.page.components import Section
+
+# A section is built from the result of the analysis with its name, `exploration.results[name]`; the pictures of
+# images come from `Thumbnails`.
+SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
+    "recognition": build_recognition_section,
+}
