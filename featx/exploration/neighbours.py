@@ -51,7 +51,9 @@ class Neighbours:
         exist, cosines = self.exist[:, :k], self.cosines[:, :k].astype(np.float64)
         n_existing = exist.sum(axis=1)
         sums = np.where(exist, 1 - cosines, 0.0).sum(axis=1)
-        return np.divide(sums, n_existing, out=np.full(len(sums), np.nan), where=n_existing > 0)
+        distances: NDArray[np.float64] = np.full(len(sums), np.nan)
+        np.divide(sums, n_existing, out=distances, where=n_existing > 0)
+        return distances
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def unit_vectors(x: NDArray[np.floating[Any]]) -> Vectors:
 
     Embeddings of rectified features have a large common mean, beside which the differences between images are small.
     """
-    centred = x.astype(np.float32) - x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred: Vectors = x.astype(np.float32) - x.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))[:, None]
     centred /= np.where(norms > 0, norms, 1)
     return centred

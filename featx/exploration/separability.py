@@ -152,7 +152,8 @@ def vote_shares(
     cells = np.arange(n)[:, None] * n_classes + codes[rows]
     sums = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=n * n_classes).reshape(n, n_classes)
     totals = sums.sum(axis=1, keepdims=True)
-    return np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    shares: Floats = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    return shares
 
 
 def _most_votes(shares: Floats, codes: NDArray[np.integer[Any]], neighbours: Neighbours) -> NDArray[np.intp]:
@@ -171,8 +172,7 @@ def silhouettes(vectors: Vectors, codes: NDArray[np.integer[Any]], n_classes: in
     O(n d k) instead of O(n² d).
     """
     counts = np.bincount(codes, minlength=n_classes)
-    sums = np.zeros((n_classes, vectors.shape[1]))
-    np.add.at(sums, codes, vectors)
+    sums = np.stack([vectors[codes == code].sum(axis=0, dtype=np.float64) for code in range(n_classes)])
     products = vectors @ sums.T
     rows = np.arange(len(codes))
     own_counts = counts[codes] - 1
@@ -183,9 +183,11 @@ def silhouettes(vectors: Vectors, codes: NDArray[np.integer[Any]], n_classes: in
     other = distances.min(axis=1)
     larger = np.maximum(own, other)
     valid = (own_counts > 0) & np.isfinite(other) & (larger > 0)
-    return np.divide(other - own, larger, out=np.zeros(len(codes)), where=valid)
+    values: Floats = np.divide(other - own, larger, out=np.zeros(len(codes)), where=valid)
+    return values
 
 
 def _ratios(values: NDArray[Any], totals: NDArray[Any]) -> Floats:
     totals = np.broadcast_to(totals, values.shape)
-    return np.divide(values, totals, out=np.full(values.shape, np.nan), where=totals > 0)
+    ratios: Floats = np.divide(values, totals, out=np.full(values.shape, np.nan), where=totals > 0)
+    return ratios
