@@ -9,7 +9,8 @@ import pandas as pd
 from featx.exploration.analyses import ANALYSES
 from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.explored_images import ExploredImages
-from featx.exploration.image_loading import load_images, open_source
+from featx.exploration.image_loading import ExploredSource, load_images, open_source
+from featx.exploration.measurement import measure_images
 from featx.file_names import file_name
 from featx.files.atomic import write_table
 from featx.files.spreadsheets import write_csv
@@ -90,6 +91,10 @@ def explore(
     DataError
         there are no images, none can be read, or the recipe reads another source.
     """
-    opened = open_source(None if source is None else str(source), recipe)
-    images = load_images(opened, max_images, progress)
+    return explore_source(open_source(None if source is None else str(source), recipe), max_images, progress)
+
+
+def explore_source(opened: ExploredSource, max_images: int | None, progress: ProgressCallback) -> Exploration:
+    """Return the results of all analyses of a source that `open_source` returned."""
+    images = measure_images(load_images(opened, max_images, progress), progress)
     return Exploration(images, {name: analyse(images, progress) for name, analyse in ANALYSES.items()})

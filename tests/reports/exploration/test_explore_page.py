@@ -10,7 +10,7 @@ import pandas as pd
 
 from featx.exploration.analyses import ANALYSES
 from featx.exploration.explore import explore
-from featx.reports.exploration.explore_page import write_explore_page
+from featx.reports.exploration.explore_page import PAGE, write_exploration
 from featx.reports.exploration.frame_tables import MAX_ROWS, frame_table
 from featx.reports.exploration.page_sections import SECTIONS
 from featx.reports.exploration.thumbnails import CHANGED, UNREADABLE, Thumbnails
@@ -21,7 +21,9 @@ def test_each_analysis_has_a_section() -> None:
 
 
 def test_the_page_states_what_was_found(toy_home: Path) -> None:
-    text = write_explore_page(explore(), toy_home).read_text()
+    written = write_exploration(explore(), toy_home / "out")
+    text = Path(written.page).read_text()
+    assert Path(written.page).name == PAGE
     assert "48 images were found in images by the reader folder." in text
 
 
