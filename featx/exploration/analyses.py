@@ -1,8 +1,8 @@
 """All analyses of an exploration, in the order in which they run."""
 
 from featx.exploration.analysis import Analysis
-from featx.exploration.label_tables import analyse_label_issues, analyse_separability
-from featx.exploration.outlier_tables import analyse_outliers
+from featx.exploration.label_analyses import analyse_label_issues, analyse_separability
+from featx.exploration.outlier_analysis import analyse_outliers
 from featx.exploration.recognised_files import analyse_recognition
 
 # Name of an analysis → the function. The section of the page with the same name is in

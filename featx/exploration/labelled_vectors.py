@@ -8,8 +8,15 @@ from featx.exploration.explored_images import ExploredImages
 from featx.progress import ProgressCallback
 from featx.tables.truth import Truth
 
-NO_EMBEDDING = "there are no embeddings yet; run 'featx extract' to find outliers and likely wrong labels"
-NO_CLASSES = "there is no target of classes with known labels, which likely wrong labels and separability need"
+NO_EMBEDDING = "there are no embeddings; add [[embedding]] to the recipe and run 'featx extract'"
+NO_CLASSES = "no image with a vector has a label of a target of classes, which analyses of labels need"
+
+
+def reasons_without_vectors(images: ExploredImages) -> tuple[str, ...]:
+    """Return why there are no vectors, or no classes of images with vectors."""
+    if images.embedded is None:
+        return images.notes or (NO_EMBEDDING,)
+    return (NO_CLASSES,)
 
 
 def class_vectors(images: ExploredImages, progress: ProgressCallback) -> list[LabelledVectors]:

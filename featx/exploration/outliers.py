@@ -35,7 +35,8 @@ class Outliers:
     own_distances, other_distances
         (n,) mean cosine distance to the k nearest images of the own class, and of all other classes.
     scores
-        (n,) modified z-score of the logarithm of the distance within the class; 0 where there is no distance.
+        (n,) modified z-score [1]_ of the logarithm of the distance: its deviation from the median of the class,
+        in robust standard deviations of the deviations of all images; 0 where there is no distance.
     """
 
     distances: Floats
@@ -62,21 +63,16 @@ def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], 
         (n,) codes of the classes; images without a label have a code of their own.
     """
     distances = neighbours.merged().mean_distances(k)
-    scores = np.zeros(len(codes))
+    deviations = np.full(len(codes), np.nan)
     logarithms = np.log(np.maximum(distances, MIN_DISTANCE))
     for code in np.unique(codes):
         rows = np.flatnonzero((codes == code) & np.isfinite(distances))
-        if len(rows):
-            scores[rows] = _modified_z(logarithms[rows])
+        deviations[rows] = logarithms[rows] - np.median(logarithms[rows]) if len(rows) else np.nan
+    known = np.isfinite(deviations)
+    spread = SD_PER_MAD * np.median(np.abs(deviations[known])) if known.any() else 0.0
+    scores = np.where(known, deviations, 0.0) / spread if spread > 0 else np.zeros(len(codes))
     own, other = neighbours.own.mean_distances(k), neighbours.other.mean_distances(k)
     return Outliers(distances, own, other, scores)
-
-
-def _modified_z(values: Floats) -> Floats:
-    """Return (m,) deviations from the median in robust standard deviations; 0 if most values are equal."""
-    deviations = values - np.median(values)
-    spread = SD_PER_MAD * np.median(np.abs(deviations))
-    return deviations / spread if spread > 0 else np.zeros(len(values))
 
 
 def typical_images(

@@ -74,6 +74,11 @@ def test_the_confident_joint_is_that_of_the_paper() -> None:
     assert estimate_wrong_labels(confident, codes, 2) == 1, "one third of three labels"
 
 
+def test_a_sufficient_probability_counts_below_the_mean_of_its_class() -> None:
+    proba = np.array([[0.99, 0.01], [0.98, 0.02], [0.02, 0.98], [0.01, 0.99], [0.95, 0.05]])
+    assert confident_classes(proba, np.array([0, 0, 1, 1, 1])).tolist() == [0, 0, 1, 1, 0]
+
+
 def test_probabilities_are_those_of_images_in_other_folds() -> None:
     # Labels that no other image explains cannot be predicted by a model that was fitted without them.
     rng = np.random.default_rng(0)

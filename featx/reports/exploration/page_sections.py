@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 from featx.exploration.explore import Exploration
+from featx.reports.exploration.label_section import build_label_section
+from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.separability_section import build_separability_section
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Section
 
@@ -11,4 +14,7 @@ from featx.reports.page.components import Section
 # images come from `Thumbnails`.
 SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "recognition": build_recognition_section,
+    "label_issues": build_label_section,
+    "outliers": build_outlier_section,
+    "separability": build_separability_section,
 }

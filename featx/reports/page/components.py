@@ -136,10 +136,13 @@ class Picture:
         JPEG, PNG or WebP as a data URI; empty if there is none.
     note
         Reason why there is no picture; empty otherwise.
+    name
+        Alternative text; by default the id of the image beside which the picture is.
     """
 
     uri: str = ""
     note: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

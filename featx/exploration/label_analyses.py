@@ -10,7 +10,7 @@ from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.embedded_images import LabelledVectors
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.label_issues import LabelIssues, cross_validated_proba, find_label_issues
-from featx.exploration.labelled_vectors import NO_CLASSES, NO_EMBEDDING, class_vectors
+from featx.exploration.labelled_vectors import class_vectors, reasons_without_vectors
 from featx.exploration.separability import measure_separability
 from featx.progress import ProgressCallback
 from featx.study.run_folder import RunFolder
@@ -43,12 +43,8 @@ def analyse_label_issues(images: ExploredImages, progress: ProgressCallback) -> 
         }
         highlights += _issue_highlights(labelled.target, table)
     if not tables:
-        return AnalysisResult(notes=(_reason(images),))
+        return AnalysisResult(notes=reasons_without_vectors(images))
     return AnalysisResult({"label_issues": pd.concat(tables, ignore_index=True)}, facts, tuple(highlights))
-
-
-def _reason(images: ExploredImages) -> str:
-    return NO_EMBEDDING if images.embedded is None else NO_CLASSES
 
 
 def _out_of_sample_proba(images: ExploredImages, labelled: LabelledVectors) -> tuple[Floats, str]:
@@ -104,8 +100,8 @@ def _issue_highlights(target: str, table: pd.DataFrame) -> list[Highlight]:
     first = wrong.iloc[0]
     return [
         Highlight(
-            f"{len(wrong)} of {len(table)} labels of {target!r} are likely wrong, first {first['id']!r}: "
-            f"{first['label']!r}, but {first['suggested_label']!r} is suggested",
+            f"{len(wrong)} of {len(table)} labels of {target!r} {'is' if len(wrong) == 1 else 'are'} likely wrong, "
+            f"first {first['id']!r}: {first['label']!r}, but {first['suggested_label']!r} is suggested",
             rank=1,
         )
     ]
@@ -144,7 +140,7 @@ def analyse_separability(images: ExploredImages, progress: ProgressCallback) -> 
             "is_exact": labelled.neighbours.is_exact,
         }
     if not classes:
-        return AnalysisResult(notes=(_reason(images),))
+        return AnalysisResult(notes=reasons_without_vectors(images))
     confused = pd.DataFrame(pairs, columns=["target", "class", "confused_with", "n_images", "share"])
     return AnalysisResult(
         {"class_separability": pd.concat(classes, ignore_index=True), "confused_classes": confused}, facts

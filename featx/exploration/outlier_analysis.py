@@ -6,7 +6,7 @@ import pandas as pd
 from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.embedded_images import LabelledVectors
 from featx.exploration.explored_images import ExploredImages
-from featx.exploration.labelled_vectors import NO_EMBEDDING, all_vectors
+from featx.exploration.labelled_vectors import all_vectors, reasons_without_vectors
 from featx.exploration.outliers import Outliers, find_outliers, typical_images
 from featx.progress import ProgressCallback
 
@@ -18,7 +18,7 @@ def analyse_outliers(images: ExploredImages, progress: ProgressCallback) -> Anal
     """Return the images that are far from all others, compared with their class, and the typical images of classes."""
     labelled = all_vectors(images, progress)
     if labelled is None:
-        return AnalysisResult(notes=(NO_EMBEDDING,))
+        return AnalysisResult(notes=reasons_without_vectors(images))
     outliers = find_outliers(labelled.neighbours, labelled.codes)
     table = _outlier_table(labelled, outliers)
     table.insert(1, "part", images.parts[images.rows(table["id"].to_numpy(object))])
@@ -31,7 +31,8 @@ def analyse_outliers(images: ExploredImages, progress: ProgressCallback) -> Anal
     facts = {"n_images": len(table), "n_outliers": len(outliers.ranking), "target": labelled.target}
     highlights: tuple[Highlight, ...] = ()
     if facts["n_outliers"]:
-        text = f"{facts['n_outliers']} images are unlike all others, first {table['id'].iloc[0]!r}"
+        subject = "1 image is" if facts["n_outliers"] == 1 else f"{facts['n_outliers']} images are"
+        text = f"{subject} unlike all others, first {table['id'].iloc[0]!r}"
         highlights = (Highlight(text, rank=2),)
     tables = {"outliers": table, "typical_images": pd.DataFrame(rows, columns=["class", "rank", "id"])}
     return AnalysisResult(tables, facts, highlights)
