@@ -24,6 +24,15 @@ def explore(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The folder to write to.", show_default="the study's folder")
     ] = None,
+    save_inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-inputs",
+            metavar="DIR",
+            help="Write some images as the networks see them to this folder, as PNG files.",
+            show_default=False,
+        ),
+    ] = None,
     max_images: Annotated[
         int | None,
         typer.Option(
@@ -41,14 +50,18 @@ def explore(
     from featx.cli.progress_bars import watching
     from featx.exploration.explore import explore_source
     from featx.exploration.image_loading import open_source
+    from featx.exploration.network_inputs import save_inputs as write_inputs
     from featx.reports.exploration.explore_page import check_writable, write_exploration
 
     opened = open_source(source, recipe)
     folder = out or opened.study.folder
-    check_writable(folder)
+    for place in (folder, *([save_inputs] if save_inputs else ())):
+        check_writable(place)
     with watching() as progress:
         exploration = explore_source(opened, max_images, progress)
     written = write_exploration(exploration, folder)
+    if save_inputs is not None:
+        write_inputs(exploration.results["network_inputs"], save_inputs)
     console.as_json(asdict(written)) if json else _print(exploration, written, source, recipe)
 
 
@@ -91,6 +104,6 @@ def _next_command(exploration: "Exploration", source: str | None, recipe: Path |
     option = f" -r {quote(str(recipe))}" if recipe else ""
     if not images.is_extracted:
         named = f" {quote(source)}" if source else ""
-        return f"featx extract{named}{option}, then featx explore{option} again"
+        return f"featx extract{named}{option}"
     has_runs = any(images.runs(target) for target in images.truths)
     return f"featx report{option}" if has_runs else f"featx fit{option}"

@@ -143,7 +143,7 @@ def fastest_runtime(
         start = time.perf_counter()
         runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
         build_s = time.perf_counter() - start
-        speeds[name] = RuntimeSpeed(round(images_per_s(runners[name], pixels), 1), round(build_s, 2))
+        speeds[name] = RuntimeSpeed(float(f"{images_per_s(runners[name], pixels):.4g}"), round(build_s, 2))
         is_enough = speeds["torch"].seconds(n_images) < MIN_SECONDS_TO_BENCHMARK
         n_done = len(installed) if is_enough else number
         progress("try runtimes", n_done, len(installed), f"{name} {speeds[name].images_per_s} images/s")
@@ -162,8 +162,9 @@ def images_per_s(runner: Runner, pixels: Pixels) -> float:
     batch = np.resize(pixels, (runner.rows, *pixels.shape[1:]))
 
     def count_images(_: int) -> int:
+        # A thread can start late on a busy machine; each runs one batch at least, so that no rate is 0.
         n_images = 0
-        while time.perf_counter() - start < BENCHMARK_S:
+        while not n_images or time.perf_counter() - start < BENCHMARK_S:
             runner(batch)
             n_images += runner.rows
         return n_images

@@ -179,7 +179,7 @@ def _check_network(
         yield PrecisionCheck(
             network=backbone,
             runtime=name,
-            images_per_s=round(images_per_s(runner, pixels), 1),
+            images_per_s=float(f"{images_per_s(runner, pixels):.4g}"),
             drift=drift,
             is_trusted=precision == "fp32" or drift.min_cosine >= selector.engine.min_cosine,
             accuracy=accuracy,

@@ -1,7 +1,10 @@
 """All analyses of an exploration, in the order in which they run."""
 
 from featx.exploration.analysis import Analysis
+from featx.exploration.class_counts import count_images, sample_images
+from featx.exploration.image_statistics import summarise_properties
 from featx.exploration.label_analyses import analyse_label_issues, analyse_separability
+from featx.exploration.network_inputs import make_network_inputs
 from featx.exploration.outlier_analysis import analyse_outliers
 from featx.exploration.recognised_files import analyse_recognition
 
@@ -9,6 +12,10 @@ from featx.exploration.recognised_files import analyse_recognition
 # `featx.reports.exploration.page_sections.SECTIONS`.
 ANALYSES: dict[str, Analysis] = {
     "recognition": analyse_recognition,
+    "counts": count_images,
+    "samples": sample_images,
+    "statistics": summarise_properties,
+    "network_inputs": make_network_inputs,
     "label_issues": analyse_label_issues,
     "outliers": analyse_outliers,
     "separability": analyse_separability,

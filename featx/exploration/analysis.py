@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from featx.exploration.explored_images import ExploredImages
 from featx.progress import ProgressCallback
@@ -45,12 +46,15 @@ class AnalysisResult:
         What stands out.
     notes
         Reasons why the analysis, or a part of it, was not made, as sentences.
+    arrays
+        Arrays that the page shows and no table holds.
     """
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     highlights: tuple[Highlight, ...] = ()
     notes: tuple[str, ...] = ()
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 # An analysis reports the progress of what takes longer than some seconds.

@@ -172,11 +172,12 @@ def silhouettes(vectors: Vectors, codes: NDArray[np.integer[Any]], n_classes: in
     O(n d k) instead of O(n² d).
     """
     counts = np.bincount(codes, minlength=n_classes)
-    sums = np.stack([vectors[codes == code].sum(axis=0, dtype=np.float64) for code in range(n_classes)])
+    # Products in float32 need no copy of the vectors.
+    sums = np.stack([vectors[codes == code].sum(axis=0) for code in range(n_classes)])
     products = vectors @ sums.T
     rows = np.arange(len(codes))
     own_counts = counts[codes] - 1
-    lengths = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    lengths = np.einsum("ij,ij->i", vectors, vectors)
     own = 1 - np.divide(products[rows, codes] - lengths, own_counts, out=np.zeros(len(codes)), where=own_counts > 0)
     distances = 1 - np.divide(products, counts, out=np.full(products.shape, -np.inf), where=counts > 0)
     distances[rows, codes] = np.inf

@@ -49,10 +49,10 @@ def _measure_rate(network: FinetunedNetwork, device: torch.device, batch_size: i
 
     def measure() -> float:
         start, n_images = time.perf_counter(), 0
-        while (elapsed_s := time.perf_counter() - start) < MEASUREMENT_S:
+        while not n_images or time.perf_counter() - start < MEASUREMENT_S:
             network(pixels).cpu()
             n_images += batch_size
-        return n_images / elapsed_s
+        return n_images / (time.perf_counter() - start)
 
     rate = steady_rate(measure, MAX_MEASUREMENT_S)
-    return None if rate is None else round(rate, 1)
+    return None if rate is None else float(f"{rate:.4g}")

@@ -35,7 +35,7 @@ def test_a_bare_source_gets_a_page_and_tables(
     assert len(lines) <= MAX_LINES
     assert max(map(len, lines)) <= 80
     assert lines[0] == "20 images explored; page and tables:"
-    assert lines[-1] == "next: featx extract images, then featx explore again"
+    assert lines[-1] == "next: featx extract images"
     assert (home / "runs" / "featx" / "explore.html").is_file()
     assert (home / "runs" / "featx" / "explore" / "unreadable.csv").is_file()
 
@@ -82,7 +82,7 @@ def test_json_names_files_facts_and_tables(
     [
         (["nowhere"], "error: 'nowhere' does not exist"),
         ([""], "error: the source is empty"),
-        (["images", "--out", "file"], "error: 'file' is no folder that can be written"),
+        (["images", "--out", "file"], "error: 'file' is no folder that can be written; name another one"),
         ([], "error: featx.toml: no such recipe"),
     ],
 )

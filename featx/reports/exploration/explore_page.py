@@ -8,6 +8,7 @@ from typing import Any
 
 from featx.errors import DataError
 from featx.exploration.analysis import Highlight
+from featx.exploration.class_counts import PARTS
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.page_sections import SECTIONS
 from featx.reports.exploration.thumbnails import Thumbnails
@@ -69,7 +70,7 @@ def check_writable(folder: Path) -> None:
     except OSError:
         is_writable = False
     if not is_writable:
-        raise DataError(f"{str(folder)!r} is no folder that can be written; name another one with '--out DIR'")
+        raise DataError(f"{str(folder)!r} is no folder that can be written; name another one")
 
 
 def write_exploration(exploration: Exploration, folder: Path) -> WrittenExploration:
@@ -118,8 +119,19 @@ def build_explore_page(exploration: Exploration) -> Page:
 
 
 def _summary(exploration: Exploration) -> Section:
-    components: list[Component] = []
+    components: list[Component] = [Text(_lead(exploration), "summary")]
     texts = [highlight.text for highlight in exploration.highlights]
-    components.append(Items(texts) if texts else Text("Nothing stands out.", "summary"))
+    components.append(Items(texts) if texts else Text("Nothing stands out."))
     components += [Text(note, "note") for note in exploration.notes]
     return Section("Summary", components)
+
+
+def _lead(exploration: Exploration) -> str:
+    """Return one sentence with the numbers of images, classes and parts."""
+    images = exploration.images
+    texts = [f"{len(images):,} images"]
+    for target, truth in images.truths.items():
+        noun = {"classes": "classes", "labels": "labels", "numbers": "numbers"}[truth.kind]
+        texts.append(f"{target}: {len(truth.names)} {noun}")
+    parts = [f"{part} {int((images.parts == part).sum()):,}" for part in PARTS if (images.parts == part).any()]
+    return "; ".join(texts) + (f"; parts: {', '.join(parts)}." if parts else "; no split.")

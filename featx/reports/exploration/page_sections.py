@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 from featx.exploration.explore import Exploration
+from featx.reports.exploration.count_sections import build_count_section, build_sample_section
+from featx.reports.exploration.inputs_section import build_inputs_section
 from featx.reports.exploration.label_section import build_label_section
 from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.recognition_section import build_recognition_section
 from featx.reports.exploration.separability_section import build_separability_section
+from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Section
 
@@ -14,6 +17,10 @@ from featx.reports.page.components import Section
 # images come from `Thumbnails`.
 SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "recognition": build_recognition_section,
+    "counts": build_count_section,
+    "samples": build_sample_section,
+    "statistics": build_statistics_section,
+    "network_inputs": build_inputs_section,
     "label_issues": build_label_section,
     "outliers": build_outlier_section,
     "separability": build_separability_section,

@@ -1,5 +1,3 @@
-"use strict";
-
 // Tables: a button in each heading sorts the rows, and check boxes choose the columns.
 function cellValue(row, position) {
   const cell = row.cells[position];
@@ -54,7 +52,8 @@ function prepareGallery(gallery) {
     for (const item of items) {
       item.hidden = lists.some((list) => list.value && item.getAttribute(`data-${list.dataset.filter}`) !== list.value);
     }
-    output.textContent = `${items.filter((item) => !item.hidden).length} images`;
+    const n = items.filter((item) => !item.hidden).length;
+    output.textContent = n === 1 ? "1 image" : `${n} images`;
   };
   for (const list of lists) list.addEventListener("change", show);
 }
