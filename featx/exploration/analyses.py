@@ -4,6 +4,7 @@ from featx.exploration.analysis import Analysis
 from featx.exploration.class_counts import count_images, sample_images
 from featx.exploration.image_statistics import summarise_properties
 from featx.exploration.label_analyses import analyse_label_issues, analyse_separability
+from featx.exploration.map_analysis import analyse_map
 from featx.exploration.network_inputs import make_network_inputs
 from featx.exploration.outlier_analysis import analyse_outliers
 from featx.exploration.recognised_files import analyse_recognition
@@ -19,4 +20,5 @@ ANALYSES: dict[str, Analysis] = {
     "label_issues": analyse_label_issues,
     "outliers": analyse_outliers,
     "separability": analyse_separability,
+    "map": analyse_map,
 }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.read import locked_store, read_embeddings
 from featx.exploration.embedded_images import EmbeddedImages
+from featx.exploration.projections import Method
 from featx.images.init import Recognition
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -58,6 +59,8 @@ class ExploredImages:
         Limits of this exploration as sentences.
     recognition
         What ``featx init`` recognises in the source; None for the images of a recipe.
+    projection
+        Method that projects the embedding to a map: ``tsne``, ``umap`` or ``pca``.
     n_found
         Number of images before a sample of them was taken.
     """
@@ -78,6 +81,7 @@ class ExploredImages:
     notes: tuple[str, ...] = ()
     recognition: Recognition | None = None
     n_found: int = 0
+    projection: Method = "tsne"
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -13,8 +13,8 @@ from featx.progress import ProgressCallback, no_progress
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
-# Number of cosines in memory at a time: 100 MB.
-MAX_COSINES_IN_MEMORY = 25_000_000
+# Number of cosines in memory at a time: 50 MB.
+MAX_COSINES_IN_MEMORY = 12_500_000
 # Number of images above which neighbours are first searched along the principal axes only.
 MAX_ROWS_FOR_FULL_SEARCH = 20_000
 # Number of principal axes of this search, and the number of its results that are compared in full, per neighbour.
@@ -162,11 +162,13 @@ class _Search:
     def blocks(self, k: int) -> Iterator[tuple[slice, Rows, Rows]]:
         """Yield blocks of images of one class, and their candidates in this class and in all others, unordered."""
         n, class_start = len(self.order), 0
-        size = max(1, MAX_COSINES_IN_MEMORY // n)
+        size = min(n, max(1, MAX_COSINES_IN_MEMORY // n))
+        buffer = np.empty((size, n), dtype=np.float32)
         for class_end in self._ends.tolist():
             for start in range(class_start, class_end, size):
                 block = slice(start, min(start + size, class_end))
-                cosines = self._searched[block] @ self._searched.T
+                cosines = buffer[: block.stop - block.start]
+                np.matmul(self._searched[block], self._searched.T, out=cosines)
                 self._exclude_units(cosines, block)
                 own = _candidates(cosines[:, class_start:class_end], k)
                 own[own != NO_ROW] += class_start

@@ -8,13 +8,14 @@ References
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import MissingExtraError
+from featx.errors import DataError, MissingExtraError
 from featx.exploration.neighbours import largest_columns
+from featx.registry import suggest_names
 from featx.tables.ids import Floats, sample_rows
 
 Method = Literal["tsne", "umap", "pca"]
@@ -22,8 +23,8 @@ Method = Literal["tsne", "umap", "pca"]
 # Number of vectors of which principal axes are computed: an even sample of more.
 MAX_ROWS_TO_FIT = 20_000
 # Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 4,000 take
-# t-SNE 25 s of CPU time, and the time of both grows faster than the number.
-MAX_PROJECTED = {"tsne": 4000, "umap": 20_000}
+# t-SNE 25 to 30 s of CPU time, and the time of both grows faster than the number.
+MAX_PROJECTED = {"tsne": 3000, "umap": 20_000}
 TSNE_ITERATIONS = 500
 PERPLEXITY = 30.0
 # Smallest number of vectors for t-SNE and UMAP.
@@ -43,16 +44,10 @@ class PrincipalComponents:
         (n, m) coordinates along the first m axes.
     variance_shares
         (c,) share of the variance along each axis, in decreasing order; c is at most `max_shares`.
-    axes
-        (m, d) axes.
-    mean
-        (d,) mean of the vectors.
     """
 
     coordinates: NDArray[np.float32]
     variance_shares: Floats
-    axes: NDArray[np.float32]
-    mean: NDArray[np.float32]
 
 
 def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> PrincipalComponents:
@@ -67,18 +62,21 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
     max_shares
         Number of axes whose share of the variance is returned.
     """
-    fitted = np.asarray(x[sample_rows(len(x), MAX_ROWS_TO_FIT)], dtype=np.float32)
+    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32)
     mean = fitted.mean(axis=0)
-    centred = fitted - mean
-    variances, axes = np.linalg.eigh(centred.T @ centred)
+    fitted -= mean
+    variances, axes = np.linalg.eigh(fitted.T @ fitted)
     variances = np.maximum(variances[::-1], 0).astype(np.float64)
     total = variances.sum()
     shares = variances[:max_shares] / total if total > 0 else np.zeros(min(max_shares, len(variances)))
     first = np.ascontiguousarray(axes[:, ::-1][:, :n_axes].T, dtype=np.float32)
     # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
     first *= np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
-    coordinates = np.asarray(x, dtype=np.float32) @ first.T - mean @ first.T
-    return PrincipalComponents(coordinates, shares, first, mean)
+    coordinates = np.empty((len(x), len(first)), dtype=np.float32)
+    for start in range(0, len(x), MAX_ROWS_TO_FIT):
+        block = slice(start, start + MAX_ROWS_TO_FIT)
+        coordinates[block] = (x[block] - mean) @ first.T
+    return PrincipalComponents(coordinates, shares)
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,23 @@ class Projection:
     points: Floats
     method: Method
     n_fitted: int
+
+
+def check_method(method: str) -> Method:
+    """Return the method of projection with this name.
+
+    Raises
+    ------
+    DataError
+        There is no such method.
+    MissingExtraError
+        The method is ``umap``, and umap-learn is not installed.
+    """
+    if method not in get_args(Method):
+        raise DataError(f"there is no projection {method!r}; {suggest_names(method, list(get_args(Method)))}")
+    if method == "umap" and find_spec("umap") is None:
+        raise MissingExtraError("UMAP is not installed; run 'pip install \"featx[umap]\"', or choose 'tsne' or 'pca'")
+    return cast(Method, method)
 
 
 def project(coordinates: NDArray[np.float32], method: Method, seed: int = 0) -> Projection:

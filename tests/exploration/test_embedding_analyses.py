@@ -1,19 +1,23 @@
 """Analyses of embeddings from an extracted study to tables and sections of the page.
 
 Modules: exploration.embedded_images, exploration.labelled_vectors, exploration.label_analyses,
-exploration.outlier_analysis, reports.exploration.label_section, reports.exploration.outlier_section,
+exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, reports.exploration.map_section,
+reports.exploration.label_section, reports.exploration.outlier_section,
 reports.exploration.separability_section.
 """
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markupsafe import escape
 
 import featx
 from featx.exploration.explore import Exploration, explore
 from featx.exploration.labelled_vectors import all_vectors, class_vectors
+from featx.exploration.run_errors import best_run_errors, error_texts
 from featx.progress import no_progress
+from featx.reports.exploration import map_section
 from featx.reports.exploration.explore_page import build_explore_page
 from tests.exploration.digit_study import NOISE, WRONG, make_digit_study
 
@@ -82,8 +86,55 @@ def test_without_embeddings_the_analyses_say_so(toy_home: Path) -> None:
     assert str(escape(exploration.images.notes[0])) in build_explore_page(exploration).render()
 
 
-def test_probabilities_of_a_run_are_used_if_there_is_one(recipe: Path) -> None:
+def test_the_map_has_positions_labels_and_parts(exploration: Exploration) -> None:
+    table = exploration.tables["map"]
+    assert {"id", "x", "y", "embedding_pc1", "pixel_pc1", "part", "label.class"} <= set(table)
+    assert not table[["x", "y"]].isna().any().any()
+    assert set(table["label.class"]) == {"0", "1", "4"}
+    facts = exploration.results["map"].facts
+    assert facts["method"] == "tsne"
+    assert facts["embedding_variance_shares"]["2"] <= facts["embedding_variance_shares"]["10"] <= 1
+    shares = exploration.tables["pixel_components"]["cumulative_share"]
+    assert shares.is_monotonic_increasing
+
+
+def test_the_page_has_a_map_with_pictures(exploration: Exploration) -> None:
+    page = build_explore_page(exploration).render()
+    assert "class ImageMap" in page
+    assert '"atlas": "data:image/webp' in page
+    assert "embedding-atlas map.parquet --x x --y y --text id" in page
+
+
+def test_many_images_are_a_density(exploration: Exploration, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_section, "MAX_MAP_IMAGES", 10)
+    page = build_explore_page(exploration).render()
+    assert "class ImageMap" not in page
+    assert 'id="embedding_density"' in page
+
+
+@pytest.fixture(scope="module")
+def fitted(recipe: Path) -> Exploration:
     featx.fit(recipe=recipe)
-    result = explore(recipe=recipe).results["label_issues"]
+    return explore(recipe=recipe, projection="pca")
+
+
+def test_probabilities_of_a_run_are_used_if_there_is_one(fitted: Exploration) -> None:
+    result = fitted.results["label_issues"]
     assert result.facts["class"]["probabilities"].startswith("logreg")
     assert set(WRONG) <= set(result.tables["label_issues"]["id"].head(5))
+
+
+def test_the_map_has_the_errors_of_the_best_run(fitted: Exploration) -> None:
+    table = fitted.tables["map"].set_index("id")
+    assert set(table["error.class"]) == {"right", "wrong"}
+    assert (table.loc[list(WRONG), "error.class"] == "wrong").any()
+    assert fitted.results["map"].facts["method"] == "pca"
+    errors = best_run_errors(fitted.images, "class")
+    assert errors is not None
+    assert errors.part == "val"
+    assert set(fitted.images.parts[fitted.images.rows(errors.ids)]) == {"val"}
+
+
+def test_errors_of_numbers_are_in_quarters() -> None:
+    texts = error_texts(np.array([0.0, 1, 2, 3, np.nan]), is_binary=False)
+    assert texts.tolist() == ["error < 0.75", "error ≥ 0.75", "error ≥ 1.5", "error ≥ 2.25", None]

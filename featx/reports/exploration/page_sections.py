@@ -6,6 +6,7 @@ from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_sections import build_count_section, build_sample_section
 from featx.reports.exploration.inputs_section import build_inputs_section
 from featx.reports.exploration.label_section import build_label_section
+from featx.reports.exploration.map_section import build_map_section
 from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.recognition_section import build_recognition_section
 from featx.reports.exploration.separability_section import build_separability_section
@@ -24,4 +25,5 @@ SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "label_issues": build_label_section,
     "outliers": build_outlier_section,
     "separability": build_separability_section,
+    "map": build_map_section,
 }

@@ -15,6 +15,8 @@ from featx.reports.page.figure_style import PALETTE, make_figure
 
 # Number of classes in the figure.
 MAX_CLASSES = 40
+# Number of pairs of confused classes in the table.
+MAX_PAIRS = 12
 
 
 def build_separability_section(exploration: Exploration, thumbnails: Thumbnails) -> Section:
@@ -53,8 +55,9 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
     )
     confused = frame_table(
         f"confused_classes_{target}",
-        "Classes whose images have neighbours mostly of another class, the largest share of the class first.",
-        pairs,
+        "Classes whose images have neighbours mostly of another class, the largest share of the class first; "
+        "confused_classes.csv has all.",
+        pairs.head(MAX_PAIRS),
         {"n_images": "images", "share": "share of the class"},
         {"share": ".3f"},
     )
