@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from matplotlib.figure import Figure as MatplotlibFigure
 
-TextStyle = Literal["plain", "note", "summary", "warning"]
+TextStyle = Literal["plain", "note", "summary", "warning", "code"]
 MISSING = "–"
 
 
@@ -20,7 +20,8 @@ class Text:
     text
         Plain text; it is escaped when the page is written.
     style
-        ``plain``, ``note`` (small and grey), ``summary`` (the answer to the reader's question) or ``warning``.
+        ``plain``, ``note`` (small and grey), ``summary`` (the answer to the reader's question), ``warning``, or
+        ``code``, whose lines are kept.
     """
 
     template: ClassVar[str] = "text.html"
