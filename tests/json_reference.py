@@ -27,6 +27,7 @@ from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.reports.exploration.explore_page import WrittenExploration
+from featx.reports.report import ReportFiles
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
 from featx.study.run_listing import RunSummary
@@ -89,7 +90,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
         Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
     ],
-    "report": [Key("report", str, "Path of the report.")],
+    "report": [ReportFiles],
     "predict": [
         Key(
             "answers",

@@ -16,8 +16,8 @@ from featx.study.run_metrics import EpochMetrics, NetworkMetrics, TreeScores
 # Label, line style and colour of each part.
 PARTS = {
     "train": ("train", "--", "#8a97a5"),
-    "held": ("held out", "-", "#3b6ea5"),
-    "val": ("val", "-", "#c98a2b"),
+    "held": ("held out", "-", "#0072b2"),
+    "val": ("val", "-", "#d55e00"),
 }
 # Part whose rows choose the epoch, by the rows that are monitored.
 MONITORED_PARTS = {"holdout": "held", "val": "val", "none": "train"}
@@ -70,7 +70,7 @@ def draw_tree_scores(axes: Axes, title: str, trees: TreeScores, name: str) -> No
     name
         ``loss`` or ``score``.
     """
-    for part, style, color in (("train", "--", "#8a97a5"), ("val", "-", "#3b6ea5")):
+    for part, style, color in (("train", "--", "#8a97a5"), ("val", "-", "#0072b2")):
         values = getattr(trees, f"{part}_{name}")
         if values:
             axes.plot(np.arange(1, len(values) + 1), values, style, color=color, label=part)

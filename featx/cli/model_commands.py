@@ -208,9 +208,11 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """
     import featx
     from featx.cli import console
+    from featx.cli.progress_bars import watching
 
-    path = featx.report(recipe)
-    console.as_json({"report": str(path)}) if json else console.say(str(path))
+    with watching() as progress:
+        files = featx.report(recipe, progress=progress)
+    console.as_json(console.plain(files)) if json else console.say(files.report)
 
 
 def export(
@@ -283,7 +285,7 @@ def run(
         "evaluate": run_table.evaluations,
         "repeats": repeated,
         "evaluate --final": run_table.evaluations,
-        "report": lambda path: console.say(str(path)),
+        "report": lambda files: console.say(files.report),
     }
     with watching() as progress:
         finished_stages = []

@@ -59,3 +59,14 @@ class AnalysisResult:
 
 # An analysis reports the progress of what takes longer than some seconds.
 Analysis = Callable[[ExploredImages, ProgressCallback], AnalysisResult]
+
+
+def count_text(n: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun; the plural ends in s unless it is given.
+
+    Examples
+    --------
+    >>> count_text(1, "image"), count_text(1200, "image"), count_text(2, "pair of copies", "pairs of copies")
+    ('1 image', '1,200 images', '2 pairs of copies')
+    """
+    return f"{n:,} {noun if n == 1 else nouns or f'{noun}s'}"

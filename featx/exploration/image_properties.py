@@ -44,8 +44,9 @@ TEXT_COLUMNS = ("file_type", "mode", "camera")
 FILE_COLUMNS = ("width_px", "height_px", "aspect_ratio", "file_bytes", "bytes_per_pixel")
 CHANNEL_COLUMNS = ("red_mean", "green_mean", "blue_mean", "red_sd", "green_sd", "blue_sd")
 LIGHT_COLUMNS = ("brightness", "brightness_p05", "brightness_p95", "contrast", "entropy_bits")
-STRUCTURE_COLUMNS = ("sharpness", "colourfulness", "is_grey", "border_share", "edge_brightness", "edge_contrast")
-NUMBER_COLUMNS = (*FILE_COLUMNS, *CHANNEL_COLUMNS, *LIGHT_COLUMNS, *STRUCTURE_COLUMNS)
+STRUCTURE_COLUMNS = ("sharpness", "colourfulness", "is_grey", "border_share", "frame_share")
+EDGE_COLUMNS = ("edge_brightness", "edge_contrast")
+NUMBER_COLUMNS = (*FILE_COLUMNS, *CHANNEL_COLUMNS, *LIGHT_COLUMNS, *STRUCTURE_COLUMNS, *EDGE_COLUMNS)
 COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
 
 _TILE = Preprocessing(
@@ -140,7 +141,7 @@ def measure_pixels(pixels: Pixels) -> dict[str, float]:
         "sharpness": _sharpness(grey),
         "colourfulness": _colourfulness(levels),
         "is_grey": float(_is_grey(levels)),
-        "border_share": _border_share(grey),
+        **dict(zip(("border_share", "frame_share"), _borders(grey), strict=True)),
         "edge_brightness": float(edge.mean(dtype=np.float64)),
         "edge_contrast": float(edge.std(dtype=np.float64)),
     }
@@ -232,12 +233,15 @@ def _is_grey(levels: Levels) -> bool:
     return bool(np.percentile(np.ptp(levels, axis=2), GREY_PERCENTILE) <= MAX_GREY_DIFFERENCE)
 
 
-def _border_share(grey: Levels) -> float:
-    """Return the share of the area that uniform rows and columns of one level at the sides cover; 1 if it is flat."""
-    rows = _uniform_lines(grey) + _uniform_lines(grey[::-1])
-    columns = _uniform_lines(grey.T) + _uniform_lines(grey.T[::-1])
-    height, width = grey.shape
-    return float(1 - max(0, 1 - rows / height) * max(0, 1 - columns / width))
+def _borders(grey: Levels) -> tuple[float, float]:
+    """Return the share of the area that uniform borders cover, and the width of the narrowest of the four borders.
+
+    A border is a number of rows or columns at one side that are uniform and of one level; its width is relative to the
+    height or width of the picture. Of a flat picture both are 1.
+    """
+    sides = [_uniform_lines(side) / len(side) for side in (grey, grey[::-1], grey.T, grey.T[::-1])]
+    share = 1 - max(0, 1 - sides[0] - sides[1]) * max(0, 1 - sides[2] - sides[3])
+    return float(share), float(min(sides))
 
 
 def _uniform_lines(grey: Levels) -> int:

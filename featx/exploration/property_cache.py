@@ -30,7 +30,7 @@ class PropertyCache(SqliteCache):
     def __init__(self, path: Path, decoding: Decoding) -> None:
         columns = "(made_by TEXT, digest TEXT, properties TEXT, tile BLOB, PRIMARY KEY (made_by, digest))"
         super().__init__(path, f"properties {columns}")
-        self._made_by = fingerprint([PROPERTIES_VERSION, MEASURED_PX, TILE_PX, decoding.identity()])
+        self._made_by = fingerprint([PROPERTIES_VERSION, list(COLUMNS), MEASURED_PX, TILE_PX, decoding.identity()])
 
     def known(self, digests: Sequence[str]) -> tuple[pd.DataFrame, dict[str, bytes]]:
         """Return the properties in the cache, indexed by digest, and the small pictures by digest."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from featx.exploration.analysis import AnalysisResult, Highlight
+from featx.exploration.analysis import AnalysisResult, Highlight, count_text
 from featx.exploration.explored_images import ExploredImages
 from featx.progress import ProgressCallback
 
@@ -34,7 +34,7 @@ def _highlights(images: ExploredImages) -> tuple[Highlight, ...]:
     if images.unreadable:
         name, reason = next(iter(images.unreadable.items()))
         highlights.append(
-            Highlight(f"{len(images.unreadable)} images cannot be read, first {name!r}: {reason}", rank=1)
+            Highlight(f"{count_text(len(images.unreadable), 'image')} cannot be read, first {name!r}: {reason}", rank=1)
         )
     if images.label_problem:
         highlights.append(Highlight(f"labels: {images.label_problem}", rank=1))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from featx.evaluation.group_scores import GroupPredictions
 from featx.exploration.explored_images import ExploredImages
 from featx.metrics.scores import align
-from featx.tables.ids import Floats, take_rows
+from featx.tables.ids import take_rows
 from featx.tables.predictions import AnyPredictions, selection_rows
 from featx.tables.truth import AnyTruth
 
@@ -69,7 +69,7 @@ def _errors(predictions: AnyPredictions, truth: AnyTruth) -> "pd.Series[float]":
     return pd.Series(targets.errors(outputs), index=pd.Index(table.ids))
 
 
-def error_texts(errors: Floats, is_binary: bool) -> NDArray[Any]:
+def error_texts(errors: NDArray[np.floating[Any]], is_binary: bool) -> NDArray[Any]:
     """Return errors as texts for colours: ``right`` and ``wrong`` for classes, otherwise quarters of their range.
 
     Parameters

@@ -11,7 +11,7 @@ from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 
-def _count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
+def count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 3 k) indicators: which classes or labels are true, which are predicted, and which are both."""
     predicted = _indicator_matrix(targets.decisions(outputs), targets.n_outputs)
     true = (
@@ -28,7 +28,7 @@ def _indicator_matrix(decisions: NDArray[np.int64], k: int) -> Columns:
     return sparse.csr_array((np.ones(n), decisions, np.arange(n + 1)), shape=(n, k))
 
 
-def _split_counts(sums: Floats) -> Floats:
+def split_counts(sums: Floats) -> Floats:
     """Return the (3 k, m) sums as (3, k, m) counts: true, predicted, hits."""
     return sums.reshape(3, -1, sums.shape[-1])
 
@@ -53,28 +53,28 @@ def _averaged(average: str, name: str) -> Summed:
     class_score = CLASS_SCORES[name]
 
     def finish(sums: Floats, _: Floats) -> Floats:
-        true, predicted, hits = _split_counts(sums)
+        true, predicted, hits = split_counts(sums)
         values = class_score(true, predicted, hits)
         return np.asarray(values.mean(0)) if average == "macro" else divide((true * values).sum(0), true.sum(0))
 
-    return Summed(name=f"{average}_{name}", rows=_count_columns, finish=finish)
+    return Summed(name=f"{average}_{name}", rows=count_columns, finish=finish)
 
 
 def _balanced_accuracy(sums: Floats, _: Floats) -> Floats:
-    true, _, hits = _split_counts(sums)
+    true, _, hits = split_counts(sums)
     return divide(divide(hits, true, 0.0).sum(0), (true > 0).sum(0).astype(np.float64))
 
 
 def _kappa(sums: Floats, n: Floats) -> Floats:
     """Return Cohen's kappa; 0 where truth and predictions are the same single class (0/0 in the formula)."""
-    true, predicted, hits = _split_counts(sums)
+    true, predicted, hits = split_counts(sums)
     by_chance = (true * predicted).sum(0)
     return np.where(n > 0, divide(n * hits.sum(0) - by_chance, n * n - by_chance, 0.0), np.nan)
 
 
 def _mcc(sums: Floats, n: Floats) -> Floats:
     """Return Matthews' correlation over all classes; 0 where truth or predictions are a single class."""
-    true, predicted, hits = _split_counts(sums)
+    true, predicted, hits = split_counts(sums)
     covariance = n * hits.sum(0) - (true * predicted).sum(0)
     variances = (n * n - (true * true).sum(0)) * (n * n - (predicted * predicted).sum(0))
     return np.where(n > 0, divide(covariance, np.sqrt(np.maximum(variances, 0)), 0.0), np.nan)
@@ -97,7 +97,7 @@ def per_output(targets: TargetValues, outputs: Outputs) -> list[dict[str, Any]]:
 
     With soft labels, the number of rows of a class is the sum of its probabilities, to 3 decimals.
     """
-    counts = _split_counts(_count_columns(targets, outputs).T @ np.ones((len(targets), 1)))[..., 0]
+    counts = split_counts(count_columns(targets, outputs).T @ np.ones((len(targets), 1)))[..., 0]
     columns = [class_score(*counts).tolist() for class_score in CLASS_SCORES.values()]
     n_rows = counts[0].astype(int) if targets.shares is None else counts[0].round(3)
     return [
@@ -113,10 +113,10 @@ def is_ordered(targets: TargetValues) -> bool:
 
 MACRO_F1 = _averaged("macro", "f1")
 COUNT_SCORES = (
-    Summed(name="balanced_accuracy", rows=_count_columns, finish=_balanced_accuracy),
+    Summed(name="balanced_accuracy", rows=count_columns, finish=_balanced_accuracy),
     *(_averaged(average, name) for average in ("macro", "weighted") for name in CLASS_SCORES),
-    Summed(name="kappa", rows=_count_columns, finish=_kappa, limits=(-1.0, 1.0)),
-    Summed(name="mcc", rows=_count_columns, finish=_mcc, limits=(-1.0, 1.0)),
+    Summed(name="kappa", rows=count_columns, finish=_kappa, limits=(-1.0, 1.0)),
+    Summed(name="mcc", rows=count_columns, finish=_mcc, limits=(-1.0, 1.0)),
 )
 QUADRATIC_KAPPA = Summed(
     name="quadratic_kappa", rows=_code_columns, finish=_quadratic_kappa, limits=(-1.0, 1.0), is_defined=is_ordered

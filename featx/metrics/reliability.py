@@ -57,26 +57,27 @@ def reliability(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> R
         Number of bins of equal width; 15 by default.
     """
     predicted, observed = (columns.ravel() for columns in targets.predicted_and_observed(proba))
-    bins = _bin_numbers(predicted, n_bins)
+    bins = bin_numbers(predicted, n_bins)
     n = np.bincount(bins, minlength=n_bins)
     sums = (np.bincount(bins, weights=values, minlength=n_bins) for values in (predicted, observed))
     mean_predicted, mean_observed = (total[n > 0] / n[n > 0] for total in sums)
     return Reliability(mean_predicted, mean_observed, n[n > 0])
 
 
-def _bin_numbers(proba: Floats, n_bins: int) -> NDArray[np.intp]:
+def bin_numbers(proba: Floats, n_bins: int) -> NDArray[np.intp]:
+    """Return the number of the bin of each probability, among bins of equal width."""
     return np.minimum((proba * n_bins).astype(np.intp), n_bins - 1)
 
 
 def binned(targets: TargetValues, proba: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Return the bin of each prediction, and its probability minus observed share; (n, 1), or (n, t) of labels."""
     predicted, observed = targets.predicted_and_observed(proba)
-    return _bin_numbers(predicted, N_BINS), predicted - observed
+    return bin_numbers(predicted, N_BINS), predicted - observed
 
 
 def binned_by_class(targets: TargetValues, proba: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Return (n, k) bins and differences as `binned` does, for all classes or labels, each with its own bins."""
-    return _bin_numbers(proba, N_BINS) + N_BINS * np.arange(proba.shape[1]), proba - targets.memberships
+    return bin_numbers(proba, N_BINS) + N_BINS * np.arange(proba.shape[1]), proba - targets.memberships
 
 
 def expected_error(differences: Floats, n: ArrayLike) -> Floats:

@@ -1,41 +1,41 @@
 """Small pictures of a study's images, shown only if the images have not changed since the extraction."""
 
+import base64
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from PIL import Image
 
 from featx.errors import ReadError
 from featx.images.contents import digest
 from featx.images.decode import decode
 from featx.images.sources import read_content
-from featx.reports.figures import encode_thumbnail
+from featx.progress import ProgressCallback, no_progress
+from featx.reports.page.components import Picture
 from featx.specs.embedding import Decoding
 from featx.study.study import Study
 
+THUMBNAIL_PX = 120
+JPEG_QUALITY = 80
 CHANGED = "changed since the extraction"
 UNREADABLE = "cannot be read any more"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Picture of one image for the report.
+def load_pictures(study: Study, ids: Sequence[str], progress: ProgressCallback = no_progress) -> dict[str, Picture]:
+    """Return image id → picture; each image is read once.
 
-    Attributes
+    Parameters
     ----------
-    uri
-        Small JPEG as a data URI; empty if there is none.
-    note
-        Reason why there is no picture; empty otherwise.
+    progress
+        Callback for the progress of the stage ``pictures``.
     """
-
-    uri: str = ""
-    note: str = ""
-
-
-def load_pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
-    """Return image id → picture."""
-    rows = study.manifest.take(ids)
-    triples = zip(rows.ids, rows.uris, rows.digests, strict=True)
-    return {name: _picture(uri, expected_digest, study.recipe.decoding) for name, uri, expected_digest in triples}
+    distinct = list(dict.fromkeys(ids))
+    rows = study.manifest.take(distinct)
+    pictures = {}
+    for name, uri, expected_digest in zip(distinct, rows.uris, rows.digests, strict=True):
+        pictures[name] = _picture(uri, expected_digest, study.recipe.decoding)
+        progress("pictures", len(pictures), len(distinct))
+    return pictures
 
 
 def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
@@ -46,3 +46,12 @@ def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
         return Picture(encode_thumbnail(decode(content, decoding)))
     except (ReadError, FileNotFoundError):
         return Picture(note=UNREADABLE)
+
+
+def encode_thumbnail(image: Image.Image) -> str:
+    """Return a small JPEG of an image in a data URI."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -92,4 +92,4 @@ def stages(  # noqa: PLR0913 - as run
         yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
     if final:
         yield "evaluate --final", evaluate(loaded, final=True, user=user, progress=progress)
-    yield "report", report(loaded)
+    yield "report", report(loaded, progress=progress)

@@ -128,9 +128,9 @@ def test_every_run_has_a_bias_for_each_group_column(study: Path, monkeypatch: py
         assert "age: too few, not counted: <60 (n " in output
     result = CliRunner().invoke(app, ["evaluate", "--bias", "rang"])
     assert isinstance(result.exception, UnknownNameError)
-    text = featx.report().read_text()
+    text = Path(featx.report().report).read_text()
     assert f"{best.mean_deviation:.4f} (" in text
-    assert text.count("<td>too few</td>") == 4 * len(evaluation.rows)
+    assert text.count(">too few</td>") == 4 * len(evaluation.rows)
 
 
 def test_all_scores_of_each_column_are_shown(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,5 +151,5 @@ def test_all_scores_of_each_column_are_shown(study: Path, monkeypatch: pytest.Mo
     assert "feeling has numbers, so there are no scores by class" in output
     for title in ("all scores", "valence", "arousal"):
         assert f"\n  {title}  " in output
-    text = featx.report().read_text()
+    text = Path(featx.report().report).read_text()
     assert f">{evaluation.rows[0].scores['pearson.arousal']:.4f}</td>" in text

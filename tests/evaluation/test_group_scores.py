@@ -362,4 +362,4 @@ def test_evaluate_reports_scores_by_group(home: Path, capsys: pytest.CaptureFixt
     assert "rows have no value" in printed
     (final,) = featx.evaluate(final=True)
     assert final.groupings[0].groups[0].threshold is None
-    assert " by group (val)" in featx.report().read_text()
+    assert " by group (val)" in Path(featx.report().report).read_text()

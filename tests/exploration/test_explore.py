@@ -87,7 +87,7 @@ def test_images_that_cannot_be_read_are_listed(home: Path) -> None:
     exploration = explore("images")
     table = exploration.tables["unreadable"]
     assert table.to_numpy().tolist() == [["dark/000.png", "unreadable: is empty"]]
-    assert exploration.highlights[0].text.startswith("1 images cannot be read, first 'dark/000.png'")
+    assert exploration.highlights[0].text.startswith("1 image cannot be read, first 'dark/000.png'")
 
 
 def test_a_source_beside_the_recipe_of_another_is_an_error(toy_home: Path) -> None:

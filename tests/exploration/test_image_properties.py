@@ -65,6 +65,7 @@ def test_a_border_is_measured_on_all_sides() -> None:
     pixels = np.full((100, 100, 1), 255, np.uint8)
     pixels[10:90, 20:80] = noise(80, 60, 1)
     assert measure_pixels(pixels)["border_share"] == pytest.approx(1 - 0.8 * 0.6)
+    assert measure_pixels(pixels)["frame_share"] == pytest.approx(0.1)
     assert measure_pixels(noise(100, 100, 1))["border_share"] == 0
 
 
@@ -73,6 +74,7 @@ def test_a_border_ends_where_the_level_changes() -> None:
     pixels[1:] = 200
     pixels[2:, 1:9] = noise(8, 8, 1)
     assert measure_pixels(pixels)["border_share"] == pytest.approx(1 - 0.9 * 1.0)
+    assert measure_pixels(pixels)["frame_share"] == 0
 
 
 def test_colours_are_told_from_grey() -> None:

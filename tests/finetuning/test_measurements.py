@@ -50,7 +50,7 @@ def test_every_epoch_is_measured_on_train_held_out_and_val_rows(study: Path, str
     assert run.epoch_s == pytest.approx(log["seconds"][1:].mean(), abs=1e-3)
     if strategy == "4":
         featx.evaluate(target="class")
-        assert "Learning curves" in featx.report().read_text()
+        assert "Learning curves" in Path(featx.report().report).read_text()
 
 
 def test_each_number_of_a_target_has_its_own_score(study: Path) -> None:
@@ -83,7 +83,7 @@ def test_val_can_stop_the_training_and_is_then_marked_as_used(study: Path) -> No
     assert "val used" in flags[by_val.run]
     assert "val used" in flags[ensembles[0].run]
     assert "val used" not in flags[untouched.run]
-    assert "scores on val are optimistic" in featx.report().read_text()
+    assert "scores on val are optimistic" in Path(featx.report().report).read_text()
 
     labels = pd.read_csv(study / "images" / "labels.csv")
     val_file = Study.open(None).ids("val")[0]

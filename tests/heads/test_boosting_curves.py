@@ -1,7 +1,4 @@
-"""Scores of boosted trees after each tree, and early stopping.
-
-Modules: reports.tree_figures.
-"""
+"""Scores of boosted trees after each tree, and early stopping."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ from featx.heads.fitting import fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.heads.head_settings import make_head
 from featx.heads.parameter_checks import check_heads
-from featx.reports.tree_figures import plot_tree_scores
 from featx.specs.head import HeadSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
@@ -132,7 +128,7 @@ def test_curves_are_kept_in_the_run_and_drawn(toy_home: Path) -> None:
     assert metrics.trees == run.trees is not None
     assert len(metrics.trees.val_loss) == len(metrics.trees.train_score) == run.params["n_estimators"] < 30
     assert metrics.trees.val_score[-1] == pytest.approx(run.val_accuracy, abs=1e-6)
-    assert plot_tree_scores({run.run: metrics.trees}).startswith("data:image/png")
+    assert "log loss by the number of trees" in Path(featx.report().report).read_text()
     study = Study.open(None)
     # Labels of val were changed after the run.
     metrics.model_copy(update={"val_state": metrics.val_state.model_copy(update={"val_labels": "0" * 16})}).write(

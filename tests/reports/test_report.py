@@ -1,9 +1,13 @@
 """The report needs no other file, shows the scores, and does not open the test split.
 
-Modules: reports.ensemble_tables, reports.figures, reports.group_figures.
+Modules: reports.study_report.calibration_section, reports.study_report.comparison_section,
+reports.study_report.ensemble_section, reports.study_report.facts, reports.study_report.final_section,
+reports.study_report.group_section, reports.study_report.number_section, reports.study_report.study_sections,
+reports.study_report.summary, reports.study_report.training_figures.
 """
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,27 +21,42 @@ from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
+VOID_TAGS = {"img", "meta", "br", "link", "input"}
+
 
 class Page(HTMLParser):
-    """Parser that collects the sources of a page and checks that its tags are closed."""
+    """Parser that collects the ids and links of a page and checks that its tags are closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
         self.open: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
-        if tag not in {"img", "meta", "br", "link"}:
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID_TAGS:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID_TAGS:
+            self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
 def report_text() -> str:
-    return featx.report().read_text()
+    """Return the text of the report, on one line with single spaces."""
+    return re.sub(r"\s+", " ", Path(featx.report().report).read_text())
+
+
+def cells(text: str) -> list[str]:
+    """Return the contents of all cells of the tables of a page."""
+    return re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", text)
 
 
 def test_the_report_needs_no_other_file_and_shows_every_run(toy_home: Path) -> None:
@@ -47,39 +66,61 @@ def test_the_report_needs_no_other_file_and_shows_every_run(toy_home: Path) -> N
     text = report_text()
     page = Page(text)
     assert page.open == []
-    assert len(page.sources) >= 3
-    assert all(source.startswith("data:image/") for source in page.sources)
+    assert len(page.ids) == len(set(page.ids)) > 50
+    inner = {link[1:] for link in page.links if link.startswith("#")}
+    assert inner <= set(page.ids)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert not re.search(r"url\((?![\"']?(data:|#))", text)
     (evaluation,) = featx.evaluate()
     for row in evaluation.rows:
-        assert f'<td title="{row.run}">{row.label}</td>' in text
-        assert f"{row.scores['log_loss']:.4f}" in text
+        assert row.label in cells(text)
+        assert f"{row.scores['log_loss']:.4f}" in cells(text)
+        assert f"Run {row.run}." in text
     assert "The test split is sealed and has not been opened." in text
     assert Study.open(None).openings() == []
+
+
+def test_the_summary_has_five_sentences(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit()
+    text = report_text()
+    sentences = re.findall(r'<p class="summary"[^>]*>([^<]*)</p>', text)
+    assert len(sentences) == 5
+    (evaluation,) = featx.evaluate()
+    row = evaluation.rows[0]
+    low, high = row.intervals["accuracy"]
+    assert (
+        f"the best of 2 runs is {row.label}, selected by accuracy on val: accuracy {row.scores['accuracy']:.4f}"
+        in (sentences[0])
+    )
+    assert f"(95 % interval {low:.4f} – {high:.4f}, n {row.scores['n']})" in sentences[0]
+    assert "too few to compare runs" in sentences[1]
+    assert sentences[2].startswith("There is no ensemble")
 
 
 def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
-    assert "<h3>Ensembles</h3>" not in report_text()
+    assert ">Ensembles</h3>" not in report_text()
     runs = featx.ensemble()
     text = report_text()
-    assert Page(text).open == []
-    assert text.count("<h3>Ensembles</h3>") == 1
+    assert text.count(">Ensembles</h3>") == 1
     for run in runs:
-        assert re.search(rf"<p><b>[^<]*\b{run.label}\b[^<]*</b>: {re.escape(run.explanation)}</p>", text)
-    assert re.search(r"<td>(logreg|rf) · (logreg|rf)</td><td>0\.\d{4}</td>", text)
+        assert re.search(rf"<p[^>]*>[^<]*\b{run.label}\b[^<]*: {re.escape(run.explanation)}</p>", text)
+    assert re.search(r">(logreg|rf) · (logreg|rf)</th> <td[^>]*>0\.\d{4}</td>", text)
     for run in Study.open(None).runs():
         if isinstance(run.metrics, EnsembleMetrics):
-            assert all(f"<td>{value:+.4f}</td>" in text for value in run.metrics.contributions.values())
+            assert all(f"{value:+.4f}" in cells(text) for value in run.metrics.contributions.values())
 
 
 def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
-    featx.evaluate(final=True)
+    (final,) = featx.evaluate(final=True)
     text = report_text()
     assert "All runs on test" in text
-    assert "the split has been opened 1 time." in re.sub(r"\s+", " ", text)
+    assert "the split has been opened 1 time." in text
+    assert f"Confusion matrix of {final.rows[0].label} on test." in text
     assert len(Study.open(None).openings()) == 1
 
 
@@ -94,12 +135,12 @@ def test_the_report_of_labels_has_the_scores_and_counts_of_each_label(toy_home: 
     featx.extract()
     featx.fit()
     text = report_text()
-    assert "<h3>logreg on val: scores by label</h3>" in text
-    assert "<h3>Images of each label</h3>" in text
+    assert "logreg on val: scores by label, with 95 % intervals." in text
+    assert ">Images of each label</h3>" in text
     counts = TargetValues.of(Study.open(None).labels("tone")).counts
-    rows = re.findall(r"<tr><td>(light|dark)</td><td>(\d+)</td><td>(\d+)</td></tr>", text)
+    rows = re.findall(r">(light|dark)</th> <td[^>]*>(\d+)</td> <td[^>]*>(\d+)</td> </tr>", text)
     assert {name: int(train) + int(val) for name, train, val in rows} == counts
-    assert "Confusion" not in text
+    assert "Confusion matrix" not in text
 
 
 def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:
@@ -115,12 +156,12 @@ def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:
 
 
 def test_the_report_is_written_without_the_images(toy_home: Path) -> None:
-    import shutil
-
     featx.extract()
     featx.fit()
     shutil.rmtree("images")
-    assert "All runs on val" in report_text()
+    text = report_text()
+    assert "All runs on val" in text
+    assert "cannot be read any more" in text
 
 
 def test_without_runs_there_is_no_report(toy_home: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_missing_or_incomplete_log_is_reported_with_test_scores(
     table = json.loads(run_and_read("evaluate --json", capsys))["targets"][0]
     assert table["log_problems"]
     assert any("the log of openings is not complete" in warning for warning in table["warnings"])
-    assert featx.report().read_text().count("(the log of openings is not complete: ") == 2
+    assert Path(featx.report().report).read_text().count("(the log of openings is not complete: ") == 2
 
 
 def run_and_read(words: str, capsys: pytest.CaptureFixture[str]) -> str:

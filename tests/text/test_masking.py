@@ -118,6 +118,6 @@ def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> N
     assert first["user"] == second["user"]
     assert first["user"].startswith("user ")
     assert third["user"] == "Ada"
-    page = featx.report().read_text()
+    page = Path(featx.report().report).read_text()
     assert f"by {getpass.getuser()}" not in page
     assert "by Ada" in page

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 from numpy.typing import NDArray
 
-from featx.reports.figures import shorten_name
-from featx.reports.page.figure_style import INK, PALETTE, add_legend, make_figure
+from featx.reports.page.figure_style import INK, PALETTE, add_legend, make_figure, shorten_name
 
 # Number of bars in a figure, and of slices of a pie; the rest is summed up.
 MAX_BARS, MAX_SLICES = 40, 8
@@ -23,8 +22,7 @@ Values = NDArray[np.float64]
 
 def short_label(name: str) -> str:
     """Return a name for an axis: one line, and without its middle if it is long."""
-    text = shorten_name(name)
-    return text if len(text) <= MAX_LABEL_LENGTH else f"{text[:16]}…{text[-10:]}"
+    return shorten_name(name, MAX_LABEL_LENGTH)
 
 
 def plot_counts(counts: Mapping[str, Mapping[str, int]], noun: str) -> MatplotlibFigure:

@@ -51,4 +51,6 @@ def _format(values: "pd.Series[Any]") -> str:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return None if value is None or value is pd.NA else value

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from featx.exploration.explore import Exploration
 from featx.exploration.map_analysis import ERROR, GROUP, LABEL
 from featx.reports.exploration.thumbnails import Thumbnails
-from featx.reports.figures import shorten_name
 from featx.reports.page.components import Component, Figure, Map, Section, Text
-from featx.reports.page.figure_style import PALETTE, add_legend, make_figure
+from featx.reports.page.figure_style import PALETTE, add_legend, make_figure, shorten_name
 from featx.reports.page.map_encoding import make_atlas
 
 # Number of images up to which there is a map of single images; beyond it there is a density.

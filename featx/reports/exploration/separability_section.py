@@ -9,9 +9,8 @@ import pandas as pd
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.frame_tables import frame_table
 from featx.reports.exploration.thumbnails import Thumbnails
-from featx.reports.figures import shorten_name
 from featx.reports.page.components import Component, Figure, Section, Text
-from featx.reports.page.figure_style import PALETTE, make_figure
+from featx.reports.page.figure_style import PALETTE, make_figure, shorten_name
 
 # Number of classes in the figure.
 MAX_CLASSES = 40

@@ -8,8 +8,8 @@ from featx.exploration.explored_images import ExploredImages
 from featx.images.contents import digest
 from featx.images.decode import decode
 from featx.images.sources import read_content
-from featx.reports.figures import encode_thumbnail
 from featx.reports.page.components import Picture
+from featx.reports.pictures import encode_thumbnail
 
 CHANGED = "changed since it was read"
 UNREADABLE = "cannot be read any more"

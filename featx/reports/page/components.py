@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from featx.reports.page.map_encoding import atlas_columns, encode_map
 
-TextStyle = Literal["plain", "note", "summary", "warning"]
+TextStyle = Literal["plain", "note", "summary", "warning", "code"]
 MISSING = "–"
 
 
@@ -22,7 +22,8 @@ class Text:
     text
         Plain text; it is escaped when the page is written.
     style
-        ``plain``, ``note`` (small and grey), ``summary`` (the answer to the reader's question) or ``warning``.
+        ``plain``, ``note`` (small and grey), ``summary`` (the answer to the reader's question), ``warning``, or
+        ``code``, whose lines are kept.
     """
 
     template: ClassVar[str] = "text.html"

@@ -8,7 +8,10 @@ from typing import Any
 import matplotlib
 from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from featx.text.escaping import escape_text
 
 # Colour of axes and texts. In a page it becomes the colour of the text, which depends on light or dark display.
 INK = "#1d2733"
@@ -16,6 +19,8 @@ GRID = "#8a97a5"
 # Palette of Okabe and Ito, which people with any colour vision can tell apart; black is left out for dark pages.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#999999", "#b8a90c")
 PNG_DPI = 150
+# Length of a name in characters; longer names are shortened.
+MAX_NAME_LENGTH = 60
 STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -55,6 +60,12 @@ def make_figure(n: int = 1, width: float = 5.2, height: float = 3.6, max_columns
         return figure, [figure.add_subplot(n_rows, n_columns, number) for number in range(1, n + 1)]
 
 
+def shorten_name(name: str, max_length: int = MAX_NAME_LENGTH) -> str:
+    """Return a name for a figure: on one line, and without its middle if it is long."""
+    text, half = escape_text(name), max_length // 2
+    return text if len(text) <= max_length else f"{text[:half]}…{text[-half:]}"
+
+
 def add_legend(axes: Any, location: str = "best") -> None:
     """Add a legend in the style of all figures, in which a $ in a name does not start a formula."""
     with matplotlib.rc_context(STYLE):
@@ -74,7 +85,8 @@ def svg_file(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=metadata)
+        # `Figure.savefig` would draw the figure twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

@@ -99,4 +99,4 @@ def test_warnings_of_a_run_are_shown_in_every_table(toy_home: Path) -> None:
     assert "few rows" in run.flags
     (comparison,) = featx.evaluate()
     assert comparison.rows[0].flags == run.flags
-    assert run.warnings[-1] in featx.report().read_text().replace("&#39;", "'")
+    assert run.warnings[-1] in Path(featx.report().report).read_text().replace("&#39;", "'")

@@ -1,0 +1,1 @@
+"""Sections of the report of a study, each built from the facts of one target or of the study."""

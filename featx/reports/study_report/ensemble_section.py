@@ -1,0 +1,163 @@
+"""Ensembles of a target: comparison with the best member, contributions, and diversity of the members."""
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from featx.metrics.definitions import find_score
+from featx.reports.page.components import Column, Component, Figure, Section, Table, Text
+from featx.reports.page.figure_style import STYLE, make_figure, shorten_name
+from featx.reports.study_report.facts import TargetFacts, score_name
+from featx.reports.study_report.probability_figures import MAX_LEGEND_LENGTH
+from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
+from featx.study.run_settings import describe_runs, replace_names
+
+# Number of pairs of members in the table, the most similar ones, and of members in the figure.
+MAX_SHOWN_PAIRS = 40
+MAX_PLOTTED_MEMBERS = 30
+# Number of members up to which the figure has the numbers.
+MAX_MEMBERS_WITH_NUMBERS = 12
+Ensembles = list[tuple[str, EnsembleMetrics]]
+COMPARISON_NOTE = (
+    "Ensembles that are fitted to the selection rows are scored by cross-fitting. Disagreements: rows where the "
+    "ensemble and its best member differ, and how often each of the two is right there (for numbers: closer to the "
+    "true value). p is the p-value of a sign test."
+)
+DIVERSITY_NOTE = (
+    "Disagreement: share of rows where exactly one member is right (for numbers: mean difference of the predictions). "
+    "Q: 0 for independent errors, 1 if both always err together. Shared errors: rows where both err, as a share of the "
+    "rows where at least one errs."
+)
+
+
+def build_ensembles(facts: TargetFacts) -> Section | None:
+    """Return the section about the ensembles; None if no run is an ensemble."""
+    labels = {run.name: run.label for run in facts.runs}
+    ensembles = _read_ensembles(facts)
+    if not ensembles:
+        return None
+    explanations: dict[str, list[str]] = {}
+    for label, metrics in ensembles:
+        explanations.setdefault(metrics.explanation, []).append(label)
+    pairs = sorted(ensembles[0][1].diversity.pairs, key=_similarity, reverse=True)
+    components: list[Component] = [
+        Text(COMPARISON_NOTE, "note"),
+        _comparison_table(facts, ensembles, labels),
+        *(Text(f"{', '.join(names)}: {text}") for text, names in explanations.items()),
+        _contribution_table(facts, ensembles, labels),
+        Text(DIVERSITY_NOTE, "note"),
+        *_plot_diversity(facts, ensembles[0][0], pairs, labels),
+        _pair_table(facts, ensembles[0][0], pairs, labels),
+    ]
+    return Section("Ensembles", components)
+
+
+def _read_ensembles(facts: TargetFacts) -> Ensembles:
+    """Return label and metrics of the ensembles, the best first; their explanations name members by labels."""
+    descriptions = describe_runs({run.name: run.folder.spec for run in facts.runs})
+    ensembles = [
+        (run.label, metrics.model_copy(update={"explanation": replace_names(metrics.explanation, descriptions)}))
+        for run in facts.runs
+        if isinstance(metrics := run.folder.metrics, EnsembleMetrics)
+    ]
+    if not ensembles:
+        return []
+    metric = ensembles[0][1].metric
+    comparable = [(label, metrics) for label, metrics in ensembles if metrics.metric == metric]
+    return sorted(comparable, key=lambda pair: -find_score(metric).signed(pair[1].score))
+
+
+def _similarity(pair: MemberPair) -> float:
+    similarity = pair.all.similarity
+    return -1.0 if similarity is None else similarity
+
+
+def _comparison_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str, str]) -> Table:
+    metric = score_name(ensembles[0][1].metric)
+    columns = [
+        Column("ensemble"),
+        Column(metric, ".4f"),
+        Column("best member"),
+        Column(f"best member, {metric}", ".4f"),
+        Column(f"median member, {metric}", ".4f"),
+        Column("disagreements", ",d"),
+        Column("ensemble right", ",d"),
+        Column("member right", ",d"),
+        Column("p", ".2g"),
+    ]
+    rows: list[list[Any]] = []
+    for label, metrics in ensembles:
+        differences = metrics.disagreements
+        counts = [differences.n_different, differences.n_ensemble_right, differences.n_member_right, differences.p]
+        scores = [metrics.best_member_score, metrics.median_member_score]
+        member = labels.get(metrics.best_member, metrics.best_member)
+        rows.append([label, metrics.score, member, *scores, *counts])
+    caption = "Ensembles and their best members, the best ensemble first."
+    return Table(facts.component_name("ensembles"), caption, columns, rows)
+
+
+def _contribution_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str, str]) -> Table:
+    members = dict.fromkeys(name for _, metrics in ensembles for name in metrics.contributions)
+    columns = [Column("member"), *(Column(label, "+.4f") for label, _ in ensembles)]
+    rows = [
+        [labels.get(name, name), *(metrics.contributions.get(name) for _, metrics in ensembles)] for name in members
+    ]
+    caption = "Contribution of each member: score of the ensemble minus that of the ensemble without this member."
+    return Table(facts.component_name("contributions"), caption, columns, rows)
+
+
+def _pair_table(facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labels: dict[str, str]) -> Table:
+    names = ("disagreement", "q", "double_fault", "error_correlation", "shared_errors")
+    headings = ("disagreement", "Q", "double fault", "correlation of errors", "shared errors")
+    columns = [Column("pair"), *(Column(heading, ".4f") for heading in headings)]
+    rows = [
+        [f"{labels.get(pair.one, pair.one)} · {labels.get(pair.other, pair.other)}"]
+        + [getattr(pair.all, name) for name in names]
+        for pair in pairs[:MAX_SHOWN_PAIRS]
+    ]
+    shown = f"the {len(rows)} most similar of {len(pairs)} pairs" if len(rows) < len(pairs) else "all pairs"
+    caption = f"Similarity of the members of {ensemble}: {shown}."
+    return Table(facts.component_name("pairs of members"), caption, columns, rows)
+
+
+@matplotlib.rc_context(STYLE)
+def _plot_diversity(
+    facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labels: dict[str, str]
+) -> list[Component]:
+    """Plot the similarity of every two members as a matrix; nothing if it is defined for no pair."""
+    members = list(dict.fromkeys(name for pair in pairs for name in (pair.one, pair.other)))[:MAX_PLOTTED_MEMBERS]
+    positions = {name: position for position, name in enumerate(members)}
+    matrix = np.full((len(members), len(members)), np.nan)
+    for pair in pairs:
+        if pair.one in positions and pair.other in positions and pair.all.similarity is not None:
+            i, j = positions[pair.one], positions[pair.other]
+            matrix[i, j] = matrix[j, i] = pair.all.similarity
+    if np.isnan(matrix).all():
+        return []
+    side = 2.2 + 0.32 * len(members)
+    figure, (axes,) = make_figure(1, side + 1, side)
+    axes.grid(visible=False)
+    image = axes.imshow(matrix, cmap="viridis", vmin=min(0.0, float(np.nanmin(matrix))), vmax=1)
+    names = [shorten_name(labels.get(name, name), MAX_LEGEND_LENGTH) for name in members]
+    axes.set_xticks(range(len(members)), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(members)), names, parse_math=False)
+    if len(members) <= MAX_MEMBERS_WITH_NUMBERS:
+        for (i, j), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                axes.text(
+                    j,
+                    i,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    color="black" if value > 0.6 else "white",
+                    fontsize=7,
+                )
+    unit = "correlation of errors" if facts.evaluation.kind == "numbers" else "shared errors"
+    figure.colorbar(image, ax=axes, label=unit, shrink=0.7)
+    closest = max(pairs, key=_similarity)
+    pair_text = f"{labels.get(closest.one, closest.one)} and {labels.get(closest.other, closest.other)}"
+    caption = f"Diversity matrix of the members of {ensemble}: {unit} of every two members; lower is more diverse."
+    description = f"Matrix of {len(members)} members; the most similar are {pair_text} with {_similarity(closest):.2f}."
+    return [Figure(facts.component_name("diversity"), caption, description, figure)]
