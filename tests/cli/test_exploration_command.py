@@ -82,6 +82,8 @@ def test_json_names_files_facts_and_tables(
     [
         (["nowhere"], "error: 'nowhere' does not exist"),
         ([""], "error: the source is empty"),
+        (["empty"], "error: no images with labels were recognised in 'empty'"),
+        (["images", "--save-inputs", "file/inputs"], "error: 'file/inputs' is no folder that can be written"),
         (["images", "--out", "file"], "error: 'file' is no folder that can be written; name another one"),
         ([], "error: featx.toml: no such recipe"),
     ],
@@ -95,6 +97,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     make_images(home / "images", n_each=10)
     (home / "file").write_text("")
+    (home / "empty").mkdir()
     code, text = run(arguments, capsys, monkeypatch)
     assert code == 1
     assert text.startswith(error)
