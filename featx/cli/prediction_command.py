@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import AbstainOption, CoverageOption, DeviceOption, JsonOption, RecipeOption
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def predict(
             "--run",
             help="Runs, beginnings of their names, or folders of runs, which need no recipe (repeatable).",
             show_default="all",
+            autocompletion=complete_run,
         ),
     ] = None,
     coverage: CoverageOption = None,

@@ -1,9 +1,9 @@
-"""Benchmark of ``featx explore`` on Fashion-MNIST after an extraction: seconds, and the peak memory of all its processes.
+"""Benchmark of ``featx explore`` on Fashion-MNIST after an extraction: seconds, and peak memory of all its processes.
 
 usage: python -m tests.benchmarks.exploration [FOLDER] [N]
 
-FOLDER holds the files of Fashion-MNIST; by default it is that of Debian's package dataset-fashion-mnist. N is the number
-of images of an even sample; by default all 70,000. The extraction, with images of 32 px, is not timed.
+FOLDER holds the files of Fashion-MNIST; by default it is that of Debian's package dataset-fashion-mnist. N is the
+number of images of an even sample; by default all 70,000. The extraction, with images of 32 px, is not timed.
 """
 
 import json

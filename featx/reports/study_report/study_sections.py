@@ -73,7 +73,7 @@ def build_counts(facts: TargetFacts) -> Section | None:
     rows: list[list[Any]] = [[name, *(counts[name] for counts in by_part.values())] for name in truth.names]
     sealed = "; the labels of test stay sealed" if facts.evaluation.n_test else ""
     caption = f"Images of each {facts.noun} in train and val{sealed}."
-    table = Table(facts.component_name("images of each", facts.noun), caption, columns, rows)
+    table = Table(facts.component_name("images-of-each", facts.noun), caption, columns, rows)
     return Section(f"Images of each {facts.noun}", [table])
 
 
