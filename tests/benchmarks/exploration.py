@@ -9,6 +9,7 @@ number of images of an even sample; by default all 70,000. The extraction, with 
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -92,17 +93,19 @@ def _proportional_mb(process: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def explore(home: Path, n_images: int | None) -> tuple[float, float, dict[str, object]]:
-    """Return the seconds and the peak memory in MB of the command, and what it printed."""
+def explore(home: Path, n_images: int | None) -> tuple[float, float, float, dict[str, object]]:
+    """Return the seconds, the seconds of computing, and the peak memory in MB of the command, and what it printed."""
     options = [] if n_images is None else ["--max-images", str(n_images)]
     command = [sys.executable, "-c", "from featx.cli.main import main; main()", "explore", "--json", *options]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, start_new_session=True) as process:
         watch = MemoryWatch(process.pid)
         watch.start()
         assert process.stdout is not None
         text = process.stdout.read()
-    return time.perf_counter() - start, watch.peak_mb, json.loads(text)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, cpu_s, watch.peak_mb, json.loads(text)
 
 
 def main(folder: Path = FASHION_MNIST, n_images: int | None = None) -> int:
@@ -114,12 +117,15 @@ def main(folder: Path = FASHION_MNIST, n_images: int | None = None) -> int:
             os.environ.pop(variable, None)
         extraction = featx.extract(home / "featx.toml")
         print(f"commit {commit()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        print(f"extracted {extraction.n_found} images in {extraction.seconds:.0f} s (not part of the figures)")
+        print(
+            f"extracted {extraction.n_found} images in {extraction.seconds:.0f} s (not part of the figures)", flush=True
+        )
         is_within = True
         for title in ("first call", "second call"):
-            seconds, peak_mb, result = explore(home, n_images)
+            seconds, cpu_s, peak_mb, result = explore(home, n_images)
             is_within &= seconds < MAX_S and peak_mb < MAX_MB
-            print(f"{title}: {result['n_images']} images, {seconds:.0f} s, {peak_mb:.0f} MB in all processes")
+            figures = f"{seconds:.0f} s ({cpu_s:.0f} s of computing), {peak_mb:.0f} MB in all processes"
+            print(f"{title}: {result['n_images']} images, {figures}", flush=True)
         print(f"limits: {MAX_S} s, {MAX_MB} MB: {'kept' if is_within else 'EXCEEDED'}")
         return 0 if is_within else 1
 
