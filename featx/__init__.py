@@ -4,6 +4,7 @@ The flow, each arrow a table joined by id::
 
     init      look at a source, write a recipe
     extract   images  → embeddings, cached by content
+    explore   a look at images and labels before and after training: tables
     fit       embeddings → tuned heads, a run folder each
     refit     a tuned head on train and val rows, for deployment ('featx fit --refit')
     finetune  images → networks trained from a boundary on, runs as well
@@ -30,6 +31,7 @@ from typing import Any
 _HOME = {
     "init": "featx.images.init",
     "extract": "featx.embeddings.extract",
+    "explore": "featx.exploration.explore",
     "fit": "featx.heads.fit",
     "refit": "featx.heads.refit",
     "finetune": "featx.finetuning.finetune",
@@ -52,6 +54,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "explore",
     "export",
     "extract",
     "finetune",

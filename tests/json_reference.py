@@ -26,6 +26,7 @@ from featx.heads.budget import SkippedHead
 from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
+from featx.reports.exploration.explore_page import WrittenExploration
 from featx.reports.report import ReportFiles
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
@@ -58,6 +59,7 @@ BEST_RUN = Key("best_run", str, "Name of the best run in `runs`.")
 JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "init": [Recognition],
     "extract": [Extraction],
+    "explore": [WrittenExploration],
     "leaks": [
         Leaks,
         Key("n_pairs", int, "Number of pairs."),

@@ -40,6 +40,7 @@ ORDER = [
     "predictors",
     "exports",
     "evaluation",
+    "exploration",
     "reports",
     "workflow",
     "cli",

@@ -7,6 +7,7 @@ import typer
 from featx.cli import (
     cache_commands,
     data_commands,
+    exploration_command,
     fit_command,
     leak_commands,
     listing_commands,
@@ -34,6 +35,7 @@ app = typer.Typer(
 for command in (
     data_commands.init,
     data_commands.extract,
+    exploration_command.explore,
     fit_command.fit,
     model_commands.finetune,
     model_commands.ensemble,

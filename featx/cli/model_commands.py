@@ -204,18 +204,34 @@ def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
     return {"targets": targets, **top}
 
 
-def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """Write one self-contained report.html.
+def report(
+    assets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for all figures as PNG and SVG files and all tables as CSV files.",
+            show_default="none",
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one self-contained report.html, and the model card of each run.
 
-    Example: featx report -r pipelines/solar_cells.toml
+    Examples: featx report -r pipelines/solar_cells.toml · featx report --assets figures
     """
     import featx
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        files = featx.report(recipe, progress=progress)
-    console.as_json(console.plain(files)) if json else console.result(files.report)
+        files = featx.report(recipe, assets=assets, progress=progress)
+    if json:
+        console.as_json(console.plain(files))
+        return
+    if assets is not None:
+        console.say(f"{len(files.assets)} figures and tables in {assets}")
+    console.result(files.report)
 
 
 def export(

@@ -48,7 +48,7 @@ def find_near_copies(study: Study, progress: ProgressCallback = no_progress) -> 
         digests, thumbnails = _thumbnails_in_order(study, uris, progress)
         n_unseen = len(uris) - len(digests)
         x, n_unembedded = _vectors(study, digests)
-        pairs = _find_pairs(digests, ThumbnailHashes(thumbnails, x))
+        pairs = find_pairs(digests, ThumbnailHashes(thumbnails, x))
     copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
     study.keep_copies(copies)
     return copies
@@ -59,7 +59,7 @@ def _no_pairs() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def _find_pairs(digests: Sequence[str], hashes: ThumbnailHashes) -> pd.DataFrame:
+def find_pairs(digests: Sequence[str], hashes: ThumbnailHashes) -> pd.DataFrame:
     """Return each pair of near copies once, the earlier content in the order of `digests` as the copy."""
     rows = np.arange(len(digests))
     if not len(rows):

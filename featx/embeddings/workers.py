@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -39,8 +39,25 @@ warnings.filterwarnings("ignore", "A worker stopped while some jobs were given t
 
 ImageSource = str | Content  # a URI, or the content behind it
 Images = Sequence[tuple[str, ImageSource]]  # (digest, place)
-Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or the reason why there are none
 Clipped = dict[str, Extremes]  # by digest: the extremes of an image with values outside ``decoding.value_range``
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+ChunkResult = tuple[Sequence[T | str], float, Clipped]  # results, or the reasons why there are none; seconds
+Sizes = tuple[Pixels, ...]  # pixels at each size
+
+
+class ChunkDecoder(Protocol[T_co]):
+    """An object that workers use: it turns a few images into results."""
+
+    def decode_chunk(self, todo: Images) -> ChunkResult[T_co]:
+        """Return the result of each image, or the reason why there is none; the seconds; the clipped images."""
+
+
+def time_chunk(decode: Callable[[], Sequence[T | str]]) -> ChunkResult[T]:
+    """Return the results of a chunk whose images are not clipped, and the seconds that they took."""
+    start = time.perf_counter()
+    return decode(), time.perf_counter() - start, {}
 
 
 @dataclass(frozen=True)
@@ -86,26 +103,25 @@ class Decoder:
         except (MemoryError, ValueError) as error:
             return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def decode_chunk(self, todo: Images) -> tuple[Results, float, Clipped]:
+    def decode_chunk(self, todo: Images) -> ChunkResult[Sizes]:
         """Decode a few images; return their pixels or reasons, the seconds that they took, and the clipped images."""
         start = time.perf_counter()
         clipped: Clipped = {}
         return [self.decode(*image, clipped) for image in todo], time.perf_counter() - start, clipped
 
 
-Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or reason, seconds
-ChunkResult = tuple[Results, float, Clipped]
-PendingChunk = tuple[Images, Future[ChunkResult]]
+Decoded = tuple[str, T | str, float]  # digest, result or reason, seconds
+PendingChunk = tuple[Images, Future[ChunkResult[T]]]
 
 
 def decode_images(
     todo: Iterable[tuple[str, ImageSource]],
-    decoder: Decoder,
+    decoder: ChunkDecoder[T],
     workers: int,
     chunk_size: int,
     clipped: Clipped | None = None,
-) -> Generator[Decoded]:
-    """Yield the digest of each image with its pixels, or the reason why there are none, and the seconds it took.
+) -> Generator[Decoded[T]]:
+    """Yield the digest of each image with its result, or the reason why there is none, and the seconds it took.
 
     The order is that of `todo`, which is read only a few chunks ahead.
 
@@ -114,7 +130,7 @@ def decode_images(
     todo
         (digest, place) of each image.
     decoder
-        Settings of the decoding.
+        What workers do with a chunk: a `Decoder`, whose results are pixels, or another one.
     workers
         Number of worker processes.
     chunk_size
@@ -123,7 +139,7 @@ def decode_images(
         Receives the extremes of the images whose values are clipped; None drops them.
     """
     clipped = {} if clipped is None else clipped
-    pending: deque[PendingChunk] = deque()
+    pending: deque[PendingChunk[T]] = deque()
     with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
             for chunk in _chunks(todo, chunk_size):
@@ -161,8 +177,8 @@ def _chunks(todo: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Imag
 
 
 def _receive_chunk(
-    pending: deque[PendingChunk], pool: "_Pool", decoder: Decoder, clipped: Clipped
-) -> Iterator[Decoded]:
+    pending: deque[PendingChunk[T]], pool: "_Pool", decoder: ChunkDecoder[T], clipped: Clipped
+) -> Iterator[Decoded[T]]:
     """Yield the results of the oldest chunk; if a worker died, decode its images one by one."""
     chunk, future = pending.popleft()
     try:
@@ -179,7 +195,7 @@ def _receive_chunk(
     yield from ((digest, result, image_s) for (digest, _), result in zip(chunk, results, strict=True))
 
 
-def _decode_one_by_one(chunk: Images, decoder: Decoder) -> ChunkResult:
+def _decode_one_by_one(chunk: Images, decoder: ChunkDecoder[T]) -> ChunkResult[T]:
     """Decode a chunk in a single worker, one image at a time."""
     pool, start = _Pool(1), time.perf_counter()
     clipped: Clipped = {}
@@ -190,13 +206,12 @@ def _decode_one_by_one(chunk: Images, decoder: Decoder) -> ChunkResult:
         pool.stop()
 
 
-def _decode_alone(
-    image: tuple[str, ImageSource], pool: "_Pool", decoder: Decoder, clipped: Clipped
-) -> tuple[Pixels, ...] | str:
+def _decode_alone(image: tuple[str, ImageSource], pool: "_Pool", decoder: ChunkDecoder[T], clipped: Clipped) -> T | str:
     """Decode one image, and again in a new worker if the first one dies: an earlier image may have damaged it."""
     for _ in range(2):
         try:
-            results, _, image_clipped = pool.submit(decoder.decode_chunk, [image]).result()
+            future: Future[ChunkResult[T]] = pool.submit(decoder.decode_chunk, [image])
+            results, _, image_clipped = future.result()
             clipped |= image_clipped
             return results[0]
         except BrokenProcessPool:
@@ -244,10 +259,10 @@ class _Pool:
                 # The new executor starts its workers when it receives a task.
                 self.restart()
 
-    def submit(self, call: Callable[[Images], ChunkResult], chunk: Images) -> Future[ChunkResult]:
+    def submit(self, call: Callable[[Images], ChunkResult[T]], chunk: Images) -> Future[ChunkResult[T]]:
         """Submit a chunk; a broken pool is reported by the future."""
         try:
-            future: Future[ChunkResult] = self._executor.submit(call, chunk)
+            future: Future[ChunkResult[T]] = self._executor.submit(call, chunk)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)

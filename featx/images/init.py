@@ -142,14 +142,33 @@ def init(
     DataError
         the source is not recognised, several label tables fit, the recipe exists, or the target is not a column.
     """
-    source, recipe = str(source), Path(recipe)
+    recipe = Path(recipe)
     if recipe.exists() and not force:
         raise DataError(f"{recipe} exists; overwrite it with '--force', or use it as it is")
+    text, recognition = propose_recipe(str(source), None if labels is None else str(labels), target, recipe)
+    write_text(recipe, text)
+    return recognition
+
+
+def propose_recipe(source: str, labels: str | None, target: str | None, recipe: Path) -> tuple[str, Recognition]:
+    """Return the text of the recipe for a source, and what was recognised; nothing is written.
+
+    Parameters
+    ----------
+    source, labels, target
+        Parameters of `init`.
+    recipe
+        Path that the recipe would have, which its relative paths start from.
+
+    Raises
+    ------
+    DataError
+        the source is not recognised, several label tables fit, or the target is not a column.
+    """
     _check_source(source)
-    label_source = None if labels is None else str(labels)
     with shared_listings():
-        data = recognise(source, label_source, target)
-        data, listing = _read_labelled(data, source, label_source, target)
+        data = recognise(source, labels, target)
+        data, listing = _read_labelled(data, source, labels, target)
         proposals = _propose(data, listing, target)
         part_lists: tuple[str, ...] = ()
         lacks_parts = bool(proposals.targets) and proposals.split_column is None
@@ -157,8 +176,8 @@ def init(
             part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
             listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
             proposals = _propose(data, listing, target)
-        place = source if label_source is None else data.source
-        inventory = take_inventory(place, label_source, target, listing, part_lists)
+        place = source if labels is None else data.source
+        inventory = take_inventory(place, labels, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
     sizes = (
         propose_size_settings(classes)
@@ -173,9 +192,7 @@ def init(
     decoding = propose_decoding(listing.manifest.uris.tolist())
     recognised = RecognisedSource(data, listing.manifest, proposals, classes, sizes, decoding)
     text = dump_checked(build_document(recognised, recipe), recipe)
-    recognition = _describe(listing, str(recipe), recognised, inventory)
-    write_text(recipe, text)
-    return recognition
+    return text, _describe(listing, str(recipe), recognised, inventory)
 
 
 def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: str | None) -> tuple[ReaderSpec, Listing]:

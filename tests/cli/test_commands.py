@@ -69,7 +69,7 @@ def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pyt
     assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
-    assert re.findall(r"(\d) of \d\s+already\s+done", again) == ["1", "1", "4"]
+    assert re.findall(r"(\d)\s+of\s+\d\s+already\s+done", again) == ["1", "1", "4"]
     stages = ["extract", "fit", "fit", "ensemble", "evaluate"]
     details = run("run featx.toml --verbose", capsys)
     assert [line.removeprefix("── featx ") for line in details.splitlines() if line.startswith("──")] == stages

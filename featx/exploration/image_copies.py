@@ -1,0 +1,119 @@
+"""Copies among all images: equal files, and files that show the same picture, also in different parts of the split."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx.embeddings.copies import ThumbnailHashes
+from featx.embeddings.near_copies import MAX_IMAGES_TO_COMPARE, find_near_copies, find_pairs
+from featx.exploration.analysis import AnalysisResult, Highlight, count_text
+from featx.exploration.explored_images import ExploredImages
+from featx.exploration.measurement import THUMBNAILS_FILE
+from featx.images.hashes import ThumbnailCache
+from featx.progress import ProgressCallback
+
+COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
+EXACT, NEAR = "exact", "near"
+
+
+def find_image_copies(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
+    """Return pairs of copies, each copy beside the first image with its content.
+
+    Pairs in different parts of the split come first, then pairs with different labels. Labels of the part test are
+    sealed and not compared.
+    """
+    first_ids = pd.Series(images.ids, index=pd.Index(images.digests)).groupby(level=0, sort=False).first()
+    near_pairs, notes = _near_pairs(images, first_ids, progress)
+    table = pd.DataFrame([*_exact_pairs(images, first_ids), *near_pairs], columns=["id", "copy", "kind", "similarity"])
+    parts = pd.Series(images.parts, index=pd.Index(images.ids))
+    table["part"], table["copy_part"] = (parts.reindex(table[name]).to_numpy(object) for name in ("id", "copy"))
+    table = table[COLUMNS]
+    table["in_several_parts"] = (table["part"] != table["copy_part"]).astype(bool)
+    table["labels_differ"] = _labels_differ(images, table)
+    order = ["in_several_parts", "labels_differ", "similarity"]
+    table = table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+    facts = {
+        "n_exact": int((table["kind"] == EXACT).sum()),
+        "n_near": int((table["kind"] == NEAR).sum()),
+        "n_in_several_parts": int(table["in_several_parts"].sum()),
+        "n_labels_differ": int(table["labels_differ"].sum()),
+    }
+    return AnalysisResult({"copies": table}, facts, tuple(_highlights(table)), tuple(notes))
+
+
+def _exact_pairs(images: ExploredImages, first_ids: "pd.Series[Any]") -> list[tuple[str, str, str, float]]:
+    """Return each later image with a content, and the first one with it."""
+    firsts = first_ids.reindex(images.digests).to_numpy(object)
+    rows = np.flatnonzero(firsts != images.ids)
+    return [(images.ids[row], firsts[row], EXACT, 1.0) for row in rows]
+
+
+def _near_pairs(
+    images: ExploredImages, first_ids: "pd.Series[Any]", progress: ProgressCallback
+) -> tuple[list[tuple[str, str, str, float]], list[str]]:
+    """Return the first images of contents that show the same picture, and what was not compared."""
+    if images.is_extracted:
+        copies = find_near_copies(images.study, progress)
+        pairs, n_uncompared = copies.pairs, copies.n_uncompared
+    else:
+        n_uncompared = len(first_ids) if len(first_ids) > MAX_IMAGES_TO_COMPARE else 0
+        pairs = find_pairs(*_thumbnail_hashes(images, list(first_ids.index if not n_uncompared else ())))
+    notes = [f"{n_uncompared} images are too many to be compared in pairs; near copies are not listed"]
+    chosen = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
+    ids, copies_of = (first_ids.reindex(chosen[name]).to_numpy(object) for name in ("digest", "copy"))
+    rows = zip(ids, copies_of, chosen["similarity"], strict=True)
+    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], notes if n_uncompared else []
+
+
+def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[str], ThumbnailHashes]:
+    """Return the digests whose thumbnails were measured, and these."""
+    reduced = images.recipe.decoding.model_copy(update={"reduced": True})
+    with ThumbnailCache(images.study.cache.notes / THUMBNAILS_FILE, reduced) as cache:
+        thumbnails = cache.known(digests)
+    known = [digest for digest in digests if digest in thumbnails]
+    greys = [thumbnails[digest] for digest in known]
+    return known, ThumbnailHashes(np.stack(greys) if greys else np.zeros((0, 1, 1), np.uint8))
+
+
+def _labels_differ(images: ExploredImages, table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Return whether the known labels of each pair differ for some target."""
+    differ = np.zeros(len(table), dtype=bool)
+    for target, truth in images.truths.items():
+        if truth.kind != "numbers":
+            texts = images.label_texts(target)
+            labels, copy_labels = (texts.reindex(table[name]).to_numpy(object) for name in ("id", "copy"))
+            is_known = pd.notna(labels) & pd.notna(copy_labels)
+            differ |= is_known & (labels != copy_labels)
+    return differ
+
+
+def _highlights(table: pd.DataFrame) -> list[Highlight]:
+    highlights = []
+    crossing, differing = table[table["in_several_parts"]], table[table["labels_differ"]]
+    n_exact = int((crossing["kind"] == EXACT).sum())
+    if len(crossing):
+        row = crossing.iloc[0]
+        highlights.append(
+            Highlight(
+                f"copies in different parts make scores too high: {count_text(len(crossing), 'pair')} ({n_exact} "
+                f"exact, {len(crossing) - n_exact} near), first {row['id']!r} ({row['part']}) and {row['copy']!r} "
+                f"({row['copy_part']})",
+                rank=0,
+            )
+        )
+    if len(differing):
+        row = differing.iloc[0]
+        highlights.append(
+            Highlight(
+                f"copies with different labels: {count_text(len(differing), 'pair')}, first {row['id']!r} and "
+                f"{row['copy']!r}",
+                rank=1,
+            )
+        )
+    inside = len(table) - len(crossing)
+    if inside:
+        row = table[~table["in_several_parts"]].iloc[0]
+        text = f"copies in one part: {count_text(inside, 'pair')}, first {row['id']!r} and {row['copy']!r}"
+        highlights.append(Highlight(text))
+    return highlights

@@ -1,0 +1,234 @@
+"""Load the images to explore: those of a recipe, before or after ``featx extract``, or those of a bare source."""
+
+import tomllib
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx.embeddings.labelled_listing import assign_parts, read_listing
+from featx.errors import DataError, IncompleteError
+from featx.exploration.explored_images import ExploredImages
+from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
+from featx.images.init import Recognition, propose_recipe
+from featx.images.readers import Listing
+from featx.locations import reads_source
+from featx.progress import ProgressCallback
+from featx.specs.recipe import DEFAULT_RECIPE, Recipe, load_recipe, parse_recipe
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
+from featx.tables.encoding import encode_target
+from featx.tables.ids import sample_rows
+from featx.tables.manifest import Manifest
+from featx.tables.truth import AnyTruth
+
+
+@dataclass(frozen=True)
+class ExploredSource:
+    """Source that a user named: a recipe, or a source with the recipe that ``featx init`` would write.
+
+    Attributes
+    ----------
+    study
+        The study of the recipe.
+    recognition
+        What was recognised in the source; None for a recipe.
+    """
+
+    study: Study
+    recognition: Recognition | None = None
+
+
+def open_source(source: str | None, recipe: str | Path | Recipe | None) -> ExploredSource:
+    """Return the study to explore.
+
+    Parameters
+    ----------
+    source
+        A folder, an archive, an array file, a label table or a URL; None for the source of the recipe.
+    recipe
+        Recipe or its path. With a source, a recipe that exists has to read it, and one that does not exist is neither
+        needed nor written.
+
+    Raises
+    ------
+    DataError
+        the source is not recognised, or the recipe reads another source.
+    RecipeError
+        there is no recipe and no source.
+    """
+    if source is None:
+        return ExploredSource(Study.open(recipe))
+    if isinstance(recipe, Recipe) or Path(recipe or DEFAULT_RECIPE).exists():
+        loaded = load_recipe(recipe or DEFAULT_RECIPE)
+        if not reads_source(loaded.data, loaded.folder, source):
+            raise DataError(
+                f"recipe {loaded.name!r} reads {loaded.data.source!r}, found {source!r}; name a recipe that does not "
+                "exist yet with '-r', or leave SOURCE out"
+            )
+        return ExploredSource(Study.open(loaded))
+    file = Path(recipe or DEFAULT_RECIPE)
+    text, recognition = propose_recipe(source, None, None, file)
+    return ExploredSource(Study(parse_recipe(tomllib.loads(text), file)), recognition)
+
+
+def load_images(opened: ExploredSource, max_images: int | None, progress: ProgressCallback) -> ExploredImages:
+    """Return the images with labels, parts and groups, without measured properties.
+
+    Parameters
+    ----------
+    opened
+        The study to explore.
+    max_images
+        Number of images of an even sample; None for all images.
+    progress
+        Receives the progress of reading.
+
+    Raises
+    ------
+    DataError
+        there are no images, or none can be read.
+    """
+    study = opened.study
+    try:
+        images = _load_extracted(study)
+    except IncompleteError as error:
+        is_first = not (study.folder / "extraction.json").is_file()
+        note = (
+            "nothing was extracted yet; analyses of embeddings are made after 'featx extract'"
+            if is_first
+            else (f"analyses of embeddings are left out: {error}")
+        )
+        images = replace(_load_listed(study, progress), notes=(note,))
+    images = replace(images, recognition=opened.recognition, n_found=len(images))
+    return images if max_images is None or max_images >= len(images) else _sample(images, max_images)
+
+
+def _sample(images: ExploredImages, n_images: int) -> ExploredImages:
+    rows = sample_rows(len(images), n_images)
+    ids = images.ids[rows]
+    chosen = pd.Index(ids)
+    note = f"a sample of {len(ids)} of {len(images)} images was explored"
+    return replace(
+        images,
+        ids=ids,
+        uris=images.uris[rows],
+        digests=images.digests[rows],
+        parts=images.parts[rows],
+        truths={name: truth.take(ids[chosen.isin(truth.ids)]) for name, truth in images.truths.items()},
+        groups={name: values.reindex(chosen) for name, values in images.groups.items()},
+        notes=(*images.notes, note),
+    )
+
+
+def _load_extracted(study: Study) -> ExploredImages:
+    """Return the images of the last extraction.
+
+    Raises
+    ------
+    IncompleteError
+        nothing was extracted, or the data or the recipe changed since.
+    """
+    manifest, outcomes = study.manifest, study.outcomes
+    failed = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
+    unreadable = dict(zip(failed["id"], failed["reason"], strict=True))
+    usable = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
+    has_split = not study.label_problem
+    parts = study.split.reindex(usable.ids).fillna("").to_numpy(object) if has_split else _no_parts(len(usable))
+    columns = {**study.recipe.group_labels, **_split_group(study.recipe)}
+    return ExploredImages(
+        study=study,
+        ids=usable.ids,
+        uris=usable.uris,
+        digests=usable.digests,
+        parts=parts,
+        truths={name: study.labels(name) for name in study.recipe.targets} if has_split else {},
+        groups={name: study.group_column(column, usable.ids) for name, column in columns.items()},
+        unreadable=unreadable,
+        ignored=_count_ignored(outcomes),
+        label_problem=study.label_problem,
+        is_extracted=True,
+    )
+
+
+def _count_ignored(outcomes: pd.DataFrame) -> dict[str, int]:
+    ignored = outcomes.loc[outcomes["outcome"] == "ignored", "reason"]
+    return {str(rule): int(n) for rule, n in ignored.value_counts().items()}
+
+
+def _load_listed(study: Study, progress: ProgressCallback) -> ExploredImages:
+    """Return the images that the recipe lists, with digests that are computed now."""
+    listing, truths, problem = read_listing(study, study.recipe.data.drop_unlabelled, progress)
+    if not len(listing.manifest):
+        raise DataError(f"no images in {study.recipe.data.source!r}; check data.source and data.labels")
+    assigned = assign_parts(study, listing, truths, problem)
+    listing, problem = assigned.listing, assigned.problem
+    manifest, unreadable = _identify(study, listing, progress)
+    series = assigned.parts
+    parts = _no_parts(len(manifest)) if series is None else series.reindex(pd.Index(manifest.ids)).to_numpy(object)
+    open_ids = manifest.ids[parts != "test"]
+    known = {} if problem else _encode_targets(study.recipe, listing.manifest)
+    columns = {**study.recipe.group_labels, **_split_group(study.recipe)}
+    return ExploredImages(
+        study=study,
+        ids=manifest.ids,
+        uris=manifest.uris,
+        digests=manifest.digests,
+        parts=parts,
+        truths={name: truth.take(open_ids) for name, truth in known.items()},
+        groups={name: manifest.column(column) for name, column in columns.items() if column in manifest.labels},
+        unreadable=unreadable,
+        ignored=dict(Counter(listing.ignored.values()).most_common()),
+        label_problem=problem,
+    )
+
+
+def _encode_targets(recipe: Recipe, manifest: Manifest) -> dict[str, AnyTruth]:
+    return {name: encode_target(manifest, name, target) for name, target in recipe.targets.items()}
+
+
+def _split_group(recipe: Recipe) -> dict[str, str]:
+    """Return the column that the split keeps together, by its name; empty if there is none."""
+    by = recipe.split.by
+    return {} if by is None or by in recipe.group_labels.values() else {by: by}
+
+
+def _no_parts(n_images: int) -> "np.ndarray[Any, np.dtype[np.object_]]":
+    return np.full(n_images, "", dtype=object)
+
+
+def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tuple[Manifest, dict[str, str]]:
+    """Return the images whose bytes can be read, with digests, and the reason of each other image by id.
+
+    Raises
+    ------
+    DataError
+        no image can be read.
+    """
+    manifest = listing.manifest
+    decided = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
+    is_open = np.array([name not in decided for name in manifest.ids], dtype=bool)
+    uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
+    identities = []
+    with (
+        DigestCache(study.cache.notes / "digests.sqlite") as cache,
+        closing(identify_with_cache(uris, states, cache)) as results,
+    ):
+        for name in manifest.ids:
+            identities.append(decided[name] if name in decided else next(results)[0])
+            progress("read", len(identities), len(manifest))
+    digests = np.array([identity.digest for identity in identities], dtype=object)
+    reasons = {
+        name: f"{identity.outcome}: {identity.reason}"
+        for name, identity in zip(manifest.ids, identities, strict=True)
+        if not identity.digest
+    }
+    if len(reasons) == len(manifest):
+        name, reason = next(iter(reasons.items()))
+        raise DataError(f"none of {len(manifest)} images can be read, first {name!r}: {reason}; check data.source")
+    with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
+    return with_digests.take(manifest.ids[digests != ""]), reasons

@@ -1,0 +1,1 @@
+"""Page of an exploration: one section of components for each analysis."""
