@@ -36,6 +36,9 @@ def explore(
             "--max-images", min=1, metavar="N", help="Explore an even sample of N images.", show_default="all"
         ),
     ] = None,
+    projection: Annotated[
+        str, typer.Option("--projection", metavar="tsne|umap|pca", help="Method of the map of the embedding.")
+    ] = "tsne",
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -48,14 +51,16 @@ def explore(
     from featx.exploration.explore import explore_source
     from featx.exploration.image_loading import open_source
     from featx.exploration.network_inputs import save_inputs as write_inputs
+    from featx.exploration.projections import check_method
     from featx.reports.exploration.explore_page import check_writable, write_exploration
 
+    method = check_method(projection)
     opened = open_source(source, recipe)
     folder = out or opened.study.folder
     for place in (folder, *([save_inputs] if save_inputs else ())):
         check_writable(place)
     with watching() as progress:
-        exploration = explore_source(opened, max_images, progress)
+        exploration = explore_source(opened, max_images, progress, method)
     written = write_exploration(exploration, folder)
     if save_inputs is not None:
         write_inputs(exploration.results["network_inputs"], save_inputs)

@@ -1,5 +1,6 @@
 """Model cards: ``MODEL_CARD.md`` in the folder of each run, with metadata as Hugging Face reads them."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
         )
         for split, row in rows
         for name in dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))
+        if math.isfinite(row.scores[name])
     ]
     data = ModelCardData(
         library_name="featx",
@@ -89,7 +91,7 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
         tags=["featx", run.folder.kind, facts.evaluation.kind],
         model_name=escape_text(run.name),
         metrics=list(dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))),
-        eval_results=results,
+        eval_results=results or None,
     )
     return data.to_yaml()
 

@@ -140,7 +140,7 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
             build_counts(facts),
         ]
         sections.append(Section(facts.target, (), [section for section in inner if section is not None]))
-    sections += [build_images(study), build_leaks(study_leaks, pictures), build_origin(targets)]
+    sections += [build_images(study, pictures), build_leaks(study_leaks, pictures), build_origin(targets)]
     return Page(study.recipe.name, _subtitle(study), [section for section in sections if section is not None])
 
 
