@@ -5,14 +5,17 @@ Modules: cli.table_layout, cli.text.
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from featx.cli.output_settings import OutputSettings, printing
+from featx.cli.prediction_table import print_predictions
 from featx.cli.table_layout import Column
 from featx.cli.text import wrap_cells
+from featx.predictors.prediction import Prediction
 
 HOSTILE_NAMES = {
     "markup": "[/red][bold]cat[/]",
@@ -86,3 +89,18 @@ def test_words_that_fit_are_not_broken(words: list[str], width: int) -> None:
     lines = wrap_cells(" ".join(words), width)
     assert [word for line in lines for word in line.split()] == words
     assert max(map(len, lines)) <= width
+
+
+def test_the_folder_of_all_images_is_printed_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = "/data/studies/of/solar/cells/images/"
+    images = [f"{folder}new/a.png", f"{folder}new/b.png", f"{folder}old/c.png"]
+    prediction = Prediction(images, np.full((3, 2), 0.5), ("cat", "dog"), {}, [], target="kind", label="svm")
+    print_predictions({"svm-kind-1": prediction}, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [f"kind of images in {folder}", "image      svm", "new/a.png  cat 0.50"]
+    monkeypatch.setenv("COLUMNS", "300")
+    print_predictions({"svm-kind-1": prediction}, None)
+    assert f"{folder}old/c.png  cat 0.50" in capsys.readouterr().out

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from featx.reports.page.map_encoding import atlas_columns, encode_map
+
 TextStyle = Literal["plain", "note", "summary", "warning", "code"]
 MISSING = "–"
 
@@ -137,10 +139,13 @@ class Picture:
         JPEG, PNG or WebP as a data URI; empty if there is none.
     note
         Reason why there is no picture; empty otherwise.
+    name
+        Alternative text; by default the id of the image beside which the picture is.
     """
 
     uri: str = ""
     note: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -292,7 +297,7 @@ class Map:
     points
         (n, 2) positions of the images.
     colours
-        Name of a colouring → the value of each image.
+        Name of a colouring → the value of each image; None for no value.
     atlas
         WebP image of the pictures of all images in rows of equal square tiles, as a data URI; empty if there is none.
     tile_px
@@ -306,10 +311,19 @@ class Map:
     caption: str
     ids: Sequence[str]
     points: Sequence[tuple[float, float]]
-    colours: Mapping[str, Sequence[str]]
+    colours: Mapping[str, Sequence[str | None]]
     atlas: str
     tile_px: int
     still: Figure
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Content of the map for its script; positions and colours are base64 of 16-bit numbers."""
+        return encode_map(self.ids, self.points, self.colours) | {
+            "atlas": self.atlas,
+            "tile": self.tile_px,
+            "columns": atlas_columns(len(self.ids)),
+        }
 
 
 Component = Text | Items | Table | Figure | Gallery | Details | ConfusionMatrix | ThresholdCounts | Map

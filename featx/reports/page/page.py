@@ -63,10 +63,17 @@ class Page:
         body = environment.get_template("body.html").render(page=self)
         source = environment.loader
         assert source is not None
-        style, script = (Markup(source.get_source(environment, name)[0]) for name in ("page.css", "page.js"))
-        return environment.get_template("page.html").render(
-            page=self, body=Markup(body), style=style, script=script, pictures=pool.classes
+        style, *scripts = (
+            Markup(source.get_source(environment, name)[0])
+            for name in ("page.css", "page.js", *(["map.js"] if self._has_map else []))
         )
+        return environment.get_template("page.html").render(
+            page=self, body=Markup(body), style=style, scripts=scripts, pictures=pool.classes
+        )
+
+    @property
+    def _has_map(self) -> bool:
+        return any(isinstance(component, Map) for component in _flatten(self.sections))
 
     def write(self, path: Path) -> None:
         """Write the page to a file."""
