@@ -139,10 +139,11 @@ class ThumbnailHashes:
         return similarity
 
 
-def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int8]:
+def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int32]:
     """Return minus the number of bits in which b hashes differ from m others, (b, m)."""
     n_differing: NDArray[np.uint8] = np.bitwise_count(hashes[:, None] ^ other_hashes)
-    return -n_differing.astype(np.int8)
+    # NumPy selects the largest of 32-bit numbers several times as fast as those of 8-bit numbers.
+    return -n_differing.astype(np.int32)
 
 
 def _cosines(x: Values, other_x: Values) -> Floats:
