@@ -20,7 +20,7 @@ def evaluations(
     results: "Sequence[Evaluation]",
     with_classes: bool = False,
     with_groups: bool = False,
-    bias: str = "largest",
+    bias: str | None = None,
     next_step: str = "",
 ) -> None:
     """Print the best runs of each target and what to do next; with ``--verbose`` all runs and all scores.
@@ -28,7 +28,8 @@ def evaluations(
     Parameters
     ----------
     bias
-        Name of the measure of the differences between groups (`featx.evaluation.group_biases.MEASURES`).
+        Name of the measure of the differences between groups that are printed for every run
+        (`featx.evaluation.group_biases.MEASURES`); None prints the largest difference, if groups are asked for.
     next_step
         Command to type next; by default the one that follows from the state of the test split.
     """
@@ -42,8 +43,8 @@ def evaluations(
     for result in results:
         if with_classes:
             _print_classes(result)
-        if with_groups or bias != "largest" or output_settings().verbose:
-            print_biases(result, bias)
+        if with_groups or bias or output_settings().verbose:
+            print_biases(result, bias or "largest")
         if with_groups or output_settings().verbose:
             print_groups(result, with_groups)
 
