@@ -9,6 +9,7 @@ References
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,11 @@ from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
 from featx.metrics.definitions import Scorer
+from featx.metrics.share_intervals import CONFIDENCE, Interval, wilson_interval
+from featx.parallel.threads import run_side_by_side
 from featx.tables.ids import Floats
 
-Interval = tuple[float, float]
 N_DRAWS = 2000
-CONFIDENCE = 0.95
 # Number of weights in memory at a time, 4 MiB: a block that fits the processor's cache is summed faster.
 MAX_WEIGHTS_IN_MEMORY = 2**19
 # From this number of units on, weights are exponential: the variance differs from the gamma one by less than 1 %.
@@ -133,14 +134,20 @@ def draw_scores(
 
     Notes
     -----
-    Time O(draws n) for each model; the rows are sorted once. Memory O(draws) for each score, whatever n.
+    Time O(draws n) for each model; the rows are sorted once, and models are scored on all cores. Memory O(draws) for
+    each score, whatever n.
     """
     parts: list[list[dict[str, Floats]]] = [[] for _ in scorers]
     for random_weights in resamples.weights():
         row_weights = random_weights if weights is None else random_weights * weights[:, None]
-        for blocks, scorer in zip(parts, scorers, strict=True):
-            blocks.append(scorer.at(row_weights))
+        values = run_side_by_side(partial(_score_draws, row_weights), scorers)
+        for blocks, block in zip(parts, values, strict=True):
+            blocks.append(block)
     return [{name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} for blocks in parts]
+
+
+def _score_draws(weights: Floats, scorer: Scorer) -> dict[str, Floats]:
+    return scorer.at(weights)
 
 
 def percentile_interval(draws: Floats) -> Interval:
@@ -185,19 +192,3 @@ def unseen_intervals(scorer: Scorer, names: Sequence[str], n_units: int) -> dict
     cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}
-
-
-def wilson_interval(share: float, n: int) -> Interval:
-    """Return Wilson's interval [2]_ of a share out of n; (0, 1) if n is 0.
-
-    Examples
-    --------
-    >>> [round(edge, 4) for edge in wilson_interval(0.9, 100)]
-    [0.8256, 0.9448]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    z = float(ndtri((1 + CONFIDENCE) / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

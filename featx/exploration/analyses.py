@@ -4,7 +4,10 @@ from featx.exploration.analysis import Analysis
 from featx.exploration.class_counts import count_images, sample_images
 from featx.exploration.image_copies import find_image_copies
 from featx.exploration.image_statistics import summarise_properties
+from featx.exploration.label_analyses import analyse_label_issues, analyse_separability
+from featx.exploration.map_analysis import analyse_map
 from featx.exploration.network_inputs import make_network_inputs
+from featx.exploration.outlier_analysis import analyse_outliers
 from featx.exploration.quality_checks import check_quality
 from featx.exploration.recognised_files import analyse_recognition
 from featx.exploration.shortcuts import find_shortcuts
@@ -20,4 +23,8 @@ ANALYSES: dict[str, Analysis] = {
     "quality": check_quality,
     "copies": find_image_copies,
     "shortcuts": find_shortcuts,
+    "label_issues": analyse_label_issues,
+    "outliers": analyse_outliers,
+    "separability": analyse_separability,
+    "map": analyse_map,
 }

@@ -1,7 +1,7 @@
 """Exploration of a study or of a bare source: tables of facts about images and labels, and what stands out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.image_loading import ExploredSource, load_images, open_source
 from featx.exploration.measurement import measure_images
+from featx.exploration.projections import Method, check_method
 from featx.file_names import file_name
 from featx.files.atomic import write_table
 from featx.files.spreadsheets import write_csv
@@ -70,6 +71,7 @@ def explore(
     *,
     recipe: str | Path | Recipe | None = None,
     max_images: int | None = None,
+    projection: Method = "tsne",
     progress: ProgressCallback = no_progress,
 ) -> Exploration:
     """Return tables of facts about the images and labels of a recipe or of a source; nothing is trained.
@@ -83,18 +85,27 @@ def explore(
         Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
     max_images
         Number of images of an even sample to explore; by default all images.
+    projection
+        Method that projects the embedding to a map: ``tsne``, ``umap`` (an extra) or ``pca``.
     progress
         Receives the progress of each pass over the images.
 
     Raises
     ------
     DataError
-        there are no images, none can be read, or the recipe reads another source.
+        there are no images, none can be read, the recipe reads another source, or there is no such projection.
+    MissingExtraError
+        the projection is ``umap``, and umap-learn is not installed.
     """
-    return explore_source(open_source(None if source is None else str(source), recipe), max_images, progress)
+    check_method(projection)
+    opened = open_source(None if source is None else str(source), recipe)
+    return explore_source(opened, max_images, progress, projection)
 
 
-def explore_source(opened: ExploredSource, max_images: int | None, progress: ProgressCallback) -> Exploration:
+def explore_source(
+    opened: ExploredSource, max_images: int | None, progress: ProgressCallback, projection: Method = "tsne"
+) -> Exploration:
     """Return the results of all analyses of a source that `open_source` returned."""
     images = measure_images(load_images(opened, max_images, progress), progress)
+    images = replace(images, projection=projection)
     return Exploration(images, {name: analyse(images, progress) for name, analyse in ANALYSES.items()})

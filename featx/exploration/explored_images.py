@@ -10,12 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.embeddings.read import locked_store, read_embeddings
+from featx.exploration.embedded_images import EmbeddedImages
+from featx.exploration.projections import Method
 from featx.images.init import Recognition
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids, positions
+from featx.tables.resampling_units import join_units
 from featx.tables.truth import AnyTruth
 
 
@@ -56,6 +59,8 @@ class ExploredImages:
         Limits of this exploration as sentences.
     recognition
         What ``featx init`` recognises in the source; None for the images of a recipe.
+    projection
+        Method that projects the embedding to a map: ``tsne``, ``umap`` or ``pca``.
     n_found
         Number of images before a sample of them was taken.
     """
@@ -76,6 +81,7 @@ class ExploredImages:
     notes: tuple[str, ...] = ()
     recognition: Recognition | None = None
     n_found: int = 0
+    projection: Method = "tsne"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,6 +115,27 @@ class ExploredImages:
         missing = set(locked_store(self.study.cache, first).missing(self.digests.tolist()))
         has_vector = np.array([digest not in missing for digest in self.digests], dtype=bool)
         return read_embeddings(self.study, self.ids[has_vector], [first])
+
+    @cached_property
+    def embedded(self) -> EmbeddedImages | None:
+        """The images with vectors of length 1, whose neighbours are searched once; None before ``featx extract``."""
+        if self.embedding is None:
+            return None
+        embedded = EmbeddedImages.of(self.embedding, self.units[self.rows(self.embedding.ids)])
+        # The raw vectors take as much memory as those of length 1; they are read again if an analysis uses them.
+        del self.__dict__["embedding"]
+        return embedded
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """(n,) units: equal images, near copies once they were searched, and rows that the split keeps together."""
+        keys: list[Any] = [pd.Series(self.digests, dtype=object).replace("", None).to_numpy(object)]
+        if self.is_extracted and self.study.knows_copies:
+            keys.append(self.study.groups(self.ids))
+        elif (by := self.recipe.split.by) is not None:
+            columns = [name for name, column in self.recipe.group_labels.items() if column == by] or [by]
+            keys += [self.groups[name].reindex(self.ids).to_numpy(object) for name in columns if name in self.groups]
+        return join_units(len(self), [key for key in keys if key is not None])
 
     def runs(self, target: str) -> list[RunFolder]:
         """Return the finished runs of a target that match the current data, oldest first; empty if there are none."""

@@ -24,7 +24,7 @@ MAX_LABELS = 20
 ALPHA = 0.05
 # Smallest area under the ROC curve of a shortcut. A property of the file has no reason to depend on the class; what a
 # picture shows changes its brightness, contrast and sharpness, so that only a nearly perfect prediction is reported.
-MIN_FILE_AUROC, MIN_PICTURE_AUROC = 0.7, 0.97
+MIN_FILE_AUROC, MIN_PICTURE_AUROC = 0.7, 0.98
 SEED = 0
 # Images with the class, and as many without it, that are shown for a shortcut.
 N_EXAMPLES = 6

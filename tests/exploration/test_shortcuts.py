@@ -14,7 +14,7 @@ from featx.exploration.analysis import AnalysisResult
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.property_codes import CodedProperty, code_numbers, code_texts, name_words, property_folders
 from featx.exploration.property_tests import score_properties
-from featx.exploration.shortcuts import MIN_IMAGES_PER_CLASS, find_shortcuts
+from featx.exploration.shortcuts import MIN_IMAGES_PER_CLASS, MIN_PICTURE_AUROC, find_shortcuts
 from featx.progress import no_progress
 from featx.tables.truth import Labels, Numbers
 from tests.exploration.digit_images import Change, take, write_digits
@@ -28,7 +28,7 @@ IS_CAT = np.array(LABELS) == "cat"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> ExploredImages:
-    return write_digits(tmp_path_factory.mktemp("digits"), 600)
+    return write_digits(tmp_path_factory.mktemp("digits"), 500)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,12 @@ def a_border_on_some(pixels: np.ndarray, digit: int) -> tuple[np.ndarray, str]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (border, ("border on all sides", "3")),
         (a_border_on_some, ("border on all sides", "3")),
         (long_metadata, ("file size", "5")),
     ],
 )
 def test_a_planted_border_and_file_size_are_found(change: Change, expected: tuple[str, str], tmp_path: Any) -> None:
-    images = write_digits(tmp_path, 400, change)
+    images = write_digits(tmp_path, 300, change)
     result = find_shortcuts(images, no_progress)
     assert expected in found(result)
     assert result.highlights[0].rank == 0
@@ -167,7 +166,7 @@ def test_a_weak_dependence_on_what_is_shown_is_listed_but_no_shortcut() -> None:
     result = find(IDS, properties={"brightness": values})
     (row,) = result.tables["shortcuts"].query("property == 'brightness'").to_dict("records")
     assert row["p_holm"] < 0.05
-    assert 0.8 < row["auroc"] < 0.97
+    assert 0.8 < row["auroc"] < MIN_PICTURE_AUROC
     assert not row["is_shortcut"]
 
 

@@ -22,8 +22,7 @@ Values = NDArray[np.float64]
 
 def short_label(name: str) -> str:
     """Return a name for an axis: one line, and without its middle if it is long."""
-    text = shorten_name(name)
-    return text if len(text) <= MAX_LABEL_LENGTH else f"{text[:16]}…{text[-10:]}"
+    return shorten_name(name, MAX_LABEL_LENGTH)
 
 
 def plot_counts(counts: Mapping[str, Mapping[str, int]], noun: str) -> MatplotlibFigure:

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_sections import build_count_section, build_sample_section
 from featx.reports.exploration.inputs_section import build_inputs_section
+from featx.reports.exploration.label_issue_section import build_label_section
+from featx.reports.exploration.map_section import build_map_section
+from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.quality_sections import build_copy_section, build_quality_section
 from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.separability_section import build_separability_section
 from featx.reports.exploration.shortcut_section import build_shortcut_section
 from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
@@ -23,4 +27,8 @@ SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "quality": build_quality_section,
     "copies": build_copy_section,
     "shortcuts": build_shortcut_section,
+    "label_issues": build_label_section,
+    "outliers": build_outlier_section,
+    "separability": build_separability_section,
+    "map": build_map_section,
 }

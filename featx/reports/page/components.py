@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from featx.reports.page.map_encoding import atlas_columns, encode_map
+
 TextStyle = Literal["plain", "note", "summary", "warning", "code"]
 MISSING = "–"
 
@@ -137,10 +139,13 @@ class Picture:
         JPEG, PNG or WebP as a data URI; empty if there is none.
     note
         Reason why there is no picture; empty otherwise.
+    name
+        Alternative text; by default the id of the image beside which the picture is.
     """
 
     uri: str = ""
     note: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,13 @@ class ConfusionMatrix:
     counts: Sequence[Sequence[float]]
     images: Mapping[tuple[int, int], Sequence[GalleryItem]] = field(default_factory=dict)
 
+    @property
+    def table(self) -> Table:
+        """The counts as a table: true classes in rows, predicted classes in columns."""
+        columns = [Column("true class"), *(Column(name, ".10g") for name in self.classes)]
+        rows = [[name, *counts] for name, counts in zip(self.classes, self.counts, strict=True)]
+        return Table(self.name, self.caption, columns, rows)
+
     def share(self, true: int, predicted: int) -> float:
         """Return the share of a true class that was predicted as a class; 0 for a class without rows."""
         total = sum(self.counts[true])
@@ -261,6 +273,14 @@ class ThresholdCounts:
     counts: Sequence[tuple[float, float, float, float]]
     chosen: int
 
+    @property
+    def table(self) -> Table:
+        """The counts as a table, one row per threshold."""
+        names = ("true positives", "false positives", "false negatives", "true negatives")
+        columns = [Column("threshold", ".2f"), *(Column(name, ".10g") for name in names)]
+        rows = [[threshold, *counts] for threshold, counts in zip(self.thresholds, self.counts, strict=True)]
+        return Table(self.name, self.caption, columns, rows)
+
 
 @dataclass(frozen=True)
 class Map:
@@ -277,7 +297,7 @@ class Map:
     points
         (n, 2) positions of the images.
     colours
-        Name of a colouring → the value of each image.
+        Name of a colouring → the value of each image; None for no value.
     atlas
         WebP image of the pictures of all images in rows of equal square tiles, as a data URI; empty if there is none.
     tile_px
@@ -291,10 +311,19 @@ class Map:
     caption: str
     ids: Sequence[str]
     points: Sequence[tuple[float, float]]
-    colours: Mapping[str, Sequence[str]]
+    colours: Mapping[str, Sequence[str | None]]
     atlas: str
     tile_px: int
     still: Figure
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Content of the map for its script; positions and colours are base64 of 16-bit numbers."""
+        return encode_map(self.ids, self.points, self.colours) | {
+            "atlas": self.atlas,
+            "tile": self.tile_px,
+            "columns": atlas_columns(len(self.ids)),
+        }
 
 
 Component = Text | Items | Table | Figure | Gallery | Details | ConfusionMatrix | ThresholdCounts | Map

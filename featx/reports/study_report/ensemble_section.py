@@ -155,7 +155,7 @@ def _pair_table(facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labe
     ]
     shown = f"the {len(rows)} most similar of {len(pairs)} pairs" if len(rows) < len(pairs) else "all pairs"
     caption = f"Similarity of the members of {ensemble}: {shown}."
-    return Table(facts.component_name("pairs of members"), caption, columns, rows)
+    return Table(facts.component_name("pairs-of-members"), caption, columns, rows)
 
 
 @matplotlib.rc_context(STYLE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from featx.evaluation.group_membership import GroupMembership, group_rows
 from featx.evaluation.intervals import Resamples, percentile_interval
 from featx.reports.page.components import Column, Component, Figure, Table
-from featx.reports.page.figure_style import GRID, PALETTE, STYLE, make_figure, shorten_name
+from featx.reports.page.figure_style import GRID, INK, PALETTE, STYLE, make_figure, shorten_name
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text
 from featx.reports.study_report.probability_figures import WIDTH, small_figure
 from featx.tables.ids import Floats
@@ -55,7 +55,7 @@ def _plot_agreement(name: str, number: str, true: Floats, predicted: Floats) -> 
     axes.set_ylabel("predicted")
     caption = f"Predicted against true values of {number}; exact predictions are on the dashed line."
     description = f"{len(true)} points; true values from {true.min():.4g} to {true.max():.4g}."
-    return Figure(f"{name} agreement", caption, description, figure)
+    return Figure(f"{name}-agreement", caption, description, figure)
 
 
 @matplotlib.rc_context(STYLE)
@@ -70,7 +70,7 @@ def _plot_residuals(name: str, number: str, true: Floats, predicted: Floats) -> 
     caption = f"Residuals of {number}: values above the dashed line are predicted too high."
     slope = float(np.polyfit(true, residuals, 1)[0]) if np.ptp(true) else 0.0
     description = f"The mean residual is {residuals.mean():.4g}; it changes by {slope:.3g} per unit of the true value."
-    return Figure(f"{name} residuals", caption, description, figure)
+    return Figure(f"{name}-residuals", caption, description, figure)
 
 
 def _scatter(axes: Any, x: Floats, y: Floats) -> None:
@@ -94,7 +94,16 @@ def _plot_group_residuals(name: str, number: str, residuals: Floats, membership:
         return None
     figure, (axes,) = make_figure(1, WIDTH, 1.1 + 0.3 * len(shown))
     boxes = [boxes_by_group[label] for label in shown]
-    axes.boxplot(boxes, orientation="horizontal", showfliers=False, medianprops={"color": PALETTE[3]})
+    line = {"color": INK}
+    axes.boxplot(
+        boxes,
+        orientation="horizontal",
+        showfliers=False,
+        boxprops=line,
+        whiskerprops=line,
+        capprops=line,
+        medianprops={"color": PALETTE[3], "lw": 2},
+    )
     axes.axvline(0, color=GRID, lw=1, ls="--")
     labels = [f"{shorten_name(label, 20)} (n {len(box)})" for label, box in zip(shown, boxes, strict=True)]
     axes.set_yticks(range(1, len(shown) + 1), labels, parse_math=False)
@@ -105,7 +114,7 @@ def _plot_group_residuals(name: str, number: str, residuals: Floats, membership:
         f"Residuals of {number} by {membership.name}: boxes from the first to the third quartile, with the median."
     )
     description = f"Medians from {medians[lowest]:.4g} in {lowest} to {medians[highest]:.4g} in {highest}."
-    return Figure(f"{name} residuals by {membership.name}", caption, description, figure)
+    return Figure(f"{name}-residuals-by-{membership.name}", caption, description, figure)
 
 
 def _band_table(name: str, number: str, values: tuple[Floats, Floats], resamples: Resamples) -> Table:
@@ -129,7 +138,7 @@ def _band_table(name: str, number: str, values: tuple[Floats, Floats], resamples
         Column("95 % interval"),
         Column("mean residual", "+.4g", "Mean of predicted minus true: the bias of this band."),
     ]
-    return Table(f"{name} bands", f"Errors by band of the true value of {number}.", columns, rows)
+    return Table(f"{name}-bands", f"Errors by band of the true value of {number}.", columns, rows)
 
 
 def _mean_interval(values: Floats, resamples: Resamples) -> str:

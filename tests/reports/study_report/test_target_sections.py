@@ -82,14 +82,14 @@ def test_overruled_images_are_those_where_decisions_differ(targets: dict[str, Ta
         assert {GAINED: [True, False], LOST: [False, True]}[reason] == right
     section = build_ensembles(facts, overruled, load_pictures(facts.study, list(budget.ids)))
     assert section is not None
-    assert ("tone overruled" in {getattr(part, "name", "") for part in section.components}) == bool(overruled.rows)
+    assert ("tone-overruled" in {getattr(part, "name", "") for part in section.components}) == bool(overruled.rows)
 
 
 def test_weights_are_those_of_the_ensemble_files(targets: dict[str, TargetFacts]) -> None:
     facts = targets["tone"]
     section = build_ensembles(facts, None, {})
     assert section is not None
-    weights = tables(section)["tone weights"]
+    weights = tables(section)["tone-weights"]
     ensembles = {run.label: run for run in facts.runs if run.folder.is_ensemble}
     labels = {run.label: run.name for run in facts.runs}
     for position, column in enumerate(weights.columns[1:], start=1):
@@ -104,15 +104,15 @@ def test_embeddings_that_trees_and_searches_used_are_listed(targets: dict[str, T
     facts = targets["tone"]
     section = build_influences(facts)
     assert section is not None
-    gains = tables(section)["tone gains"]
+    gains = tables(section)["tone-gains"]
     assert sum(row[1] for row in gains.rows) == pytest.approx(100, abs=0.01)
     assert len(gains.rows) == 2
-    searched = tables(section)["tone searched embeddings"]
+    searched = tables(section)["tone-searched-embeddings"]
     (metrics,) = (run.folder.metrics for run in facts.runs if run.folder.name.startswith("logreg"))
     assert isinstance(metrics, HeadMetrics)
     assert sum(row[1] for row in searched.rows) == len(metrics.search.trials)
     assert max(row[2] for row in searched.rows) == metrics.search.score
-    settings = tables(section)["tone settings"]
+    settings = tables(section)["tone-settings"]
     assert any(row[0] == "head logreg" for row in settings.rows)
 
 
@@ -137,10 +137,10 @@ def test_errors_of_numbers_are_shown_by_band_and_group(targets: dict[str, Target
     run = targets["level"].chosen
     components = number_components(targets["level"], run, Resamples.of(len(run.ids)))
     figures = [component.name for component in components if isinstance(component, Figure)]
-    assert [name.removeprefix(f"level {run.name} level ") for name in figures] == [
+    assert [name.removeprefix(f"level-{run.name}-level-") for name in figures] == [
         "agreement",
         "residuals",
-        "residuals by site",
+        "residuals-by-site",
     ]
     (bands,) = tables(components).values()
     assert sum(row[1] for row in bands.rows) == len(run.ids)

@@ -1,0 +1,175 @@
+"""Projections of vectors to two dimensions: principal components, t-SNE and UMAP.
+
+References
+----------
+.. [1] L. van der Maaten, G. Hinton, Visualizing data using t-SNE, Journal of Machine Learning Research 2008.
+.. [2] L. McInnes, J. Healy, J. Melville, UMAP: uniform manifold approximation and projection, arXiv:1802.03426.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DataError, MissingExtraError
+from featx.exploration.neighbours import largest_columns
+from featx.registry import suggest_names
+from featx.tables.ids import Floats, sample_rows
+
+Method = Literal["tsne", "umap", "pca"]
+
+# Number of vectors of which principal axes are computed: an even sample of more.
+MAX_ROWS_TO_FIT = 20_000
+# Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 4,000 take
+# t-SNE 25 to 30 s of CPU time, and the time of both grows faster than the number.
+MAX_PROJECTED = {"tsne": 3000, "umap": 20_000}
+TSNE_ITERATIONS = 500
+PERPLEXITY = 30.0
+# Smallest number of vectors for t-SNE and UMAP.
+MIN_PROJECTED = 8
+# Number of projected neighbours beside which a further vector is placed.
+N_ANCHORS = 5
+MAX_PRODUCTS_IN_MEMORY = 25_000_000
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """The principal components of n vectors.
+
+    Attributes
+    ----------
+    coordinates
+        (n, m) coordinates along the first m axes.
+    variance_shares
+        (c,) share of the variance along each axis, in decreasing order; c is at most `max_shares`.
+    """
+
+    coordinates: NDArray[np.float32]
+    variance_shares: Floats
+
+
+def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> PrincipalComponents:
+    """Return the principal components of vectors; axes are computed of at most `MAX_ROWS_TO_FIT` rows.
+
+    Parameters
+    ----------
+    x
+        (n, d) vectors.
+    n_axes
+        Number of axes for coordinates.
+    max_shares
+        Number of axes whose share of the variance is returned.
+    """
+    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32)
+    mean = fitted.mean(axis=0)
+    fitted -= mean
+    variances, axes = np.linalg.eigh(fitted.T @ fitted)
+    variances = np.maximum(variances[::-1], 0).astype(np.float64)
+    total = variances.sum()
+    shares = variances[:max_shares] / total if total > 0 else np.zeros(min(max_shares, len(variances)))
+    first = np.ascontiguousarray(axes[:, ::-1][:, :n_axes].T, dtype=np.float32)
+    # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
+    first *= np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
+    coordinates = np.empty((len(x), len(first)), dtype=np.float32)
+    for start in range(0, len(x), MAX_ROWS_TO_FIT):
+        block = slice(start, start + MAX_ROWS_TO_FIT)
+        coordinates[block] = (x[block] - mean) @ first.T
+    return PrincipalComponents(coordinates, shares)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Positions of n images in two dimensions.
+
+    Attributes
+    ----------
+    points
+        (n, 2) positions.
+    method
+        Method that was used: ``pca`` if there are too few vectors for others.
+    n_fitted
+        Number of vectors that were projected by the method; others were placed beside their nearest ones.
+    """
+
+    points: Floats
+    method: Method
+    n_fitted: int
+
+
+def check_method(method: str) -> Method:
+    """Return the method of projection with this name.
+
+    Raises
+    ------
+    DataError
+        There is no such method.
+    MissingExtraError
+        The method is ``umap``, and umap-learn is not installed.
+    """
+    if method not in get_args(Method):
+        raise DataError(f"there is no projection {method!r}; {suggest_names(method, list(get_args(Method)))}")
+    if method == "umap" and find_spec("umap") is None:
+        raise MissingExtraError("UMAP is not installed; run 'pip install \"featx[umap]\"', or choose 'tsne' or 'pca'")
+    return cast(Method, method)
+
+
+def project(coordinates: NDArray[np.float32], method: Method, seed: int = 0) -> Projection:
+    """Return positions of vectors in two dimensions.
+
+    Parameters
+    ----------
+    coordinates
+        (n, m) coordinates along the first principal axes.
+    method
+        ``pca`` (the first two of them), ``tsne`` [1]_ or ``umap`` [2]_.
+
+    Raises
+    ------
+    MissingExtraError
+        The method is ``umap``, and umap-learn is not installed.
+    """
+    n = len(coordinates)
+    if method == "umap" and find_spec("umap") is None:
+        raise MissingExtraError(
+            "UMAP is not installed; run 'pip install \"featx[umap]\"', or choose another projection"
+        )
+    if method == "pca" or n < MIN_PROJECTED:
+        points = np.zeros((n, 2))
+        points[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
+        return Projection(points, "pca", n)
+    rows = sample_rows(n, MAX_PROJECTED[method])
+    fitted = (_tsne if method == "tsne" else _umap)(coordinates[rows], seed)
+    points = np.empty((n, 2))
+    points[rows] = fitted
+    remaining = np.setdiff1d(np.arange(n), rows)
+    points[remaining] = _place(coordinates[remaining], coordinates[rows], fitted)
+    return Projection(points, method, len(rows))
+
+
+def _tsne(coordinates: NDArray[np.float32], seed: int) -> Floats:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(PERPLEXITY, (len(coordinates) - 1) / 3)
+    model = TSNE(init="pca", perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=seed)
+    return np.asarray(model.fit_transform(coordinates), dtype=np.float64)
+
+
+def _umap(coordinates: NDArray[np.float32], seed: int) -> Floats:
+    from umap import UMAP
+
+    model = UMAP(n_neighbors=min(15, len(coordinates) - 1), random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(coordinates), dtype=np.float64)
+
+
+def _place(coordinates: NDArray[np.float32], anchors: NDArray[np.float32], points: Floats) -> Floats:
+    """Return the positions (m, 2) of vectors: the mean of the points of their nearest anchors."""
+    placed = np.empty((len(coordinates), 2))
+    squares = np.einsum("ij,ij->i", anchors, anchors)
+    size = max(1, MAX_PRODUCTS_IN_MEMORY // len(anchors))
+    for start in range(0, len(coordinates), size):
+        block = slice(start, start + size)
+        nearness = 2 * coordinates[block] @ anchors.T - squares
+        placed[block] = points[largest_columns(nearness, min(N_ANCHORS, len(anchors)))].mean(axis=1)
+    return placed
