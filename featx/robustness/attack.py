@@ -19,7 +19,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.registry import ATTACKS
 from featx.robustness.attack_results import ANSWER, AttackResults, PerturbedImages, RunUnderAttack, summarise
 from featx.robustness.attacked_model import AttackedModel
-from featx.robustness.attacked_rows import AttackedRows, batches, load_pixels, select_rows
+from featx.robustness.attacked_rows import AttackedRows, batches, load_pictures, select_rows, to_pixels
 from featx.robustness.attacks.attack_method import AttackMethod
 from featx.robustness.attacks.attacked_images import AttackedImages, l2_norms, linf_norms
 from featx.robustness.pixel_embedder import make_embedders
@@ -70,7 +70,8 @@ class AttackJob:
     rows
         The attacked images.
     pixels
-        (n, 3, side, side) pixels of the images in [0, 1].
+        (n, 3, h, w) pixels of the images in [0, 1]: of the decoded images if these have one size, otherwise after
+        resizing and cropping.
     runs
         The attacked runs, all of which take images of one size.
     specs
@@ -96,6 +97,7 @@ class AttackJob:
             "version": ATTACKS_VERSION,
             "spec": spec.identity(),
             "digests": list(self.rows.digests),
+            "shape": list(self.pixels.shape),
             "source": source.key,
             "runs": [run.key for run in self.runs],
         }
@@ -173,8 +175,10 @@ def prepare_attacks(  # noqa: PLR0913 (options by name, one each for the command
     folders = study.runs(name, runs)
     truth = study.open_test(name, [run.name for run in folders], user) if final else study.labels(name)
     rows = select_rows(study, truth, "test" if final else "val", n_images, specs[0].seed)
-    attacked = _load_runs(study, folders, truth.names, progress)
-    pixels = load_pixels(study, rows, attacked[0].model.preprocessing, progress)
+    pictures = load_pictures(study, rows, progress)
+    is_native = len({picture.size for picture in pictures}) == 1
+    attacked = _load_runs(folders, truth.names, is_native, progress)
+    pixels = to_pixels(pictures, None if is_native else attacked[0].model.preprocessing)
     seconds = {run.name: _seconds_per_pass(run.model, pixels[:BATCH_SIZE]) for run in attacked}
     return AttackJob(study.folder / FOLDER / name, rows, pixels, attacked, tuple(specs), seconds)
 
@@ -188,11 +192,11 @@ def _one_target(study: Study, chosen: str | None) -> str:
 
 
 def _load_runs(
-    study: Study, folders: Sequence[RunFolder], classes: Sequence[str], progress: ProgressCallback
+    folders: Sequence[RunFolder], classes: Sequence[str], resizes: bool, progress: ProgressCallback
 ) -> tuple[AttackedRun, ...]:
     descriptions = describe_runs({run.name: run.spec for run in folders})
     loaded = [load(run.path) for run in folders]
-    embedders = make_embedders(loaded)
+    embedders = make_embedders(loaded, resizes)
     attacked = []
     for number, (run, saved) in enumerate(zip(folders, loaded, strict=True), start=1):
         model = AttackedModel(saved, needs_gradient=False, embedders=embedders)
@@ -201,10 +205,10 @@ def _load_runs(
         attacked.append(AttackedRun(run.name, descriptions[run.name].label, run.spec.fingerprint(), model))
         progress("load runs", number, len(folders), run.name)
     sizes = {run.model.preprocessing.model_copy(update={"mean": (0, 0, 0), "std": (1, 1, 1)}) for run in attacked}
-    if len(sizes) > 1:
+    if len(sizes) > 1 and not resizes:
         raise UnsuitedError(
-            "the runs resize images in different ways, and perturbed images of one are not images of another; attack "
-            "runs with one 'size_px', given by their names"
+            "the images have several sizes and the runs resize them in different ways, so that perturbed images of one "
+            "run are not images of another; attack runs with one 'size_px', given by their names"
         )
     return tuple(attacked)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.evaluation.intervals import wilson_interval
+from featx.metrics.share_intervals import wilson_interval
 from featx.robustness.attacked_rows import AttackedRows
 from featx.specs.attack import AttackSpec
 

@@ -43,7 +43,7 @@ class AttackedModel(nn.Module):
     preprocessing
         Preprocessing of the images, normalisation excluded.
     side_px
-        Side of the square images that the networks take.
+        Side of the square images that the first network takes.
     has_gradient
         Whether the scores have exact gradients.
 
@@ -64,12 +64,12 @@ class AttackedModel(nn.Module):
         embedders = [embedder for embedder in shared if needed & set(embedder.names)]
         self._embedders = nn.ModuleList(embedders)
         sizes = {embedder.side_px for embedder in embedders}
-        if len(sizes) > 1:
+        if len(sizes) > 1 and not embedders[0].resizes:
             raise UnsuitedError(
-                f"members of {model.name} take images of {', '.join(map(str, sorted(sizes)))} px; an attack at network "
-                "size needs one size: attack the members, or give their embeddings one 'size_px'"
+                f"members of {model.name} take images of {', '.join(map(str, sorted(sizes)))} px, and the images have "
+                "several sizes, so that they cannot be attacked before they are resized: attack the members"
             )
-        (self.side_px,) = sizes
+        self.side_px = embedders[0].side_px
         self.preprocessing = embedders[0].network.preprocessing
         self.has_gradient = True
         try:
@@ -87,7 +87,8 @@ class AttackedModel(nn.Module):
         Parameters
         ----------
         pixels
-            (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping.
+                (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping; (b, 3, h, w) pixels of whole
+            pictures if the embedders resize them.
         """
         features: dict[str, Tensor] = {}
         for embedder in self._embedders:

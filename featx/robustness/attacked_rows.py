@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 
@@ -87,16 +88,15 @@ def _sample(codes: NDArray[np.int64], n: int, seed: int) -> NDArray[np.intp]:
     return np.sort(next(split.split(codes, codes))[0])
 
 
-def load_pixels(study: Study, rows: AttackedRows, preprocessing: Preprocessing, progress: ProgressCallback) -> Tensor:
-    """Return the (n, 3, side, side) pixels of the images in [0, 1], resized and cropped for a network.
+def load_pictures(study: Study, rows: AttackedRows, progress: ProgressCallback) -> list[Image.Image]:
+    """Return the decoded images.
 
     Raises
     ------
     DataError
         an image is gone, unreadable or changed since the extraction.
     """
-    prepare = make_preprocessor(preprocessing)
-    pixels = []
+    pictures = []
     for number, (name, uri, expected) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
         try:
             content = read_content(uri)
@@ -104,12 +104,27 @@ def load_pixels(study: Study, rows: AttackedRows, preprocessing: Preprocessing, 
                 raise DataError(
                     f"image {name!r} has changed since the extraction; run 'featx extract' and make the runs again"
                 )
-            image = prepare(decode(content, study.recipe.decoding))
+            pictures.append(decode(content, study.recipe.decoding))
         except (ReadError, FileNotFoundError) as error:
             raise DataError(f"image {name!r} cannot be read any more: {error}") from error
-        pixels.append(np.broadcast_to(image, (*image.shape[:2], 3)))
         progress("read images", number, len(rows.ids))
-    return (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255).contiguous()
+    return pictures
+
+
+def to_pixels(pictures: Sequence[Image.Image], preprocessing: Preprocessing | None) -> Tensor:
+    """Return the (n, 3, h, w) pixels of pictures in [0, 1].
+
+    Parameters
+    ----------
+    pictures
+        Pictures; of one size if they are not resized.
+    preprocessing
+        Size to resize and crop to; None leaves the pictures as they are.
+    """
+    prepare = np.asarray if preprocessing is None else make_preprocessor(preprocessing)
+    arrays = [np.atleast_3d(prepare(picture)) for picture in pictures]
+    pixels = np.stack([np.broadcast_to(array, (*array.shape[:2], 3)) for array in arrays])
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).contiguous()
 
 
 def batches(n: int, size: int) -> Sequence[slice]:

@@ -8,6 +8,7 @@ from featx.artifacts.artifact import OUTPUT_TAP
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.networks.features import FeatureNetwork, Tap
 from featx.predictors.models import Model
+from featx.robustness.differentiable_resizing import resize_pixels
 from featx.specs.embedding import ResolvedEmbedding
 
 # Layer of a fine-tuned network whose outputs are not yet probabilities.
@@ -25,6 +26,8 @@ class PixelEmbedder(nn.Module):
     ----------
     group
         The network and its embeddings.
+    resizes
+        Whether it gets whole pictures, which it resizes and crops itself.
 
     Attributes
     ----------
@@ -34,8 +37,9 @@ class PixelEmbedder(nn.Module):
         Side of the square images that the network takes.
     """
 
-    def __init__(self, group: NetworkGroup) -> None:
+    def __init__(self, group: NetworkGroup, resizes: bool = False) -> None:
         super().__init__()
+        self.resizes = resizes
         network = group.resolved.network
         self.names = [spec.fingerprint() for spec in group.resolved.specs]
         self.side_px = network.preprocessing.canvas_px
@@ -46,7 +50,9 @@ class PixelEmbedder(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return the features of (b, 3, side_px, side_px) pixels in [0, 1], by name."""
+        """Return the features of (b, 3, side_px, side_px) pixels in [0, 1], or of whole pictures, by name."""
+        if self.resizes:
+            pixels = resize_pixels(pixels, self.network.preprocessing)
         with self.network.lock:
             outputs = self.network((255 * pixels).permute(0, 2, 3, 1))
         return dict(zip(self._outputs, outputs, strict=True))
@@ -62,9 +68,9 @@ def fp32_fingerprint(embedding: ResolvedEmbedding) -> str:
     return embedding.spec.model_copy(update={"precision": "fp32"}).fingerprint()
 
 
-def make_embedders(models: Sequence[Model]) -> list[PixelEmbedder]:
-    """Return the networks of loaded runs, each once."""
+def make_embedders(models: Sequence[Model], resizes: bool = False) -> list[PixelEmbedder]:
+    """Return the networks of loaded runs, each once; `resizes` as in `PixelEmbedder`."""
     embeddings = dict.fromkeys(embedding for model in models for embedding in model.local_embeddings)
     networks = {key: network for model in models for key, network in model.networks.items()}
     requests = list(dict.fromkeys(embedding.request for embedding in embeddings))
-    return [PixelEmbedder(group) for group in network_groups(requests, networks)]
+    return [PixelEmbedder(group, resizes) for group in network_groups(requests, networks)]

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from featx.specs.base import Spec
+from featx.registry import ATTACKS
+from featx.specs.base import Spec, check_registered
 
 # Pixels are in [0, 1]; a limit above this is a number of levels in 0 … 255.
 MAX_EPS_IN_PIXELS = 1.0
@@ -41,6 +42,11 @@ class AttackSpec(Spec):
     restarts: Annotated[int, Field(ge=1)] = 1
     patch_share: Annotated[float, Field(gt=0)] = 0.25
     seed: int = 0
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, method: str) -> str:
+        return check_registered(ATTACKS, method)
 
     @field_validator("patch_share")
     @classmethod
