@@ -1,11 +1,13 @@
 """Analyses of embeddings from an extracted study to tables and sections of the page.
 
 Modules: exploration.embedded_images, exploration.labelled_vectors, exploration.label_analyses,
-exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, reports.exploration.map_section,
+exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, exploration.segment_analysis,
+reports.exploration.map_section, reports.exploration.segment_section,
 reports.exploration.label_section, reports.exploration.outlier_section,
 reports.exploration.separability_section.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import featx
 from featx.exploration.explore import Exploration, explore
 from featx.exploration.labelled_vectors import all_vectors, class_vectors
 from featx.exploration.run_errors import best_run_errors, error_texts
+from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
 from featx.reports.exploration import map_section
 from featx.reports.exploration.explore_page import build_explore_page
@@ -133,6 +136,28 @@ def test_the_map_has_the_errors_of_the_best_run(fitted: Exploration) -> None:
     assert errors is not None
     assert errors.part == "val"
     assert set(fitted.images.parts[fitted.images.rows(errors.ids)]) == {"val"}
+
+
+def test_segments_are_those_of_the_best_run_on_the_selection_rows(
+    fitted: Exploration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = fitted.results["segments"].facts["class"]
+    assert facts["run"].startswith("logreg")
+    assert facts["part"] == "val"
+    # With limits for this small study, segments with larger errors count as weak.
+    monkeypatch.setattr("featx.evaluation.group_scores.MIN_GROUP_ROWS", 5)
+    monkeypatch.setattr("featx.exploration.segments.ALPHA", 2)
+    result = analyse_segments(fitted.images, no_progress)
+    members = result.tables["weak_segment_images"]
+    weak = result.tables["weak_segments"].query("is_weak")
+    assert len(weak)
+    assert (weak["mean_error"] > weak["other_error"]).all()
+    assert members.groupby(["grouping", "segment"]).size().sum() == weak["n_images"].sum()
+    assert set(fitted.images.parts[fitted.images.rows(members["id"].to_numpy(object))]) == {"val"}
+    wrong = members["true_value"] != members["prediction"]
+    assert (members["error"] == wrong).all()
+    page = build_explore_page(replace(fitted, results={**fitted.results, "segments": result})).render()
+    assert "Images of the weak segments" in page
 
 
 def test_errors_of_numbers_are_in_quarters() -> None:
