@@ -7,7 +7,7 @@ RECIPE := pipelines/solar_cells.toml
 # One process more than there are cores, because some tests wait for other processes and for limits of time.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-init bench-intervals bench-search bench-store slow
+.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-search bench-store slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -42,6 +42,9 @@ bench: $(INSTALLED) ## times against the unaided way, in one run
 
 bench-copies: $(INSTALLED) ## which changed copies of solar cells are found, and what is flagged without reason, by the bound
 	$(BIN)/python -m tests.benchmarks.copies
+
+bench-explore: $(INSTALLED) ## seconds and peak memory of exploring Fashion-MNIST (Debian: dataset-fashion-mnist)
+	$(BIN)/python -m tests.benchmarks.exploration
 
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction

@@ -105,7 +105,8 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key(
             "scores",
             "object of objects",
-            "Name of a run → `score` (`accuracy` or `mae`), `value` and `n`, on the images whose true value is known.",
+            "Name of a run → `score` (`accuracy` or `mae`), `value`, `n`, `low` and `high` (95 % interval), on the "
+            "images whose true value is known; the best run first.",
         ),
     ],
     "export": [Key("files", list[ExportedModel], "The written models.")],

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_embedding
 from featx.cli.options import JsonOption, RecipeOption
+from featx.cli.output_settings import with_output_options
 
 if TYPE_CHECKING:
     from featx.cache.verification import VerificationResult
@@ -33,6 +35,7 @@ StoresArgument = Annotated[
 
 
 @app.command()
+@with_output_options
 def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False) -> None:
     """List the stores of embeddings: content, size, and the recipes that use them.
 
@@ -40,13 +43,17 @@ def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption 
     """
     import featx.cache
     from featx.cli import console
+    from featx.cli.console import Column
     from featx.embeddings.space import gigabytes
 
     stores = featx.cache.ls(recipe, cache=cache)
     if json:
         console.as_json({"stores": console.plain(stores), "n_bytes": sum(store.n_bytes for store in stores)})
         return
-    columns = ["  store", "embedding", "d", "images", "rows", "segments", "size", "changed (UTC)", "needed by"]
+    columns: list[str | Column] = [
+        *("  store", Column("embedding", 4, is_text=True), Column("d", 5), Column("images", 1), Column("rows", 6)),
+        *(Column("segments", 7), Column("size", 0), Column("changed (UTC)", 3), Column("needed by", 2, is_text=True)),
+    ]
     lines = [
         (
             f"  {store.store}",
@@ -70,6 +77,7 @@ def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption 
 
 
 @app.command()
+@with_output_options
 def verify(
     stores: StoresArgument = None,
     repair: Annotated[
@@ -112,7 +120,7 @@ def _say_checked(result: "VerificationResult", repair: bool) -> None:
     for name in result.lost_ids[:N_LOST_SHOWN]:
         console.say(f"    {name}")
     if len(result.lost_ids) > N_LOST_SHOWN:
-        console.say(f"    … {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
+        console.say(f"    {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
     if repair:
         repaired = "header written again, " if result.problem else ""
         console.say(f"  repaired: {repaired}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
@@ -132,6 +140,7 @@ def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
 
 
 @app.command()
+@with_output_options
 def compact(
     stores: StoresArgument = None, recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False
 ) -> None:
@@ -156,6 +165,7 @@ def compact(
 
 
 @app.command()
+@with_output_options
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
@@ -196,8 +206,14 @@ def gc(
 
 
 @app.command()
+@with_output_options
 def export(
-    embedding: Annotated[str, typer.Argument(help="An embedding of the recipe, or the beginning of a store's name.")],
+    embedding: Annotated[
+        str,
+        typer.Argument(
+            help="An embedding of the recipe, or the beginning of a store's name.", autocompletion=complete_embedding
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="FILE.npz, FILE.h5 or FILE.parquet.", show_default=False)],
     recipe: RecipeOption = None,
     cache: CacheOption = None,

@@ -97,6 +97,7 @@ def extract(
     """
     import featx
     from featx.cli import console
+    from featx.cli.extraction_output import print_extraction
     from featx.cli.progress_bars import watching
     from featx.cli.recognition_output import print_recognition
     from featx.embeddings.outcomes import exceeds_limit, write_outcomes
@@ -124,7 +125,7 @@ def extract(
         )
     if outcomes is not None:
         write_outcomes(outcomes, result.outcomes_file)
-    console.as_json(asdict(result)) if json else console.print_extraction(result)
+    console.as_json(asdict(result)) if json else print_extraction(result)
     _raise_failures(result, max_failures)
 
 

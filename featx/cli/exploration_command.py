@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from featx.exploration.explore import Exploration
     from featx.reports.exploration.explore_page import WrittenExploration
 
-# Number of lines of the whole summary, and of those that are not about what stands out.
-MAX_LINES, N_FRAME_LINES = 12, 5
-
 
 def explore(
     source: Annotated[
@@ -71,35 +68,23 @@ def explore(
 
 
 def _print(exploration: "Exploration", written: "WrittenExploration", source: str | None, recipe: Path | None) -> None:
-    from featx.cli import console
+    from featx.cli.command_summary import DETAIL, Summary
 
     sample = "" if written.n_images == exploration.images.n_found else f" of {exploration.images.n_found}"
-    console.say(f"{written.n_images}{sample} images explored; page and tables:")
-    console.say(f"  {written.page}")
-    console.say(f"  {written.folder}/ ({len(written.tables)} tables, each as CSV and Parquet)")
-    texts = [highlight.text for highlight in written.highlights]
-    n_lines = 0
-    for number, text in enumerate(texts):
-        lines = _wrap(text)
-        if n_lines + len(lines) > MAX_LINES - N_FRAME_LINES:
-            console.say(f"  … and {len(texts) - number} more on the page")
-            break
-        for line in lines:
-            console.say(line)
-        n_lines += len(lines)
-    if not texts:
-        console.say("nothing stands out")
-    console.say(f"next: {_next_command(exploration, source, recipe)}")
-
-
-def _wrap(text: str) -> list[str]:
-    """Return a highlight in lines that are broken between words."""
-    from textwrap import wrap
-
-    from featx.cli.console import MAX_LINE_CELLS
-    from featx.text.escaping import escape_text
-
-    return wrap(escape_text(text), MAX_LINE_CELLS, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+    with Summary() as summary:
+        summary.say(
+            f"{written.n_images}{sample} images explored; {len(written.tables)} tables, as CSV and Parquet files"
+        )
+        summary.result(written.page)
+        for highlight in written.highlights:
+            # What makes results wrong is left out last.
+            summary.say(f"- {highlight.text}", 1 + highlight.rank)
+        if not written.highlights:
+            summary.say("nothing stands out")
+        summary.say(f"tables: {written.folder}", DETAIL)
+        for note in written.notes:
+            summary.say(f"note: {note}", DETAIL)
+        summary.next_step(_next_command(exploration, source, recipe))
 
 
 def _next_command(exploration: "Exploration", source: str | None, recipe: Path | None) -> str:

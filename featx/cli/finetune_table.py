@@ -1,9 +1,12 @@
 """The table of fine-tuned networks: epochs, losses and scores, times, and what was noticed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.output_settings import output_settings
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.finetuning.training_run import FinetuningResult
@@ -11,68 +14,56 @@ if TYPE_CHECKING:
 # Durations from this one on are printed in minutes.
 MIN_SECONDS_AS_MINUTES = 120
 MONITORED_ROWS = {"holdout": "rows held out of train", "val": "val"}
+# Ranks of the columns after those of the settings, by which columns are hidden in a narrow terminal.
+VAL_SCORE, HELD_OUT_SCORE, TRAIN_SCORE, FLAGS, BEST_EPOCH, TIME, VAL_LOSS, EPOCH_TIME = range(1, 9)
 
 
 def networks(runs: Sequence["FinetuningResult"]) -> None:
     """Print the trained networks, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _networks([run for run in runs if run.target == target])
+    with Summary() as summary:
+        for target in dict.fromkeys(run.target for run in runs):
+            _add_networks([run for run in runs if run.target == target], summary)
+        summary.next_step("featx evaluate, or featx ensemble")
 
 
-def _networks(runs: Sequence["FinetuningResult"]) -> None:
+def _add_networks(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
     columns = _columns(runs)
-    console.say()
-    if _width(columns) <= console.width():
-        console.table(runs[0].target, list(columns), list(zip(*columns.values(), strict=True)))
-    else:
-        _print_narrow(runs[0].target, _columns(runs, is_narrow=True))
-    if runs[0].path:
-        console.say(f"best: {runs[0].run}")
-    console.say(_choices(runs))
-    _print_texts(runs)
+    summary.table(runs[0].target, list(columns), list(zip(*columns.values(), strict=True)))
+    best = runs[0]
+    if best.path:
+        metric = console.SHORT.get(best.metric, best.metric)
+        name = console.run_name(best.run, best.label)
+        summary.result(f"best network for {best.target}: {name}, {metric} {console.cell(best.val_score)} on val")
+    summary.say(_choices(runs), DETAIL - 1)
+    _add_texts(runs, summary)
+    if not output_settings().wide:
+        for run in runs:
+            summary.say(f"  {run.label}: {run.run}", DETAIL)
 
 
-def _columns(runs: Sequence["FinetuningResult"], is_narrow: bool = False) -> dict[str, list[object]]:
-    """Return the columns that have values, by title; a narrow table has no losses."""
+def _columns(runs: Sequence["FinetuningResult"]) -> dict[Column, list[object]]:
+    """Return the values of each column."""
     from featx.study.run_settings import setting_text
 
     metric = console.SHORT.get(runs[0].metric, runs[0].metric)
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    columns: dict[str, list[object]] = {"network": [run.label.partition(" (")[0] for run in runs]}
-    for key in keys:
-        columns[key] = [setting_text(run.settings[key]) if key in run.settings else None for run in runs]
-    columns["best epoch"] = [f"{run.best_epoch}{'/' if is_narrow else ' of '}{run.n_epochs}" for run in runs]
-    columns[f"train {metric}"] = [run.train_score for run in runs]
-    columns[f"held-out {metric}"] = [run.held_score for run in runs]
-    columns[f"val {metric}"] = [run.val_score for run in runs]
-    if not is_narrow:
-        columns["val loss"] = [run.val_loss for run in runs]
-    columns["time"] = [duration(run.train_s) for run in runs]
-    columns["per epoch"] = [duration(run.epoch_s) for run in runs]
-    columns[""] = [_marks(run) for run in runs]
-    return {
-        title: values
-        for title, values in columns.items()
-        if any(console.cell(value) not in {"–", ""} for value in values)
+    is_wide = output_settings().wide
+    columns: dict[Column, list[object]] = {
+        Column("network"): [run.run if is_wide else run.label.partition("/")[0] for run in runs]
     }
-
-
-def _marks(run: "FinetuningResult") -> str:
-    """Return the flags of a run, and whether it existed already."""
-    return ", ".join([*run.flags, *([] if run.is_new else ["already done"])])
-
-
-def _print_narrow(title: str, columns: Mapping[str, Sequence[object]]) -> None:
-    """Print a table whose titles take two lines."""
-    words = [name.partition(" ") for name in columns]
-    rows: list[Sequence[object]] = [[second for _, _, second in words], *zip(*columns.values(), strict=True)]
-    console.table(title, [first for first, _, _ in words], rows)
-
-
-def _width(columns: Mapping[str, Sequence[object]]) -> int:
-    """Return the width of a table with these columns by title."""
-    widths = [max(len(console.cell(value)) for value in (title, *values)) for title, values in columns.items()]
-    return sum(widths) + console.COLUMN_GAP * (len(widths) - 1)
+    for key in keys:
+        values = [setting_text(run.settings[key]) if key in run.settings else None for run in runs]
+        columns[Column(key, 0, is_text=True)] = list(values)
+    columns[Column("best epoch", BEST_EPOCH)] = [f"{run.best_epoch} of {run.n_epochs}" for run in runs]
+    columns[Column(f"train {metric}", TRAIN_SCORE)] = [run.train_score for run in runs]
+    columns[Column(f"held-out {metric}", HELD_OUT_SCORE)] = [run.held_score for run in runs]
+    columns[Column(f"val {metric}", VAL_SCORE)] = [run.val_score for run in runs]
+    columns[Column("val loss", VAL_LOSS)] = [run.val_loss for run in runs]
+    columns[Column("time", TIME)] = [duration(run.train_s) for run in runs]
+    columns[Column("per epoch", EPOCH_TIME)] = [duration(run.epoch_s) for run in runs]
+    columns[Column("state", FLAGS, is_text=True)] = ["" if run.is_new else "already done" for run in runs]
+    columns[Column("warnings", FLAGS, is_text=True)] = [", ".join(run.flags) for run in runs]
+    return columns
 
 
 def _choices(runs: Sequence["FinetuningResult"]) -> str:
@@ -86,15 +77,15 @@ def _choices(runs: Sequence["FinetuningResult"]) -> str:
     return "; ".join(dict.fromkeys(rules))
 
 
-def _print_texts(runs: Sequence["FinetuningResult"]) -> None:
-    """Print warnings and notes, each once, with the labels of the runs that have it."""
+def _add_texts(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
+    """Add warnings and notes, each once, with the labels of the runs that have it."""
     labels_by_text: dict[str, list[str]] = {}
     for run in runs:
         for text in [*run.warnings, *run.notes]:
             labels_by_text.setdefault(text, []).append(run.label)
     for text, labels in labels_by_text.items():
         where = "all runs" if len(labels) == len(runs) > 1 else console.limited_list(labels)
-        console.say(f"  {where}: {text}")
+        summary.say(f"  {where}: {text}", 2)
 
 
 def duration(seconds: float) -> str | None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_embedding, complete_head, complete_run
 from featx.cli.options import (
     ForceOption,
     JsonOption,
@@ -19,12 +20,22 @@ from featx.cli.options import (
 def fit(
     head: Annotated[
         list[str] | None,
-        typer.Option("--head", help="A name from 'featx heads' (repeatable).", show_default="the recipe's"),
+        typer.Option(
+            "--head",
+            help="A name from 'featx heads' (repeatable).",
+            show_default="the recipe's",
+            autocompletion=complete_head,
+        ),
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     embedding: Annotated[
-        str | None, typer.Option(help="Use only this extracted embedding.", show_default="all, concatenated")
+        str | None,
+        typer.Option(
+            help="Use only this extracted embedding.",
+            show_default="all, concatenated",
+            autocompletion=complete_embedding,
+        ),
     ] = None,
     trials: Annotated[
         int | None,
@@ -43,7 +54,13 @@ def fit(
     ] = None,
     refit: Annotated[
         str | None,
-        typer.Option("--refit", metavar="RUN", help="Fit a finished head on train + val.", show_default="no"),
+        typer.Option(
+            "--refit",
+            metavar="RUN",
+            help="Fit a finished head on train + val.",
+            show_default="no",
+            autocompletion=complete_run,
+        ),
     ] = None,
     all_rows: Annotated[
         bool, typer.Option("--all-rows", help="With --refit: on test rows too; opening test is logged.")

@@ -4,18 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.heads.budget import SkippedHead
     from featx.heads.fit import FitResult
 
+# Whether a run existed already, and its warnings in a few words.
+NOTE_COLUMNS = (Column("state", 3, is_text=True), Column("warnings", 7, is_text=True))
+
 
 def fits(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"] = ()) -> None:
     """Print the fitted heads, one table per target, and the heads that a budget left no time for."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _fits([run for run in runs if run.target == target])
-    for head in skipped:
-        console.say(f"not fitted: {head.target}: {head.reason}")
+    targets = dict.fromkeys(run.target for run in runs)
+    with Summary() as summary:
+        for target in targets:
+            _add_fits([run for run in runs if run.target == target], summary)
+        for head in skipped:
+            summary.say(f"not fitted: {head.target}: {head.reason}", 1)
+        if any(run.refit_of is None for run in runs):
+            summary.next_step("featx ensemble, or featx evaluate")
 
 
 def summary(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"]) -> dict[str, Any]:
@@ -40,41 +49,59 @@ def _merit(run: "FitResult") -> float:
     return -value if run.score == "mae" else value
 
 
-def _fits(runs: Sequence["FitResult"]) -> None:
+def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
+    """Add the heads of one target, the best first."""
     from featx.metrics.definitions import find_score
 
+    ordered = sorted(runs, key=lambda run: -_merit(run))
     rows = [
         (
-            run.run,
-            run.n_trials,
-            None if run.cv_score is None else find_score(run.metric).signed(run.cv_score),
+            console.run_name(run.run, run.label),
             run.val_score,
-            run.search_s,
-            run.train_s,
-            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
+            None if run.cv_score is None else find_score(run.metric).signed(run.cv_score),
+            run.n_trials,
+            f"{run.search_s:.1f}",
+            f"{run.train_s:.1f}",
+            "" if run.is_new else "already done",
+            ", ".join(run.flags),
         )
-        for run in runs
+        for run in ordered
     ]
-    metrics = " / ".join(dict.fromkeys(run.metric for run in runs))
+    metrics = " / ".join(dict.fromkeys(console.SHORT.get(run.metric, run.metric) for run in runs))
     shown = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
-    console.table("", ["run", "trials", f"cv {metrics}", f"val {shown}", "search s", "train s", ""], rows)
+    columns: list[str | Column] = [
+        "run",
+        Column(f"val {shown}"),
+        f"cv {metrics}",
+        Column("trials", 4),
+        Column("search s", 5),
+    ]
+    summary.table(runs[0].target, [*columns, Column("train s", 6), *NOTE_COLUMNS], rows)
+    best = ordered[0]
+    value, part = (best.oof_score, "out of fold") if best.val_score is None else (best.val_score, "on val")
+    name = console.run_name(best.run, best.label)
+    summary.result(f"best head for {best.target}: {name}, {shown} {console.cell(value)} {part}")
+    summary.warn(text for run in runs if run.refit_of is None for text in run.warnings)
     for run in runs:
-        calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
-        setting = console.setting_text(run.params) or "the defaults of the estimator"
-        console.say(f"  {run.run}: {setting}{calibrated}")
-        if run.refit_of is not None:
-            console.say(f"    {run.warnings[0]}")
-            continue
-        searched = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
-        console.say(f"    searched: {searched}")
-        if run.trees is not None and run.trees.max_trees is not None:
-            n_trees = len(run.trees.train_loss)
-            console.say(f"    early stopping: {n_trees} of at most {run.trees.max_trees} trees")
-        if run.importances:
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
-            console.say(f"    importance of parameters (share of the variance between trials): {shares}")
-        for text in run.warnings:
-            console.say(f"    {text}")
+        _add_details(run, summary)
+
+
+def _add_details(run: "FitResult", summary: Summary) -> None:
+    """Add the setting of a head, and what its search tried."""
+    calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
+    setting = console.setting_text(run.params) or "the defaults of the estimator"
+    summary.say(f"  {run.run}: {setting}{calibrated}", DETAIL)
+    if run.refit_of is not None:
+        summary.say(f"    {run.warnings[0]}", 1)
+        return
+    searched = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
+    summary.say(f"    searched: {searched}", DETAIL)
+    if run.trees is not None and run.trees.max_trees is not None:
+        n_trees = len(run.trees.train_loss)
+        summary.say(f"    early stopping: {n_trees} of at most {run.trees.max_trees} trees", DETAIL)
+    if run.importances:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
+        summary.say(f"    importance of parameters (share of the variance between trials): {shares}", DETAIL)
 
 
 def _range_text(name: str, values_of_parameter: Mapping[str, Any]) -> str:

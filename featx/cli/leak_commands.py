@@ -61,6 +61,7 @@ def _print(result: "Leaks", limit: int) -> None:
 
 def _print_pairs(result: "Leaks", limit: int) -> None:
     from featx.cli import console
+    from featx.cli.console import Column
 
     if not result.pairs:
         console.say("no image has a copy in another part")
@@ -72,9 +73,16 @@ def _print_pairs(result: "Leaks", limit: int) -> None:
         (pair.id, pair.part, pair.copy, pair.copy_part, pair.kind, pair.similarity, *_labels(pair, targets))
         for pair in order[:limit]
     ]
-    console.table("", ["image", "in", "copy", "in", "kind", "similarity", *targets], rows)
+    columns: list[str | Column] = [
+        "image",
+        Column("part", 3, True),
+        Column("copy", 0, True),
+        Column("part of copy", 4, True),
+    ]
+    columns += [Column("kind", 2, True), Column("similarity", 5), *(Column(name, 1, True) for name in targets)]
+    console.table("", columns, rows)
     if len(result.pairs) > limit:
-        console.say(f"… {len(result.pairs) - limit} more pairs in {result.file}; 'featx leaks --all' prints them")
+        console.say(f"{len(result.pairs) - limit} more pairs in {result.file}; 'featx leaks --all' prints them")
     n_exact = sum(pair.kind == "exact" for pair in result.pairs)
     console.say(
         f"{len(result.pairs)} pairs ({n_exact} exact, {len(result.pairs) - n_exact} near); images with a copy in "

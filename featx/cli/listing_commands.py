@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import JsonOption, RecipeOption
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def show(
-    path: Annotated[str, typer.Argument(help="A recipe, a run folder, or the beginning of a run's name.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A recipe, a run folder, or the beginning of a run's name.", autocompletion=complete_run),
+    ],
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,33 +54,42 @@ def backbones(
 
     Examples: featx backbones · featx backbones resnet50 · featx backbones timm:convnext_tiny
     """
-    from featx.cli.console import as_json, say, table
+    from featx.cli import console
+    from featx.cli.console import Column
     from featx.networks.available import list_backbones, list_layers
 
     if name is None:
         rows = [asdict(row) for row in list_backbones()]
         if json:
-            as_json({"backbones": rows})
+            console.as_json({"backbones": rows})
             return
-        columns = ["name", "d", "size_px", "parameters", "weights"]
-        table(
-            "",
-            columns,
-            [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows],
-        )
-        say("other backbones: torchvision:NAME or timm:NAME; 'featx backbones NAME' lists blocks and layers")
+        columns: list[str | Column] = [
+            "name",
+            Column("d", 1),
+            Column("size_px", 4),
+            Column("parameters", 2),
+            Column("weights", 3, True),
+        ]
+        cells = [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows]
+        console.table("", columns, cells)
+        console.say("other backbones: torchvision:NAME or timm:NAME; 'featx backbones NAME' lists blocks and layers")
         return
     outline = list_layers(name)
     if json:
-        as_json({"backbone": name, "blocks": outline.blocks, "layers": outline.layers})
+        console.as_json({"backbone": name, "blocks": outline.blocks, "layers": outline.layers})
         return
-    cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in outline.layers]
-    table("", ["layer", "kind", "shape", "parameters"], cells)
+    layers = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in outline.layers]
+    console.table("", ["layer", Column("kind", is_text=True), "shape", "parameters"], layers)
     if not outline.blocks:
-        say(f"no blocks: {outline.reason_without_blocks}")
+        console.say(f"no blocks: {outline.reason_without_blocks}")
         return
-    columns = ["block", "layers", "shape", "parameters", "operations", "share"]
-    table("", columns, [_block_cells(block) for block in outline.blocks])
+    block_columns: list[str | Column] = [
+        Column("layers", 4, True),
+        Column("shape", 1),
+        "parameters",
+        Column("operations", 5),
+    ]
+    console.table("", ["block", *block_columns, Column("share", 2)], [_block_cells(block) for block in outline.blocks])
 
 
 def _block_cells(block: dict[str, Any]) -> tuple[str, ...]:
@@ -96,14 +109,15 @@ def heads(json: JsonOption = False) -> None:
 
     Example: featx heads
     """
-    from featx.cli.console import as_json, table
+    from featx.cli.console import Column, as_json, say, table
     from featx.registry import HEADS
 
     rows = [{"name": name, "about": _describe_head(HEADS.get(name).__doc__)} for name in HEADS.names()]
     if json:
         as_json({"heads": rows})
         return
-    table("", ["name", "about"], [(row["name"], row["about"]) for row in rows])
+    table("", ["name", Column("about", is_text=True)], [(row["name"], row["about"]) for row in rows])
+    say("next: featx fit --head NAME")
 
 
 def doctor(
@@ -119,11 +133,12 @@ def doctor(
     """
     import featx
     from featx.cli import console
+    from featx.cli.doctor_table import print_diagnosis
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
         diagnosis = featx.doctor(recipe, precision=precision, progress=progress)
-    console.as_json(_plain(diagnosis)) if json else console.diagnosis(diagnosis)
+    console.as_json(_plain(diagnosis)) if json else print_diagnosis(diagnosis)
 
 
 def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from featx.cli import (
     prediction_command,
     runs_commands,
 )
+from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.escaping import escape_text
 from featx.text.masking import mask_secrets
@@ -49,7 +50,7 @@ for command in (
     listing_commands.heads,
     listing_commands.doctor,
 ):
-    app.command()(command)
+    app.command()(with_output_options(command))
 app.add_typer(cache_commands.app)
 app.add_typer(runs_commands.app)
 

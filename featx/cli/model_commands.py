@@ -1,12 +1,12 @@
 """``featx finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import (
     AbstainOption,
     CoverageOption,
@@ -92,7 +92,12 @@ def ensemble(
     ] = None,
     members: Annotated[
         list[str] | None,
-        typer.Option("--members", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+        typer.Option(
+            "--members",
+            help="Runs, or the beginnings of their names (repeatable).",
+            show_default="all",
+            autocompletion=complete_run,
+        ),
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
@@ -183,8 +188,6 @@ def evaluate(
         pivot_table.pivots(pivots)
     else:
         run_table.evaluations(evaluations, per_class, groups, bias)
-        if final:
-            console.say("'featx report' writes these scores into report.html")
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
@@ -201,22 +204,38 @@ def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
     return {"targets": targets, **top}
 
 
-def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """Write one self-contained report.html.
+def report(
+    assets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for all figures as PNG and SVG files and all tables as CSV files.",
+            show_default="none",
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one self-contained report.html, and the model card of each run.
 
-    Example: featx report -r pipelines/solar_cells.toml
+    Examples: featx report -r pipelines/solar_cells.toml · featx report --assets figures
     """
     import featx
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        files = featx.report(recipe, progress=progress)
-    console.as_json(console.plain(files)) if json else console.say(files.report)
+        files = featx.report(recipe, assets=assets, progress=progress)
+    if json:
+        console.as_json(console.plain(files))
+        return
+    if assets is not None:
+        console.say(f"{len(files.assets)} figures and tables in {assets}")
+    console.result(files.report)
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.", autocompletion=complete_run)],
     file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
     precision: Annotated[
@@ -236,11 +255,12 @@ def export(
     """
     import featx
     from featx.cli import console
+    from featx.cli.export_output import print_exports
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
         written = featx.export(run, file_format, recipe, out=out, precision=precision, refit=refit, progress=progress)
-    console.as_json({"files": console.plain(written)}) if json else console.exports(written)
+    console.as_json({"files": console.plain(written)}) if json else print_exports(written)
 
 
 def run(
@@ -268,33 +288,22 @@ def run(
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
     featx run pipelines/earth.toml --preset small
     """
-    from featx.cli import console, fit_table, result_tables, run_table
-    from featx.cli.finetune_table import networks
+    from featx.cli import console
     from featx.cli.progress_bars import watching
-    from featx.cli.repeat_table import repeated
+    from featx.cli.stage_lines import StagePrinter
     from featx.specs.recipe import load_recipe
     from featx.workflow.run import stages
 
     loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     loaded = loaded if preset is None else loaded.with_preset(preset)
-    printers: dict[str, Callable[[Any], None]] = {
-        "extract": console.print_extraction,
-        "fit": fit_table.fits,
-        "finetune": networks,
-        "ensemble": result_tables.votes,
-        "evaluate": run_table.evaluations,
-        "repeats": repeated,
-        "evaluate --final": run_table.evaluations,
-        "report": lambda files: console.say(files.report),
-    }
+    printer = StagePrinter("" if recipe is None else f"{recipe}{'' if preset is None else f'#{preset}'}")
     with watching() as progress:
         finished_stages = []
-        engine = loaded.engine(device=device)
         steps = stages(
             loaded,
             final=final,
             repeats=repeats,
-            engine=engine,
+            engine=loaded.engine(device=device),
             cluster=cluster,
             user=user,
             tensorboard=tensorboard,
@@ -303,8 +312,8 @@ def run(
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})
             if not json:
-                console.say()
-                console.say(f"── featx {stage}")
-                printers[stage](result)
+                printer.add(stage, result)
     if json:
         console.as_json({"stages": finished_stages})
+    else:
+        printer.close()

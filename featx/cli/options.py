@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_target
+
 if TYPE_CHECKING:
     from featx.specs.extraction import ClusterSpec
 
@@ -12,7 +14,10 @@ RecipeOption = Annotated[
     Path | None,
     typer.Option("-r", "--recipe", help="The recipe; by default $FEATX_RECIPE, else ./featx.toml.", show_default=False),
 ]
-TargetOption = Annotated[str | None, typer.Option("--target", help="A target of the recipe.", show_default="all")]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", help="A target of the recipe.", show_default="all", autocompletion=complete_target),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run again even if there is a result.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 TensorboardOption = Annotated[

@@ -48,7 +48,7 @@ def _pivot(table: "Pivot") -> None:
         (row, *(_text(cell, has_train) if (cell := table.cell(row, column)) else None for column in table.columns))
         for row in table.rows
     ]
-    console.table(title, columns, rows)
+    console.table(title, columns, rows, has_all_columns=True)
     if any(cell.is_chosen for cell in table.cells):
         console.say("* chosen run")
     if failed := [cell for cell in table.cells if cell.has_failed]:

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import AbstainOption, CoverageOption, DeviceOption, JsonOption, RecipeOption
 
 if TYPE_CHECKING:
     from featx.predictors.prediction import Prediction
+    from featx.reports.prediction_gallery import PredictionGallery
 
 STANDARD_INPUT = "-"
 N_UNREADABLE_SHOWN = 10
@@ -33,6 +35,10 @@ class _Totals:
         self.unreadable |= first.unreadable
         self.warnings |= {warning: None for prediction in predictions.values() for warning in prediction.warnings}
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the unreadable images and the warnings."""
+        return {"unreadable": self.unreadable, "warnings": list(self.warnings)}
+
 
 def predict(
     images: Annotated[
@@ -50,6 +56,7 @@ def predict(
             "--run",
             help="Runs, beginnings of their names, or folders of runs, which need no recipe (repeatable).",
             show_default="all",
+            autocompletion=complete_run,
         ),
     ] = None,
     coverage: CoverageOption = None,
@@ -63,7 +70,16 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Write the predictions to this CSV or Parquet file.", show_default="printed"
+            "-o",
+            "--output",
+            help="Write the predictions to this file: .csv, .jsonl or .parquet.",
+            show_default="printed",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with the images and the answers of all runs to this file.", show_default="none"
         ),
     ] = None,
     json: JsonOption = False,
@@ -76,48 +92,71 @@ def predict(
     If some images are unreadable, the exit code is 3.
 
     Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
-    featx predict tiles.h5#3 · find . -name '*.png' | featx predict - --json ·
-    featx predict *.png --abstain-below 0.8 --coverage 0.9
+    featx predict photos/ --html gallery.html · featx predict tiles.h5#3 ·
+    find . -name '*.png' | featx predict - --json · featx predict *.png --abstain-below 0.8 --coverage 0.9
     """
     from featx.cli import console
-    from featx.cli.prediction_table import RunScores, print_predictions
+    from featx.cli.prediction_table import print_predictions, print_scores
     from featx.cli.progress_bars import watching
     from featx.predictors.loading import predict_batches
     from featx.predictors.prediction_files import open_prediction_file
+    from featx.predictors.prediction_scores import RunScores
     from featx.progress import no_progress
 
-    totals, scores = _Totals(), RunScores()
+    totals, scores, gallery = _Totals(), RunScores(), _gallery_of(html)
     with ExitStack() as stack:
         write = stack.enter_context(open_prediction_file(output)) if output else None
         json_list = console.JsonList("answers") if json else None
-        progress = stack.enter_context(watching() if output else nullcontext(no_progress))
-        batches = predict_batches(
-            list(_read_places(images or ())),
-            recipe,
-            runs=run or (),
-            device=device or "auto",
-            vectors=vectors,
-            progress=progress,
-        )
-        for predictions in batches:
+        progress = stack.enter_context(watching() if output or html else nullcontext(no_progress))
+        options: dict[str, Any] = {"device": device or "auto", "vectors": vectors, "progress": progress}
+        for predictions in predict_batches(list(_read_places(images or ())), recipe, runs=run or (), **options):
             predictions = _with_abstention(predictions, abstain_below)
             totals.add(predictions)
             scores.add(predictions)
+            if gallery:
+                gallery.add(predictions)
             rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
             if write:
                 write(rows)
             if json_list:
                 json_list.add(rows)
-            elif not output:
+            elif not (output or html):
                 print_predictions(predictions, coverage)
         if json_list:
-            fields = {"unreadable": totals.unreadable, "warnings": list(totals.warnings)}
-            json_list.close(fields | {"scores": scores.to_json()})
+            json_list.close(totals.to_json() | {"scores": scores.to_json()})
+    if gallery and html:
+        gallery.write(html)
     if not json:
-        scores.show()
-    if output and not json:
-        console.say(f"wrote the predictions for {totals.n_images - len(totals.unreadable)} images to {output}")
+        print_scores(scores)
+        _print_files(list(filter(None, (output, html))), totals)
     _report_totals(totals)
+
+
+def _print_files(files: Sequence[Path], totals: _Totals) -> None:
+    from featx.cli import console
+
+    for file in files:
+        console.show(f"wrote the predictions for {totals.n_images - len(totals.unreadable)} images to {file}")
+
+
+def _gallery_of(html: Path | None) -> "PredictionGallery | None":
+    """Return the gallery for a page.
+
+    Raises
+    ------
+    DataError
+        The file has another suffix than ``.html``.
+    """
+    from featx.errors import DataError
+
+    if html is None:
+        return None
+    if html.suffix.lower() not in {".html", ".htm"}:
+        raise DataError(f"--html {str(html)!r} has suffix {html.suffix!r}, expected .html")
+    # The page needs matplotlib and jinja2.
+    from featx.reports.prediction_gallery import PredictionGallery
+
+    return PredictionGallery()
 
 
 def _with_abstention(predictions: "dict[str, Prediction]", below: float | None) -> "dict[str, Prediction]":

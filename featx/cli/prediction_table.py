@@ -1,114 +1,96 @@
-"""The table of ``featx predict``: images × runs, and the scores on images whose true value is known."""
+"""The tables of ``featx predict``: images × runs, the best run first, and scores where true values are known."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from featx.cli import console
+from featx.cli.output_settings import output_settings
+from featx.cli.run_table import span
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.predictors.prediction import Prediction
+    from featx.predictors.prediction_scores import RunScores
+
+# Ranks of the columns after the image: the answer of the best run, the true value, then the other runs.
+TRUE_VALUE, OTHER_RUNS = 2, 3
+# The true value of a single image is printed beside its predictions.
+MIN_IMAGES_TO_SCORE = 2
+# Paths that take more than a third of a line are printed without the folder that all of them are in.
+MAX_SHARE_OF_PATHS = 3
 
 
-@dataclass
-class RunScore:
-    """Score of one run on the images whose true value is known.
-
-    Attributes
-    ----------
-    target, label
-        Name of the target, and label of the run.
-    score
-        ``accuracy`` or ``mae``.
-    n, total
-        Number of scored images, and the sum of their values.
-    """
-
-    target: str
-    label: str
-    score: str
-    n: int = 0
-    total: float = 0.0
-
-    @property
-    def value(self) -> float | None:
-        """The mean over the scored images; None if there are none."""
-        return self.total / self.n if self.n else None
-
-
-@dataclass
-class RunScores:
-    """Scores of all runs, added up batch by batch."""
-
-    by_run: dict[str, RunScore] = field(default_factory=dict)
-
-    def add(self, predictions: "Mapping[str, Prediction]") -> None:
-        """Add the scores of a batch."""
-        from featx.predictors.true_values import score_images
-
-        for run, prediction in predictions.items():
-            score, values = score_images(prediction)
-            result = self.by_run.setdefault(run, RunScore(prediction.target, prediction.label, score))
-            result.n += len(values)
-            result.total += sum(values)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return run name → score, value and number of images, for the runs with at least one scored image."""
-        return {
-            run: {"score": score.score, "value": score.value, "n": score.n}
-            for run, score in self.by_run.items()
-            if score.n
-        }
-
-    def show(self) -> None:
-        """Print one line of scores per target."""
-        for target in dict.fromkeys(score.target for score in self.by_run.values()):
-            scores = [score for score in self.by_run.values() if score.target == target and score.n]
-            if not scores:
-                continue
-            numbers = sorted({score.n for score in scores})
-            n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-            title = f"{target}: score on the {n} images with a true value"
-            name = console.SHORT.get(scores[0].score, scores[0].score)
-            console.say()
-            console.table(title, ["", *(score.label for score in scores)], [(name, *(score.value for score in scores))])
+def print_scores(scores: "RunScores") -> None:
+    """Print the scores of all runs on the images whose true value is known, one table per target."""
+    for target in scores.targets:
+        by_run = scores.of_target(target)
+        if all(score.n < MIN_IMAGES_TO_SCORE for score in by_run.values()):
+            continue
+        numbers = sorted({score.n for score in by_run.values()})
+        n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        first = next(iter(by_run.values()))
+        columns: list[str | Column] = ["run", console.SHORT.get(first.score, first.score), "95 %", "n"]
+        rows = [
+            (console.run_name(run, score.label), score.value, span(score.interval), score.n)
+            for run, score in by_run.items()
+        ]
+        console.say()
+        console.table(f"{target}: score on the {n} images with a true value", columns, rows)
 
 
 def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: float | None) -> None:
-    """Print the predictions of all runs, one table of images × runs per target."""
-    for target in dict.fromkeys(prediction.target for prediction in predictions_by_run.values()):
-        predictions = [p for p in predictions_by_run.values() if p.target == target and p.images]
-        if not predictions:
+    """Print the predictions of all runs, one table per target: rows are images, or runs if there is one image."""
+    from featx.predictors.prediction_texts import best_first, prediction_texts
+
+    for target, predictions in by_target(predictions_by_run).items():
+        first, *others = best_first(predictions)
+        run, prediction = first
+        console.show()
+        if len(prediction.images) == 1:
+            _print_image(target, [first, *others], coverage)
             continue
-        first = predictions[0]
-        columns = {"image": first.images, **({"true": _true_texts(first)} if first.true else {})}
-        columns |= {prediction.label: _texts(prediction, coverage) for prediction in predictions}
-        console.say()
-        console.table(target, list(columns), zip(*columns.values(), strict=True))
+        columns: list[str | Column] = ["image", Column(console.run_name(run, prediction.label), 1, is_text=True)]
+        folder = _shared_folder(prediction.images)
+        images = [image.removeprefix(folder) for image in prediction.images]
+        values: list[Sequence[object]] = [images, prediction_texts(prediction, coverage)]
+        if prediction.true:
+            columns.append(Column("true", TRUE_VALUE, is_text=True))
+            values.append(_true_texts(prediction))
+        for number, (name, other) in enumerate(others):
+            columns.append(Column(console.run_name(name, other.label), OTHER_RUNS + number, is_text=True))
+            values.append(prediction_texts(other, coverage))
+        title = f"{target} of images in {folder}" if folder else target
+        console.table(title, columns, list(zip(*values, strict=True)))
+
+
+def _shared_folder(images: Sequence[str]) -> str:
+    """Return the folder of all images with its slash, if their paths are long for the terminal; otherwise nothing."""
+    if output_settings().wide or max(map(len, images)) <= console.width() // MAX_SHARE_OF_PATHS:
+        return ""
+    return os.path.commonprefix(images).rpartition("/")[0] + "/" if "/" in os.path.commonprefix(images) else ""
+
+
+def by_target(predictions_by_run: "Mapping[str, Prediction]") -> "dict[str, dict[str, Prediction]]":
+    """Return target → run name → prediction, for the predictions of at least one image."""
+    targets: dict[str, dict[str, Prediction]] = {}
+    for run, prediction in predictions_by_run.items():
+        if prediction.images:
+            targets.setdefault(prediction.target, {})[run] = prediction
+    return targets
+
+
+def _print_image(target: str, predictions: "Sequence[tuple[str, Prediction]]", coverage: float | None) -> None:
+    """Print the predictions of all runs for one image, one run in a row."""
+    from featx.predictors.prediction_texts import prediction_texts
+
+    first = predictions[0][1]
+    true = f"; true value: {_true_texts(first)[0]}" if first.true and first.true[0] is not None else ""
+    rows = [(console.run_name(run, item.label), prediction_texts(item, coverage)[0]) for run, item in predictions]
+    console.table(f"{target} of {first.images[0]}{true}", ["run", Column("answer", is_text=True)], rows)
 
 
 def _true_texts(prediction: "Prediction") -> list[str | None]:
-    if prediction.kind == "numbers":
-        return [None if value is None else _numbers_text(value) for value in prediction.true]
-    return [", ".join(value) if isinstance(value, tuple) else value for value in prediction.true]
+    from featx.predictors.prediction_texts import true_text
 
-
-def _numbers_text(values: Any) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)
-
-
-def _texts(prediction: "Prediction", coverage: float | None) -> list[str | None]:
-    """Return each prediction as text: a class with its probability, labels, or numbers; a dash for an abstention."""
-    if prediction.kind == "numbers":
-        if coverage is None:
-            return [_numbers_text(values) for values in prediction.proba]
-        pairs = zip(prediction.proba, prediction.intervals(coverage), strict=True)
-        return [
-            ", ".join(f"{v:.4g} ({low:.4g} … {high:.4g})" for v, (low, high) in zip(values, bounds, strict=True))
-            for values, bounds in pairs
-        ]
-    sets = [""] * len(prediction.images) if coverage is None else [f" {{{s}}}" for s in prediction.sets(coverage)]
-    if prediction.kind == "labels":
-        return [label or None for label in prediction.labels]
-    triples = zip(prediction.labels, prediction.label_proba, sets, strict=True)
-    return [f"{label or '–'} {probability:.2f}{members}" for label, probability, members in triples]
+    return [None if value is None else true_text(prediction, value) for value in prediction.true]

@@ -1,5 +1,8 @@
 """Progress on standard error: one bar for each stage, with rate and remaining time."""
 
+import os
+import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +22,9 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from featx.cli.output_settings import output_settings
 from featx.cli.text import as_text
-from featx.progress import NOTE_STAGE, ProgressCallback
+from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.text.escaping import escape_text
 
 # Separates the news of a search from the text beside its bar.
@@ -83,18 +87,43 @@ class Screen:
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 
+    def done_line(self, seconds: float) -> str:
+        """Return all finished stages as one line; empty if there were none."""
+        tasks = [task for task in self._bars.tasks if task.completed]
+        if not tasks:
+            return ""
+        if len(tasks) == 1:
+            return f"{tasks[0].description} {tasks[0].completed:.0f}/{tasks[0].total:.0f} in {seconds:.1f} s"
+        return f"{len(tasks)} steps in {seconds:.1f} s, the last one {tasks[-1].description}"
+
 
 @contextmanager
 def watching() -> Iterator[ProgressCallback]:
-    """Display the progress that the yielded callback receives until the block ends."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=120)
+    """Display the progress that the yielded callback receives until the block ends; then one line of it is left.
+
+    Where standard error is no terminal, and with ``--quiet``, there are no bars; messages are printed without the
+    latter.
+    """
+    console = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
+    if output_settings().quiet or not sys.stderr.isatty():
+        yield _print_messages if not output_settings().quiet else no_progress
+        return
     screen = Screen(console)
-    try:
-        with Live(screen, console=console, refresh_per_second=REFRESHED_PER_S):
-            yield screen.progress
-    finally:
-        if not console.is_interactive:
-            # Without this the next output would be on the line of the last bar.
-            console.print()
+    start = time.monotonic()
+    # Lines on standard output are moved above the bars only if they are on the same terminal.
+    with Live(
+        screen,
+        console=console,
+        refresh_per_second=REFRESHED_PER_S,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ):
+        yield screen.progress
+    if line := screen.done_line(time.monotonic() - start):
+        console.print(as_text(line, "dim"))
+
+
+def _print_messages(stage: str, n_done: int, total: int, /, note: str = "") -> None:
+    """Print the messages among the progress on standard error."""
+    if stage == NOTE_STAGE:
+        sys.stderr.write(f"{escape_text(note)}\n")

@@ -2,29 +2,46 @@
 
 from typing import TYPE_CHECKING
 
-from featx.cli.console import format_counts, say_wrapped
+from featx.cli.command_summary import MAX_SUMMARY_LINES, WARNING, Summary
+from featx.cli.console import format_counts
 
 if TYPE_CHECKING:
     from featx.images.init import Recognition
 
 MAX_COLUMNS_OFFERED = 60
+# With ``--explain`` nothing is left out.
+EXPLAINED_LINES = 1_000_000
+# Ranks of lines of the summary (`featx.cli.command_summary`).
+CHOICE, PIXELS, OTHERS, IGNORED = 2, 3, 4, 5
 
 
 def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
     """Print what ``init`` recognised; with `explain` also all files and tables of the source."""
+    with Summary(EXPLAINED_LINES if explain else MAX_SUMMARY_LINES) as summary:
+        _add_recognition(recognition, summary)
+        if explain:
+            _add_inventory(recognition, summary)
+        next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
+        summary.result(f"wrote {recognition.recipe}")
+        summary.next_step(next_commands)
+
+
+def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
     from featx.images.decoding_proposal import describe_settings
+
+    def say_wrapped(label: str, text: str, rank: int = 0) -> None:
+        summary.say(text, rank, label)
 
     inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
     sizes = f"; {format_counts(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
     say_wrapped("images", f"{recognition.n_found}, read as {recognition.reader!r}{sizes}")
     for sentence in recognition.choice:
-        say_wrapped("labels", sentence)
+        say_wrapped("labels", sentence, CHOICE)
     if len(recognition.decoding.depths) > 1:
-        say_wrapped(
-            "pixels", f"{format_counts(recognition.decoding.depths)}: the inspected images have different depths"
-        )
+        depths = format_counts(recognition.decoding.depths)
+        say_wrapped("pixels", f"{depths}: the inspected images have different depths", PIXELS)
     for setting in describe_settings(recognition.decoding):
-        say_wrapped("decoding", setting)
+        say_wrapped("decoding", setting, PIXELS)
     if recognition.target:
         kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
         values = f": {format_counts(recognition.classes)}" if recognition.classes else ""
@@ -32,20 +49,15 @@ def print_recognition(recognition: "Recognition", explain: bool = False) -> None
         say_wrapped("split", f"{_describe_split(recognition)}")
     other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
     if other_columns:
-        say_wrapped(
-            "others", f"{format_counts(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)"
-        )
+        counts = format_counts(other_columns, MAX_COLUMNS_OFFERED)
+        say_wrapped("others", f"{counts} (different values; choose with --target)", OTHERS)
     for rule, n in recognition.ignored.items():
-        say_wrapped("ignored", f"{n} × {rule}")
+        say_wrapped("ignored", f"{n} × {rule}", IGNORED)
     if recognition.n_unreadable:
         unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
-        say_wrapped("warning", f"{unreadable} inspected images cannot be read or do not exist")
+        say_wrapped("warning", f"{unreadable} inspected images cannot be read or do not exist", WARNING)
     for warning in recognition.warnings:
-        say_wrapped("warning", warning)
-    if explain:
-        _print_inventory(recognition)
-    next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
-    say_wrapped("wrote", f"{recognition.recipe}; next: {next_commands}")
+        say_wrapped("warning", warning, WARNING)
 
 
 def _describe_split(recognition: "Recognition") -> str:
@@ -57,19 +69,18 @@ def _describe_split(recognition: "Recognition") -> str:
     return f"none given: {shares}, stratified{groups}{reason}"
 
 
-def _print_inventory(recognition: "Recognition") -> None:
-    """Print all files of a source by folder and by what they were taken for, and each table."""
+def _add_inventory(recognition: "Recognition", summary: Summary) -> None:
+    """Add all files of a source by folder and by what they were taken for, and each table."""
     inventory = recognition.inventory
-    say_wrapped("files", f"{inventory.n_files}: {format_counts(inventory.types)}")
+    summary.say(f"{inventory.n_files}: {format_counts(inventory.types)}", label="files")
     for folder, types in inventory.folders.items():
-        say_wrapped("", f"{folder}/  {format_counts(types)}")
+        summary.say(f"{folder}/  {format_counts(types)}", label="")
     for use, n in inventory.uses.items():
-        say_wrapped("used", f"{n} × {use}")
+        summary.say(f"{n} × {use}", label="used")
     for report in inventory.tables:
         use = "taken" if report.is_taken else "not taken"
-        say_wrapped(
-            "table", f"{report.file}: {report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}"
-        )
+        facts = f"{report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}"
+        summary.say(f"{report.file}: {facts}", label="table")
         if report.columns:
             path = f"; paths in {report.path!r}" if report.path else ""
-            say_wrapped("", f"columns {', '.join(report.columns[:MAX_COLUMNS_OFFERED])}{path}")
+            summary.say(f"columns {', '.join(report.columns[:MAX_COLUMNS_OFFERED])}{path}", label="")

@@ -19,5 +19,6 @@ def repeated(targets: "Sequence[Repeats]") -> None:
         ]
         title = f"{target.target}: {target.n_repeats} train/val splits (n {target.n_train:.0f} and {target.n_val:.0f})"
         columns = ["  run", f"val {metric}, mean", "sd", "difference", "p"]
+        console.say()
         console.table(title, columns, rows)
         console.say("* best mean score; p: corrected resampled t-test against it, Holm-corrected")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.ensembles.ensemble import EnsembleResult
@@ -11,29 +13,47 @@ if TYPE_CHECKING:
 
 def votes(runs: Sequence["EnsembleResult"]) -> None:
     """Print the ensembles, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _votes([run for run in runs if run.target == target])
+    with Summary() as summary:
+        for target in dict.fromkeys(run.target for run in runs):
+            _add_ensembles([run for run in runs if run.target == target], summary)
+        summary.next_step("featx evaluate")
 
 
-def _votes(runs: Sequence["EnsembleResult"]) -> None:
+def _add_ensembles(runs: Sequence["EnsembleResult"], summary: Summary) -> None:
+    """Add the ensembles of one target with its best and its median member, the best first."""
     best = runs[0]
     metric = console.SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
-        (run.label, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.is_new else "already done")
+        (
+            console.run_name(run.run, run.label),
+            f"{len(run.members)} of {run.n_candidates}",
+            run.score,
+            "" if run.is_new else "already done",
+        )
         for run in runs
     ]
-    rows += [
-        (f"best member, {best.best_member_label}", None, best.best_member_score, ""),
-        ("median member", None, best.median_member_score, ""),
-    ]
-    console.say()
-    console.table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
+    columns: list[str | Column] = ["run", Column("members", 2), Column(metric, 1), Column("state", 3, is_text=True)]
+    summary.table(f"{best.target} on {best.scored_on} (n {best.n})", columns, rows)
+    for name, value in (
+        (f"best member, {best.best_member_label}", best.best_member_score),
+        ("median member", best.median_member_score),
+    ):
+        summary.say(f"{name}: {metric} {console.cell(value)}", 2)
     relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
-    console.say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
-    for text in best.warnings:
-        console.say(f"warning: {text}")
+    name = console.run_name(best.run, best.label)
+    summary.result(f"best ensemble for {best.target}: {name}, {relation} its best member, {best.best_member_label}")
+    summary.say("learned combiners are scored by cross-fitting", DETAIL - 1)
+    summary.warn(_with_labels(text, runs) for text in best.warnings)
     for run in runs:
         shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.member_labels, run.weights, strict=False)]
-        console.say()
-        console.say(f"  {run.run}: {', '.join(shown_weights or run.member_labels)}")
-        console.say(f"    {run.explanation}")
+        summary.say("", DETAIL)
+        summary.say(f"  {run.run}: {', '.join(shown_weights or run.member_labels)}", DETAIL)
+        summary.say(f"    {run.explanation}", DETAIL)
+
+
+def _with_labels(text: str, runs: Sequence["EnsembleResult"]) -> str:
+    """Return a text about members with their short names in place of the full ones."""
+    pairs = [pair for run in runs for pair in zip(run.members, run.member_labels, strict=True)]
+    for name, label in sorted(pairs, key=lambda pair: -len(pair[0])):
+        text = text.replace(name, console.run_name(name, label))
+    return text

@@ -1,9 +1,11 @@
-"""Finished runs as text: two lines each, and a page about one of them."""
+"""Finished runs as text: a table of all, and a page about one of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
+from featx.cli.output_settings import output_settings
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.artifacts.header import Header
@@ -13,28 +15,51 @@ if TYPE_CHECKING:
 # Scores that a list shows, the first that a run has; a page shows all.
 LISTED_SCORES = ("accuracy", "average_precision", "mae")
 INDENT = "    "
+# Classes or labels that a page about a run names.
+MAX_NAMES_SHOWN = 8
 MIN_BYTES_IN_MB = 100_000
 
 
 def print_runs(runs: "Sequence[RunSummary]") -> None:
-    """Print each run in two lines: name, score, size, time and state; then its settings."""
-    recipe = None
-    for run in runs:
-        if run.recipe != recipe:
-            recipe = run.recipe
-            console.say(f"{recipe}:")
-        score = next((f"{_short(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), "")
-        facts = [f"{score} on {run.part}" if score else "", size_text(run.n_bytes), run.finished[:16].replace("T", " ")]
-        facts += [] if run.state == "current" or (run.state == "unknown" and not run.reason) else [run.state]
-        console.say(f"  {run.run}: {' · '.join(fact for fact in facts if fact)}")
-        console.say(f"{INDENT}{_settings_line(run)}")
+    """Print one table of runs for each recipe: name, score, state, time and size; with ``--verbose`` their settings."""
+    columns: list[str | Column] = [
+        "  run",
+        "score",
+        Column("part", 5),
+        Column("state", 1, is_text=True),
+        Column("finished (UTC)", 2),
+    ]
+    columns += [Column("size", 3), Column("time", 4)]
+    for recipe in dict.fromkeys(run.recipe for run in runs):
+        listed = [run for run in runs if run.recipe == recipe]
+        console.table(f"{recipe}:", columns, [_run_cells(run) for run in listed])
+        if output_settings().verbose:
+            console.say()
+            for run in listed:
+                console.say(f"  {run.run}: {_settings_line(run)}")
     console.say(f"{len(runs)} runs, {size_text(sum(run.n_bytes for run in runs))}")
-    if not runs:
+    if runs:
+        console.say("next: featx runs show RUN")
+    else:
         console.say("no finished run lies here; name the recipe with '-r PATH', or a preset with '-r PATH#PRESET'")
     for reason in dict.fromkeys(run.reason for run in runs if run.state == "unknown" and run.reason):
         console.say(f"the state of runs is unknown: {reason}")
     if any(run.state == "stale" for run in runs):
         console.say("stale: made for other data, labels or members; 'featx runs show NAME' names the reason")
+
+
+def _run_cells(run: "RunSummary") -> tuple[str | None, ...]:
+    score = next((f"{_short(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), None)
+    is_plain = run.state == "current" or (run.state == "unknown" and not run.reason)
+    return (
+        f"  {console.run_name(run.run, run.label)}",
+        score,
+        run.part if score else None,
+        "" if is_plain else run.state,
+        run.finished[:16].replace("T", " "),
+        size_text(run.n_bytes),
+        None if run.elapsed_s is None else f"{run.elapsed_s:.1f} s",
+    )
 
 
 def size_text(n_bytes: int) -> str:
@@ -59,7 +84,7 @@ def _settings_line(run: "RunSummary") -> str:
 def print_run(description: "RunDescription") -> None:
     """Print the page of a run: what it predicts, its settings, scores, inputs, warnings and versions."""
     run, header = description.summary, description.header
-    console.say(f"{run.run}: {_what(run, header)}")
+    console.show(f"{run.run}: {_what(run, header)}")
     state = f"{run.state} ({run.reason})" if run.reason else run.state
     _print_facts(
         {
@@ -79,17 +104,18 @@ def print_run(description: "RunDescription") -> None:
     )
     for embedding in header.embeddings:
         spec = embedding.spec
-        console.say(f"  embedding {embedding.request.name}: {embedding.n_features} features, {spec.precision}")
+        console.show(f"  embedding {embedding.request.name}: {embedding.n_features} features, {spec.precision}")
     if run.scores:
-        console.say(f"  scores on {run.part}:")
+        console.show(f"  scores on {run.part}:")
         for name, value in run.scores.items():
-            console.say(f"{INDENT}{name.replace('_', ' '):<24}{console.cell(value)}")
+            console.show(f"{INDENT}{name.replace('_', ' '):<24}{console.cell(value)}")
     for warning in description.warnings:
-        console.say(f"  warning: {warning}")
+        console.show(f"  warning: {warning}")
 
 
 def _what(run: "RunSummary", header: "Header") -> str:
-    names = ", ".join(header.names[:8]) + (", …" if len(header.names) > 8 else "")
+    n_more = len(header.names) - MAX_NAMES_SHOWN
+    names = ", ".join(header.names[:MAX_NAMES_SHOWN]) + (f" and {n_more} more" if n_more > 0 else "")
     return f"{run.kind or header.kind} for {header.target!r}, predicts {header.answers} ({names})"
 
 
@@ -102,4 +128,4 @@ def _cost(cost: Mapping[str, int]) -> str:
 def _print_facts(facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if value:
-            console.say(f"  {name:<10}{value}")
+            console.show(f"  {name:<10}{value}", indent=" " * 12)

@@ -1,9 +1,12 @@
 """The tables of an evaluation: all runs beside the chosen one, and groups."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.output_settings import output_settings
+from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
@@ -14,39 +17,128 @@ MIN_P_SHOWN = 0.001
 
 
 def evaluations(
-    results: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False, bias: str = "largest"
+    results: "Sequence[Evaluation]",
+    with_classes: bool = False,
+    with_groups: bool = False,
+    bias: str = "largest",
+    next_step: str = "",
 ) -> None:
-    """Print all runs, one table per target.
+    """Print the best runs of each target and what to do next; with ``--verbose`` all runs and all scores.
 
     Parameters
     ----------
     bias
         Name of the measure of the differences between groups (`featx.evaluation.group_biases.MEASURES`).
+    next_step
+        Command to type next; by default the one that follows from the state of the test split.
     """
+    with Summary() as summary:
+        if len(results) > 1 and not output_settings().verbose:
+            _add_targets(results, summary)
+        else:
+            for result in results:
+                _add_evaluation(result, summary)
+        summary.next_step(next_step or _next_command(results[0]))
     for result in results:
-        evaluation(result, with_classes)
-        print_biases(result, bias)
-        print_groups(result, with_groups)
+        if with_classes:
+            _print_classes(result)
+        if with_groups or bias != "largest" or output_settings().verbose:
+            print_biases(result, bias)
+        if with_groups or output_settings().verbose:
+            print_groups(result, with_groups)
 
 
-def evaluation(result: "Evaluation", with_classes: bool) -> None:
-    """Print all runs of one target."""
-    standings(result, f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])})")
+def _next_command(result: "Evaluation") -> str:
+    if result.part == "test":
+        return "featx report, which writes these scores into report.html"
+    if result.n_test and not result.n_openings:
+        return "featx report; when all models are made, featx evaluate --final"
+    return "featx report"
+
+
+def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
+    """Add the chosen run of each target."""
+    rows = []
+    for result in results:
+        row = next(row for row in result.rows if row.run == result.chosen)
+        value = console.cell(row.scores.get(result.compared))
+        score = console.SHORT.get(result.compared, result.score.replace("_", " "))
+        name, recommended = (_run_name(result, run) for run in (result.chosen, result.recommended or result.chosen))
+        rows.append((result.target, name, f"{score} {value}", span(row.intervals.get(result.compared)), recommended))
+    columns: list[str | Column] = [
+        "target",
+        Column("chosen run", is_text=True),
+        "score",
+        Column("95 %", 3),
+        Column("recommended", 4, True),
+    ]
+    summary.table(f"{len(results)} targets on {results[0].part}", columns, rows)
+    summary.warn(warning for result in results for warning in result.warnings)
+    summary.say("'--target NAME' compares the runs of one target", 2)
+
+
+def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
+    """Add the runs of one target, the choice between them, and all scores."""
+    title = f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])}); {_test_state(result)}"
+    columns, rows = standings(result)
+    summary.table(title, columns, rows)
+    summary.result(_chosen_text(result))
+    _add_verdict(result, summary)
+    summary.warn(result.warnings)
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
         titles = [console.SHORT.get(name, name.replace("_", " ")) for name in stems]
-        rows = [(_marked_label(row, result), *(row.scores[name] for name in names)) for row in result.rows]
-        console.table("", [f"  {column or 'all scores'}", *titles], rows)
-    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}: {result.chosen}; {_test_state(result)}")
-    for warning in result.warnings:
-        console.say(f"warning: {warning}")
-    if with_classes and result.kind == "numbers":
+        score_rows = [(_marked_name(row, result), *(row.scores[name] for name in names)) for row in result.rows]
+        summary.table("", [f"  {column or 'all scores'}", *titles], score_rows, rank=DETAIL)
+
+
+def _chosen_text(result: "Evaluation") -> str:
+    """Return the chosen run with its score and interval as text."""
+    row = next(row for row in result.rows if row.run == result.chosen)
+    name = console.SHORT.get(result.compared, result.score.replace("_", " "))
+    score = f"{name} {console.cell(row.scores.get(result.compared))}"
+    interval = row.intervals.get(result.compared)
+    interval_text = f" (95 %: {span(interval)})" if interval else ""
+    chosen_by = result.chosen_by.replace("_", " ")
+    return f"* chosen by {chosen_by}: {_run_name(result, result.chosen)}, {score}{interval_text} on {result.part}"
+
+
+def _add_verdict(result: "Evaluation", summary: Summary) -> None:
+    """Add the recommendation, shortened if ``--verbose`` is not given, and the evidence of the test split."""
+    if output_settings().verbose:
+        summary.say(
+            f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of "
+            f"{result.margin:.2g}"
+        )
+        summary.say(f"  {result.verdict}")
+    else:
+        summary.say(_short_verdict(result), 1)
+    if result.test_evidence:
+        summary.say(f"test split: {result.test_evidence}", 3)
+
+
+def _short_verdict(result: "Evaluation") -> str:
+    """Return the recommendation in one sentence."""
+    if len(result.rows) == 1 or not result.recommended or all(row.p is None for row in result.rows):
+        return result.verdict
+    name = _run_name(result, result.recommended)
+    if result.recommended == result.chosen:
+        n_open = sum(row.relation in {"equivalent", "not shown to differ"} for row in result.rows)
+        ties = f"; {n_open} of {len(result.rows) - 1} other runs are not shown to differ from it" if n_open else ""
+        return f"recommended: {name}, the run with the best score{ties}"
+    return f"recommended: {name}, the cheapest of {len(result.equivalent)} runs that are equivalent to the chosen one"
+
+
+def _print_classes(result: "Evaluation") -> None:
+    """Print precision, recall and F1 of each class, for every run."""
+    if result.kind == "numbers":
         console.say(f"{result.target} has numbers, so there are no scores by class")
-    elif with_classes:
-        for row in result.rows:
-            lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
-            console.say()
-            console.table(row.label, ["label" if result.kind == "labels" else "class", "P", "R", "F1", "n"], lines)
+        return
+    for row in result.rows:
+        lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
+        console.say()
+        columns = ["label" if result.kind == "labels" else "class", "P", "R", "F1", "n"]
+        console.table(console.run_name(row.run, row.label), columns, lines)
 
 
 def _test_state(result: "Evaluation") -> str:
@@ -58,39 +150,30 @@ def _test_state(result: "Evaluation") -> str:
     return "the test split is sealed" if result.n_test else "there is no test part"
 
 
-def standings(result: "Evaluation", title: str) -> None:
-    """Print each run with its score, its difference to the chosen one and its cost, then the verdict."""
+def standings(result: "Evaluation") -> tuple[list[str | Column], list[tuple[object, ...]]]:
+    """Return columns and rows of the runs with their scores, differences to the chosen one, and costs."""
     name = console.SHORT.get(result.compared, result.score.replace("_", " "))
-    train = ["train"] if result.has_train_scores else []
-    columns = ["  run", f"{name} (95 %)", *train, "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
-    rows: list[Sequence[object]] = [_line(row, result) for row in result.rows]
-    if all(row.images_per_s is None for row in result.rows):
-        # No rate is known, so that the column would be empty.
-        rate = columns.index("images/s")
-        columns, rows = _without(columns, rate), [_without(row, rate) for row in rows]
-    console.table(title, columns, rows)
-    console.say(
-        f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of {result.margin:.2g}"
-    )
-    console.say(f"  {result.verdict}")
-    if result.test_evidence:
-        console.say(f"  test split: {result.test_evidence}")
+    train = [Column("train", 6)] if result.has_train_scores else []
+    columns: list[str | Column] = ["  run", Column(f"{name} (95 %)", 1), *train]
+    columns += [Column("to the chosen (95 %)", 2), Column("p", 3), Column("fit s", 7), Column("images/s", 5)]
+    columns += [Column("MB", 8), Column("relation", 4, is_text=True), Column("warnings", 9, is_text=True)]
+    return columns, [_line(row, result) for row in result.rows]
 
 
-def _without(items: "Sequence[object]", index: int) -> list[Any]:
-    return [*items[:index], *items[index + 1 :]]
+def _run_name(result: "Evaluation", run: str) -> str:
+    """Return the name of a run as the options ask for it."""
+    return console.run_name(run, result.label(run))
 
 
-def _marked_label(row: "RunEvaluation", result: "Evaluation") -> str:
-    """Return the label of a run, with a mark for the chosen one."""
-    return ("* " if row.run == result.chosen else "  ") + row.label
+def _marked_name(row: "RunEvaluation", result: "Evaluation") -> str:
+    """Return the name of a run, with a mark for the chosen one."""
+    return ("* " if row.run == result.chosen else "  ") + console.run_name(row.run, row.label)
 
 
 def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[object, ...]:
     value = row.scores.get(result.compared)
-    flags = relation_flags(row, result)
     return (
-        _marked_label(row, result),
+        _marked_name(row, result),
         None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
         *([row.train_scores.get(result.score)] if result.has_train_scores else []),
         None
@@ -100,14 +183,15 @@ def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[object, ...]:
         None if row.fit_s is None else f"{row.fit_s:.1f}",
         None if row.images_per_s is None else f"{row.images_per_s:.3g}",
         None if row.n_bytes is None else f"{row.n_bytes / 1e6:.1f}",
-        ", ".join(flags),
+        ", ".join(relations(row, result)),
+        ", ".join(row.flags),
     )
 
 
-def relation_flags(row: "RunEvaluation", result: "Evaluation") -> list[str]:
-    """Return the relation of a run to the chosen one, whether it is recommended, and its training warnings."""
+def relations(row: "RunEvaluation", result: "Evaluation") -> list[str]:
+    """Return whether a run is recommended, and its relation to the chosen one."""
     relation = [] if row.relation in {"reference", "too few rows", ""} else [row.relation]
-    return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.flags]
+    return [*(["recommended"] if row.run == result.recommended else []), *relation]
 
 
 def print_biases(result: "Evaluation", measure: str) -> None:
@@ -120,7 +204,7 @@ def print_biases(result: "Evaluation", measure: str) -> None:
     field, score = MEASURES[measure], result.main_score
     rows = [
         (
-            _marked_label(row, result),
+            _marked_name(row, result),
             row.scores[score],
             *(_bias_text(getattr(bias, field), bias.intervals.get(field)) for bias in row.biases.values()),
         )
@@ -154,7 +238,14 @@ def print_groups(result: "Evaluation", with_groups: bool) -> None:
 
 def _groups(grouping: "Grouping") -> None:
     name = console.SHORT.get(grouping.score, grouping.score)
-    columns = ["  group", "n", f"{name} (95 %)", "p", "own threshold", f"{name} by it", ""]
+    columns: list[str | Column] = [
+        "  group",
+        Column("n", 2),
+        Column(f"{name} (95 %)", 0),
+        Column("p", 3),
+        Column("own threshold", 4),
+    ]
+    columns += [Column(f"{name} by it", 5), Column("", 1, is_text=True)]
     console.table("", columns, [_group_line(group, grouping.score) for group in grouping.groups])
     left_out = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
     left_out += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []

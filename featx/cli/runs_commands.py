@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.completions import complete_run
 from featx.cli.options import JsonOption, RecipeOption
+from featx.cli.output_settings import with_output_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +22,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.", autocompletion=complete_run),
+]
 
 
 @app.command()
+@with_output_options
 def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """List finished runs: scores, size, time, state, settings, weights and seed; without a recipe, those of all.
 
@@ -42,6 +48,7 @@ def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
+@with_output_options
 def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Describe one run: settings, scores, inputs, warnings and versions.
 
@@ -56,8 +63,12 @@ def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False
 
 
 @app.command()
+@with_output_options
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, or the beginnings of their names.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs, or the beginnings of their names.", autocompletion=complete_run),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,
@@ -100,6 +111,7 @@ def _describe_loss(ensemble: str, members: list[str]) -> str:
 
 
 @app.command()
+@with_output_options
 def rename(run: RunArgument, name: str, recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Give a run another name; the key at its end stays, so that 'featx fit' finds the run again.
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from featx.images.hashes import difference_hashes
 from featx.images.value_ranges import Pixels
+from featx.progress import ProgressCallback, no_progress
 
+STAGE = "compare images"
 # Neighbours of each image by hash, and as many by embedding, whose thumbnails are compared.
 NEIGHBOURS = 8
 # Smallest correlation of two thumbnails' remainders at which the images are taken for copies.
@@ -27,7 +29,7 @@ MIN_CORRELATION_SAME_PIXELS = 0.9995
 # Standard deviation of grey levels below which a thumbnail has nothing to correlate.
 MIN_GREY_SD = 1.0
 # Cells in one block of comparisons, and pairs confirmed at once: both bound the memory.
-MAX_CELLS = 1 << 23
+MAX_CELLS = 1 << 22
 MAX_PAIRS_AT_ONCE = 1 << 12
 
 Rows = NDArray[np.intp]
@@ -51,13 +53,17 @@ class ThumbnailHashes:
     thumbnails: Pixels
     x: Floats | None = None
 
-    def copies(self, rows: Rows, other_rows: Rows) -> tuple[Rows, Rows, Floats]:
+    def copies(
+        self, rows: Rows, other_rows: Rows, progress: ProgressCallback = no_progress
+    ) -> tuple[Rows, Rows, Floats]:
         """Return which images of one part have copies in another.
 
         Parameters
         ----------
         rows, other_rows
             Rows of the one and of the other part.
+        progress
+            Receives the number of rows whose neighbours were searched, by hash and by embedding.
 
         Returns
         -------
@@ -74,9 +80,12 @@ class ThumbnailHashes:
         if len(rows) and len(other_rows):
             # An image is one of its own nearest neighbours.
             n_neighbours = NEIGHBOURS + bool(np.isin(rows, other_rows).any())
-            for values, closeness in self._comparisons:
+            n_steps = len(rows) * len(self._comparisons)
+            for number, (values, closeness) in enumerate(self._comparisons):
                 nearest = _nearest_pairs(values[rows], values[other_rows], closeness, n_neighbours)
-                candidates += [np.column_stack([rows[i], other_rows[j]]) for i, j in nearest]
+                for i, j in nearest:
+                    candidates.append(np.column_stack([rows[i], other_rows[j]]))
+                    progress(STAGE, number * len(rows) + int(i[-1]) + 1, n_steps)
         pairs = np.unique(np.concatenate(candidates), axis=0)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         similarity = self.similarity(pairs[:, 0], pairs[:, 1])

@@ -48,7 +48,7 @@ def find_near_copies(study: Study, progress: ProgressCallback = no_progress) -> 
         digests, thumbnails = _thumbnails_in_order(study, uris, progress)
         n_unseen = len(uris) - len(digests)
         x, n_unembedded = _vectors(study, digests)
-        pairs = find_pairs(digests, ThumbnailHashes(thumbnails, x))
+        pairs = find_pairs(digests, ThumbnailHashes(thumbnails, x), progress)
     copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
     study.keep_copies(copies)
     return copies
@@ -59,12 +59,24 @@ def _no_pairs() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def find_pairs(digests: Sequence[str], hashes: ThumbnailHashes) -> pd.DataFrame:
-    """Return each pair of near copies once, the earlier content in the order of `digests` as the copy."""
+def find_pairs(
+    digests: Sequence[str], hashes: ThumbnailHashes, progress: ProgressCallback = no_progress
+) -> pd.DataFrame:
+    """Return each pair of near copies once, the earlier content in the order of `digests` as the copy.
+
+    Parameters
+    ----------
+    digests
+        Digests of n images of different content.
+    hashes
+        Their thumbnails and embeddings.
+    progress
+        Receives the progress of the comparison.
+    """
     rows = np.arange(len(digests))
     if not len(rows):
         return _no_pairs()
-    i, j, similarity = hashes.copies(rows, rows)
+    i, j, similarity = hashes.copies(rows, rows, progress)
     i, j = np.maximum(i, j), np.minimum(i, j)
     names = np.asarray(digests, dtype=object)
     rounded = similarity.astype(np.float64).round(4)

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.evaluation.intervals import CONFIDENCE, Resamples, wilson_interval
+from featx.evaluation.intervals import Resamples
 from featx.metrics.class_scores import CLASS_SCORES, count_columns, split_counts
 from featx.metrics.reliability import Reliability, bin_numbers, reliability
 from featx.metrics.score_kinds import Outputs, divide
+from featx.metrics.share_intervals import CONFIDENCE, wilson_interval
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 

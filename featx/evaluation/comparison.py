@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from featx.errors import AlignmentError
 from featx.evaluation.equivalence import PairedDraws, default_margin, is_within
 from featx.evaluation.intervals import (
-    Interval,
     Resamples,
     draw_scores,
     is_constant,
     percentile_interval,
     score_intervals,
-    wilson_interval,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
 from featx.metrics.definitions import Scorer, available_scores, find_score
 from featx.metrics.score_kinds import Ranked
 from featx.metrics.scores import align
+from featx.metrics.share_intervals import Interval, wilson_interval
 from featx.specs.head import Metric
 from featx.tables.ids import Floats, Ids
 from featx.tables.predictions import AnyPredictions

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from featx.evaluation.intervals import CONFIDENCE, Interval
 from featx.metrics.definitions import find_score
+from featx.metrics.share_intervals import CONFIDENCE, Interval
 from featx.tables.ids import Floats
 
 # Default margin of scores up to 1.

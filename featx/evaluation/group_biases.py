@@ -20,7 +20,8 @@ from featx.evaluation.group_scores import (
     comparable_groups,
     largest_groups,
 )
-from featx.evaluation.intervals import CONFIDENCE, Resamples, percentile_interval
+from featx.evaluation.intervals import Resamples, percentile_interval
+from featx.metrics.share_intervals import CONFIDENCE
 from featx.tables.ids import Floats
 
 # Value of each measure if all groups have equal errors.

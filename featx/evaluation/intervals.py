@@ -17,11 +17,10 @@ from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
 from featx.metrics.definitions import Scorer
+from featx.metrics.share_intervals import CONFIDENCE, Interval, wilson_interval
 from featx.tables.ids import Floats
 
-Interval = tuple[float, float]
 N_DRAWS = 2000
-CONFIDENCE = 0.95
 # Number of weights in memory at a time, 4 MiB: a block that fits the processor's cache is summed faster.
 MAX_WEIGHTS_IN_MEMORY = 2**19
 # From this number of units on, weights are exponential: the variance differs from the gamma one by less than 1 %.
@@ -185,19 +184,3 @@ def unseen_intervals(scorer: Scorer, names: Sequence[str], n_units: int) -> dict
     cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}
-
-
-def wilson_interval(share: float, n: int) -> Interval:
-    """Return Wilson's interval [2]_ of a share out of n; (0, 1) if n is 0.
-
-    Examples
-    --------
-    >>> [round(edge, 4) for edge in wilson_interval(0.9, 100)]
-    [0.8256, 0.9448]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    z = float(ndtri((1 + CONFIDENCE) / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

@@ -15,6 +15,8 @@ from featx.progress import ProgressCallback
 
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
 EXACT, NEAR = "exact", "near"
+# Comparing the embeddings of more images takes minutes.
+MAX_IMAGES_BY_EMBEDDING = 20_000
 
 
 def find_image_copies(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
@@ -53,17 +55,21 @@ def _near_pairs(
     images: ExploredImages, first_ids: "pd.Series[Any]", progress: ProgressCallback
 ) -> tuple[list[tuple[str, str, str, float]], list[str]]:
     """Return the first images of contents that show the same picture, and what was not compared."""
-    if images.is_extracted:
-        copies = find_near_copies(images.study, progress)
-        pairs, n_uncompared = copies.pairs, copies.n_uncompared
+    study, n_contents = images.study, len(first_ids)
+    notes = []
+    if images.is_extracted and (study.knows_copies or n_contents <= MAX_IMAGES_BY_EMBEDDING):
+        pairs = find_near_copies(study, progress).pairs
+    elif n_contents <= MAX_IMAGES_TO_COMPARE:
+        pairs = find_pairs(*_thumbnail_hashes(images, list(first_ids.index)), progress)
+        if images.is_extracted:
+            notes.append("near copies were searched by thumbnails; 'featx leaks' also compares embeddings")
     else:
-        n_uncompared = len(first_ids) if len(first_ids) > MAX_IMAGES_TO_COMPARE else 0
-        pairs = find_pairs(*_thumbnail_hashes(images, list(first_ids.index if not n_uncompared else ())))
-    notes = [f"{n_uncompared} images are too many to be compared in pairs; near copies are not listed"]
+        pairs = pd.DataFrame({"digest": [], "copy": [], "similarity": []})
+        notes.append(f"{n_contents} images are too many to be compared in pairs; near copies are not listed")
     chosen = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
     ids, copies_of = (first_ids.reindex(chosen[name]).to_numpy(object) for name in ("digest", "copy"))
     rows = zip(ids, copies_of, chosen["similarity"], strict=True)
-    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], notes if n_uncompared else []
+    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], notes
 
 
 def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[str], ThumbnailHashes]:
@@ -72,7 +78,7 @@ def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[
     with ThumbnailCache(images.study.cache.notes / THUMBNAILS_FILE, reduced) as cache:
         thumbnails = cache.known(digests)
     known = [digest for digest in digests if digest in thumbnails]
-    greys = [thumbnails[digest] for digest in known]
+    greys = [thumbnails.pop(digest) for digest in known]
     return known, ThumbnailHashes(np.stack(greys) if greys else np.zeros((0, 1, 1), np.uint8))
 
 

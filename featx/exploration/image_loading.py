@@ -13,10 +13,12 @@ import pandas as pd
 from featx.embeddings.labelled_listing import assign_parts, read_listing
 from featx.errors import DataError, IncompleteError
 from featx.exploration.explored_images import ExploredImages
+from featx.files.atomic import file_state
 from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
 from featx.images.init import Recognition, propose_recipe
 from featx.images.readers import Listing
-from featx.locations import reads_source
+from featx.images.sources import URI_SCHEME
+from featx.locations import is_url, reads_source
 from featx.progress import ProgressCallback
 from featx.specs.recipe import DEFAULT_RECIPE, Recipe, load_recipe, parse_recipe
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -25,6 +27,9 @@ from featx.tables.encoding import encode_target
 from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
 from featx.tables.truth import AnyTruth
+
+DIGESTS_FILE = "digests.sqlite"
+GONE, CHANGED = "is gone since the extraction", "changed since the extraction"
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,8 @@ def _load_extracted(study: Study) -> ExploredImages:
     """
     manifest, outcomes = study.manifest, study.outcomes
     failed = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
-    unreadable = dict(zip(failed["id"], failed["reason"], strict=True))
     usable = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
+    unreadable = dict(zip(failed["id"], failed["reason"], strict=True)) | _find_changed(study, usable)
     has_split = not study.label_problem
     parts = study.split.reindex(usable.ids).fillna("").to_numpy(object) if has_split else _no_parts(len(usable))
     columns = {**study.recipe.group_labels, **_split_group(study.recipe)}
@@ -153,6 +158,26 @@ def _load_extracted(study: Study) -> ExploredImages:
         label_problem=study.label_problem,
         is_extracted=True,
     )
+
+
+def _find_changed(study: Study, usable: Manifest) -> dict[str, str]:
+    """Return the reason of each image whose file is gone or has another content than at the extraction, by id.
+
+    Only plain files are checked, and only those are read whose size or time of change differs.
+    """
+    rows = [row for row, uri in enumerate(usable.uris) if not is_url(uri) and not URI_SCHEME.match(uri)]
+    states = [file_state(usable.uris[row]) for row in rows]
+    changed = {usable.ids[row]: GONE for row, state in zip(rows, states, strict=True) if state is None}
+    present = [(row, state[1:]) for row, state in zip(rows, states, strict=True) if state is not None]
+    uris = [usable.uris[row] for row, _ in present]
+    with (
+        DigestCache(study.cache.notes / DIGESTS_FILE) as cache,
+        closing(identify_with_cache(uris, [state for _, state in present], cache)) as results,
+    ):
+        for (row, _), (identity, _) in zip(present, results, strict=True):
+            if identity.digest != usable.digests[row]:
+                changed[usable.ids[row]] = CHANGED
+    return changed
 
 
 def _count_ignored(outcomes: pd.DataFrame) -> dict[str, int]:
@@ -215,7 +240,7 @@ def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tup
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     identities = []
     with (
-        DigestCache(study.cache.notes / "digests.sqlite") as cache,
+        DigestCache(study.cache.notes / DIGESTS_FILE) as cache,
         closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:

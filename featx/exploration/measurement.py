@@ -77,7 +77,7 @@ def measure_images(images: ExploredImages, progress: ProgressCallback) -> Explor
         if content_digest in failed
     }
     by_id = properties.reindex(images.digests).set_index(pd.Index(images.ids))
-    return replace(images, properties=by_id, tiles=tiles, unreadable={**images.unreadable, **reasons})
+    return replace(images, properties=by_id, tiles=tiles, unreadable={**reasons, **images.unreadable})
 
 
 def _measure(

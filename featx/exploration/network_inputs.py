@@ -59,7 +59,7 @@ def make_network_inputs(images: ExploredImages, progress: ProgressCallback) -> A
     facts, notes = {}, []
     for number, network in enumerate(_networks(images)):
         try:
-            preprocessing = _preprocessing(network)
+            preprocessing = _preprocessing(images, network)
         except FeatxError as error:
             notes.append(f"inputs of {network.name} are not shown: {error}")
             continue
@@ -107,14 +107,18 @@ def _networks(images: ExploredImages) -> Iterator[SeenNetwork]:
         yield SeenNetwork(f"fine-tuned {spec.backbone}", recipe.completed(spec.request), spec)
 
 
-def _preprocessing(network: SeenNetwork) -> Preprocessing:
-    """Return the preprocessing of a network.
+def _preprocessing(images: ExploredImages, network: SeenNetwork) -> Preprocessing:
+    """Return the preprocessing of a network; that of an extracted embedding was recorded.
 
     Raises
     ------
     FeatxError
         the backbone is unknown, not installed, or not trained yet.
     """
+    recorded = images.study.locked if images.is_extracted and network.finetuning is None else ()
+    for embedding in recorded:
+        if embedding.request == network.request:
+            return embedding.spec.preprocessing
     # Both modules import torch, which takes seconds.
     from featx.networks.backbones import get_backbone
     from featx.networks.features import preprocessing_for

@@ -34,7 +34,7 @@ def _highlights(images: ExploredImages) -> tuple[Highlight, ...]:
     if images.unreadable:
         name, reason = next(iter(images.unreadable.items()))
         highlights.append(
-            Highlight(f"{count_text(len(images.unreadable), 'image')} cannot be read, first {name!r}: {reason}", rank=1)
+            Highlight(f"{count_text(len(images.unreadable), 'image')} cannot be used, first {name!r}: {reason}", rank=1)
         )
     if images.label_problem:
         highlights.append(Highlight(f"labels: {images.label_problem}", rank=1))

@@ -11,7 +11,7 @@ from featx.evaluation.group_membership import GroupMembership, group_rows
 from featx.exploration.analysis import AnalysisResult, Highlight, count_text
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.run_errors import RunErrors, best_run_errors
-from featx.exploration.segments import Segment, cluster_rows, compare_segments
+from featx.exploration.weak_segments import Segment, cluster_rows, compare_segments
 from featx.progress import ProgressCallback
 from featx.tables.truth import AnyTruth
 

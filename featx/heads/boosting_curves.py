@@ -5,7 +5,7 @@ number of trees is the one at which the loss of the first fold's held-out rows i
 on all train rows with as many trees; val rows do not choose anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,28 @@ def score_trees(model: Pipeline, train: TrainRows, val: TrainRows | None, spec: 
         curves[f"{part}_score"] = [round(pair[1], N_DIGITS) for pair in outputs]
     max_trees = max_number_of_trees(spec, trees) if EARLY_STOPPING in spec.params else None
     return TreeScores(loss=loss, score=score, max_trees=max_trees, **curves)
+
+
+def embedding_gains(model: Pipeline, n_features: Mapping[str, int]) -> dict[str, float]:
+    """Return the share of the gain of all boosted trees that each of several joined embeddings has.
+
+    The result is empty for one embedding and for other estimators. Of calibrated models, the first one is used.
+
+    Parameters
+    ----------
+    n_features
+        Name of each embedding → its number of features, in the order of the columns.
+    """
+    trees = _find_boosted(model)
+    if trees is None or len(n_features) < 2:
+        return {}
+    gains = np.zeros(sum(n_features.values()))
+    for feature, gain in trees.get_booster().get_score(importance_type="total_gain").items():
+        gains[int(feature.removeprefix("f"))] = gain
+    total = gains.sum()
+    blocks = np.split(gains, np.cumsum(list(n_features.values()))[:-1])
+    shares = [round(float(block.sum() / total), N_DIGITS) if total else 0.0 for block in blocks]
+    return dict(zip(n_features, shares, strict=True))
 
 
 def max_number_of_trees(spec: HeadSpec, trees: Any) -> int:

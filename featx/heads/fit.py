@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
+from featx.study.run_listing import current_labels
 from featx.study.run_metrics import HeadMetrics, TreeScores
 from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
@@ -93,6 +94,8 @@ class FitResult:
         Scores of boosted trees after each tree; None for other heads.
     refit_of
         Name of the run whose setting was fitted on more rows, and whose scores these are; None for other runs.
+    label
+        Short name of the run among the current runs of its target (`featx.study.run_settings`).
     """
 
     run: str
@@ -121,6 +124,7 @@ class FitResult:
     train_s: float
     trees: TreeScores | None
     refit_of: str | None = None
+    label: str = ""
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -209,8 +213,11 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     with DistributedEvaluator(cluster) as evaluator:
         suited = _suited_jobs(jobs, progress)
         if budget is None:
-            return [_fit_job(job, force, evaluator, progress) for job in suited]
-        return _fit_within(budget, suited, force, evaluator, progress)
+            results = [_fit_job(job, force, evaluator, progress) for job in suited]
+        else:
+            results = _fit_within(budget, suited, force, evaluator, progress)
+    labels = current_labels(study)
+    return [replace(result, label=labels.get(result.run, result.run)) for result in results]
 
 
 def _fit_within(
@@ -341,6 +348,7 @@ def fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResul
         FitResult,
         search,
         is_new=is_new,
+        label=run.name,
         refit_of=None if run.spec.refit is None else run.spec.refit.run,
         head=run.spec.head_name,
         n_trials=len(search.trials) + search.n_pruned,

@@ -20,7 +20,7 @@ from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import score_val
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
-from featx.heads.boosting_curves import score_trees, stop_early
+from featx.heads.boosting_curves import embedding_gains, score_trees, stop_early
 from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.head_settings import EARLY_STOPPING
@@ -172,6 +172,9 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
         train_s=round(train_s, 2),
         prediction_s=1 / rate if rate else None,
         trees=trees,
+        embedding_gains=embedding_gains(
+            model, {embedding.request.name: embedding.n_features for embedding in completed.embeddings}
+        ),
     )
     metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())

@@ -1,5 +1,6 @@
 """Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +14,16 @@ from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.metrics.definitions import find_score
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.predictors.true_values import find_true_values
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
+from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
-from featx.study.run_settings import describe_runs
-from featx.study.run_spec import AnyRunSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_settings import label_runs
 from featx.study.study import Study
 
 if TYPE_CHECKING:
@@ -238,39 +241,59 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     has_recipe = not runs or any(not is_run_folder(run) for run in runs)
     study = Study.open(recipe) if has_recipe else None
     models = _load_models(study, runs)
-    labels = _RunLabels.of(study)
+    descriptions = _RunDescriptions.of(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
         embedded = load_vectors_as_embedded(Path(vectors), embeddings)
-        yield {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
+        yield {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}
     listed = list_images(places)
     embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
     true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
+    uris = dict(zip(listed.ids, listed.uris, strict=True))
     for embedded in _embed_batches(listed, embedder, progress):
-        predictions = {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
-        yield {name: true_values.add_to(prediction, embedded.digests) for name, prediction in predictions.items()}
+        predictions = {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
+        batch_uris = [uris[image] for image in embedded.images]
+        yield {
+            name: replace(true_values.add_to(prediction, embedded.digests), uris=batch_uris)
+            for name, prediction in predictions.items()
+        }
 
 
 @dataclass(frozen=True)
-class _RunLabels:
-    """Run name → label among all finished runs of its target."""
+class _RunDescriptions:
+    """Run name → label among all finished runs of its target, and score on the selection rows."""
 
-    by_run: dict[str, str]
+    labels: dict[str, str]
+    selection_scores: dict[str, float]
 
     @classmethod
-    def of(cls, study: Study | None) -> "_RunLabels":
-        """Return the labels of all finished runs of a study; none without a study."""
-        by_target: dict[str, dict[str, AnyRunSpec]] = {}
-        for run in () if study is None else study.runs():
-            by_target.setdefault(run.spec.target, {})[run.name] = run.spec
-        descriptions = [item for specs in by_target.values() for item in describe_runs(specs).items()]
-        return cls({name: description.label for name, description in descriptions})
+    def of(cls, study: Study | None) -> "_RunDescriptions":
+        """Return the labels and scores of all finished runs of a study; none without a study."""
+        if study is None:
+            return cls({}, {})
+        runs = study.runs()
+        metrics = {target: study.metric(target) for target in {run.spec.target for run in runs}}
+        scores = {run.name: _selection_score(run, metrics[run.spec.target]) for run in runs}
+        return cls(label_runs({run.name: run.spec for run in runs}), scores)
 
     def add_to(self, prediction: Prediction, model: Model) -> Prediction:
-        """Return a prediction of a model with its target and its label."""
-        return replace(prediction, target=model.header.target, label=self.by_run.get(model.name, model.name))
+        """Return a prediction of a model with its target, its label, its score and the decoding of its images."""
+        return replace(
+            prediction,
+            target=model.header.target,
+            label=self.labels.get(model.name, model.name),
+            selection_score=self.selection_scores.get(model.name, math.nan),
+            decoding=model.embeddings[0].request.decoding,
+        )
+
+
+def _selection_score(run: RunFolder, metric: Metric) -> float:
+    """Return the score of a run on val, or out of fold; greater is better."""
+    by_part = run.metrics.scores_by_part
+    scores = by_part.get("val") or by_part.get("oof") or {}
+    return find_score(metric).signed(scores[metric]) if metric in scores else math.nan
 
 
 def _embed_batches(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.conformal import ConformalSpec, in_prediction_sets
+from featx.specs.embedding import Decoding
 from featx.tables.decision_rule import DecisionRule, decide_codes
 from featx.tables.ids import Floats, Kind
 from featx.tables.predictions import PREDICTION_TABLES
@@ -45,6 +46,12 @@ class Prediction:
         if no folder or label table states any.
     target, label
         Name of the target, and label of the run among all runs that predict.
+    selection_score
+        Score of the run on the selection rows, greater is better; nan if it is not known.
+    uris
+        URIs of the n images; empty for vectors.
+    decoding
+        Settings by which the images were decoded; None for vectors that were made elsewhere.
     """
 
     images: list[str]
@@ -59,6 +66,9 @@ class Prediction:
     true: Sequence[Any] = ()
     target: str = ""
     label: str = ""
+    selection_score: float = math.nan
+    uris: Sequence[str] = ()
+    decoding: Decoding | None = None
 
     def with_true_values(self, true: Sequence[Any], warnings: list[str]) -> "Prediction":
         """Return this prediction with true values of its images and with other warnings."""
@@ -220,6 +230,7 @@ def join_predictions(batches: Sequence[Prediction]) -> Prediction:
         images=[image for batch in batches for image in batch.images],
         proba=np.concatenate([batch.proba for batch in batches]),
         true=[value for batch in batches for value in batch.true],
+        uris=[uri for batch in batches for uri in batch.uris],
         unreadable={image: reason for batch in batches for image, reason in batch.unreadable.items()},
         warnings=list(dict.fromkeys(warning for batch in batches for warning in batch.warnings)),
     )

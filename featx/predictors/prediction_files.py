@@ -1,5 +1,6 @@
-"""Files of predictions that are written batch by batch: CSV or Parquet, by the suffix."""
+"""Files of predictions that are written batch by batch: CSV, JSON lines or Parquet, by the suffix."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from featx.errors import DataError
 from featx.files.atomic import atomic_file
 from featx.files.spreadsheets import text_cells
+from featx.text.escaping import escape_json
 
 # Takes the records of one batch (`featx.predictors.prediction.Prediction.rows`).
 WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
@@ -22,7 +24,7 @@ def open_prediction_file(file: Path) -> Iterator[WriteRows]:
     Parameters
     ----------
     file
-        Path with the suffix ``.csv`` or ``.parquet``. All records have the columns of the first ones.
+        Path with the suffix ``.csv``, ``.jsonl`` or ``.parquet``. All records have the columns of the first ones.
 
     Raises
     ------
@@ -31,9 +33,9 @@ def open_prediction_file(file: Path) -> Iterator[WriteRows]:
     OSError
         it cannot be written.
     """
-    writers = {".csv": _csv_writer, ".parquet": _parquet_writer}
+    writers = {".csv": _csv_writer, ".jsonl": _jsonl_writer, ".parquet": _parquet_writer}
     if file.suffix.lower() not in writers:
-        raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv or .parquet")
+        raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv, .jsonl or .parquet")
     with atomic_file(file) as private, writers[file.suffix.lower()](private) as write:
         yield write
 
@@ -45,6 +47,21 @@ def _csv_writer(file: Path) -> Iterator[WriteRows]:
         def write(rows: Sequence[Mapping[str, Any]]) -> None:
             if rows:
                 text_cells(pd.DataFrame(rows)).to_csv(stream, index=False, header=not stream.tell())
+
+        yield write
+
+
+@contextmanager
+def _jsonl_writer(file: Path) -> Iterator[WriteRows]:
+    with file.open("w", encoding="utf-8") as stream:
+
+        def write(rows: Sequence[Mapping[str, Any]]) -> None:
+            for row in rows:
+                # JSON has no nan; a number that is not known is null.
+                known = {
+                    key: None if isinstance(value, float) and value != value else value for key, value in row.items()
+                }
+                stream.write(escape_json(json.dumps(known, ensure_ascii=False, allow_nan=False)) + "\n")
 
         yield write
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 # A class name; the numbers of a target, or the names of the labels that an image has.
 TrueValue = str | tuple[float, ...] | tuple[str, ...]
+# Folders and classes that a warning names.
+MAX_NAMES_SHOWN = 4
 FOLDER_SEPARATORS = re.compile(r"[/\\!]+")
 
 
 @dataclass(frozen=True)
 class TrueValues:
-    """True values of images by target; images of the sealed test part have none.
+    """True values of images by target; images of the test part have none as long as it is sealed.
 
     Attributes
     ----------
@@ -33,14 +35,17 @@ class TrueValues:
         Name of a target → id of an image → true value.
     test_digests, train_digests
         Digests of the images of the test and of the train part of the study.
+    opened
+        Names of the targets whose test part has been opened.
     warnings
-        Reasons why images of a label table have no true value.
+        Name of a target → reasons why images have no true value.
     """
 
     by_target: dict[str, dict[str, TrueValue]]
     test_digests: frozenset[str]
     train_digests: frozenset[str]
-    warnings: list[str]
+    opened: frozenset[str]
+    warnings: dict[str, list[str]]
 
     def add_to(self, prediction: Prediction, digests: Mapping[str, str]) -> Prediction:
         """Return a prediction with the true values of its images.
@@ -54,15 +59,19 @@ class TrueValues:
             return prediction
         digest_of = [digests.get(image, "") for image in prediction.images]
         known = [image in values for image in prediction.images]
-        sealed = [is_known and digest in self.test_digests for is_known, digest in zip(known, digest_of, strict=True)]
+        tested = [is_known and digest in self.test_digests for is_known, digest in zip(known, digest_of, strict=True)]
+        is_opened = prediction.target in self.opened
+        sealed = [is_tested and not is_opened for is_tested in tested]
         true = [None if is_sealed else values.get(i) for i, is_sealed in zip(prediction.images, sealed, strict=True)]
         n_train = sum(value is not None and d in self.train_digests for value, d in zip(true, digest_of, strict=True))
-        warnings = [*prediction.warnings, *self.warnings]
+        warnings = [*prediction.warnings, *self.warnings.get(prediction.target, [])]
         if any(sealed):
             warnings.append(
                 "some images belong to the sealed test part, so that their true values are not used; run 'featx "
                 "evaluate --final' to score them"
             )
+        elif any(tested):
+            warnings.append("some images belong to the test part, which has been opened: their true values are used")
         if n_train:
             warnings.append("some images belong to the train part, so that the scores on them are too high")
         return prediction.with_true_values(true, warnings)
@@ -83,33 +92,56 @@ def find_true_values(
         Name of each predicted target → names of its classes, labels or numbers.
     """
     if study is None:
-        return TrueValues({}, frozenset(), frozenset(), [])
-    warnings: list[str] = []
+        return TrueValues({}, frozenset(), frozenset(), frozenset(), {})
+    warnings: dict[str, list[str]] = {}
     by_target: dict[str, dict[str, TrueValue]] = {}
     for name, names in targets.items():
         if (spec := study.recipe.targets.get(name)) is None:
             continue
         values = _values_of_folders(images, spec, names) if spec.kind == "classes" else {}
+        if values and (others := _other_folders(images, values)):
+            warnings[name] = [_describe_others(others, name, names)]
         for manifest in images.tables:
             try:
                 values |= _values_of_table(manifest, name, spec, names)
             except DataError as error:
-                warnings.append(f"no true values are read from the label table: {error}")
+                warnings.setdefault(name, []).append(f"no true values are read from the label table: {error}")
         by_target[name] = values
     test, train = (study.manifest.take(study.ids(part)).digests for part in ("test", "train"))
-    return TrueValues(by_target, frozenset(test), frozenset(train), warnings)
+    opened = frozenset(name for name in by_target if study.openings(name))
+    return TrueValues(by_target, frozenset(test), frozenset(train), opened, warnings)
 
 
 def _values_of_folders(images: "UnlabelledImages", spec: TargetSpec, classes: Sequence[str]) -> dict[str, TrueValue]:
     """Return the class of each image in a folder that has the name of a class, the innermost such folder."""
     values: dict[str, TrueValue] = {}
     for image, uri in zip(images.ids, images.uris, strict=True):
-        # Ids are relative to a place, which may be the folder of one class.
-        place = FOLDER_SEPARATORS.split(unquote(uri))[-2:-1]
-        folders = [*place, *FOLDER_SEPARATORS.split(image)[:-1]]
+        folders = _folders(image, uri)
         if names := [name for folder in folders if (name := spec.map.get(folder, folder)) in classes]:
             values[image] = names[-1]
     return values
+
+
+def _folders(image: str, uri: str) -> list[str]:
+    """Return the names of the folders of an image, the innermost one last."""
+    # Ids are relative to a place, which may be the folder of one class.
+    return [*FOLDER_SEPARATORS.split(unquote(uri))[-2:-1], *FOLDER_SEPARATORS.split(image)[:-1]]
+
+
+def _other_folders(images: "UnlabelledImages", values: Mapping[str, TrueValue]) -> list[str]:
+    """Return the innermost folders of the images without a true value, each once."""
+    pairs = zip(images.ids, images.uris, strict=True)
+    return list(dict.fromkeys(_folders(image, uri)[-1] for image, uri in pairs if image not in values))
+
+
+def _describe_others(folders: Sequence[str], target: str, classes: Sequence[str]) -> str:
+    n_more = len(folders) - MAX_NAMES_SHOWN
+    more = f" and {n_more} more" if n_more > 0 else ""
+    noun = "folder" if len(folders) == 1 else "folders"
+    return (
+        f"images in the {noun} {', '.join(map(repr, folders[:MAX_NAMES_SHOWN]))}{more} have no true value, because no "
+        f"class of {target!r} is called so; classes: {', '.join(map(repr, list(classes)[:MAX_NAMES_SHOWN]))}"
+    )
 
 
 def _values_of_table(manifest: Manifest, target: str, spec: TargetSpec, names: Sequence[str]) -> dict[str, TrueValue]:

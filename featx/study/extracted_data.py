@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import IncompleteError
-from featx.file_names import file_name
 from featx.files.seals import read_sealed
 from featx.locations import is_url, label_file_states, resolve_source, split_archive_place
 from featx.specs.embedding import EmbeddingSpec
@@ -24,7 +23,7 @@ from featx.study.extraction_tables import (
     read_extracted,
     read_label_problem,
 )
-from featx.study.folders import cache_of, runs_folder, store_path
+from featx.study.folders import cache_of, place_of, runs_folder_of, store_path, study_folder
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
@@ -42,23 +41,17 @@ class ExtractedData:
     @property
     def cache(self) -> CachePlace:
         """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache/`` in its project folder."""
-        stores, notes = self.recipe.paths.cache, self.recipe.paths.notes
-        return cache_of(self._place("FEATX_CACHE", stores), self._place("FEATX_NOTES", notes), self.recipe.folder)
+        folder, paths = self.recipe.folder, self.recipe.paths
+        stores, notes = (
+            place_of(variable, written, folder)
+            for variable, written in (("FEATX_CACHE", paths.cache), ("FEATX_NOTES", paths.notes))
+        )
+        return cache_of(stores, notes, folder)
 
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        # The folders of repeats are inside their recipe's folder.
-        return self._runs.joinpath(*map(file_name, self.recipe.name.split("/")))
-
-    @property
-    def _runs(self) -> Path:
-        return runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs), self.recipe.folder)
-
-    def _place(self, variable: str, written: str | None) -> str | None:
-        if variable in os.environ:
-            return os.environ[variable]
-        return str(self.recipe.folder / written) if written and not is_url(written) else written
+        return study_folder(self.recipe)
 
     def store_path(self, spec: EmbeddingSpec) -> str:
         """Return the folder or URL of one embedding's store."""
@@ -90,7 +83,7 @@ class ExtractedData:
 
     def _relative(self, place: str) -> str:
         """Return a local place relative to the folder of runs, so that a project that is moved as a whole is intact."""
-        return place if is_url(place) else os.path.relpath(place, self._runs)
+        return place if is_url(place) else os.path.relpath(place, runs_folder_of(self.recipe))
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return one of the tables in `featx.study.extraction_tables.TABLES`."""

@@ -8,6 +8,7 @@ from featx.errors import DataError
 from featx.file_names import file_name
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
+from featx.specs.recipe import Recipe
 from featx.storage.places import DEFAULT_CACHE_FOLDER, STORE_SUFFIX, CachePlace, cache_at
 
 DEFAULT_RUNS_FOLDER = "runs"
@@ -24,6 +25,24 @@ RESULT_PATTERNS = (
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
     """Return the folder or URL of one embedding's store in a cache."""
     return cache.store(file_name(spec.backbone, spec.fingerprint()) + STORE_SUFFIX)
+
+
+def study_folder(recipe: Recipe) -> Path:
+    """Return the folder of a recipe under ``runs/``."""
+    # The folders of repeats are inside their recipe's folder.
+    return runs_folder_of(recipe).joinpath(*map(file_name, recipe.name.split("/")))
+
+
+def runs_folder_of(recipe: Recipe) -> Path:
+    """Return the folder that holds the folder of a recipe."""
+    return runs_folder(place_of("FEATX_RUNS", recipe.paths.runs, recipe.folder), recipe.folder)
+
+
+def place_of(variable: str, written: str | None, folder: Path) -> str | None:
+    """Return the folder or URL that an environment variable names, else the one of a recipe in `folder`."""
+    if variable in os.environ:
+        return os.environ[variable]
+    return str(folder / written) if written and not is_url(written) else written
 
 
 def project_folder(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Lists of finished runs with their settings, scores, sizes and states, and runs found by the beginning of a name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from featx.specs.recipe import Recipe, has_recipe
 from featx.study.folders import runs_folder
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
+from featx.study.run_settings import label_runs
 from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec
 from featx.study.study import Study
 
@@ -57,6 +58,8 @@ class RunSummary:
         Size of the folder in bytes.
     finished
         Time at which the run was finished, in ISO format.
+    label
+        Short name among the current runs of its target; the name of the run, if it is not current.
     """
 
     run: str
@@ -75,6 +78,7 @@ class RunSummary:
     elapsed_s: float | None
     n_bytes: int
     finished: str
+    label: str
 
 
 def list_runs(recipe: str | Path | Recipe | None = None) -> list[RunSummary]:
@@ -87,12 +91,16 @@ def list_runs(recipe: str | Path | Recipe | None = None) -> list[RunSummary]:
         of runs are listed.
     """
     states: Mapping[str, tuple[str, str]] = {}
+    labels: Mapping[str, str] = {}
     if recipe is not None or has_recipe():
         study = Study.open(recipe)
-        folders, states = study.run_folders(), _states(study)
+        folders, states, labels = study.run_folders(), _states(study), current_labels(study)
     else:
         folders = [RunFolder(header.parent) for header in sorted(runs_folder().glob(f"*/[!.]*/{HEADER}"))]
-    summaries = [summarize_run(run, *states.get(run.name, ("unknown", ""))) for run in folders]
+    summaries = [
+        replace(summarize_run(run, *states.get(run.name, ("unknown", ""))), label=labels.get(run.name, run.name))
+        for run in folders
+    ]
     return sorted(summaries, key=lambda summary: (summary.recipe, summary.finished))
 
 
@@ -134,6 +142,7 @@ def summarize_run(run: RunFolder, state: str = "unknown", reason: str = "") -> R
         elapsed_s=None if metrics is None else metrics.elapsed_s,
         n_bytes=sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()),
         finished="" if metrics is None else metrics.finished,
+        label=run.name,
     )
 
 
@@ -178,18 +187,34 @@ def find_finished_run(name: str | Path, recipe: str | Path | Recipe | None = Non
     """
     if (Path(name) / HEADER).is_file():
         return RunFolder(Path(name))
-    return match_run(str(name), Study.open(recipe).run_folders())
+    study = Study.open(recipe)
+    return match_run(str(name), study.run_folders(), current_labels(study))
 
 
-def match_run(name: str, folders: Sequence[RunFolder]) -> RunFolder:
-    """Return the run whose name is, or alone begins with, `name`.
+def current_labels(study: Study) -> dict[str, str]:
+    """Return the label of each run that is current, by name; none without an extraction or a current run."""
+    try:
+        return label_runs({run.name: run.spec for run in study.runs()})
+    except (DataError, IncompleteError):
+        return {}
+
+
+def match_run(name: str, folders: Sequence[RunFolder], labels: Mapping[str, str] | None = None) -> RunFolder:
+    """Return the run whose name or label is `name`, or whose name alone begins with it.
+
+    Parameters
+    ----------
+    labels
+        Run name → label, for the runs that have one.
 
     Raises
     ------
     DataError
         No run has such a name, or several do.
     """
-    matches = [run for run in folders if run.name == name] or [run for run in folders if run.name.startswith(name)]
+    labels = labels or {}
+    matches = [run for run in folders if run.name == name] or [run for run in folders if labels.get(run.name) == name]
+    matches = matches or [run for run in folders if run.name.startswith(name)]
     names = [run.name for run in matches or folders]
     if not matches:
         raise DataError(

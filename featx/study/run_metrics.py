@@ -201,6 +201,9 @@ class HeadMetrics(RunMetrics):
         Duration of the prediction for one embedding in seconds; None if it could not be measured.
     trees
         Scores after each tree; None for heads other than boosted trees, and out of core.
+    embedding_gains
+        Name of each of several joined embeddings → its share of the gain of all boosted trees; empty for one embedding
+        and for heads other than boosted trees.
     """
 
     val_state: ValState
@@ -210,6 +213,7 @@ class HeadMetrics(RunMetrics):
     train_s: float
     prediction_s: float | None
     trees: TreeScores | None = None
+    embedding_gains: dict[str, float] = Field(default_factory=dict)
 
     @property
     def elapsed_s(self) -> float:

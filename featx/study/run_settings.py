@@ -10,13 +10,12 @@ from featx.study.run_spec import AnyRunSpec
 
 # Settings that the first word of a label states.
 STEM_SETTINGS = frozenset({"head", "backbone", "method"})
-# Settings in the order in which labels state them before all others, if many differ, and the number of these.
+# Settings whose values are names that need no explanation, so that labels state the value alone.
+NAMED_VALUES = frozenset({"embeddings", "strategy", "phases", "loss", "optimiser", "stacker"})
+# Settings in the order in which labels state them before all others, if many differ.
 LABEL_ORDER = ("strategy", "phases", "lr", "loss", "weights", "optimiser", "batch_size", "group_weight", "class_weight")
-MAX_SETTINGS_SHOWN = 4
 # Characters up to which a label names each embedding of a head.
 MAX_EMBEDDINGS_LENGTH = 24
-# Settings of a search, which labels state only if runs of the same head differ in them.
-SEARCH_SETTINGS = frozenset({"trials", "timeout_s", "warm_start", "nested", "folds", "memory_gb"})
 # Number of characters up to which the label of an ensemble names its members.
 MAX_MEMBERS_LENGTH = 40
 
@@ -28,7 +27,8 @@ class RunDescription:
     Attributes
     ----------
     label
-        Head, backbone or voting method, with the settings in parentheses; unique in the table.
+        Head, backbone or voting method, and the settings after slashes, such as ``logreg/blocks.4`` and
+        ``resnet18/all/lr=0.001``; unique in the table, and without spaces, so that it can be typed.
     settings
         Name of a setting → its JSON value, for the settings in which runs of the same kind differ.
     """
@@ -67,45 +67,69 @@ def _unique_labels(
         same_stem = [
             settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
         ]
-        shown = _shown_settings(settings[name], same_stem, spec.has_own_name)
+        shown = _shown_settings(settings[name], same_stem)
         if isinstance(shown.get("embeddings"), list):
             shown["embeddings"] = _embeddings_text(shown["embeddings"], all_embeddings)
-        texts = [f"{key} {setting_text(value)}" for key, value in shown.items() if key != "members"]
+        texts = [_typed_setting(key, value) for key, value in shown.items() if key != "members"]
         if "members" in shown:
             texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
-        labels[name] = f"{spec.stem} ({', '.join(texts)})" if texts else spec.stem
+        labels[name] = "/".join([spec.stem, *texts])
     counts = Counter(labels.values())
     return {
-        name: label if counts[label] == 1 else f"{label} {name.rpartition('-')[2]}" for name, label in labels.items()
+        name: label if counts[label] == 1 else f"{label}/{name.rpartition('-')[2]}" for name, label in labels.items()
     }
 
 
-def _embeddings_text(names: Sequence[str], all_names: Sequence[str]) -> str:
-    """Return the embeddings of a head, without what the names of all embeddings have in common, or their number.
+def _typed_setting(name: str, value: Any) -> str:
+    """Return a setting as a part of a label, without spaces.
 
     Examples
     --------
-    >>> names = ["resnet18/layer3/avg", "resnet18/layer4/avg"]
-    >>> _embeddings_text(names[:1], names), _embeddings_text(names, names)
-    ('layer3', 'layer3 + layer4')
+    >>> _typed_setting("strategy", "last-block"), _typed_setting("lr", 1e-4)
+    ('last-block', 'lr=0.0001')
+    >>> _typed_setting("phases", [{"trainable": "head", "lr": 1e-3, "epochs": 25}])
+    'head:25x0.001'
     """
+    if name == "phases":
+        return "+".join(f"{phase['trainable']}:{phase['epochs']}x{phase['lr']:g}" for phase in value)
+    text = setting_text(value).replace(" ", "")
+    return text if name in NAMED_VALUES else f"{name}={text}"
+
+
+def label_runs(specs: Mapping[str, AnyRunSpec]) -> dict[str, str]:
+    """Return run name → label among the runs of its target."""
+    by_target: dict[str, dict[str, AnyRunSpec]] = {}
+    for name, spec in specs.items():
+        by_target.setdefault(spec.target, {})[name] = spec
+    return {name: run.label for group in by_target.values() for name, run in describe_runs(group).items()}
+
+
+def _embeddings_text(names: Sequence[str], all_names: Sequence[str]) -> str:
+    """Return the embeddings of a head, without what the names of all embeddings have in common, ``all``, or a number.
+
+    Examples
+    --------
+    >>> names = ["resnet18/layer2/avg", "resnet18/layer3/avg", "resnet18/layer4/avg"]
+    >>> _embeddings_text(names[:1], names), _embeddings_text(names[1:], names), _embeddings_text(names, names)
+    ('layer2', 'layer3+layer4', 'all')
+    """
+    if len(names) > 1 and set(names) == set(all_names):
+        return "all"
     parts_of = {name: re.split("[/,]", name) for name in all_names}
     shared = set.intersection(*map(set, parts_of.values()))
     texts = ["/".join(part for part in parts_of[name] if part not in shared) or name for name in names]
-    text = " + ".join(texts)
-    return text if len(text) <= MAX_EMBEDDINGS_LENGTH else f"{len(names)} together"
+    text = "+".join(texts)
+    return text if len(text) <= MAX_EMBEDDINGS_LENGTH else f"{len(names)}-embeddings"
 
 
 def _members_text(labels: Sequence[str]) -> str:
     """Return the members that not all ensembles have, or their number if the labels are long."""
-    text = f"members {setting_text(labels)}"
-    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} own member{'s' if len(labels) != 1 else ''}"
+    text = f"members={setting_text(labels).replace(' ', '')}"
+    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)}-own-member{'s' if len(labels) != 1 else ''}"
 
 
-def _shown_settings(
-    settings: Mapping[str, Any], same_stem: Sequence[Mapping[str, Any]], has_own_name: bool
-) -> dict[str, Any]:
-    """Return the settings that a label states: the most telling ones, if many differ.
+def _shown_settings(settings: Mapping[str, Any], same_stem: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that a label states: as many as tell apart the runs whose labels begin with the same name.
 
     Parameters
     ----------
@@ -113,30 +137,16 @@ def _shown_settings(
         The settings of the run that distinguish it.
     same_stem
         The settings of all runs whose labels begin with the same name.
-    has_own_name
-        Whether this name is the recipe's, so that only runs of the same name are to be told apart.
     """
-    differing = _differing_names(same_stem)
-    names = [
-        name
-        for name in sorted(settings, key=_rank_in_label)
-        if name in differing or not (has_own_name or name in STEM_SETTINGS or _is_of_search(name))
-    ]
     needed: list[str] = []
-    for name in names:
+    for name in sorted(_differing_names(same_stem), key=lambda name: (_rank_in_label(name), name)):
         if _count_different(same_stem, [*needed, name]) > _count_different(same_stem, needed):
             needed.append(name)
-    others = [name for name in names if name not in needed]
-    stated = {*needed, *others[: max(MAX_SETTINGS_SHOWN - len(needed), 0)]}
-    return {name: value for name, value in settings.items() if name in stated}
+    return {name: settings[name] for name in needed if name in settings}
 
 
 def _rank_in_label(setting: str) -> int:
     return LABEL_ORDER.index(setting) if setting in LABEL_ORDER else len(LABEL_ORDER)
-
-
-def _is_of_search(setting: str) -> bool:
-    return setting in SEARCH_SETTINGS or setting.startswith("space.")
 
 
 def _count_different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:

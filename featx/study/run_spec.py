@@ -79,11 +79,6 @@ class RunSpec(Spec):
         raise NotImplementedError
 
     @property
-    def has_own_name(self) -> bool:
-        """Whether the recipe names the run, so that a label need not state how it differs from runs of other names."""
-        return False
-
-    @property
     def settings(self) -> dict[str, Any]:
         """Settings that a recipe can vary, as JSON values by dotted name; those that have no effect are left out."""
         raise NotImplementedError
@@ -177,11 +172,6 @@ class NetworkRunSpec(RunSpec):
     def stem(self) -> str:
         """Name of the section, or else of the backbone, without the folders of a checkpoint."""
         return self.section or str(self.finetune["backbone"]).rpartition("/")[2]
-
-    @property
-    def has_own_name(self) -> bool:
-        """Whether the run is of a section with a name."""
-        return bool(self.section)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
+from featx.study.run_settings import label_runs
 from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
@@ -145,7 +146,7 @@ class Study(LabelledRows):
         target
             Return only runs of this target.
         names
-            Return only runs with these names or beginnings of names.
+            Return only runs with these names, beginnings of names, or labels (`featx.study.run_settings`).
         with_refits
             Whether refitted runs may be named, by default False: no rows are left to score them on.
 
@@ -163,15 +164,16 @@ class Study(LabelledRows):
             stale |= {run.name: _refit_reason(run) for run in intact if run.refit_of is not None}
         fitting = [run for run in intact if not stale[run.name]]
         if names is not None:
+            labels = label_runs({run.name: run.spec for run in fitting if run.refit_of is None})
             for name in names:
                 if broken := [run for run in damaged if run.name.startswith(name)]:
                     raise IncompleteError(broken[0].damage)
-                if not any(run.name.startswith(name) for run in fitting):
+                if not any(run.name.startswith(name) or labels.get(run.name) == name for run in fitting):
                     fitting_names = ", ".join(run.name for run in fitting) or "none"
                     reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
                     raise DataError(f"{reason}; runs on this split: {fitting_names}")
-            fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
+            fitting = [run for run in fitting if labels.get(run.name) in names or run.name.startswith(tuple(names))]
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)

@@ -38,21 +38,20 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "48 files: 48 embedded" in run("extract", capsys)
     assert "48 files: 0 embedded, 48 cached" in run("extract", capsys)
-    assert "logreg-class-" in run("fit --head logreg", capsys)
-    assert "rf-class-" in run("fit --head rf", capsys)
-    ensembles = run("ensemble", capsys)
+    assert "best head for class: logreg, acc " in run("fit --head logreg", capsys)
+    assert "rf-class-" in run("fit --head rf --wide", capsys)
+    ensembles = run("ensemble --verbose", capsys)
     assert "majority-class-" in ensembles
     assert re.search(r"weighted-class-\w+: logreg 0\.\d+, rf ", ensembles)
-    assert re.search(r"best member, (logreg|rf) +– +\d\.\d{4}", ensembles)
-    assert re.search(r"median member +– +\d\.\d{4}", ensembles)
-    assert re.search(r"best: (majority|soft|weighted|greedy)-class-", ensembles)
-    assert "its best member" in ensembles
+    assert re.search(r"best member, (logreg|rf): acc \d\.\d{4}", ensembles)
+    assert re.search(r"median member: acc \d\.\d{4}", ensembles)
+    assert re.search(r"best ensemble for class: (majority|soft|weighted|greedy), .* its best member", ensembles)
     table = run("evaluate --final --per-class", capsys)
     assert "class on test (n 11)" in table
     assert "opened once" in table
     predictions = run("predict images/dark/001.png", capsys)
-    assert "images/dark/001.png" in predictions
-    assert re.search(r"image +(true +)?logreg +rf +majority", predictions)
+    assert re.search(r"^class of images/dark/001.png", predictions, re.MULTILINE)
+    assert re.search(r"^run +answer\n(\S+ +dark \d\.\d\d\n){6}", predictions, re.MULTILINE)
     assert run("report", capsys).strip() == "runs/featx/report.html"
     assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
@@ -63,13 +62,18 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = run("run featx.toml --final --user Ada", capsys)
-    stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
-    assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
+    lines = first.splitlines()
+    words = [line.partition(" ")[0] for line in lines[: lines.index("")]]
+    assert list(filter(None, words)) == ["extract", "fit", "fit", "ensemble"]
     assert first.strip().endswith("runs/featx/report.html")
     assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
-    assert again.count("already done") == 6
+    assert re.findall(r"(\d)\s+of\s+\d\s+already\s+done", again) == ["1", "1", "4"]
+    stages = ["extract", "fit", "fit", "ensemble", "evaluate"]
+    details = run("run featx.toml --verbose", capsys)
+    assert [line.removeprefix("── featx ") for line in details.splitlines() if line.startswith("──")] == stages
+    assert run("run featx.toml --quiet", capsys).splitlines()[1:] == ["runs/featx/report.html"]
 
 
 def test_finetune_prints_its_grid_with_the_best_run_first(
@@ -79,7 +83,7 @@ def test_finetune_prints_its_grid_with_the_best_run_first(
     section = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 2\nstrategy = "head"\nlr = [0.1, 0.01]\n'
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
-    table = run("finetune", capsys)
+    table = run("finetune --verbose", capsys)
     assert re.search(r"network +lr +best epoch +train acc +held-out acc +val acc +val loss +time +per epoch", table)
     assert "best epoch by the loss on rows held out of train" in table
     assert re.findall(r"^toy +(0\.\d+) ", table, re.MULTILINE) in (["0.1", "0.01"], ["0.01", "0.1"])
@@ -88,7 +92,8 @@ def test_finetune_prints_its_grid_with_the_best_run_first(
     assert output["best_run"] == output["runs"][0]["run"]
     assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
     assert "network for 'class', predicts classes" in run(f"show {output['runs'][0]['path']}", capsys)
-    assert "toy (strategy scratch, lr 0.1)" in run("evaluate", capsys)
+    assert " toy/scratch/lr=0.1 " in run("evaluate --verbose", capsys)
+    assert "network for 'class'" in run("show toy/scratch/lr=0.1", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +128,19 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     assert exported["parity"]["n_beyond"] == 0
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
+
+
+def test_every_command_has_the_options_of_its_output() -> None:
+    commands = [(name,) for name in COMMANDS]
+    commands += [("cache", name) for name in ("ls", "verify", "compact", "gc", "export")]
+    commands += [("runs", name) for name in ("ls", "show", "rm", "rename")]
+    for words in commands:
+        text = CliRunner().invoke(app, [*words, "--help"]).output
+        for option in ("--json", "--wide", "-v, --verbose", "-q, --quiet"):
+            assert f" {option} " in text, words
+    result = CliRunner().invoke(app, ["heads", "--quiet", "--verbose"])
+    assert result.exit_code == 2
+    assert "--verbose and --quiet exclude each other" in result.output
 
 
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,23 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from featx.cli.finetune_table import networks
+from featx.cli.output_settings import OutputSettings, printing
 from featx.finetuning.training_run import FinetuningResult
 
 NOTE = "random weights: the network learns from these images alone"
+
+
+@pytest.fixture
+def detailed() -> Iterator[None]:
+    """Print details."""
+    with printing(OutputSettings(verbose=True)):
+        yield
 
 
 def result(number: int, **fields: Any) -> FinetuningResult:
@@ -18,7 +27,7 @@ def result(number: int, **fields: Any) -> FinetuningResult:
         "run": f"efficientnet_lite0-last-2-blocks-defective-0000000{number}",
         "target": "defective",
         "path": "runs/x",
-        "label": f"efficientnet_lite0 (lr 0.000{number})",
+        "label": f"efficientnet_lite0/lr=0.000{number}",
         "settings": {"strategy": "last-2-blocks", "lr": number / 10_000},
         "is_new": True,
         "n_epochs": 10,
@@ -53,18 +62,23 @@ def test_the_table_fits_the_terminal_and_names_every_run(
     runs = [result(number) for number in range(1, 4)]
     monkeypatch.setenv("COLUMNS", "80")
     narrow = printed(runs, capsys)
-    table = narrow[: narrow.index("best: ")]
-    assert max(map(len, table.splitlines())) <= 80
-    assert f"best: {runs[0].run}\n" in narrow
-    for value in ("0.0003", "7/10", "0.9500", "0.8500", "0.8000", "2.5 min", "9.2 s"):
-        assert table.count(value) >= 1
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert f"best network for defective: {runs[0].label}, acc 0.8000 on val\n" in narrow
+    for value in ("0.0003", "0.9500", "0.8500", "0.8000"):
+        assert narrow.count(value) >= 1
+    assert re.search(r"more columns: --wide \(.*per epoch", narrow)
+    with printing(OutputSettings(wide=True)):
+        whole = printed(runs, capsys)
+    assert max(map(len, whole.splitlines())) <= 80
+    for value in ("0.0003", "7 of 10", "0.9500", "0.5000", "2.5 min", "9.2 s"):
+        assert whole.count(value) >= 1
     monkeypatch.setenv("COLUMNS", "200")
     wide = printed(runs, capsys)
     assert re.search(r"^efficientnet_lite0 +last-2-blocks +0\.0003 +7 of 10 ", wide, re.MULTILINE)
     assert "0.5000" in wide
 
 
-def test_a_text_of_many_runs_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_of_many_runs_is_printed_once(capsys: pytest.CaptureFixture[str], detailed: None) -> None:
     runs = [result(number, notes=[NOTE, *(["late"] if number == 2 else [])]) for number in range(1, 7)]
     output = printed(runs, capsys)
     assert output.count(NOTE) == 1
@@ -74,7 +88,7 @@ def test_a_text_of_many_runs_is_printed_once(capsys: pytest.CaptureFixture[str])
     assert f", and 1 more: {NOTE}" in printed(runs, capsys)
 
 
-def test_columns_without_values_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_without_values_are_left_out(capsys: pytest.CaptureFixture[str], detailed: None) -> None:
     by_val = {"monitor": "val", "held_score": math.nan, "held_loss": math.nan, "chosen_by": "score"}
     output = printed([result(1, **by_val), result(2, **by_val)], capsys)
     assert "held-out" not in output

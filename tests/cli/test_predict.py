@@ -1,12 +1,15 @@
 """``featx predict`` for all kinds of places, its files and its exit codes.
 
-Modules: cli.prediction_command, cli.prediction_table, predictors.prediction_files, predictors.true_values.
+Modules: cli.prediction_command, cli.prediction_table, predictors.prediction_files, predictors.prediction_scores,
+predictors.prediction_texts, predictors.true_values.
 """
 
 import io
 import json
+import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -70,7 +73,7 @@ def test_paths_come_from_standard_input(
     assert list(answers(capsys, "-")) == ["images/dark/000.png", "images/light/000.png"]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_predictions_are_written_batch_by_batch(
     suffix: str, fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,8 +84,9 @@ def test_predictions_are_written_batch_by_batch(
     capsys.readouterr()
     assert predict("images", "--output", f"out/answers.{suffix}") == 0
     assert capsys.readouterr().out.endswith(f"wrote the predictions for 48 images to out/answers.{suffix}\n")
-    read = pd.read_csv if suffix == "csv" else pd.read_parquet
-    frame = read(f"out/answers.{suffix}")
+    file = f"out/answers.{suffix}"
+    readers = {"csv": pd.read_csv, "jsonl": partial(pd.read_json, lines=True), "parquet": pd.read_parquet}
+    frame = readers[suffix](file)
     assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light", "true"]
     assert frame["image"].tolist() == list(whole)
     assert frame["label"].tolist() == [label for label, _ in whole.values()]
@@ -125,7 +129,8 @@ def test_wrong_places_and_outputs_are_one_line(fitted: Path, capsys: pytest.Capt
     for words, message in (
         (("empty",), "error: no images in 'empty'; expected image files"),
         (("images/*.jpg",), "error: 'images/*.jpg' matches no file"),
-        (("images", "--output", "answers.xlsx"), "error: output 'answers.xlsx' has suffix '.xlsx', expected .csv or"),
+        (("images", "--output", "answers.xlsx"), "error: output 'answers.xlsx' has suffix '.xlsx', expected .csv"),
+        (("images", "--html", "page.pdf"), "error: --html 'page.pdf' has suffix '.pdf', expected .html"),
     ):
         assert predict(*words) == 1
         assert message in capsys.readouterr().err
@@ -157,18 +162,25 @@ def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys
     write_new_images(Path("new"))
     capsys.readouterr()
     assert predict("new") == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
-    assert lines[:2] == [["class"], ["image", "true", "logreg", "rf", "soft"]]
+    output = capsys.readouterr()
+    lines = [line.split() for line in output.out.splitlines() if line]
+    assert lines[0] == ["class"]
+    best, *others = [name for name in lines[1] if name not in {"image", "true"}]
+    assert lines[1] == ["image", best, "true", *others]
+    assert {best, *others} == {"logreg", "rf", "soft"}
     rows = {line[0]: line[1:] for line in lines[2:11]}
-    assert rows["dark/0.png"][:2] == ["dark", "dark"]
-    assert rows["album/0.png"][:2] == ["–", "light"]
-    assert all(0.5 <= float(p) <= 1 for row in rows.values() for p in row[2::2])
+    assert [rows["dark/0.png"][0], rows["dark/0.png"][2]] == ["dark", "dark"]
+    assert [rows["album/0.png"][0], rows["album/0.png"][2]] == ["light", "–"]
+    assert "images in the folder 'album' have no true value, because no class of 'class' is called so" in output.err
     assert " ".join(lines[11]) == "class: score on the 6 images with a true value"
-    assert lines[13] == ["acc", *["1.0000"] * 3]
+    assert lines[12] == ["run", "acc", "95", "%", "n"]
+    assert lines[13] == [best, "1.0000", "0.610", "…", "1.000", "6"]
     assert predict("new/light", "--run", "soft", "--json") == 0
     output = json.loads(capsys.readouterr().out)
     assert [row["true"] for row in output["answers"]] == ["light"] * 3
-    assert list(output["scores"].values()) == [{"score": "accuracy", "value": 1.0, "n": 3}]
+    assert list(output["scores"].values()) == [
+        {"score": "accuracy", "value": 1.0, "n": 3, "low": pytest.approx(0.4385, abs=1e-4), "high": 1.0}
+    ]
     assert predict("new/album") == 0
     assert "true" not in capsys.readouterr().out
 
@@ -188,6 +200,14 @@ def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.C
         "some images belong to the train",
     ]
     assert study.openings() == []
+    featx.evaluate(final=True)
+    capsys.readouterr()
+    assert predict("copies", "--json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert all(row["true"] for row in output["answers"])
+    assert (
+        "some images belong to the test part, which has been opened: their true values are used" in output["warnings"]
+    )
 
 
 def test_a_label_table_gives_true_numbers(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,6 +232,37 @@ def test_a_label_table_gives_true_numbers(toy_home: Path, capsys: pytest.Capture
     assert score["value"] == pytest.approx(np.mean(errors))
     assert predict("new/truth.csv") == 0
     assert "level: score on the 2 images with a true value" in capsys.readouterr().out
+
+
+def test_several_numbers_are_printed_with_their_names(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
+    levels = [float(name.startswith("light")) for name in ids]
+    pd.DataFrame({"path": ids, "level": levels, "twice": np.array(levels) * 2}).to_csv("images/labels.csv", index=False)
+    target = {"size": {"columns": ["level", "twice"], "kind": "numbers"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=target, head=toy_heads("ridge")))
+    featx.extract()
+    featx.fit()
+    capsys.readouterr()
+    assert predict("images/dark/000.png", "images/light/000.png") == 0
+    assert re.search(r"000\.png +level \S+, twice \S+", capsys.readouterr().out)
+    assert predict("images/dark/000.png") == 0
+    assert re.search(r"^ridge +level \S+, twice \S+$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_page_shows_the_images_with_all_answers(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    featx.fit(heads=["lda"], trials=1)
+    write_new_images(Path("new"))
+    Path("new/dark/broken.png").write_bytes(b"no picture")
+    capsys.readouterr()
+    assert predict("new", "--html", "page.html", "--output", "answers.csv") == 3
+    output = capsys.readouterr()
+    assert output.out.endswith("wrote the predictions for 9 images to page.html\n")
+    assert "error: 1 of 10 images cannot be read: 'dark/broken.png' is not an image" in output.err
+    page = Path("page.html").read_text()
+    assert page.count('role="img"') == 9
+    for text in ("logreg: dark", "lda: dark", "true: light", "dark/broken.png: is not an image", "9 images, 2 runs"):
+        assert text in page
+    assert len(pd.read_csv("answers.csv")) == 18
 
 
 def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

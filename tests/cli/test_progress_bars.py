@@ -3,12 +3,19 @@
 Modules: progress.
 """
 
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from featx.cli.progress_bars import NEWS_END, Screen
+from featx.cli.output_settings import OutputSettings, printing
+from featx.cli.progress_bars import NEWS_END, Screen, watching
 
 
 def test_the_total_of_a_stage_can_grow() -> None:
@@ -45,3 +52,61 @@ def test_control_characters_in_bars_and_news_are_shown_as_escapes() -> None:
     assert "a\\x1b[2J" in drawn.get()
     assert "latest \\x07\\n" in drawn.get()
     assert "note \\x9b" in drawn.get()
+
+
+def test_without_a_terminal_only_messages_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching() as progress:
+        progress("embed", 1, 2, "latest")
+        progress("note", 0, 1, "no [ensemble]\x07")
+    assert capsys.readouterr().err == "no [ensemble]\\x07\n"
+    with printing(OutputSettings(quiet=True)), watching() as progress:
+        progress("note", 0, 1, "no ensemble")
+    assert capsys.readouterr().err == ""
+
+
+def test_bars_leave_one_line() -> None:
+    screen = Screen(Console(file=StringIO(), width=120))
+    assert screen.done_line(0.1) == ""
+    screen.progress("embed", 48, 48)
+    assert screen.done_line(2.0) == "embed 48/48 in 2.0 s"
+    screen.progress("tune svm", 3, 8)
+    assert screen.done_line(3.0) == "2 steps in 3.0 s, the last one tune svm"
+
+
+def test_bars_are_drawn_in_a_terminal_and_removed_at_the_end() -> None:
+    code = (
+        "import sys, time\nfrom featx.cli.progress_bars import watching\n"
+        "with watching() as progress:\n    progress('embed', 3, 3); time.sleep(0.3); print('result')\n"
+    )
+    output = in_terminal([sys.executable, "-c", code])
+    assert "━" in output
+    assert output.rstrip().splitlines()[-1].strip().startswith("embed 3/3 in 0.")
+
+
+def in_terminal(command: list[str]) -> str:
+    """Return what a command prints in a terminal."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal, stdin=terminal):
+        os.close(terminal)
+        chunks = []
+        # Reading fails when the process has closed the terminal.
+        with suppress(OSError):
+            while chunk := os.read(controller, 65536):
+                chunks.append(chunk)
+    os.close(controller)
+    text = b"".join(chunks).decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", "\n"))
+
+
+@pytest.mark.parametrize(("variable", "has_codes"), [("NO_COLOR", False), ("FORCE_COLOR", True), ("OTHER", False)])
+def test_colours_follow_the_environment(
+    variable: str, has_codes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from featx.cli import console
+
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, "1")
+    console.table("title", ["run", "score"], [["svm", 0.5]])
+    assert ("\x1b[" in capsys.readouterr().out) == has_codes

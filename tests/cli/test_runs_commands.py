@@ -3,6 +3,7 @@
 Modules: cli.run_page, study.run_changes, study.run_listing.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -65,8 +66,10 @@ def test_the_list_has_settings_scores_sizes_and_seeds(study: Path) -> None:
     assert soft.settings == {"method": "soft", "metric": "accuracy"}
     assert set(soft.members) == {head.run, summaries["lda"].run}
     assert head.n_bytes == sum(file.stat().st_size for file in Path(head.path).iterdir())
-    printed = invoke("ls").output
-    assert f"  {head.run}: acc {head.scores['accuracy']:.4f} on val · " in printed
+    assert (head.label, soft.label) == ("logreg", "soft")
+    printed = invoke("ls --verbose").output
+    assert re.search(rf"^  logreg +acc {head.scores['accuracy']:.4f} +val ", printed, re.MULTILINE)
+    assert f"  {head.run}: trials 1, folds 3, " in printed
     assert "C " in printed
     assert "seed 0" in printed
 

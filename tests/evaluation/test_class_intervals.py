@@ -11,8 +11,9 @@ from scipy.special import softmax
 from sklearn.metrics import precision_recall_fscore_support
 
 from featx.evaluation.class_intervals import class_intervals, reliability_band
-from featx.evaluation.intervals import Resamples, wilson_interval
+from featx.evaluation.intervals import Resamples
 from featx.metrics.reliability import reliability
+from featx.metrics.share_intervals import wilson_interval
 from featx.tables.target_values import ClassTargets, LabelTargets, TargetValues
 
 

@@ -1,4 +1,7 @@
-"""Random weights of rows, and intervals of scores."""
+"""Random weights of rows, and intervals of scores.
+
+Modules: metrics.share_intervals.
+"""
 
 import math
 import tracemalloc
@@ -16,9 +19,9 @@ from featx.evaluation.intervals import (
     draw_scores,
     percentile_interval,
     score_intervals,
-    wilson_interval,
 )
 from featx.metrics.definitions import Scorer
+from featx.metrics.share_intervals import wilson_interval
 from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 from tests.evaluation.simulations import coverage
 

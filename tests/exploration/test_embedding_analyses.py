@@ -2,8 +2,8 @@
 
 Modules: exploration.embedded_images, exploration.labelled_vectors, exploration.label_analyses,
 exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, exploration.segment_analysis,
-reports.exploration.map_section, reports.exploration.segment_section,
-reports.exploration.label_section, reports.exploration.outlier_section,
+reports.exploration.map_section, reports.exploration.segment_section, reports.exploration.label_issue_section,
+reports.exploration.outlier_section,
 reports.exploration.separability_section.
 """
 
@@ -146,7 +146,7 @@ def test_segments_are_those_of_the_best_run_on_the_selection_rows(
     assert facts["part"] == "val"
     # With limits for this small study, segments with larger errors count as weak.
     monkeypatch.setattr("featx.evaluation.group_scores.MIN_GROUP_ROWS", 5)
-    monkeypatch.setattr("featx.exploration.segments.ALPHA", 2)
+    monkeypatch.setattr("featx.exploration.weak_segments.ALPHA", 2)
     result = analyse_segments(fitted.images, no_progress)
     members = result.tables["weak_segment_images"]
     weak = result.tables["weak_segments"].query("is_weak")

@@ -11,14 +11,14 @@ import pytest
 import featx
 from featx.errors import DataError
 from featx.exploration.explore import Exploration, explore
+from featx.exploration.image_loading import CHANGED, GONE
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, TOY_RECIPE, toy_recipe
 
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a study whose images are extracted."""
-    from tests.recipes import TOY_RECIPE
-
     home = tmp_path_factory.mktemp("extracted")
     make_images(home / "images")
     (home / "featx.toml").write_text(TOY_RECIPE)
@@ -87,7 +87,7 @@ def test_images_that_cannot_be_read_are_listed(home: Path) -> None:
     exploration = explore("images")
     table = exploration.tables["unreadable"]
     assert table.to_numpy().tolist() == [["dark/000.png", "unreadable: is empty"]]
-    assert exploration.highlights[0].text.startswith("1 image cannot be read, first 'dark/000.png'")
+    assert exploration.highlights[0].text.startswith("1 image cannot be used, first 'dark/000.png'")
 
 
 def test_a_source_beside_the_recipe_of_another_is_an_error(toy_home: Path) -> None:
@@ -110,3 +110,25 @@ def test_no_two_analyses_write_tables_of_one_name(extracted: Path) -> None:
     exploration = explore(recipe=extracted / "featx.toml")
     names = [name for result in exploration.results.values() for name in result.tables]
     assert len(names) == len(set(names)) > 0
+
+
+def test_images_that_changed_since_the_extraction_are_named(toy_home: Path) -> None:
+    featx.extract()
+    (toy_home / "images" / "dark" / "000.png").unlink()
+    (toy_home / "images" / "dark" / "001.png").write_bytes(b"another content")
+    exploration = explore()
+    assert exploration.images.unreadable == {"dark/000.png": GONE, "dark/001.png": CHANGED}
+    assert exploration.highlights[0].text == f"2 images cannot be used, first 'dark/000.png': {GONE}"
+    assert len(exploration.images) == 48
+
+
+def test_one_class_and_no_labels_are_explored(home: Path) -> None:
+    make_images(home / "images", ("dark",), n_each=12)
+    exploration = explore("images")
+    assert exploration.images.truths == {}
+    assert "there are no labels, so that nothing is counted by class" in exploration.notes
+    (home / "images" / "labels.csv").write_text("path,y\n" + "".join(f"dark/{n:03}.png,a\n" for n in range(12)))
+    recipe = toy_recipe(data=LABEL_TABLE, targets={"y": {"column": "y"}})
+    (home / "featx.toml").write_text(recipe)
+    texts = [highlight.text for highlight in explore().highlights]
+    assert any("one class" in text or "found 1" in text for text in texts), texts

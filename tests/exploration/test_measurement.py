@@ -90,5 +90,5 @@ def test_the_search_for_copies_uses_the_same_thumbnails(toy_home: Path) -> None:
     (study.cache.notes / "thumbnails.sqlite").unlink()
     measure_images(load_images(open_source(None, None), None, no_progress), no_progress)
     after = find_near_copies(study, record).pairs
-    assert stages == []
+    assert set(stages) == {"compare images"}
     assert np.array_equal(after.to_numpy(), before.to_numpy())

@@ -11,7 +11,7 @@ import featx
 from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import update_val_scores
 from featx.errors import RecipeError
-from featx.heads.boosting_curves import score_trees, stop_early
+from featx.heads.boosting_curves import embedding_gains, score_trees, stop_early
 from featx.heads.fitting import fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.heads.head_settings import make_head
@@ -138,3 +138,18 @@ def test_curves_are_kept_in_the_run_and_drawn(toy_home: Path) -> None:
     assert isinstance(rescored, HeadMetrics)
     assert rescored.trees is not None
     assert (rescored.trees.val_loss, rescored.trees.train_loss) == ([], metrics.trees.train_loss)
+
+
+def test_gains_are_summed_by_joined_embedding() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    rows = TrainRows(x, ClassTargets(("a", "b"), (x[:, 4] > 0).astype(np.int64)))
+    head = make_head(SPEC, x.shape, "classes", 2)
+    model = fit_once(head, PARAMS, rows, SPEC)
+    gains = embedding_gains(model, {"one": 4, "two": 2})
+    assert sum(gains.values()) == pytest.approx(1)
+    assert gains["two"] > 0.9
+    assert embedding_gains(model, {"one": 6}) == {}
+    logreg = HeadSpec(name="logreg", trials=0)
+    plain = fit_once(make_head(logreg, x.shape, "classes", 2), {}, rows, logreg)
+    assert embedding_gains(plain, {"one": 4, "two": 2}) == {}

@@ -161,7 +161,21 @@ def test_the_report_is_written_without_the_images(toy_home: Path) -> None:
     shutil.rmtree("images")
     text = report_text()
     assert "All runs on val" in text
-    assert "cannot be read any more" in text
+    assert re.search(r"(\d+) of \1 images that this page would show have no picture: \1 cannot be read any more", text)
+
+
+def test_runs_of_another_split_are_left_out_and_named(toy_home: Path) -> None:
+    featx.extract()
+    (stale,) = featx.fit(heads=["rf"])
+    Path("featx.toml").write_text(toy_recipe(split={"test": 0.25, "val": 0.3}))
+    featx.extract()
+    with pytest.raises(IncompleteError, match="no finished run for the current data"):
+        featx.report()
+    (current,) = featx.fit(heads=["rf"])
+    text = report_text()
+    assert f"Left out: {stale.run} was made on other images or another split." in text
+    assert f"Run {stale.run}." not in text
+    assert f"Run {current.run}." in text
 
 
 def test_without_runs_there_is_no_report(toy_home: Path) -> None:

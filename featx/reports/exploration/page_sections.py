@@ -5,7 +5,7 @@ from collections.abc import Callable
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_sections import build_count_section, build_sample_section
 from featx.reports.exploration.inputs_section import build_inputs_section
-from featx.reports.exploration.label_section import build_label_section
+from featx.reports.exploration.label_issue_section import build_label_section
 from featx.reports.exploration.map_section import build_map_section
 from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.quality_sections import build_copy_section, build_quality_section

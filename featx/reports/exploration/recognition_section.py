@@ -1,4 +1,4 @@
-"""Section of what was recognised: images, files that are no images, and images that cannot be read."""
+"""Section of what was recognised: images, files that are no images, and images that cannot be used."""
 
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.frame_tables import frame_table
@@ -16,7 +16,9 @@ def build_recognition_section(exploration: Exploration, thumbnails: Thumbnails) 
     if sentences := [*facts["choice"], *facts["warnings"]]:
         components.append(Items(sentences))
     if facts["n_unreadable"]:
-        components.append(frame_table("unreadable", "Images that cannot be read.", result.tables["unreadable"]))
+        components.append(
+            frame_table("unreadable", "Images that cannot be used, and why.", result.tables["unreadable"])
+        )
     if facts["n_ignored"]:
         components.append(frame_table("ignored", "Files that are no images of the study.", result.tables["ignored"]))
     return Section("What was found", components)

@@ -232,6 +232,13 @@ class ConfusionMatrix:
     counts: Sequence[Sequence[float]]
     images: Mapping[tuple[int, int], Sequence[GalleryItem]] = field(default_factory=dict)
 
+    @property
+    def table(self) -> Table:
+        """The counts as a table: true classes in rows, predicted classes in columns."""
+        columns = [Column("true class"), *(Column(name, ".10g") for name in self.classes)]
+        rows = [[name, *counts] for name, counts in zip(self.classes, self.counts, strict=True)]
+        return Table(self.name, self.caption, columns, rows)
+
     def share(self, true: int, predicted: int) -> float:
         """Return the share of a true class that was predicted as a class; 0 for a class without rows."""
         total = sum(self.counts[true])
@@ -265,6 +272,14 @@ class ThresholdCounts:
     thresholds: Sequence[float]
     counts: Sequence[tuple[float, float, float, float]]
     chosen: int
+
+    @property
+    def table(self) -> Table:
+        """The counts as a table, one row per threshold."""
+        names = ("true positives", "false positives", "false negatives", "true negatives")
+        columns = [Column("threshold", ".2f"), *(Column(name, ".10g") for name in names)]
+        rows = [[threshold, *counts] for threshold, counts in zip(self.thresholds, self.counts, strict=True)]
+        return Table(self.name, self.caption, columns, rows)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,18 @@ from markupsafe import Markup
 from featx.file_names import file_name
 from featx.files.atomic import atomic_file, write_text
 from featx.files.spreadsheets import write_csv
-from featx.reports.page.components import Component, Details, Figure, Map, Picture, Section, Table
+from featx.progress import ProgressCallback, no_progress
+from featx.reports.page.components import (
+    Component,
+    ConfusionMatrix,
+    Details,
+    Figure,
+    Map,
+    Picture,
+    Section,
+    Table,
+    ThresholdCounts,
+)
 from featx.reports.page.figure_style import inline_svg, png_file, svg_file
 from featx.text.escaping import escape_text
 
@@ -68,18 +79,29 @@ class Page:
         """Write the page to a file."""
         write_text(path, self.render())
 
-    def write_assets(self, folder: Path) -> list[Path]:
-        """Write each figure as a PNG and an SVG file and each table as a CSV file, and return their paths."""
+    def write_assets(self, folder: Path, progress: ProgressCallback = no_progress) -> list[Path]:
+        """Write each figure as a PNG and an SVG file and each table as a CSV file, and return their paths.
+
+        Confusion matrices and counts at thresholds are tables too.
+
+        Parameters
+        ----------
+        progress
+            Callback for the progress of the stage ``assets``.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
-        for component in _flatten(self.sections):
+        components = list(_flatten(self.sections))
+        for number, component in enumerate(components, start=1):
             shown = component.still if isinstance(component, Map) else component
+            shown = shown.table if isinstance(shown, ConfusionMatrix | ThresholdCounts) else shown
             if isinstance(shown, Figure):
                 paths += _write_figure(shown, folder)
             elif isinstance(shown, Table):
                 paths.append(folder / f"{file_name(shown.name)}.csv")
                 names = [column.name for column in shown.columns]
                 write_csv(paths[-1], pd.DataFrame([list(row) for row in shown.rows], columns=names))
+            progress("assets", number, len(components))
         return paths
 
 

@@ -12,7 +12,7 @@ from featx.reports.study_report.facts import TargetFacts, interval_text, score_n
 
 # Scores in the table, beside the one that runs are compared in, until the reader chooses others.
 SHOWN_SCORES = frozenset(
-    {"accuracy", "balanced_accuracy", "macro_f1", "auc_ovr", "log_loss", "ece"}
+    {"accuracy", "balanced_accuracy", "macro_f1", "auc_ovr", "log_loss"}
     | {"exact_match", "average_precision", "auc"}
     | {"mae", "rmse", "r2", "pearson", "ccc"}
 )
@@ -85,7 +85,7 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
         extra = _comparison_columns(evaluation)
         columns += extra
         cells = [line + _comparison_cells(evaluation, row) for line, row in zip(cells, evaluation.rows, strict=True)]
-    title = f"{evaluation.target} runs on {evaluation.part}{f' {number}' if number else ''}"
+    title = f"{evaluation.target}-runs-on-{evaluation.part}{f'-{number}' if number else ''}"
     chosen = frozenset(position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen)
     caption = f"All runs on {evaluation.part}, best first by the selection score; the chosen run stands out."
     return Table(title, caption, columns, cells, hints, chosen)
@@ -151,7 +151,7 @@ def _plot_intervals(evaluation: Evaluation) -> Figure | None:
     axes.grid(visible=False, axis="y")
     left_out = len(evaluation.rows) - len(rows)
     return Figure(
-        f"{evaluation.target} intervals on {evaluation.part}",
+        f"{evaluation.target}-intervals-on-{evaluation.part}",
         f"{score_name(name).capitalize()} of each run with its 95 % interval; blue dots: the chosen run and the runs "
         f"that are equivalent to it, grey squares: all others{_left_out_text(left_out)}.",
         f"Dot plot of {len(rows)} runs; {_extremes(rows, name)}",

@@ -1,14 +1,18 @@
 """Ensembles of a target: comparison with the best member, contributions, and diversity of the members."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
 import numpy as np
 
+from featx.artifacts.artifact import read_ensemble_body
+from featx.artifacts.header import read_header
 from featx.metrics.definitions import find_score
-from featx.reports.page.components import Column, Component, Figure, Section, Table, Text
+from featx.reports.page.components import Column, Component, Figure, Picture, Section, Table, Text
 from featx.reports.page.figure_style import STYLE, make_figure, shorten_name
 from featx.reports.study_report.facts import TargetFacts, score_name
+from featx.reports.study_report.overruled import OverruledRows, overruled_images
 from featx.reports.study_report.probability_figures import MAX_LEGEND_LENGTH
 from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
 from featx.study.run_settings import describe_runs, replace_names
@@ -31,8 +35,18 @@ DIVERSITY_NOTE = (
 )
 
 
-def build_ensembles(facts: TargetFacts) -> Section | None:
-    """Return the section about the ensembles; None if no run is an ensemble."""
+def build_ensembles(
+    facts: TargetFacts, overruled: OverruledRows | None, pictures: Mapping[str, Picture]
+) -> Section | None:
+    """Return the section about the ensembles; None if no run is an ensemble.
+
+    Parameters
+    ----------
+    overruled
+        Rows of the best ensemble that differ from its best member; None without an ensemble.
+    pictures
+        Pictures of these rows.
+    """
     labels = {run.name: run.label for run in facts.runs}
     ensembles = _read_ensembles(facts)
     if not ensembles:
@@ -45,10 +59,12 @@ def build_ensembles(facts: TargetFacts) -> Section | None:
         Text(COMPARISON_NOTE, "note"),
         _comparison_table(facts, ensembles, labels),
         *(Text(f"{', '.join(names)}: {text}") for text, names in explanations.items()),
+        *_weight_table(facts, labels),
         _contribution_table(facts, ensembles, labels),
         Text(DIVERSITY_NOTE, "note"),
         *_plot_diversity(facts, ensembles[0][0], pairs, labels),
         _pair_table(facts, ensembles[0][0], pairs, labels),
+        *overruled_images(facts, overruled, pictures),
     ]
     return Section("Ensembles", components)
 
@@ -97,6 +113,27 @@ def _comparison_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str
     return Table(facts.component_name("ensembles"), caption, columns, rows)
 
 
+def _weight_table(facts: TargetFacts, labels: dict[str, str]) -> list[Component]:
+    """Return the weights of the members in each ensemble that has some, scaled to sum to 1; stacks have none."""
+    weights_by_label: dict[str, dict[str, float]] = {}
+    for run in facts.runs:
+        if run.folder.is_ensemble:
+            body = read_ensemble_body(*read_header(run.folder.path))
+            weights = body.get("weights")
+            if isinstance(weights, list) and len(weights) == len(body["members"]) and sum(weights):
+                shares = [weight / sum(weights) for weight in weights]
+                weights_by_label[run.label] = dict(zip(body["members"], shares, strict=True))
+    if not weights_by_label:
+        return []
+    members = dict.fromkeys(name for weights in weights_by_label.values() for name in weights)
+    columns = [Column("member"), *(Column(label, ".3f") for label in weights_by_label)]
+    rows = [
+        [labels.get(name, name), *(weights.get(name, 0.0) for weights in weights_by_label.values())] for name in members
+    ]
+    caption = "Weight of each member in the ensembles that are weighted means or votes."
+    return [Table(facts.component_name("weights"), caption, columns, rows)]
+
+
 def _contribution_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str, str]) -> Table:
     members = dict.fromkeys(name for _, metrics in ensembles for name in metrics.contributions)
     columns = [Column("member"), *(Column(label, "+.4f") for label, _ in ensembles)]
@@ -118,7 +155,7 @@ def _pair_table(facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labe
     ]
     shown = f"the {len(rows)} most similar of {len(pairs)} pairs" if len(rows) < len(pairs) else "all pairs"
     caption = f"Similarity of the members of {ensemble}: {shown}."
-    return Table(facts.component_name("pairs of members"), caption, columns, rows)
+    return Table(facts.component_name("pairs-of-members"), caption, columns, rows)
 
 
 @matplotlib.rc_context(STYLE)

@@ -112,7 +112,7 @@ class TargetFacts:
 
     def component_name(self, *parts: str) -> str:
         """Return a name that is unique on the page: of the target, and of the component within it."""
-        return " ".join((self.target, *parts))
+        return "-".join((self.target, *parts))
 
 
 def plural(n: int, noun: str) -> str:

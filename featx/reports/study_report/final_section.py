@@ -32,11 +32,11 @@ def _class_components(facts: TargetFacts, final: Evaluation) -> list[Component]:
         return []
     row = next(row for row in final.rows if row.run == final.chosen)
     caption = f"{row.label} on test: scores by {facts.noun}."
-    name = facts.component_name("test scores by", facts.noun)
+    name = facts.component_name("test-scores-by", facts.noun)
     components: list[Component] = [class_table(name, facts.noun, row.per_class, None, caption)]
     matrices: list[Component] = []
     for run in final.rows[:MAX_RUN_SECTIONS] if final.kind == "classes" else []:
-        name, title = facts.component_name(run.run, "test confusion"), f"{run.label} on test"
+        name, title = facts.component_name(run.run, "test-confusion"), f"{run.label} on test"
         matrix: Component
         if run.run == final.chosen or len(final.classes) <= MAX_MATRIX_CLASSES:
             matrix = ConfusionMatrix(name, f"Confusion matrix of {title}.", final.classes, run.confusion)

@@ -36,11 +36,11 @@ def build_groups(facts: TargetFacts) -> Section | None:
 def group_components(evaluation: Evaluation) -> list[Component]:
     """Return notes, figures and tables of all groupings of one evaluation."""
     groupings = [grouping for grouping in evaluation.groupings if grouping.groups]
-    prefix = f"{evaluation.target} groups on {evaluation.part}"
+    prefix = f"{evaluation.target}-groups-on-{evaluation.part}"
     return [
         Text(NOTE, "note"),
         Items([_describe(grouping) for grouping in evaluation.groupings]),
-        *(_plot_grouping(f"{prefix} {grouping.name}", grouping) for grouping in groupings),
+        *(_plot_grouping(f"{prefix}-{grouping.name}", grouping) for grouping in groupings),
         *_bias_tables(evaluation),
         *(component for grouping in groupings for component in _group_table(prefix, grouping)),
     ]
@@ -70,7 +70,7 @@ def _bias_tables(evaluation: Evaluation) -> list[Component]:
             for row in evaluation.rows
         ]
         caption = f"{text[0].upper()}{text[1:]} of the groups, of every run, with its 95 % interval"
-        name = f"{evaluation.target} biases on {evaluation.part} {measure}"
+        name = f"{evaluation.target}-biases-on-{evaluation.part}-{measure}"
         components.append(Details(caption, [Table(name, f"{caption}.", columns, rows, {}, chosen)], number == 0))
     for name, bias in evaluation.rows[0].biases.items():
         if bias.too_few:
@@ -101,7 +101,7 @@ def _group_table(prefix: str, grouping: Grouping) -> list[Component]:
     columns.append(Column("remarks"))
     rows = [_group_cells(grouping, group, has_thresholds) for group in grouping.groups]
     hints = {(position, 1): describe_size(group) for position, group in enumerate(grouping.groups)}
-    table = Table(f"{prefix} {grouping.name} scores", f"Groups of {grouping.name}.", columns, rows, hints)
+    table = Table(f"{prefix}-{grouping.name}-scores", f"Groups of {grouping.name}.", columns, rows, hints)
     if not (grouping.n_missing or grouping.n_hidden):
         return [table]
     note = f"{grouping.n_missing} rows have no value; {grouping.n_hidden} small groups are not shown."

@@ -12,7 +12,7 @@ from featx.tables.ids import Floats, Kind
 
 # Number of different pictures on a page. A small JPEG takes about 5 kB, so that all of them take about 2.5 MB.
 MAX_PICTURES = 500
-# Number of new pictures in the confusion matrix and in the gallery of the chosen run of each target.
+# Number of new pictures in the confusion matrices and in the galleries of the chosen runs of all targets.
 MAX_CELL_PICTURES, MAX_GALLERY_PICTURES = 220, 60
 # Number of images in a cell of the confusion matrix of the chosen run, and of each other run.
 MAX_CHOSEN_CELL_IMAGES, MAX_CELL_IMAGES = 8, 2
@@ -68,19 +68,21 @@ class ShownImages:
     gallery: Mapping[int, str]
 
 
-def choose_images(facts: TargetFacts, budget: PictureBudget) -> dict[str, ShownImages]:
-    """Return the images of each run by its name; the chosen run comes first, the others share what is left.
+def choose_images(targets: Sequence[TargetFacts], budget: PictureBudget) -> list[dict[str, ShownImages]]:
+    """Return the images of each run of each target by its name; the chosen runs come first, all others share the rest.
 
     Parameters
     ----------
     budget
-        Pictures of the page, to which those of this target are added.
+        Pictures of the page, to which those of these targets are added.
     """
-    others = [run for run in facts.runs if not run.is_chosen]
-    chosen = facts.chosen
-    shown = {chosen.name: _choose(chosen, budget, MAX_CELL_PICTURES, MAX_GALLERY_PICTURES)}
-    share = (budget.max_pictures - len(budget.ids)) // max(2 * len(others), 1)
-    return shown | {run.name: _choose(run, budget, share, share) for run in others}
+    max_cells, max_gallery = MAX_CELL_PICTURES // len(targets), MAX_GALLERY_PICTURES // len(targets)
+    shown = [{facts.chosen.name: _choose(facts.chosen, budget, max_cells, max_gallery)} for facts in targets]
+    n_others = sum(len(facts.runs) - 1 for facts in targets)
+    share = (budget.max_pictures - len(budget.ids)) // max(2 * n_others, 1)
+    for facts, images in zip(targets, shown, strict=True):
+        images |= {run.name: _choose(run, budget, share, share) for run in facts.runs if not run.is_chosen}
+    return shown
 
 
 def _choose(run: RunFacts, budget: PictureBudget, max_cells: int, max_gallery: int) -> ShownImages:

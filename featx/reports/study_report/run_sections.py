@@ -10,7 +10,8 @@ from featx.metrics.reliability import accuracy_by_coverage
 from featx.reports.page.components import Component, Details, Items, Picture, Section, Text
 from featx.reports.study_report.class_tables import Intervals, class_table, confusion_components, threshold_counts
 from featx.reports.study_report.facts import RunFacts, TargetFacts
-from featx.reports.study_report.number_section import number_figures
+from featx.reports.study_report.label_section import label_components
+from featx.reports.study_report.number_section import number_components
 from featx.reports.study_report.probability_figures import (
     plot_abstention,
     plot_precision_recall,
@@ -97,19 +98,22 @@ def _class_components(facts: TargetFacts, run: RunFacts, contents: RunContents) 
     components.append(_scores_of_classes(facts, run, contents))
     if run.targets.n_outputs == 2:
         caption = f"Scores of {run.label} at each threshold of the probability."
-        components.append(threshold_counts(f"{name} threshold", caption, run.targets, run.outputs[:, 1], column=1))
+        components.append(threshold_counts(f"{name}-threshold", caption, run.targets, run.outputs[:, 1], column=1))
     components += _probability_figures(name, run, contents)
-    components.append(plot_abstention(f"{name} coverage", {run.label: accuracy_by_coverage(run.targets, run.outputs)}))
+    components.append(plot_abstention(f"{name}-coverage", {run.label: accuracy_by_coverage(run.targets, run.outputs)}))
     return components
 
 
 def _label_components(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list[Component]:
     name = facts.component_name(run.name)
-    return [_scores_of_classes(facts, run, contents), *_probability_figures(name, run, contents)]
+    components = [_scores_of_classes(facts, run, contents), *_probability_figures(name, run, contents)]
+    if run.is_chosen and contents.intervals is not None:
+        components += label_components(facts, run, contents.intervals)
+    return components
 
 
 def _number_components(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list[Component]:
-    return number_figures(facts, run)
+    return number_components(facts, run, contents.resamples)
 
 
 KIND_COMPONENTS: dict[Kind, Callable[[TargetFacts, RunFacts, RunContents], list[Component]]] = {
@@ -122,14 +126,14 @@ KIND_COMPONENTS: dict[Kind, Callable[[TargetFacts, RunFacts, RunContents], list[
 def _scores_of_classes(facts: TargetFacts, run: RunFacts, contents: RunContents) -> Component:
     noun = facts.noun
     caption = f"{run.label} on {facts.evaluation.part}: scores by {noun}, with 95 % intervals."
-    name = facts.component_name(run.name, f"scores by {noun}")
+    name = facts.component_name(run.name, f"scores-by-{noun}")
     return class_table(name, noun, run.evaluation.per_class, contents.intervals, caption)
 
 
 def _probability_figures(name: str, run: RunFacts, contents: RunContents) -> list[Component]:
     band = reliability_band(run.targets, run.outputs, contents.resamples, N_RELIABILITY_BINS)
     curves = (
-        plot_roc(f"{name} roc", run.targets, run.outputs),
-        plot_precision_recall(f"{name} precision recall", run.targets, run.outputs),
+        plot_roc(f"{name}-roc", run.targets, run.outputs),
+        plot_precision_recall(f"{name}-precision-recall", run.targets, run.outputs),
     )
-    return [plot_reliability_band(f"{name} reliability", band), *(curve for curve in curves if curve is not None)]
+    return [plot_reliability_band(f"{name}-reliability", band), *(curve for curve in curves if curve is not None)]

@@ -1,11 +1,12 @@
 """Sections about the study as a whole: what was done, its images, and the origin of the results."""
 
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.artifacts.header import Header, commit, read_header
-from featx.reports.page.components import Column, Component, Details, Items, Section, Table, Text
+from featx.reports.page.components import Column, Component, Details, Items, Picture, Section, Table, Text
 from featx.reports.study_report.facts import RunFacts, TargetFacts, plural
 from featx.specs.recipe_toml import recipe_toml
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -73,23 +74,36 @@ def build_counts(facts: TargetFacts) -> Section | None:
     rows: list[list[Any]] = [[name, *(counts[name] for counts in by_part.values())] for name in truth.names]
     sealed = "; the labels of test stay sealed" if facts.evaluation.n_test else ""
     caption = f"Images of each {facts.noun} in train and val{sealed}."
-    table = Table(facts.component_name("images of each", facts.noun), caption, columns, rows)
+    table = Table(facts.component_name("images-of-each", facts.noun), caption, columns, rows)
     return Section(f"Images of each {facts.noun}", [table])
 
 
-def build_images(study: Study) -> Section:
-    """Return the section about the outcomes of the extraction, with the first failures."""
+def build_images(study: Study, pictures: Mapping[str, Picture]) -> Section:
+    """Return the section about the outcomes of the extraction, with the first failures and the missing pictures."""
     outcomes = ", ".join(f"{n:,} {name}" for name, n in study.outcomes["outcome"].value_counts().to_dict().items())
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     text = f"{len(study.outcomes):,} images: {outcomes}. With embeddings: {sizes}."
     failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
-    components: list[Component] = [Text(text)]
+    components: list[Component] = [Text(text), *_missing_pictures(pictures)]
     if len(failed):
         rows = failed.head(MAX_SHOWN_FAILURES)[["id", "outcome", "reason"]].to_numpy(object).tolist()
         caption = f"{len(rows)} of {len(failed):,} images without an embedding."
         columns = [Column("image"), Column("outcome"), Column("reason")]
         components.append(Table("failures", caption, columns, rows))
     return Section("Images", components)
+
+
+def _missing_pictures(pictures: Mapping[str, Picture]) -> list[Component]:
+    """Return a warning if some images cannot be shown."""
+    notes = Counter(picture.note for picture in pictures.values() if picture.note)
+    if not notes:
+        return []
+    reasons = ", ".join(f"{n:,} {note}" for note, n in notes.items())
+    text = (
+        f"{notes.total():,} of {plural(len(pictures), 'image')} that this page would show have no picture: {reasons}. "
+        "All scores are those of the images at the time of the extraction; put the images back, or run 'featx extract'."
+    )
+    return [Text(text, "warning")]
 
 
 def build_origin(targets: Sequence[TargetFacts]) -> Section:

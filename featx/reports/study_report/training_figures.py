@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from featx.artifacts.learning_curves import LOSS, draw_curves, draw_tree_scores
+from featx.metrics.definitions import find_score
 from featx.reports.page.components import Component, Figure, Section
 from featx.reports.page.figure_style import PALETTE, STYLE, add_legend, make_figure, shorten_name
 from featx.reports.study_report.facts import RunFacts, TargetFacts, score_name
@@ -22,14 +23,14 @@ def build_training_figures(facts: TargetFacts, run: RunFacts) -> list[Component]
     metrics, name = run.folder.metrics, facts.component_name(run.name)
     figures: list[Component] = []
     if isinstance(metrics, NetworkMetrics):
-        return [_plot_learning_curve(f"{name} {measure}", metrics, measure) for measure in (LOSS, metrics.score)]
+        return [_plot_learning_curve(f"{name}-{measure}", metrics, measure) for measure in (LOSS, metrics.score)]
     if isinstance(metrics, HeadMetrics):
         if metrics.search.trials:
-            figures.append(_plot_search(f"{name} search", {run.label: metrics.search}))
+            figures.append(_plot_search(f"{name}-search", {run.label: metrics.search}))
         if metrics.search.importances:
-            figures.append(_plot_importances(f"{name} importances", metrics.search))
+            figures.append(_plot_importances(f"{name}-importances", metrics.search))
         if metrics.trees is not None:
-            figures += [_plot_trees(f"{name} trees {curve}", metrics.trees, curve) for curve in ("loss", "score")]
+            figures += [_plot_trees(f"{name}-trees-{curve}", metrics.trees, curve) for curve in ("loss", "score")]
     return figures
 
 
@@ -61,7 +62,7 @@ def _plot_search(name: str, searches: Mapping[str, SearchResult]) -> Figure:
         short = shorten_name(label, MAX_LEGEND_LENGTH)
         axes.errorbar(numbers, values, yerr=deviations, fmt="o", ms=3, lw=0.8, alpha=0.6, label=short, color=color)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=color, lw=1.5)
-    metric = " / ".join(dict.fromkeys(score_name(result.metric) for result in searches.values()))
+    metric = " / ".join(dict.fromkeys(_maximised(result.metric) for result in searches.values()))
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{metric}, mean over folds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -72,6 +73,11 @@ def _plot_search(name: str, searches: Mapping[str, SearchResult]) -> Figure:
         "deviation over the folds."
     )
     return Figure(name, caption, _describe_searches(searches), figure)
+
+
+def _maximised(metric: str) -> str:
+    """Return the name of the quantity that a search maximises: losses and errors are negated."""
+    return score_name(metric) if find_score(metric).greater_is_better else f"negated {score_name(metric)}"
 
 
 def _describe_searches(searches: Mapping[str, SearchResult]) -> str:

@@ -55,7 +55,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TargetFacts]:
 
 
 def test_cells_have_the_images_that_they_count(facts: TargetFacts) -> None:
-    run, shown = facts.chosen, choose_images(facts, PictureBudget())[facts.chosen.name]
+    run, shown = facts.chosen, choose_images([facts], PictureBudget())[0][facts.chosen.name]
     matrix = confusion_matrix(run.targets.y, run.targets.decisions(run.outputs))
     assert sorted(shown.cells) == [(i, j) for i, j in np.ndindex(2, 2) if matrix[i, j]]
     certainty = certainties(run)
@@ -68,7 +68,7 @@ def test_cells_have_the_images_that_they_count(facts: TargetFacts) -> None:
 
 def test_the_gallery_has_mistakes_unsure_and_right_predictions(facts: TargetFacts) -> None:
     run = facts.chosen
-    gallery = choose_images(facts, PictureBudget())[run.name].gallery
+    gallery = choose_images([facts], PictureBudget())[0][run.name].gallery
     is_right = run.targets.are_right(run.outputs)
     certainty = certainties(run)
     rows = {reason: [row for row, shown in gallery.items() if shown == reason] for reason in (MISTAKE, UNSURE, RIGHT)}
@@ -80,7 +80,7 @@ def test_the_gallery_has_mistakes_unsure_and_right_predictions(facts: TargetFact
 
 def test_few_pictures_go_to_the_chosen_run_first(facts: TargetFacts) -> None:
     budget = PictureBudget(max_pictures=10)
-    shown = choose_images(facts, budget)
+    (shown,) = choose_images([facts], budget)
     assert len(budget.ids) == 10
     chosen = shown[facts.chosen.name]
     assert len(chosen.gallery) == 10
@@ -91,7 +91,7 @@ def test_few_pictures_go_to_the_chosen_run_first(facts: TargetFacts) -> None:
 
 def test_the_chosen_run_is_open_and_others_are_closed(facts: TargetFacts) -> None:
     budget = PictureBudget()
-    shown = choose_images(facts, budget)
+    (shown,) = choose_images([facts], budget)
     section = build_run_sections(facts, shown, load_pictures(facts.study, list(budget.ids)))
     chosen, others = section.sections
     assert chosen.title == facts.chosen.label

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featx.evaluation.group_membership import GroupMembership
-from featx.exploration.segments import cluster_rows, compare_segments
+from featx.exploration.weak_segments import cluster_rows, compare_segments
 
 N = 600
 

@@ -1,0 +1,72 @@
+"""The output of ``featx extract``: what became of the files, and how fast they were embedded."""
+
+from typing import TYPE_CHECKING
+
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.console import format_counts
+
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+
+N_FAILURES_SHOWN = 10
+# Ranks of lines of the summary (`featx.cli.command_summary`).
+FAILURES, IGNORED = 3, 4
+
+
+def print_extraction(result: "Extraction") -> None:
+    """Print the result of an extraction."""
+    with Summary() as summary:
+        summary.result(counts_line(result))
+        summary.say(_parts_line(result))
+        for name in result.pending_embeddings:
+            text = (
+                f"not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'"
+            )
+            summary.say(f"  {text}", 1)
+        problem = result.label_problem
+        summary.warn([*([f"no split, so nothing can be fitted: {problem}"] if problem else []), *result.warnings])
+        _add_failures(result, summary)
+        _add_speed(result, summary)
+        if not problem:
+            summary.next_step("featx fit" if result.embeddings else "featx finetune")
+
+
+def counts_line(result: "Extraction") -> str:
+    """Return the number of files by outcome."""
+    images = f"{result.n_embedded} embedded, {result.n_cached} cached"
+    has_embeddings = bool(result.embeddings or result.pending_embeddings)
+    return (
+        f"{result.n_found} files: {images if has_embeddings else f'{result.n_cached} readable images'}, "
+        f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, "
+        f"{result.n_ignored} ignored"
+    )
+
+
+def _parts_line(result: "Extraction") -> str:
+    has_embeddings = bool(result.embeddings or result.pending_embeddings)
+    name = "images with embeddings" if has_embeddings else "images, without embeddings"
+    parts = format_counts(result.parts) if result.parts else "no parts"
+    return f"{name}: {parts}; total time {result.seconds:.1f} s"
+
+
+def _add_failures(result: "Extraction", summary: Summary) -> None:
+    """Add the files that were ignored, and those without an embedding."""
+    for name, outcome, reason in result.failures[:N_FAILURES_SHOWN]:
+        summary.say(f"  {outcome}: {name!r} {reason}", FAILURES)
+    if len(result.failures) > N_FAILURES_SHOWN:
+        summary.say(f"  {len(result.failures) - N_FAILURES_SHOWN} more in {result.outcomes_file}", FAILURES)
+    for rule, n in list(result.ignored.items())[:N_FAILURES_SHOWN]:
+        summary.say(f"  ignored: {n} × {rule}", IGNORED)
+
+
+def _add_speed(result: "Extraction", summary: Summary) -> None:
+    """Add the speed, and each embedding with its deviation from fp32."""
+    from featx.embeddings.drift import Drift
+
+    if result.n_embedded:
+        summary.say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}", DETAIL - 1)
+    for embedding in result.embeddings:
+        name, precision, store = (embedding[key] for key in ("name", "precision", "store"))
+        summary.say(f"  {name}  d {embedding['n_features']}  {precision}  {store}", DETAIL)
+        if embedding["drift"]:
+            summary.say(f"    {Drift.model_validate(embedding['drift'])}", DETAIL)

@@ -1,0 +1,73 @@
+"""Results as one JSON object on standard output."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from featx.text.escaping import escape_json
+from featx.text.masking import mask_secrets_in_value
+
+
+def as_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object; nan and infinity become null."""
+    sys.stdout.write(_json_text(value, indent=2) + "\n")
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    values = mask_secrets_in_value(_finite(value))
+    return escape_json(json.dumps(values, ensure_ascii=False, indent=indent, allow_nan=False))
+
+
+class JsonList:
+    """Prints one JSON object whose first field is a list of records that come in batches.
+
+    Parameters
+    ----------
+    name
+        Name of the field with the list.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._n_records = 0
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Print some records, one in a line."""
+        for record in records:
+            start = ",\n" if self._n_records else f"{{\n{_json_text(self._name)}: [\n"
+            sys.stdout.write(start + _json_text(record))
+            self._n_records += 1
+
+    def close(self, fields: Mapping[str, Any]) -> None:
+        """Print the end of the list and the other fields of the object."""
+        start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
+        end = _json_text(fields, indent=2).removeprefix("{")
+        sys.stdout.write(f"{start}\n],{end}\n")
+
+
+def plain(result: Any) -> Any:
+    """Return the result of a stage as JSON values; dataclasses and pydantic models become objects."""
+    # pydantic is slow to import, and this module is imported for `--help` too.
+    from pydantic import BaseModel
+
+    if isinstance(result, BaseModel):
+        return plain(result.model_dump())
+    if dataclasses.is_dataclass(result):
+        return {field.name: plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
+    if isinstance(result, Mapping):
+        return {key: plain(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [plain(item) for item in result]
+    return str(result) if isinstance(result, Path) else result
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""Options of all commands about what is printed: ``--wide``, ``--verbose`` and ``--quiet``."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Extent of what a command prints.
+
+    Attributes
+    ----------
+    wide
+        Whether tables have all their columns and runs their full names.
+    verbose
+        Whether details are printed below the summary.
+    quiet
+        Whether only the result and errors are printed.
+    """
+
+    wide: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+DEFAULT_SETTINGS = OutputSettings()
+_SETTINGS: ContextVar[OutputSettings] = ContextVar("featx output settings", default=DEFAULT_SETTINGS)
+OPTIONS: dict[str, Any] = {
+    "wide": Annotated[bool, typer.Option("--wide", help="Print all columns of tables, and full names of runs.")],
+    "verbose": Annotated[bool, typer.Option("-v", "--verbose", help="Print details below the summary.")],
+    "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="Print only the result and errors.")],
+}
+
+
+def output_settings() -> OutputSettings:
+    """Return the settings of the command that runs."""
+    return _SETTINGS.get()
+
+
+@contextmanager
+def printing(settings: OutputSettings) -> Iterator[None]:
+    """Print by these settings until the block ends."""
+    token = _SETTINGS.set(settings)
+    try:
+        yield
+    finally:
+        _SETTINGS.reset(token)
+
+
+def with_output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that has the options of `OutputSettings` beside its own."""
+
+    @functools.wraps(command)
+    def call(*args: Any, **options: Any) -> None:
+        settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS})
+        if settings.verbose and settings.quiet:
+            raise typer.BadParameter("--verbose and --quiet exclude each other; leave out one of them")
+        with printing(settings):
+            command(*args, **options)
+
+    own = inspect.signature(command)
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(name, keyword_only, default=False, annotation=option) for name, option in OPTIONS.items()
+    ]
+    call.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared])  # type: ignore[attr-defined]
+    call.__annotations__ = get_type_hints(command, include_extras=True) | OPTIONS
+    return call

@@ -1,0 +1,140 @@
+"""The output of ``featx run``: a line for each finished stage, then the comparison of all runs."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from featx.cli import console
+from featx.cli.output_settings import output_settings
+
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+    from featx.ensembles.ensemble import EnsembleResult
+    from featx.evaluation.evaluation_table import Evaluation
+    from featx.finetuning.training_run import FinetuningResult
+    from featx.heads.fit import FitResult
+
+
+class StagePrinter:
+    """Prints the stages of a recipe as they finish, and at the end what they led to.
+
+    Parameters
+    ----------
+    recipe
+        The recipe as it was typed, for the commands to type next; empty for the default one.
+    """
+
+    def __init__(self, recipe: str) -> None:
+        self._option = f" -r {recipe}" if recipe else ""
+        self._evaluations: Sequence[Evaluation] = ()
+        self._report = ""
+
+    def add(self, stage: str, result: Any) -> None:
+        """Print a finished stage: one line, with ``--verbose`` all that its own command prints."""
+        if stage == "report":
+            self._report = result.report
+        elif stage in {"evaluate", "evaluate --final"}:
+            self._evaluations = result
+        if (output_settings().verbose or stage == "repeats") and stage != "report":
+            console.say()
+            console.say(f"── featx {stage}")
+            _print_whole(stage, result)
+        elif text := _stage_text(stage, result):
+            console.say_wrapped(stage, text)
+
+    def close(self) -> None:
+        """Print the comparison of all runs, what to do next, and the path of the report."""
+        from featx.cli.run_table import evaluations
+
+        if not output_settings().verbose:
+            console.say()
+            evaluations(self._evaluations, next_step=self._next_step())
+        else:
+            console.say_wrapped("next", self._next_step())
+        if self._report:
+            console.result(self._report)
+
+    def _next_step(self) -> str:
+        first = self._evaluations[0]
+        run = first.label(first.recommended or first.chosen)
+        predict = f"featx predict PHOTOS --run {run}{self._option}"
+        if first.part != "test" and first.n_test and not first.n_openings:
+            return f"{predict}; when all models are made, featx evaluate --final{self._option}"
+        return predict
+
+
+def _print_whole(stage: str, result: Any) -> None:
+    from featx.cli import fit_table, result_tables, run_table
+    from featx.cli.extraction_output import print_extraction
+    from featx.cli.finetune_table import networks
+    from featx.cli.repeat_table import repeated
+
+    printers: dict[str, Callable[[Any], None]] = {
+        "extract": print_extraction,
+        "fit": fit_table.fits,
+        "finetune": networks,
+        "ensemble": result_tables.votes,
+        "evaluate": run_table.evaluations,
+        "repeats": repeated,
+        "evaluate --final": run_table.evaluations,
+    }
+    printers[stage](result)
+
+
+def _stage_text(stage: str, result: Any) -> str:
+    """Return the result of a stage in a line; empty for stages that are printed otherwise."""
+    texts: dict[str, Callable[[Any], str]] = {
+        "extract": _extraction_text,
+        "finetune": _networks_text,
+        "fit": _heads_text,
+        "ensemble": _ensembles_text,
+    }
+    return texts[stage](result) if stage in texts else ""
+
+
+def _extraction_text(result: "Extraction") -> str:
+    problems = f"{result.n_unreadable} unreadable, {result.n_missing} missing"
+    text = f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, {problems}"
+    return text + _end(result.seconds, len(result.warnings))
+
+
+def _networks_text(runs: "Sequence[FinetuningResult]") -> str:
+    metric = console.SHORT.get(runs[0].metric, runs[0].metric)
+    scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
+    seconds = sum(run.train_s for run in runs if run.is_new)
+    done = _done_text([run.is_new for run in runs])
+    return f"val {metric} {console.limited_list(scores)}{done}{_end(seconds, sum(len(run.warnings) for run in runs))}"
+
+
+def _heads_text(runs: "Sequence[FitResult]") -> str:
+    score = console.SHORT.get(runs[0].score, runs[0].score.replace("_", " "))
+    part = "out-of-fold" if runs[0].val_score is None else "val"
+    values = [run.oof_score if run.val_score is None else run.val_score for run in runs]
+    scores = [_score_text(run.run, run.label, value) for run, value in zip(runs, values, strict=True)]
+    seconds = sum(run.search_s + run.train_s for run in runs if run.is_new)
+    done = _done_text([run.is_new for run in runs])
+    return f"{part} {score} {console.limited_list(scores)}{done}{_end(seconds, sum(len(r.warnings) for r in runs))}"
+
+
+def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
+    metric = console.SHORT.get(runs[0].metric, runs[0].metric.replace("_", " "))
+    scores = [_score_text(run.run, run.label, run.score) for run in runs]
+    done = _done_text([run.is_new for run in runs])
+    n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
+    return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{done}{_end(0.0, n_warnings)}"
+
+
+def _score_text(run: str, label: str, value: float | None) -> str:
+    return f"{console.run_name(run, label)} {console.cell(value)}"
+
+
+def _done_text(is_new: Sequence[bool]) -> str:
+    n_done = len(is_new) - sum(is_new)
+    return f"; {n_done} of {len(is_new)} already done" if n_done else ""
+
+
+def _end(seconds: float, n_warnings: int) -> str:
+    """Return how long a stage took, and how many warnings it has."""
+    from featx.cli.finetune_table import duration
+
+    warnings = f"; {n_warnings} {'warning' if n_warnings == 1 else 'warnings'}: --verbose" if n_warnings else ""
+    return (f"; {duration(seconds)}" if seconds else "") + warnings

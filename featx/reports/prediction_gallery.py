@@ -1,0 +1,206 @@
+"""Page of predictions: the images with the answers of all runs side by side, and scores where true values are known."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featx.errors import ReadError
+from featx.images.decode import decode
+from featx.images.sources import read_content
+from featx.predictors.prediction import Prediction
+from featx.predictors.prediction_scores import RunScores
+from featx.predictors.prediction_texts import best_first, prediction_texts, true_text
+from featx.predictors.true_values import score_images
+from featx.reports.page.components import (
+    Column,
+    Component,
+    ConfusionMatrix,
+    Details,
+    Gallery,
+    GalleryItem,
+    Items,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from featx.reports.page.page import Page
+from featx.reports.pictures import UNREADABLE, encode_thumbnail
+from featx.specs.embedding import Decoding
+
+# Images of a target that a page shows: of each kind of answer, those that come first. A picture takes about 5 kB, and
+# 20 answers about 2 kB, so that a page of one target stays below 4 MB.
+MAX_IMAGES_SHOWN = 400
+MAX_UNREADABLE_SHOWN = 200
+RIGHT, WRONG, DISAGREE = "right", "wrong", "runs disagree"
+# What the images of each kind of answer have in common.
+KIND_TEXTS = {
+    WRONG: "that the best run predicts wrongly",
+    RIGHT: "that the best run predicts rightly",
+    DISAGREE: "that runs disagree on",
+    "": "that all runs predict alike",
+}
+# Larger matrices are wider than a page.
+MAX_CLASSES_IN_MATRIX = 30
+
+
+@dataclass
+class _TargetImages:
+    """Images of one target that are shown, by what is interesting about them, and how many there are of each kind."""
+
+    items: dict[str, list[GalleryItem]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class PredictionGallery:
+    """Collects predictions batch by batch, in memory that does not grow with the number of images.
+
+    Parameters
+    ----------
+    max_images
+        Number of images of each target whose pictures are kept.
+    """
+
+    def __init__(self, max_images: int = MAX_IMAGES_SHOWN) -> None:
+        self._max_images = max_images
+        self._scores = RunScores()
+        self._targets: dict[str, _TargetImages] = {}
+        self._unreadable: dict[str, str] = {}
+        self._n_unreadable = 0
+        self._n_images = 0
+        self._warnings: dict[str, None] = {}
+
+    def add(self, predictions: Mapping[str, Prediction]) -> None:
+        """Add a batch: run name → prediction of the same images."""
+        self._scores.add(predictions)
+        first = next(iter(predictions.values()))
+        self._n_images += len(first.images)
+        self._n_unreadable += len(first.unreadable)
+        left = MAX_UNREADABLE_SHOWN - len(self._unreadable)
+        self._unreadable |= dict(list(first.unreadable.items())[:left])
+        self._warnings |= dict.fromkeys(text for prediction in predictions.values() for text in prediction.warnings)
+        targets = dict.fromkeys(prediction.target for prediction in predictions.values())
+        for target in targets:
+            self._add_target(target, {run: item for run, item in predictions.items() if item.target == target})
+
+    def _add_target(self, target: str, predictions: Mapping[str, Prediction]) -> None:
+        """Keep the first images of each kind of answer of a batch."""
+        shown = self._targets.setdefault(target, _TargetImages())
+        ordered = [prediction for _, prediction in best_first(predictions)]
+        texts = [prediction_texts(prediction) for prediction in ordered]
+        answers = [_answers(prediction) for prediction in ordered]
+        results = _results(ordered[0])
+        for row in range(len(ordered[0].images)):
+            kind = results.get(row) or (DISAGREE if len({answer[row] for answer in answers}) > 1 else "")
+            shown.counts[kind] = shown.counts.get(kind, 0) + 1
+            items = shown.items.setdefault(kind, [])
+            if len(items) < self._max_images:
+                items.append(_item(row, ordered, [text[row] for text in texts], kind, results.get(row)))
+
+    def page(self, title: str = "Predictions") -> Page:
+        """Return the page."""
+        n_runs = len(self._scores.by_run)
+        subtitle = f"{self._n_images} images, {n_runs} {'run' if n_runs == 1 else 'runs'}"
+        sections = [Section(f"Images: {target}", [self._gallery(target)]) for target in self._targets]
+        scored = [target for target in self._targets if self._scores.of_target(target)]
+        sections += [Section(f"Scores: {target}", list(_score_components(target, self._scores))) for target in scored]
+        if self._n_unreadable:
+            sections.append(Section("Unreadable images", list(self._unreadable_components())))
+        return Page(title, subtitle, [Section("Summary", list(self._summary())), *sections])
+
+    def write(self, path: Path) -> None:
+        """Write the page to a file."""
+        self.page().write(path)
+
+    def _summary(self) -> Iterator[Component]:
+        yield Text(f"{self._n_images} images were predicted, {self._n_unreadable} cannot be read.", "summary")
+        for target in self._targets:
+            scores = sorted(self._scores.of_target(target).values(), key=lambda score: -score.n)
+            if scores:
+                score = scores[0]
+                value, interval = score.value, score.interval
+                edges = "" if interval is None else f" (95 %: {interval[0]:.4f} … {interval[1]:.4f})"
+                yield Text(
+                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n} images with a true "
+                    "value."
+                )
+        for warning in self._warnings:
+            yield Text(warning, "warning")
+
+    def _gallery(self, target: str) -> Gallery:
+        """Return the images of a target: wrong ones first, then those that runs disagree on, then the others."""
+        shown = self._targets[target]
+        kinds = sorted(shown.items, key=lambda kind: [WRONG, DISAGREE, "", RIGHT].index(kind))
+        items: list[GalleryItem] = []
+        parts = []
+        for number, kind in enumerate(kinds):
+            # Kinds with few images leave their share to the others.
+            share = (self._max_images - len(items)) // (len(kinds) - number)
+            chosen = shown.items[kind][:share]
+            items += chosen
+            parts.append(f"{len(chosen)} of {shown.counts[kind]} {KIND_TEXTS[kind]}")
+        total = sum(shown.counts.values())
+        caption = f"{len(items)} of {total} images: {', '.join(parts)}. The first answer is that of the best run."
+        return Gallery(f"images-{target}", caption, items)
+
+    def _unreadable_components(self) -> Iterator[Component]:
+        n_left_out = self._n_unreadable - len(self._unreadable)
+        more = f", the first {len(self._unreadable)} of them are listed" if n_left_out else ""
+        yield Text(f"{self._n_unreadable} images cannot be read{more}.")
+        yield Items([f"{image}: {reason}" for image, reason in self._unreadable.items()])
+
+
+def _answers(prediction: Prediction) -> Sequence[str]:
+    """Return what a prediction says of each image; empty texts for numbers, which are never quite equal."""
+    return prediction.labels
+
+
+def _results(prediction: Prediction) -> dict[int, str]:
+    """Return row → whether the prediction is right, for classes and labels whose true value is known."""
+    if prediction.kind == "numbers" or not prediction.true:
+        return {}
+    rows = [
+        row
+        for row, value in enumerate(prediction.true)
+        if value is not None and (prediction.kind == "labels" or prediction.labels[row])
+    ]
+    _, values = score_images(prediction)
+    return {row: RIGHT if value == 1 else WRONG for row, value in zip(rows, values, strict=True)}
+
+
+def _item(
+    row: int, ordered: Sequence[Prediction], texts: Sequence[str | None], kind: str, result: str | None
+) -> GalleryItem:
+    """Return an image with its true value and the answers of all runs, the best run first."""
+    best = ordered[0]
+    true = best.true[row] if best.true else None
+    lines = [] if true is None else [f"true: {true_text(best, true)}"]
+    lines += [f"{prediction.label}: {text or '–'}" for prediction, text in zip(ordered, texts, strict=True)]
+    tags = {} if best.kind == "numbers" else {"answer": best.labels[row] or "none"}
+    if true is not None and best.kind != "numbers":
+        tags |= {"true": true_text(best, true) or "none", "result": result or "no answer"}
+    elif kind == DISAGREE:
+        tags["result"] = DISAGREE
+    picture = _picture(best.uris[row], best.decoding) if best.uris else Picture(note="no image")
+    return GalleryItem(best.images[row], [picture], lines, tags)
+
+
+def _picture(uri: str, decoding: Decoding | None) -> Picture:
+    try:
+        return Picture(encode_thumbnail(decode(read_content(uri), decoding or Decoding())))
+    except (ReadError, FileNotFoundError):
+        return Picture(note=UNREADABLE)
+
+
+def _score_components(target: str, scores: RunScores) -> Iterator[Component]:
+    """Yield the scores of the runs of a target, and the confusion matrix of each."""
+    by_run = scores.of_target(target)
+    name = next(iter(by_run.values())).score
+    columns = [Column("run"), Column(name, ".4f"), Column("95 % from", ".4f"), Column("95 % to", ".4f")]
+    rows = [[score.label, score.value, *(score.interval or (None, None)), score.n] for score in by_run.values()]
+    caption = "Scores on the images with a true value, images being independent."
+    yield Table(f"scores-{target}", caption, [*columns, Column("images", "d")], rows)
+    for run, score in by_run.items():
+        if score.kind == "classes" and len(score.classes) <= MAX_CLASSES_IN_MATRIX:
+            matrix = ConfusionMatrix(f"confusion-{run}", f"Answers of {score.label}.", score.classes, score.confusion)
+            yield Details(f"Confusion matrix of {score.label}", [matrix])

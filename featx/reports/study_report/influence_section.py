@@ -1,0 +1,102 @@
+"""Influence of settings: the best run with each value, embeddings that searches compared, and gains of trees."""
+
+from typing import Any
+
+from featx.evaluation.pivot import pivot_runs
+from featx.reports.page.components import Column, Component, Section, Table, Text
+from featx.reports.study_report.facts import TargetFacts, score_name
+from featx.study.run_metrics import HeadMetrics, SearchResult
+
+# Settings that are listed first, and the number of settings and of their values in the table.
+FIRST_SETTINGS = ("embeddings", "backbone", "head", "strategy", "loss", "weights")
+MAX_SETTINGS, MAX_VALUES = 12, 15
+NOTE = (
+    "The best run with each value of a setting in which runs differ, others left out. Runs that differ in several "
+    "settings do not show which of these made the difference."
+)
+
+
+def build_influences(facts: TargetFacts) -> Section | None:
+    """Return the section about what mattered; None if runs differ in no setting and no search compared embeddings."""
+    tables = [_setting_table(facts), _searched_embeddings(facts), _gain_table(facts)]
+    shown: list[Component] = [table for table in tables if table is not None]
+    if not shown:
+        return None
+    note: list[Component] = [Text(NOTE, "note")] if tables[0] is not None else []
+    return Section("What mattered: embeddings, layers and settings", [*note, *shown])
+
+
+def _setting_table(facts: TargetFacts) -> Table | None:
+    """Return the best run with each value of each setting that has several values."""
+    evaluation = facts.evaluation
+    available = dict.fromkeys(name for row in evaluation.rows for name in row.settings if name != "members")
+    ordered = sorted(
+        available, key=lambda name: FIRST_SETTINGS.index(name) if name in FIRST_SETTINGS else len(FIRST_SETTINGS)
+    )
+    rows: list[list[Any]] = []
+    for name in ordered[:MAX_SETTINGS]:
+        (pivot,) = pivot_runs([evaluation], [name])
+        if len(pivot.cells) > 1:
+            rows += [
+                [f"{name} {cell.row}", cell.value, cell.low, cell.high, evaluation.label(cell.run), cell.n_runs]
+                for cell in pivot.cells[:MAX_VALUES]
+            ]
+    if not rows:
+        return None
+    score = score_name(evaluation.compared)
+    columns = [
+        Column("setting and value"),
+        Column(f"best {score}", ".4f"),
+        Column("low", ".4f", "Low edge of the 95 % interval."),
+        Column("high", ".4f", "High edge of the 95 % interval."),
+        Column("best run"),
+        Column("runs", ",d", "Number of runs with this value."),
+    ]
+    caption = f"{score} on {evaluation.part} of the best run with each value of a setting."
+    return Table(facts.component_name("settings"), caption[0].upper() + caption[1:], columns, rows)
+
+
+def _searched_embeddings(facts: TargetFacts) -> Table | None:
+    """Return the best trial of each search with each of the embeddings that it compared."""
+    rows: list[list[Any]] = []
+    for run in facts.runs:
+        metrics = run.folder.metrics
+        if isinstance(metrics, HeadMetrics):
+            rows += [[f"{run.label}: {name}", *cells] for name, cells in _best_trials(metrics.search).items()]
+    if not rows:
+        return None
+    columns = [
+        Column("head and embeddings"),
+        Column("trials", ",d"),
+        Column("best score", ".4f"),
+        Column("metric"),
+        Column("chosen"),
+    ]
+    caption = "Embeddings that the searches compared: the best trial with each, by cross-validation within train."
+    return Table(facts.component_name("searched-embeddings"), caption, columns, rows)
+
+
+def _best_trials(search: SearchResult) -> dict[str, list[Any]]:
+    """Return the number of trials and the best score with each of several embeddings; empty if there was one."""
+    scores: dict[str, list[float]] = {}
+    for trial in search.trials:
+        scores.setdefault(trial.embeddings, []).append(trial.score)
+    if len(scores) < 2:
+        return {}
+    return {
+        name: [len(values), max(values), search.metric, "yes" if name == search.embeddings else ""]
+        for name, values in sorted(scores.items(), key=lambda item: -max(item[1]))
+    }
+
+
+def _gain_table(facts: TargetFacts) -> Table | None:
+    """Return the share of the trees' gain that each of several joined embeddings has."""
+    rows: list[list[Any]] = []
+    for run in facts.runs:
+        metrics = run.folder.metrics
+        if isinstance(metrics, HeadMetrics):
+            rows += [[f"{run.label}: {name}", 100 * share] for name, share in metrics.embedding_gains.items()]
+    if not rows:
+        return None
+    caption = "Boosted trees on several embeddings: share of the gain of all splits by the embedding of the feature."
+    return Table(facts.component_name("gains"), caption, [Column("run and embedding"), Column("gain, %", ".1f")], rows)

@@ -1,0 +1,90 @@
+"""Images on which the best ensemble and its best member differ: gained and lost predictions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from featx.metrics.definitions import find_score
+from featx.reports.page.components import Component, Gallery, Picture
+from featx.reports.study_report.facts import RunFacts, TargetFacts
+from featx.reports.study_report.run_images import PictureBudget, image_item
+from featx.study.ensemble_metrics import EnsembleMetrics
+
+# Number of gained and of lost images that are shown.
+MAX_SHOWN = 12
+GAINED, LOST, BOTH_WRONG = "gained", "lost", "both wrong"
+
+
+@dataclass(frozen=True, eq=False)
+class OverruledRows:
+    """Rows on which the best ensemble and its best member decide differently.
+
+    Attributes
+    ----------
+    ensemble, member
+        The two runs.
+    rows
+        Row → ``gained`` if only the ensemble is right, ``lost`` if only the member is, or ``both wrong``.
+    counts
+        Number of all rows of each of these.
+    """
+
+    ensemble: RunFacts
+    member: RunFacts
+    rows: Mapping[int, str]
+    counts: Mapping[str, int]
+
+
+def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows | None:
+    """Return some of the rows on which the best ensemble and its best member differ, and admit their pictures.
+
+    The outputs of ensembles that are fitted to the selection rows are those of the fitted ensemble, not cross-fitted
+    ones. The result is None for numbers, and without an ensemble whose best member is in the report.
+    """
+    if facts.evaluation.kind == "numbers":
+        return None
+    runs = {run.name: run for run in facts.runs}
+    ensembles = [(run, metrics) for run in facts.runs if isinstance(metrics := run.folder.metrics, EnsembleMetrics)]
+    ensembles = [pair for pair in ensembles if pair[1].best_member in runs]
+    if not ensembles:
+        return None
+    ensemble, metrics = max(ensembles, key=lambda pair: find_score(pair[1].metric).signed(pair[1].score))
+    member = runs[metrics.best_member]
+    reasons = _reasons(ensemble, member)
+    counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}
+    shown: dict[int, str] = {}
+    for reason in counts:
+        rows = [row for row, found in reasons.items() if found == reason][:MAX_SHOWN]
+        admitted = budget.admit([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
+        shown |= {row: reason for row in rows if ensemble.ids[row] in admitted}
+    return OverruledRows(ensemble, member, shown, counts)
+
+
+def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
+    """Return each row on which the two differ, and which of them is right."""
+    decisions = [run.targets.decisions(run.outputs) for run in (ensemble, member)]
+    differs = decisions[0] != decisions[1]
+    gains = ensemble.targets.correctness(ensemble.outputs) - member.targets.correctness(member.outputs)
+    rows = np.flatnonzero(differs if differs.ndim == 1 else differs.any(1))
+    return {int(row): GAINED if gains[row] > 0 else LOST if gains[row] < 0 else BOTH_WRONG for row in rows}
+
+
+def overruled_images(
+    facts: TargetFacts, overruled: OverruledRows | None, pictures: Mapping[str, Picture]
+) -> list[Component]:
+    """Return the gallery of overruled images; nothing if the two never differ."""
+    if overruled is None or not overruled.rows:
+        return []
+    items = []
+    for row, reason in overruled.rows.items():
+        item = image_item(overruled.ensemble, row, pictures, {"ensemble against member": reason})
+        member = image_item(overruled.member, row, pictures).lines[1]
+        items.append(replace(item, lines=[*item.lines, f"{overruled.member.label} {member}", reason]))
+    counts = ", ".join(f"{n} {reason}" for reason, n in overruled.counts.items())
+    caption = (
+        f"Overruled images: {overruled.ensemble.label} and its best member, {overruled.member.label}, differ on "
+        f"{sum(overruled.counts.values()):,} of {len(overruled.ensemble.ids):,} images ({counts}); "
+        f"{len(items)} of them are shown."
+    )
+    return [Gallery(facts.component_name("overruled"), caption, items)]
