@@ -11,18 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import escape
 
 import featx
 from featx.exploration.explore import Exploration, explore
-from featx.exploration.labelled_vectors import all_vectors, class_vectors
+from featx.exploration.labelled_vectors import NO_CLASSES, all_vectors, class_vectors
 from featx.exploration.run_errors import best_run_errors, error_texts
 from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
 from featx.reports.exploration import map_section
 from featx.reports.exploration.explore_page import build_explore_page
+from tests.conftest import make_images
 from tests.exploration.digit_study import NOISE, WRONG, make_digit_study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 EMBEDDING_ANALYSES = ("label_issues", "outliers", "separability")
 
@@ -163,3 +166,18 @@ def test_segments_are_those_of_the_best_run_on_the_selection_rows(
 def test_errors_of_numbers_are_in_quarters() -> None:
     texts = error_texts(np.array([0.0, 1, 2, 3, np.nan]), is_binary=False)
     assert texts.tolist() == ["error < 0.75", "error ≥ 0.75", "error ≥ 1.5", "error ≥ 2.25", None]
+
+
+def test_numbers_are_bands_on_the_map(home: Path) -> None:
+    make_images(home / "images")
+    names = sorted(path.relative_to(home / "images").as_posix() for path in (home / "images").rglob("*.png"))
+    pd.DataFrame({"path": names, "age": range(len(names))}).to_csv(home / "images" / "labels.csv", index=False)
+    targets = {"age": {"column": "age", "kind": "numbers"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=targets, head=toy_heads("ridge")))
+    featx.extract()
+    exploration = explore(projection="pca")
+    labels = exploration.tables["map"]["label.age"]
+    assert labels.nunique() == 6, "five bands, and the sealed part"
+    assert set(exploration.tables["outliers"]["label"]) == {""}
+    assert exploration.results["label_issues"].notes == (NO_CLASSES,)
+    assert "class ImageMap" in build_explore_page(exploration).render()
