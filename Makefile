@@ -7,7 +7,7 @@ RECIPE := pipelines/solar_cells.toml
 # One process more than there are cores, because some tests wait for other processes and for limits of time.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-search bench-store slow
+.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store screenshots slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -30,6 +30,13 @@ check: $(INSTALLED) ## format, lint, types, all tests
 fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+screenshots: $(INSTALLED) ## PNG files of every section of the demo's report, exploration and predictions, light and dark
+	$(BIN)/featx report -r $(RECIPE)
+	$(BIN)/featx explore -r $(RECIPE)
+	$(BIN)/featx predict -r $(RECIPE) package:elpv_dataset/data --html runs/solar_cells/predictions.html
+	$(BIN)/python -m tests.screenshots screenshots runs/solar_cells/report.html runs/solar_cells/explore.html \
+		runs/solar_cells/predictions.html
 
 slow: $(INSTALLED) ## proofs on whole data sets and thousands of damaged files (an hour or more on 2 cores)
 	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600 --hypothesis-profile new-examples
@@ -61,6 +68,9 @@ bench-search: $(INSTALLED) ## the search of heads against the script that people
 
 bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning
+
+bench-report: $(INSTALLED) ## time and size of reports with 30 runs of 50 classes or of 40 labels, and 20,000 test rows (half an hour on 2 cores)
+	$(BIN)/python -m tests.benchmarks.report_size
 
 bench-intervals: $(INSTALLED) ## 2,000 draws of ten scores of 20 runs against one pass of scikit-learn's metrics
 	$(BIN)/python -m tests.benchmarks.intervals

@@ -129,12 +129,13 @@ def evaluate(
         bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
     ] = False,
     bias: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Difference between groups to print for every run: largest (difference), deviation (mean absolute "
-            "deviation), sd (standard deviation) or ratio."
+            "deviation), sd (standard deviation) or ratio.",
+            show_default="none; largest with --groups",
         ),
-    ] = "largest",
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -166,7 +167,7 @@ def evaluate(
     from featx.evaluation.group_biases import MEASURES
     from featx.registry import suggest_names
 
-    if bias not in MEASURES:
+    if bias is not None and bias not in MEASURES:
         raise UnknownNameError(
             f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
         )

@@ -1,7 +1,7 @@
 """The tables of ``featx predict``: images × runs, the best run first, and scores where true values are known."""
 
-import os
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from featx.cli import console
@@ -68,7 +68,9 @@ def _shared_folder(images: Sequence[str]) -> str:
     """Return the folder of all images with its slash, if their paths are long for the terminal; otherwise nothing."""
     if output_settings().wide or max(map(len, images)) <= console.width() // MAX_SHARE_OF_PATHS:
         return ""
-    return os.path.commonprefix(images).rpartition("/")[0] + "/" if "/" in os.path.commonprefix(images) else ""
+    parts = [image.split("/")[:-1] for image in images]
+    shared = list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False)))
+    return "".join(f"{names[0]}/" for names in shared)
 
 
 def by_target(predictions_by_run: "Mapping[str, Prediction]") -> "dict[str, dict[str, Prediction]]":

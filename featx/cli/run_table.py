@@ -20,7 +20,7 @@ def evaluations(
     results: "Sequence[Evaluation]",
     with_classes: bool = False,
     with_groups: bool = False,
-    bias: str = "largest",
+    bias: str | None = None,
     next_step: str = "",
 ) -> None:
     """Print the best runs of each target and what to do next; with ``--verbose`` all runs and all scores.
@@ -28,7 +28,8 @@ def evaluations(
     Parameters
     ----------
     bias
-        Name of the measure of the differences between groups (`featx.evaluation.group_biases.MEASURES`).
+        Name of the measure of the differences between groups that are printed for every run
+        (`featx.evaluation.group_biases.MEASURES`); None prints the largest difference, if groups are asked for.
     next_step
         Command to type next; by default the one that follows from the state of the test split.
     """
@@ -42,8 +43,8 @@ def evaluations(
     for result in results:
         if with_classes:
             _print_classes(result)
-        if with_groups or bias != "largest" or output_settings().verbose:
-            print_biases(result, bias)
+        if with_groups or bias or output_settings().verbose:
+            print_biases(result, bias or "largest")
         if with_groups or output_settings().verbose:
             print_groups(result, with_groups)
 
@@ -73,7 +74,7 @@ def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
         Column("recommended", 4, True),
     ]
     summary.table(f"{len(results)} targets on {results[0].part}", columns, rows)
-    summary.warn(warning for result in results for warning in result.warnings)
+    summary.warn(text for result in results for text in (*_unfinished_text(result), *result.warnings))
     summary.say("'--target NAME' compares the runs of one target", 2)
 
 
@@ -84,12 +85,18 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     summary.table(title, columns, rows)
     summary.result(_chosen_text(result))
     _add_verdict(result, summary)
-    summary.warn(result.warnings)
+    summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
         titles = [console.SHORT.get(name, name.replace("_", " ")) for name in stems]
         score_rows = [(_marked_name(row, result), *(row.scores[name] for name in names)) for row in result.rows]
         summary.table("", [f"  {column or 'all scores'}", *titles], score_rows, rank=DETAIL)
+
+
+def _unfinished_text(result: "Evaluation") -> list[str]:
+    """Return a warning about runs of the recipe that are not finished; nothing if all are."""
+    named = console.limited_list(result.unfinished)
+    return [f"not finished, so not compared: {named}; 'featx run' makes them"] if named else []
 
 
 def _chosen_text(result: "Evaluation") -> str:

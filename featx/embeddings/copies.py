@@ -7,6 +7,7 @@ correlate, those of two look-alikes do not. docs/adr/0020 has the measurements.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from featx.images.hashes import difference_hashes
 from featx.images.value_ranges import Pixels
+from featx.parallel.threads import available_cores
 from featx.progress import ProgressCallback, no_progress
 
 STAGE = "compare images"
@@ -137,10 +139,11 @@ class ThumbnailHashes:
         return similarity
 
 
-def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int8]:
+def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int32]:
     """Return minus the number of bits in which b hashes differ from m others, (b, m)."""
     n_differing: NDArray[np.uint8] = np.bitwise_count(hashes[:, None] ^ other_hashes)
-    return -n_differing.astype(np.int8)
+    # NumPy selects the largest of 32-bit numbers several times as fast as those of 8-bit numbers.
+    return -n_differing.astype(np.int32)
 
 
 def _cosines(x: Values, other_x: Values) -> Floats:
@@ -172,7 +175,15 @@ def _nearest_pairs(
     """Yield positions in `values` and in `other_values` of each row's nearest neighbours, block by block."""
     k = min(n_neighbours, len(other_values))
     size = max(1, MAX_CELLS // len(other_values))
-    for start in range(0, len(values), size):
+
+    def search(start: int) -> tuple[Rows, Rows]:
         block = values[start : start + size]
         nearest = np.argpartition(closeness(block, other_values), len(other_values) - k, axis=1)[:, -k:]
-        yield np.repeat(np.arange(start, start + len(block)), k), nearest.ravel()
+        return np.repeat(np.arange(start, start + len(block)), k), nearest.ravel()
+
+    # NumPy computes outside of Python's lock, so that threads use all cores.
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        yield from pool.map(search, range(0, len(values), size))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -174,8 +174,12 @@ def compare(
     resamples = Resamples.of(len(targets), groups)
     metric_scorers = [Scorer(*pair, [metric]) for pair in pairs]
     values = np.array([scorer.plain(targets.weights)[metric] for scorer in metric_scorers])
-    draws = np.stack([scores[metric] for scores in draw_scores(metric_scorers, resamples, targets.weights)])
-    run_intervals = _run_intervals(pairs, resamples)
+    metric_draws = draw_scores(metric_scorers, resamples, targets.weights)
+    draws = np.stack([scores[metric] for scores in metric_draws])
+    # Without weights, the draws of the metric are those of its interval.
+    run_intervals = _run_intervals(
+        pairs, resamples, [{} for _ in pairs] if targets.weights is not None else metric_draws
+    )
     if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
         weighted = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
         run_intervals = [edges | extra for edges, extra in zip(run_intervals, weighted, strict=True)]
@@ -190,13 +194,21 @@ def compare(
     return Comparison(names[0], metric, test, margin, resamples.n_units, resamples.by_group, runs)
 
 
-def _run_intervals(pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resamples) -> list[dict[str, Interval]]:
-    """Return for each run the interval of each score."""
-    names = drawable_scores(pairs[0][0])
+def _run_intervals(
+    pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resamples, known_draws: Sequence[dict[str, Floats]]
+) -> list[dict[str, Interval]]:
+    """Return for each run the interval of each score.
+
+    Parameters
+    ----------
+    known_draws
+        Draws that exist already, one dictionary per run: score name → (draws,); these are not drawn again.
+    """
+    names = [name for name in drawable_scores(pairs[0][0]) if name not in known_draws[0]]
     scorers = [Scorer(*pair, names) for pair in pairs]
     return [
-        score_intervals(scorer, draws, resamples)
-        for scorer, draws in zip(scorers, draw_scores(scorers, resamples), strict=True)
+        score_intervals(Scorer(*pair, [*known, *names]), known | draws, resamples)
+        for pair, known, draws in zip(pairs, known_draws, draw_scores(scorers, resamples), strict=True)
     ]
 
 

@@ -21,6 +21,7 @@ from featx.metrics.scores import align, confusion, per_class, score, scores
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
+from featx.study.planned_runs import unfinished_runs
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import RunDescription, describe_runs
 from featx.study.study import Study
@@ -168,6 +169,8 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
         log_problems=study.log_problems(),
         n_test=len(study.ids("test")),
+        # Damaged runs are finished, and what they are is not known.
+        unfinished=[] if study.damaged() else unfinished_runs(study.recipe, target, selection.runs),
     )
     evaluation = _add_comparison(study, evaluation, selection, tables, truth)
     evaluation = _add_group_scores(study, evaluation, tables, truth)

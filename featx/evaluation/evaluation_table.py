@@ -131,6 +131,8 @@ class Evaluation:
         Problems of the log that `n_openings` was counted in; empty if the log is complete.
     n_test
         Number of images of the test part; 0 if there is no such part.
+    unfinished
+        Heads and networks of the recipe of which there are fewer finished runs than planned, one text each.
     """
 
     target: str
@@ -152,6 +154,7 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
     log_problems: list[str] = field(default_factory=list)
     n_test: int = 0
+    unfinished: list[str] = field(default_factory=list)
 
     @property
     def compared(self) -> str:

@@ -9,6 +9,7 @@ References
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.special import ndtri, stdtrit
 
 from featx.metrics.definitions import Scorer
 from featx.metrics.share_intervals import CONFIDENCE, Interval, wilson_interval
+from featx.parallel.threads import run_side_by_side
 from featx.tables.ids import Floats
 
 N_DRAWS = 2000
@@ -132,14 +134,20 @@ def draw_scores(
 
     Notes
     -----
-    Time O(draws n) for each model; the rows are sorted once. Memory O(draws) for each score, whatever n.
+    Time O(draws n) for each model; the rows are sorted once, and models are scored on all cores. Memory O(draws) for
+    each score, whatever n.
     """
     parts: list[list[dict[str, Floats]]] = [[] for _ in scorers]
     for random_weights in resamples.weights():
         row_weights = random_weights if weights is None else random_weights * weights[:, None]
-        for blocks, scorer in zip(parts, scorers, strict=True):
-            blocks.append(scorer.at(row_weights))
+        values = run_side_by_side(partial(_score_draws, row_weights), scorers)
+        for blocks, block in zip(parts, values, strict=True):
+            blocks.append(block)
     return [{name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} for blocks in parts]
+
+
+def _score_draws(weights: Floats, scorer: Scorer) -> dict[str, Floats]:
+    return scorer.at(weights)
 
 
 def percentile_interval(draws: Floats) -> Interval:

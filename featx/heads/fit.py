@@ -289,6 +289,7 @@ def _fit_job(
 ) -> FitResult:
     run_spec = job.run_spec()
     journal = _journal(job)
+    progress = _named_progress(job, progress)
     if force:
         remove_journal(journal)
     with hold_journal(journal):
@@ -306,6 +307,16 @@ def _fit_job(
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return fit_result(run, job.target_table, is_new)
+
+
+def _named_progress(job: HeadJob, progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that states which run of a head is tuned or fitted."""
+
+    def report(stage: str, n_done: int, total: int, /, note: str = "") -> None:
+        verb, separator, name = stage.partition(" ")
+        progress(f"{verb} {job.progress_name}" if separator and name == job.spec.name else stage, n_done, total, note)
+
+    return report
 
 
 def _journal(job: HeadJob) -> Path:

@@ -92,6 +92,13 @@ class HeadJob:
         return "-".join([self.spec.name, *nicknames, self.target])
 
     @property
+    def progress_name(self) -> str:
+        """Name of the run in its progress: head, embedding if one is named, and target if there are several."""
+        is_named = self.spec.embeddings not in EMBEDDINGS_KEYWORDS
+        target = f" ({self.target})" if len(self.study.recipe.targets) > 1 else ""
+        return self.spec.name + (f"/{self.spec.embeddings}" if is_named else "") + target
+
+    @property
     def is_embedding_searched(self) -> bool:
         """Whether the choice of embeddings is a parameter of the search."""
         return self.spec.embeddings == "search"

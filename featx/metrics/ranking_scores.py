@@ -24,7 +24,9 @@ def _roc_area(positives: Floats, negatives: Floats) -> Floats:
 def _precision_area(positives: Floats, negatives: Floats) -> Floats:
     """Return the area under precision over recall, step by step from the highest output."""
     hits = np.cumsum(positives[::-1], axis=0)
-    precision = divide(hits, hits + np.cumsum(negatives[::-1], axis=0), 0.0)
+    precision = np.cumsum(negatives[::-1], axis=0)
+    precision += hits
+    np.divide(hits, precision, out=precision, where=precision != 0)
     return divide(np.einsum("gm,gm->m", positives[::-1], precision), hits[-1])
 
 

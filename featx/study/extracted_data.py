@@ -149,7 +149,17 @@ class ExtractedData:
         return damaged_files(self.folder)
 
     def _extract_first(self) -> str:
-        return f"run 'featx extract' for recipe {self.recipe.name!r}"
+        return f"run 'featx extract' for recipe {self.recipe.name!r}{self.preset_hint()}"
+
+    def preset_hint(self) -> str:
+        """Return which presets of the recipe have finished runs, and how they are named; empty if none has."""
+        folder = self.folder
+        names = [
+            name
+            for name in self.recipe.presets
+            if any(folder.with_name(f"{folder.name}-{name}").glob("[!.]*/header.json"))
+        ]
+        return "".join(f"; the preset {name!r} has finished runs, which '-r RECIPE#{name}' names" for name in names)
 
     def _extract_again(self) -> str:
         return f"{self._extract_first()} again"

@@ -180,6 +180,7 @@ class Study(LabelledRows):
             left_out = f" for the current data ({len(intact)} others: {stale[intact[0].name]})" if intact else ""
             raise IncompleteError(
                 f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
+                f"{self.preset_hint()}"
             )
         return sorted(fitting, key=lambda run: run.metrics.finished)
 

@@ -4,12 +4,14 @@ Modules: cli.text.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.cells import cell_len
 
 from featx.cli.main import main
 from featx.study.study import Study
@@ -42,6 +44,8 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
         assert not stopped.value.code, output.err
         for text in (output.out, output.err):
             assert all(char.isprintable() or char == "\n" for char in text), repr(text)
+        if os.environ.get("COLUMNS") and "--json" not in words:
+            assert [line for line in output.out.splitlines() if cell_len(line) > int(os.environ["COLUMNS"])] == []
         return output.out
 
     return call
@@ -75,7 +79,10 @@ def nested_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_every_command_works_for_any_target_name(target: str, nested_home: Path, command: Command) -> None:
+def test_every_command_works_for_any_target_name(
+    target: str, nested_home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     write_study(target)
     recipe = ("-r", "study/featx.toml")
     command("extract", *recipe)

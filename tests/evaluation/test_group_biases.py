@@ -147,7 +147,7 @@ def test_all_scores_of_each_column_are_shown(study: Path, monkeypatch: pytest.Mo
             mean = (row.scores[f"{name}.valence"] + row.scores[f"{name}.arousal"]) / 2
             assert row.scores[name] == pytest.approx(mean)
         assert set(row.intervals) == set(evaluation.scores)
-    output = CliRunner().invoke(app, ["evaluate", "--per-class"]).output
+    output = CliRunner().invoke(app, ["evaluate", "--per-class", "--verbose"]).output
     assert "feeling has numbers, so there are no scores by class" in output
     for title in ("all scores", "valence", "arousal"):
         assert f"\n  {title}  " in output

@@ -26,6 +26,11 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(scope="module")
+def explored(extracted: Path) -> Exploration:
+    return explore(recipe=extracted / "featx.toml")
+
+
 def sealed_ids(exploration: Exploration) -> set[str]:
     images = exploration.images
     return set(images.ids[images.parts == "test"])
@@ -43,15 +48,15 @@ def test_a_bare_source_is_explored_without_a_recipe(home: Path) -> None:
     assert exploration.notes[:1] == ["nothing was extracted yet; analyses of embeddings are made after 'featx extract'"]
 
 
-def test_labels_of_test_images_are_sealed_before_and_after_extraction(toy_home: Path, extracted: Path) -> None:
-    for exploration in (explore(), explore(recipe=extracted / "featx.toml")):
+def test_labels_of_test_images_are_sealed_before_and_after_extraction(toy_home: Path, explored: Exploration) -> None:
+    for exploration in (explore(), explored):
         labels = exploration.images.label_texts("class")
         unlabelled = set(labels.index[labels.isna()])
         assert unlabelled == sealed_ids(exploration) != set()
 
 
-def test_an_extracted_study_has_vectors_and_no_runs_yet(extracted: Path) -> None:
-    images = explore(recipe=extracted / "featx.toml").images
+def test_an_extracted_study_has_vectors_and_no_runs_yet(explored: Exploration) -> None:
+    images = explored.images
     assert images.embedding is not None
     assert images.embedding.ids.tolist() == images.ids.tolist()
     assert images.embedding_name.startswith("toy")
@@ -59,8 +64,8 @@ def test_an_extracted_study_has_vectors_and_no_runs_yet(extracted: Path) -> None
     assert images.notes == ()
 
 
-def test_a_sample_keeps_rows_of_labels_and_parts_together(extracted: Path) -> None:
-    whole = explore(recipe=extracted / "featx.toml").images
+def test_a_sample_keeps_rows_of_labels_and_parts_together(extracted: Path, explored: Exploration) -> None:
+    whole = explored.images
     images = explore(recipe=extracted / "featx.toml", max_images=10).images
     assert (len(images), images.n_found) == (10, 48)
     rows = whole.rows(images.ids)
@@ -97,18 +102,14 @@ def test_a_source_beside_the_recipe_of_another_is_an_error(toy_home: Path) -> No
     assert len(explore("others", recipe="other.toml").images) == 20
 
 
-def test_all_tables_are_written(extracted: Path, tmp_path: Path) -> None:
-    exploration = explore(recipe=extracted / "featx.toml")
-    paths = exploration.write_tables(tmp_path / "tables")
-    assert {path.name for path in paths} == {
-        f"{name}{end}" for name in exploration.tables for end in (".parquet", ".csv")
-    }
+def test_all_tables_are_written(explored: Exploration, tmp_path: Path) -> None:
+    paths = explored.write_tables(tmp_path / "tables")
+    assert {path.name for path in paths} == {f"{name}{end}" for name in explored.tables for end in (".parquet", ".csv")}
     assert all(path.is_file() for path in paths)
 
 
-def test_no_two_analyses_write_tables_of_one_name(extracted: Path) -> None:
-    exploration = explore(recipe=extracted / "featx.toml")
-    names = [name for result in exploration.results.values() for name in result.tables]
+def test_no_two_analyses_write_tables_of_one_name(explored: Exploration) -> None:
+    names = [name for result in explored.results.values() for name in result.tables]
     assert len(names) == len(set(names)) > 0
 
 

@@ -28,7 +28,7 @@ IS_CAT = np.array(LABELS) == "cat"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> ExploredImages:
-    return write_digits(tmp_path_factory.mktemp("digits"), 600)
+    return write_digits(tmp_path_factory.mktemp("digits"), 500)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,12 @@ def a_border_on_some(pixels: np.ndarray, digit: int) -> tuple[np.ndarray, str]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (border, ("border on all sides", "3")),
         (a_border_on_some, ("border on all sides", "3")),
         (long_metadata, ("file size", "5")),
     ],
 )
 def test_a_planted_border_and_file_size_are_found(change: Change, expected: tuple[str, str], tmp_path: Any) -> None:
-    images = write_digits(tmp_path, 400, change)
+    images = write_digits(tmp_path, 300, change)
     result = find_shortcuts(images, no_progress)
     assert expected in found(result)
     assert result.highlights[0].rank == 0

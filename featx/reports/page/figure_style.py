@@ -3,6 +3,9 @@
 import io
 import math
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -83,7 +86,7 @@ def inline_svg(figure: Figure, name: str) -> str:
 def svg_file(figure: Figure) -> bytes:
     """Return a figure as the content of an SVG file, equal for equal figures."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), _without_glyph_warnings():
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         # `Figure.savefig` would draw the figure twice.
         FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
@@ -94,6 +97,15 @@ def png_file(figure: Figure) -> bytes:
     """Return a figure on white as the content of a PNG file."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), _without_glyph_warnings():
         figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white")
     return buffer.getvalue()
+
+
+@contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """Draw names with characters that matplotlib's font lacks without a warning: browsers have other fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", r"Matplotlib currently does not support .* natively", UserWarning)
+        yield

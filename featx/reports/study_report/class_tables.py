@@ -56,7 +56,10 @@ def confusion_components(
     part = facts.evaluation.part
     if run.is_chosen or len(classes) <= MAX_MATRIX_CLASSES:
         caption = f"Confusion matrix of {run.label} on {part}. A linked number leads to images of the cell."
-        return [ConfusionMatrix(name, caption, classes, counts, images)]
+        matrix = ConfusionMatrix(name, caption, classes, counts, images)
+        if len(classes) <= MAX_MATRIX_CLASSES:
+            return [matrix]
+        return [confusion_table(f"{name}-largest", f"{run.label} on {part}", classes, counts), matrix]
     return [confusion_table(name, f"{run.label} on {part}", classes, counts)]
 
 

@@ -10,6 +10,8 @@ from featx.study.run_metrics import HeadMetrics, SearchResult
 # Settings that are listed first, and the number of settings and of their values in the table.
 FIRST_SETTINGS = ("embeddings", "backbone", "head", "strategy", "loss", "weights")
 MAX_SETTINGS, MAX_VALUES = 12, 15
+# Settings that no one would choose by their score, or that have a section of their own.
+LEFT_OUT = frozenset({"members", "seed"})
 NOTE = (
     "The best run with each value of a setting in which runs differ, others left out. Runs that differ in several "
     "settings do not show which of these made the difference."
@@ -29,7 +31,7 @@ def build_influences(facts: TargetFacts) -> Section | None:
 def _setting_table(facts: TargetFacts) -> Table | None:
     """Return the best run with each value of each setting that has several values."""
     evaluation = facts.evaluation
-    available = dict.fromkeys(name for row in evaluation.rows for name in row.settings if name != "members")
+    available = dict.fromkeys(name for row in evaluation.rows for name in row.settings if name not in LEFT_OUT)
     ordered = sorted(
         available, key=lambda name: FIRST_SETTINGS.index(name) if name in FIRST_SETTINGS else len(FIRST_SETTINGS)
     )
@@ -37,9 +39,14 @@ def _setting_table(facts: TargetFacts) -> Table | None:
     for name in ordered[:MAX_SETTINGS]:
         (pivot,) = pivot_runs([evaluation], [name])
         if len(pivot.cells) > 1:
+            # The rows of an evaluation are sorted by the selection score.
+            best_runs = [row.run for row in evaluation.rows if row.run in {cell.run for cell in pivot.cells}][
+                :MAX_VALUES
+            ]
             rows += [
                 [f"{name} {cell.row}", cell.value, cell.low, cell.high, evaluation.label(cell.run), cell.n_runs]
-                for cell in pivot.cells[:MAX_VALUES]
+                for cell in pivot.cells
+                if cell.run in best_runs
             ]
     if not rows:
         return None

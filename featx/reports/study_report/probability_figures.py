@@ -82,7 +82,7 @@ def plot_reliability(name: str, runs: Mapping[str, Reliability]) -> Figure:
         axes.plot(*points, "o-", ms=3, lw=1, label=f"{shorten_name(label, MAX_LEGEND_LENGTH)} ({bins.ece:.3f})")
     axes.set_xlabel("mean predicted probability")
     axes.set_ylabel("observed frequency")
-    add_legend(axes, "upper left")
+    add_legend(axes)
     caption = (
         "Reliability diagram: for calibrated probabilities, the dots are on the dashed line. In parentheses: expected "
         "calibration error."

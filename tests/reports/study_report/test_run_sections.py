@@ -14,9 +14,9 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 import featx
 from featx.evaluation.evaluate import evaluate
-from featx.reports.page.components import ConfusionMatrix, Details, Gallery, ThresholdCounts
+from featx.reports.page.components import ConfusionMatrix, Details, Gallery, Table, ThresholdCounts
 from featx.reports.pictures import load_pictures
-from featx.reports.study_report.class_tables import confusion_table, threshold_counts
+from featx.reports.study_report.class_tables import confusion_components, confusion_table, threshold_counts
 from featx.reports.study_report.facts import TargetFacts
 from featx.reports.study_report.probability_figures import (
     MAX_CURVE_POINTS,
@@ -125,6 +125,16 @@ def test_counts_at_a_threshold_are_those_of_a_loop() -> None:
 def test_the_largest_confusions_come_first() -> None:
     table = confusion_table("c", "a run", ["a", "b", "c"], [[5, 0, 3], [1, 9, 0], [0, 0, 2]])
     assert table.rows == [["a", "c", 3.0, 37.5], ["b", "a", 1.0, 10.0]]
+
+
+def test_only_the_chosen_run_has_a_whole_matrix_of_many_classes(facts: TargetFacts) -> None:
+    many = replace(facts, evaluation=replace(facts.evaluation, classes=[f"c{number}" for number in range(21)]))
+    counts = (np.eye(21) * 9 + np.eye(21, k=1)).tolist()
+    parts = {}
+    for run in facts.runs:
+        planted = replace(run, evaluation=replace(run.evaluation, confusion=counts))
+        parts[run.is_chosen] = [type(component) for component in confusion_components(many, planted, {})]
+    assert parts == {True: [Table, ConfusionMatrix], False: [Table]}
 
 
 def test_areas_of_curves_are_those_of_scikit_learn() -> None:

@@ -1,0 +1,46 @@
+"""Runs of a recipe that are not finished, and runs of its presets.
+
+Modules: study.planned_runs.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import featx
+from featx.cli.run_table import evaluations
+from featx.errors import IncompleteError
+from tests.conftest import make_images
+from tests.recipes import toy_heads, toy_recipe
+
+NETWORK = {"backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head", "lr": [0.1, 0.01]}
+
+
+def test_unfinished_heads_and_networks_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(home / "images")
+    heads = [*toy_heads("logreg"), {"name": "lda", "trials": 1, "folds": 3, "embeddings": ["all", "avgmax"]}]
+    embeddings = [{"backbone": "toy", "weights": "none", "pool": pool} for pool in ("avg", "avgmax")]
+    Path("featx.toml").write_text(toy_recipe(head=heads, embedding=embeddings, finetune=[NETWORK]))
+    featx.extract()
+    featx.fit(heads=["logreg"])
+    (evaluation,) = featx.evaluate()
+    assert evaluation.unfinished == ["head lda (0 of 2 runs)", "network toy (0 of 2 runs)"]
+    evaluations([evaluation])
+    text = "warning: not finished, so not compared: head lda (0 of 2 runs), network toy (0 of 2 runs); 'featx run'"
+    assert text in capsys.readouterr().out
+    stages: list[str] = []
+    featx.fit(progress=lambda stage, *_, note="": stages.append(stage))
+    assert {"tune lda", "fit lda", "tune lda/avgmax", "fit lda/avgmax"} <= set(stages)
+    assert featx.evaluate()[0].unfinished == ["network toy (0 of 2 runs)"]
+
+
+def test_runs_of_a_preset_are_pointed_at(home: Path) -> None:
+    make_images(home / "images")
+    Path("featx.toml").write_text(toy_recipe(head=toy_heads("logreg"), presets={"small": {"sample": 40}}))
+    featx.extract("featx.toml#small")
+    featx.fit("featx.toml#small")
+    with pytest.raises(IncompleteError, match="the preset 'small' has finished runs, which '-r RECIPE#small' names"):
+        featx.evaluate()
+    featx.extract()
+    with pytest.raises(IncompleteError, match="has no finished run; .*'-r RECIPE#small' names"):
+        featx.evaluate()
