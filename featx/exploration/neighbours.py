@@ -86,7 +86,7 @@ def unit_vectors(x: NDArray[np.floating[Any]]) -> Vectors:
 
     Embeddings of rectified features have a large common mean, beside which the differences between images are small.
     """
-    centred: Vectors = x.astype(np.float32) - x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred: Vectors = np.asarray(x, dtype=np.float32) - x.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))[:, None]
     centred /= np.where(norms > 0, norms, 1)
     return centred

@@ -63,7 +63,7 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
     max_shares
         Number of axes whose share of the variance is returned.
     """
-    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32)
+    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32, copy=False)
     mean = fitted.mean(axis=0)
     fitted -= mean
     variances, axes = principal_axes(fitted)
