@@ -23,6 +23,8 @@ Method = Literal["tsne", "umap", "pca"]
 
 # Number of vectors of which principal axes are computed: an even sample of more.
 MAX_ROWS_TO_FIT = 20_000
+# Number of vectors that are centred and projected to the axes at a time.
+ROWS_PER_BLOCK = 2000
 # Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 5,000 take
 # t-SNE about 15 s of one core: its threads would wait for each other, and need three times as much time in all.
 MAX_PROJECTED = {"tsne": 5000, "umap": 20_000}
@@ -73,8 +75,8 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
     # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
     first *= np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
     coordinates = np.empty((len(x), len(first)), dtype=np.float32)
-    for start in range(0, len(x), MAX_ROWS_TO_FIT):
-        block = slice(start, start + MAX_ROWS_TO_FIT)
+    for start in range(0, len(x), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
         coordinates[block] = (x[block] - mean) @ first.T
     return PrincipalComponents(coordinates, shares)
 
