@@ -47,6 +47,13 @@ class TrueValues:
     opened: frozenset[str]
     warnings: dict[str, list[str]]
 
+    def uses_test_labels(self, prediction: Prediction, digests: Mapping[str, str]) -> bool:
+        """Return whether `add_to` gives a prediction true values of the test part, which has been opened before."""
+        values = self.by_target.get(prediction.target, {})
+        return prediction.target in self.opened and any(
+            image in values and digests.get(image, "") in self.test_digests for image in prediction.images
+        )
+
     def add_to(self, prediction: Prediction, digests: Mapping[str, str]) -> Prediction:
         """Return a prediction with the true values of its images.
 
@@ -73,7 +80,9 @@ class TrueValues:
                 "evaluate --final' to score them"
             )
         elif any(tested):
-            warnings.append("some images belong to the test part, which has been opened: their true values are used")
+            warnings.append(
+                "some images belong to the test part, which has been opened: their true values are used, which is logged"
+            )
         if n_train:
             warnings.append("some images belong to the train part, so that the scores on them are too high")
         return prediction.with_true_values(true, warnings)
