@@ -81,7 +81,8 @@ class TrueValues:
             )
         elif any(tested):
             warnings.append(
-                "some images belong to the test part, which has been opened: their true values are used, which is logged"
+                "some images belong to the test part, which has been opened: their true values are used, and this is "
+                "logged"
             )
         if n_train:
             warnings.append("some images belong to the train part, so that the scores on them are too high")
