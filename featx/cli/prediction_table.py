@@ -44,11 +44,11 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
     from featx.predictors.prediction_texts import best_first, prediction_texts
 
     for target, predictions in by_target(predictions_by_run).items():
-        first, *others = best_first(predictions)
+        first, *next_best = best_first(predictions)
         run, prediction = first
         console.show()
         if len(prediction.images) == 1:
-            _print_image(target, [first, *others], coverage)
+            _print_image(target, [first, *next_best], coverage)
             continue
         columns: list[str | Column] = ["image", Column(console.run_name(run, prediction.label), 1, is_text=True)]
         folder = _shared_folder(prediction.images)
@@ -57,9 +57,9 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
         if prediction.true:
             columns.append(Column("true", TRUE_VALUE, is_text=True))
             values.append(_true_texts(prediction))
-        for number, (name, other) in enumerate(others):
-            columns.append(Column(console.run_name(name, other.label), OTHER_RUNS + number, is_text=True))
-            values.append(prediction_texts(other, coverage))
+        for number, (name, item) in enumerate(next_best):
+            columns.append(Column(console.run_name(name, item.label), OTHER_RUNS + number, is_text=True))
+            values.append(prediction_texts(item, coverage))
         title = f"{target} of images in {folder}" if folder else target
         console.table(title, columns, list(zip(*values, strict=True)))
 

@@ -82,10 +82,10 @@ def rm(
     from featx.study.run_changes import ensembles_of, remove_runs
     from featx.study.run_listing import find_finished_run
 
-    found = list({run.path.resolve(): run for run in (find_finished_run(name, recipe) for name in runs)}.values())
+    matches = list({run.path.resolve(): run for run in (find_finished_run(name, recipe) for name in runs)}.values())
     if not yes:
-        _confirm(found, ensembles_of(found))
-    result = remove_runs(found)
+        _confirm(matches, ensembles_of(matches))
+    result = remove_runs(matches)
     if json:
         console.as_json(asdict(result))
         return
@@ -121,9 +121,9 @@ def rename(run: RunArgument, name: str, recipe: RecipeOption = None, json: JsonO
     from featx.study.run_changes import rename_run
     from featx.study.run_listing import find_finished_run
 
-    found = find_finished_run(run, recipe)
-    renamed = rename_run(found, name)
+    matched = find_finished_run(run, recipe)
+    renamed = rename_run(matched, name)
     if json:
-        console.as_json({"run": renamed.name, "path": str(renamed.path), "old_name": found.name})
+        console.as_json({"run": renamed.name, "path": str(renamed.path), "old_name": matched.name})
         return
-    console.say(f"{found.name} is called {renamed.name} now")
+    console.say(f"{matched.name} is called {renamed.name} now")

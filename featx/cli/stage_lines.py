@@ -101,8 +101,10 @@ def _networks_text(runs: "Sequence[FinetuningResult]") -> str:
     metric = console.SHORT.get(runs[0].metric, runs[0].metric)
     scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
     seconds = sum(run.train_s for run in runs if run.is_new)
-    done = _done_text([run.is_new for run in runs])
-    return f"val {metric} {console.limited_list(scores)}{done}{_end(seconds, sum(len(run.warnings) for run in runs))}"
+    repeated = _done_text([run.is_new for run in runs])
+    return (
+        f"val {metric} {console.limited_list(scores)}{repeated}{_end(seconds, sum(len(run.warnings) for run in runs))}"
+    )
 
 
 def _heads_text(runs: "Sequence[FitResult]") -> str:
@@ -111,16 +113,16 @@ def _heads_text(runs: "Sequence[FitResult]") -> str:
     values = [run.oof_score if run.val_score is None else run.val_score for run in runs]
     scores = [_score_text(run.run, run.label, value) for run, value in zip(runs, values, strict=True)]
     seconds = sum(run.search_s + run.train_s for run in runs if run.is_new)
-    done = _done_text([run.is_new for run in runs])
-    return f"{part} {score} {console.limited_list(scores)}{done}{_end(seconds, sum(len(r.warnings) for r in runs))}"
+    repeated = _done_text([run.is_new for run in runs])
+    return f"{part} {score} {console.limited_list(scores)}{repeated}{_end(seconds, sum(len(r.warnings) for r in runs))}"
 
 
 def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
     metric = console.SHORT.get(runs[0].metric, runs[0].metric.replace("_", " "))
     scores = [_score_text(run.run, run.label, run.score) for run in runs]
-    done = _done_text([run.is_new for run in runs])
+    repeated = _done_text([run.is_new for run in runs])
     n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
-    return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{done}{_end(0.0, n_warnings)}"
+    return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{repeated}{_end(0.0, n_warnings)}"
 
 
 def _score_text(run: str, label: str, value: float | None) -> str:

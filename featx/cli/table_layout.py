@@ -60,9 +60,9 @@ class TableCells:
         ]
         ranked = [replace(item, rank=number if item.rank is None else item.rank) for number, item in enumerate(named)]
         shown = [i for i in range(len(ranked)) if not i or any(row[i] not in MISSING_CELLS for row in rows)]
-        first, *others = [ranked[i] for i in shown]
+        first, *next_columns = [ranked[i] for i in shown]
         texts = [[escape_text(row[i]) for i in shown] for row in rows]
-        return cls((replace(first, is_text=True), *others), texts)
+        return cls((replace(first, is_text=True), *next_columns), texts)
 
     def natural_width(self, index: int) -> int:
         """Return the number of cells of a column whose texts each take one line."""

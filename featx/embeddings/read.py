@@ -1,8 +1,10 @@
 """A recipe's embeddings read from the cache by id, without torch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggest_names
@@ -67,6 +69,13 @@ def read_embeddings(study: Study, ids: Ids, locked: Sequence[ResolvedEmbedding])
         columns.append(store.read(digests))
     return Embeddings(
         np.asarray(ids, dtype=object),
-        np.hstack(columns, dtype=np.float32),
+        _side_by_side(columns),
         tuple(embedding.spec.fingerprint() for embedding in locked),
     )
+
+
+def _side_by_side(columns: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """Return the features of all embeddings side by side; those of a single one are not copied."""
+    if len(columns) == 1:
+        return columns[0].astype(np.float32, copy=False)
+    return np.hstack(columns, dtype=np.float32)

@@ -34,6 +34,8 @@ MIN_UNITS_TO_COMPARE = 30
 ALPHA = 0.05
 # Number of rows × classes up to which areas under curves are drawn; this many take a few seconds per run.
 MAX_RANKED_VALUES = 2_000_000
+# The same for all runs together; this many take about 20 s.
+MAX_RANKED_VALUES_OF_RUNS = 5_000_000
 MCNEMAR, BOOTSTRAP = "McNemar's mid-p", "paired bootstrap"
 Relation = Literal["reference", "equivalent", "not shown to differ", "worse", "better", "too few rows"]
 
@@ -204,7 +206,7 @@ def _run_intervals(
     known_draws
         Draws that exist already, one dictionary per run: score name → (draws,); these are not drawn again.
     """
-    names = [name for name in drawable_scores(pairs[0][0]) if name not in known_draws[0]]
+    names = [name for name in drawable_scores(pairs[0][0], len(pairs)) if name not in known_draws[0]]
     scorers = [Scorer(*pair, names) for pair in pairs]
     return [
         score_intervals(Scorer(*pair, [*known, *names]), known | draws, resamples)
@@ -251,9 +253,10 @@ def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:
         raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
 
 
-def drawable_scores(targets: TargetValues) -> list[str]:
-    """Return the names of the scores to draw; areas of many classes over many rows would take minutes."""
-    is_large = targets.n_outputs * len(targets) > MAX_RANKED_VALUES
+def drawable_scores(targets: TargetValues, n_runs: int = 1) -> list[str]:
+    """Return the names of the scores to draw for each run; areas of many classes, rows and runs would take minutes."""
+    n_values = targets.n_outputs * len(targets)
+    is_large = n_values > MAX_RANKED_VALUES or n_runs * n_values > MAX_RANKED_VALUES_OF_RUNS
     return [name for name, score in available_scores(targets).items() if not (is_large and isinstance(score, Ranked))]
 
 

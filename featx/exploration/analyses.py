@@ -10,6 +10,7 @@ from featx.exploration.network_inputs import make_network_inputs
 from featx.exploration.outlier_analysis import analyse_outliers
 from featx.exploration.quality_checks import check_quality
 from featx.exploration.recognised_files import analyse_recognition
+from featx.exploration.segment_analysis import analyse_segments
 from featx.exploration.shortcuts import find_shortcuts
 
 # Name of an analysis → the function. The section of the page with the same name is in
@@ -26,5 +27,6 @@ ANALYSES: dict[str, Analysis] = {
     "label_issues": analyse_label_issues,
     "outliers": analyse_outliers,
     "separability": analyse_separability,
+    "segments": analyse_segments,
     "map": analyse_map,
 }

@@ -89,17 +89,13 @@ def _no_counts() -> pd.DataFrame:
 def _class_counts(images: ExploredImages, target: str) -> pd.DataFrame:
     """Return the number of labelled images of each class, in all parts but test and by part."""
     n_labelled = len(images.truths[target].ids)
-    by_part = {part: pd.Index(images.ids[images.parts == part]) for part in LABELLED_PARTS}
-    rows = [
-        {
-            "target": target,
-            "label": label,
-            "n": len(ids),
-            "share": len(ids) / max(1, n_labelled),
-            **{part: int(pd.Index(ids).isin(members).sum()) for part, members in by_part.items()},
-        }
-        for label, ids in class_members(images, target).items()
-    ]
+    part_of = pd.Series(images.parts, index=pd.Index(images.ids))
+    rows = []
+    for label, ids in class_members(images, target).items():
+        parts = part_of.reindex(ids).to_numpy()
+        counts = {part: int((parts == part).sum()) for part in LABELLED_PARTS}
+        share = len(ids) / max(1, n_labelled)
+        rows.append({"target": target, "label": label, "n": len(ids), "share": share, **counts})
     return pd.DataFrame(rows, columns=list(_no_counts().columns))
 
 

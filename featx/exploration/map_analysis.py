@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from featx.evaluation.group_membership import group_rows
 from featx.exploration.analysis import AnalysisResult
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.labelled_vectors import reasons_without_vectors
@@ -90,7 +91,7 @@ def _map_table(images: ExploredImages, positions: pd.DataFrame, facts: dict[str,
     table = positions.rename_axis("id").reset_index()
     table["part"] = images.parts
     for target in images.truths:
-        labels = images.label_texts(target).to_numpy(object, copy=True)
+        labels = _label_texts(images, target)
         labels[images.parts == "test"] = SEALED
         table[f"{LABEL}{target}"] = labels
     for name, values in images.groups.items():
@@ -102,3 +103,12 @@ def _map_table(images: ExploredImages, positions: pd.DataFrame, facts: dict[str,
             table[f"{ERROR}{target}"] = error_texts(row_errors, images.truths[target].kind == "classes")
             facts.setdefault("runs", {})[target] = errors.run
     return table
+
+
+def _label_texts(images: ExploredImages, target: str) -> NDArray[np.object_]:
+    """Return the true value of each image as text; of a target of one number its band, so that colours are few."""
+    truth = images.truths[target]
+    if truth.kind != "numbers" or len(truth.names) > 1:
+        return images.label_texts(target).to_numpy(object, copy=True)
+    membership = group_rows(target, pd.Series(truth.values[:, 0], index=pd.Index(truth.ids)).reindex(images.ids))
+    return np.array([*membership.groups, None], dtype=object)[membership.codes]

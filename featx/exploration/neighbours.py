@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback, no_progress
 
 Vectors = NDArray[np.float32]
@@ -85,7 +86,8 @@ def unit_vectors(x: NDArray[np.floating[Any]]) -> Vectors:
 
     Embeddings of rectified features have a large common mean, beside which the differences between images are small.
     """
-    centred: Vectors = x.astype(np.float32) - x.mean(axis=0, dtype=np.float64).astype(np.float32)
+    # One array is allocated: of many images each takes hundreds of megabytes.
+    centred: Vectors = np.subtract(x, x.mean(axis=0, dtype=np.float64).astype(np.float32), dtype=np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))[:, None]
     centred /= np.where(norms > 0, norms, 1)
     return centred
@@ -195,8 +197,33 @@ class _Search:
 
 def principal_coordinates(vectors: Vectors, n_axes: int) -> Vectors:
     """Return the coordinates of vectors along their first principal axes through the origin, (n, n_axes)."""
-    _, axes = np.linalg.eigh(vectors.T @ vectors)
-    return np.asarray(vectors @ axes[:, ::-1][:, :n_axes], dtype=np.float32)
+    return vectors @ principal_axes(vectors)[1][:n_axes].T
+
+
+@single_threaded()
+def principal_axes(vectors: Vectors) -> tuple[NDArray[np.float64], Vectors]:
+    """Return the sums of squares along the principal axes through the origin, in decreasing order, and the axes.
+
+    Returns
+    -------
+    sums, axes
+        (r,) sums of squares, and (r, d) axes of length 1; r is the smaller one of n and d.
+
+    Notes
+    -----
+    The eigenvectors of the smaller one of the two products of the vectors with themselves are computed. Threads would
+    wait for each other in them.
+    """
+    n, d = vectors.shape
+    if d <= n:
+        sums, axes = np.linalg.eigh(vectors.T @ vectors)
+        axes = axes.T[::-1]
+    else:
+        sums, columns = np.linalg.eigh(vectors @ vectors.T)
+        axes = columns.T[::-1] @ vectors
+        lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+        axes /= np.where(lengths > 0, lengths, 1)
+    return np.maximum(sums[::-1], 0).astype(np.float64), np.ascontiguousarray(axes, dtype=np.float32)
 
 
 def _candidates(cosines: Vectors, k: int) -> Rows:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError, MissingExtraError
-from featx.exploration.neighbours import largest_columns
+from featx.exploration.neighbours import largest_columns, principal_axes
+from featx.parallel.threads import single_threaded
 from featx.registry import suggest_names
 from featx.tables.ids import Floats, sample_rows
 
@@ -22,9 +23,11 @@ Method = Literal["tsne", "umap", "pca"]
 
 # Number of vectors of which principal axes are computed: an even sample of more.
 MAX_ROWS_TO_FIT = 20_000
-# Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 4,000 take
-# t-SNE 25 to 30 s of CPU time, and the time of both grows faster than the number.
-MAX_PROJECTED = {"tsne": 3000, "umap": 20_000}
+# Number of vectors that are centred and projected to the axes at a time.
+ROWS_PER_BLOCK = 2000
+# Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 5,000 take
+# t-SNE about 15 s of one core: its threads would wait for each other, and need three times as much time in all.
+MAX_PROJECTED = {"tsne": 5000, "umap": 20_000}
 TSNE_ITERATIONS = 500
 PERPLEXITY = 30.0
 # Smallest number of vectors for t-SNE and UMAP.
@@ -62,19 +65,18 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
     max_shares
         Number of axes whose share of the variance is returned.
     """
-    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32)
+    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32, copy=False)
     mean = fitted.mean(axis=0)
     fitted -= mean
-    variances, axes = np.linalg.eigh(fitted.T @ fitted)
-    variances = np.maximum(variances[::-1], 0).astype(np.float64)
+    variances, axes = principal_axes(fitted)
     total = variances.sum()
     shares = variances[:max_shares] / total if total > 0 else np.zeros(min(max_shares, len(variances)))
-    first = np.ascontiguousarray(axes[:, ::-1][:, :n_axes].T, dtype=np.float32)
+    first = axes[:n_axes]
     # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
     first *= np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
     coordinates = np.empty((len(x), len(first)), dtype=np.float32)
-    for start in range(0, len(x), MAX_ROWS_TO_FIT):
-        block = slice(start, start + MAX_ROWS_TO_FIT)
+    for start in range(0, len(x), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
         coordinates[block] = (x[block] - mean) @ first.T
     return PrincipalComponents(coordinates, shares)
 
@@ -148,6 +150,7 @@ def project(coordinates: NDArray[np.float32], method: Method, seed: int = 0) -> 
     return Projection(points, method, len(rows))
 
 
+@single_threaded()
 def _tsne(coordinates: NDArray[np.float32], seed: int) -> Floats:
     from sklearn.manifold import TSNE
 

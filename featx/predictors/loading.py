@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.metrics.definitions import find_score
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
-from featx.predictors.true_values import find_true_values
+from featx.predictors.true_values import TrueValues, find_true_values
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
 from featx.specs.head import Metric
@@ -251,14 +251,34 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     listed = list_images(places)
     embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
     true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
+    opened: set[str] = set()
     uris = dict(zip(listed.ids, listed.uris, strict=True))
     for embedded in _embed_batches(listed, embedder, progress):
         predictions = {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
+        if study is not None:
+            opened |= _log_test_labels(study, predictions, true_values, embedded.digests, opened)
         batch_uris = [uris[image] for image in embedded.images]
         yield {
             name: replace(true_values.add_to(prediction, embedded.digests), uris=batch_uris)
             for name, prediction in predictions.items()
         }
+
+
+def _log_test_labels(
+    study: Study,
+    predictions: Mapping[str, Prediction],
+    true_values: TrueValues,
+    digests: Mapping[str, str],
+    logged: set[str],
+) -> set[str]:
+    """Log that answers are compared with test labels, once for each target, and return the targets."""
+    runs_by_target: dict[str, list[str]] = {}
+    for run, prediction in predictions.items():
+        if prediction.target not in logged and true_values.uses_test_labels(prediction, digests):
+            runs_by_target.setdefault(prediction.target, []).append(run)
+    for target, runs in runs_by_target.items():
+        study.open_test(target, runs)
+    return set(runs_by_target)
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ def _jsonl_writer(file: Path) -> Iterator[WriteRows]:
         def write(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows:
                 # JSON has no nan; a number that is not known is null.
-                known = {
+                record = {
                     key: None if isinstance(value, float) and value != value else value for key, value in row.items()
                 }
-                stream.write(escape_json(json.dumps(known, ensure_ascii=False, allow_nan=False)) + "\n")
+                stream.write(escape_json(json.dumps(record, ensure_ascii=False, allow_nan=False)) + "\n")
 
         yield write
 

@@ -47,6 +47,13 @@ class TrueValues:
     opened: frozenset[str]
     warnings: dict[str, list[str]]
 
+    def uses_test_labels(self, prediction: Prediction, digests: Mapping[str, str]) -> bool:
+        """Return whether `add_to` gives a prediction true values of the test part, which has been opened before."""
+        values = self.by_target.get(prediction.target, {})
+        return prediction.target in self.opened and any(
+            image in values and digests.get(image, "") in self.test_digests for image in prediction.images
+        )
+
     def add_to(self, prediction: Prediction, digests: Mapping[str, str]) -> Prediction:
         """Return a prediction with the true values of its images.
 
@@ -58,8 +65,10 @@ class TrueValues:
         if not (values := self.by_target.get(prediction.target)):
             return prediction
         digest_of = [digests.get(image, "") for image in prediction.images]
-        known = [image in values for image in prediction.images]
-        tested = [is_known and digest in self.test_digests for is_known, digest in zip(known, digest_of, strict=True)]
+        has_value = [image in values for image in prediction.images]
+        tested = [
+            is_known and digest in self.test_digests for is_known, digest in zip(has_value, digest_of, strict=True)
+        ]
         is_opened = prediction.target in self.opened
         sealed = [is_tested and not is_opened for is_tested in tested]
         true = [None if is_sealed else values.get(i) for i, is_sealed in zip(prediction.images, sealed, strict=True)]
@@ -71,7 +80,10 @@ class TrueValues:
                 "evaluate --final' to score them"
             )
         elif any(tested):
-            warnings.append("some images belong to the test part, which has been opened: their true values are used")
+            warnings.append(
+                "some images belong to the test part, which has been opened: their true values are used, and this is "
+                "logged"
+            )
         if n_train:
             warnings.append("some images belong to the train part, so that the scores on them are too high")
         return prediction.with_true_values(true, warnings)
@@ -99,8 +111,8 @@ def find_true_values(
         if (spec := study.recipe.targets.get(name)) is None:
             continue
         values = _values_of_folders(images, spec, names) if spec.kind == "classes" else {}
-        if values and (others := _other_folders(images, values)):
-            warnings[name] = [_describe_others(others, name, names)]
+        if values and (folders := _other_folders(images, values)):
+            warnings[name] = [_describe_others(folders, name, names)]
         for manifest in images.tables:
             try:
                 values |= _values_of_table(manifest, name, spec, names)

@@ -112,10 +112,10 @@ def _kind_text(run: RunFacts, header: Header) -> str:
 def _use(facts: TargetFacts, run: RunFacts) -> str:
     names = run.targets.names
     listed = ", ".join(map(markdown, names[:MAX_NAMED_CLASSES]))
-    others = f" and {len(names) - MAX_NAMED_CLASSES} more" if len(names) > MAX_NAMED_CLASSES else ""
+    tail = f" and {len(names) - MAX_NAMED_CLASSES} more" if len(names) > MAX_NAMED_CLASSES else ""
     verb = {"classes": "one of the classes", "labels": "any of the labels", "numbers": "the numbers"}
     return (
-        f"Predicts {verb[facts.evaluation.kind]} {listed}{others} of target {markdown(facts.target)} for images like "
+        f"Predicts {verb[facts.evaluation.kind]} {listed}{tail} of target {markdown(facts.target)} for images like "
         "those of the study. Images from another source, camera or population are outside of what was tested."
     )
 

@@ -8,7 +8,7 @@ COPIES = "copies.parquet"
 COPIES_STATE = "copies.json"
 COPY_COLUMNS = ("digest", "copy", "similarity")
 # The version of `featx.embeddings.copies`. Results of another version are computed again.
-COPY_SEARCH_VERSION = 1
+COPY_SEARCH_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -205,8 +205,10 @@ def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.C
     assert predict("copies", "--json") == 0
     output = json.loads(capsys.readouterr().out)
     assert all(row["true"] for row in output["answers"])
+    assert len(study.openings()) == 2, "the second comparison with test labels is logged too"
     assert (
-        "some images belong to the test part, which has been opened: their true values are used" in output["warnings"]
+        "some images belong to the test part, which has been opened: their true values are used, and this is logged"
+        in output["warnings"]
     )
 
 

@@ -166,6 +166,7 @@ def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
     targets = ClassTargets(tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
     assert set(available_scores(targets)) - set(drawable_scores(targets)) == {"auc_ovr"}
     assert drawable_scores(targets.take(np.arange(600))) == list(available_scores(targets))
+    assert drawable_scores(targets.take(np.arange(600)), 10_000) == drawable_scores(targets)
 
 
 def test_the_cheapest_run_has_the_highest_measured_rate() -> None:

@@ -1,25 +1,31 @@
 """Analyses of embeddings from an extracted study to tables and sections of the page.
 
 Modules: exploration.embedded_images, exploration.labelled_vectors, exploration.label_analyses,
-exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, reports.exploration.map_section,
-reports.exploration.label_issue_section, reports.exploration.outlier_section,
+exploration.outlier_analysis, exploration.run_errors, exploration.map_analysis, exploration.segment_analysis,
+reports.exploration.map_section, reports.exploration.segment_section, reports.exploration.label_issue_section,
+reports.exploration.outlier_section,
 reports.exploration.separability_section.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import escape
 
 import featx
 from featx.exploration.explore import Exploration, explore
-from featx.exploration.labelled_vectors import all_vectors, class_vectors
+from featx.exploration.labelled_vectors import NO_CLASSES, all_vectors, class_vectors
 from featx.exploration.run_errors import best_run_errors, error_texts
+from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
 from featx.reports.exploration import map_section
 from featx.reports.exploration.explore_page import build_explore_page
+from tests.conftest import make_images
 from tests.exploration.digit_study import NOISE, WRONG, make_digit_study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 EMBEDDING_ANALYSES = ("label_issues", "outliers", "separability")
 
@@ -135,6 +141,43 @@ def test_the_map_has_the_errors_of_the_best_run(fitted: Exploration) -> None:
     assert set(fitted.images.parts[fitted.images.rows(errors.ids)]) == {"val"}
 
 
+def test_segments_are_those_of_the_best_run_on_the_selection_rows(
+    fitted: Exploration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = fitted.results["segments"].facts["class"]
+    assert facts["run"].startswith("logreg")
+    assert facts["part"] == "val"
+    # With limits for this small study, segments with larger errors count as weak.
+    monkeypatch.setattr("featx.evaluation.group_scores.MIN_GROUP_ROWS", 5)
+    monkeypatch.setattr("featx.exploration.weak_segments.ALPHA", 2)
+    result = analyse_segments(fitted.images, no_progress)
+    members = result.tables["weak_segment_images"]
+    weak = result.tables["weak_segments"].query("is_weak")
+    assert len(weak)
+    assert (weak["mean_error"] > weak["other_error"]).all()
+    assert members.groupby(["grouping", "segment"]).size().sum() == weak["n_images"].sum()
+    assert set(fitted.images.parts[fitted.images.rows(members["id"].to_numpy(object))]) == {"val"}
+    wrong = members["true_value"] != members["prediction"]
+    assert (members["error"] == wrong).all()
+    page = build_explore_page(replace(fitted, results={**fitted.results, "segments": result})).render()
+    assert "Images of the weak segments" in page
+
+
 def test_errors_of_numbers_are_in_quarters() -> None:
     texts = error_texts(np.array([0.0, 1, 2, 3, np.nan]), is_binary=False)
     assert texts.tolist() == ["error < 0.75", "error ≥ 0.75", "error ≥ 1.5", "error ≥ 2.25", None]
+
+
+def test_numbers_are_bands_on_the_map(home: Path) -> None:
+    make_images(home / "images")
+    names = sorted(path.relative_to(home / "images").as_posix() for path in (home / "images").rglob("*.png"))
+    pd.DataFrame({"path": names, "age": range(len(names))}).to_csv(home / "images" / "labels.csv", index=False)
+    targets = {"age": {"column": "age", "kind": "numbers"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=targets, head=toy_heads("ridge")))
+    featx.extract()
+    exploration = explore(projection="pca")
+    labels = exploration.tables["map"]["label.age"]
+    assert labels.nunique() == 6, "five bands, and the sealed part"
+    assert set(exploration.tables["outliers"]["label"]) == {""}
+    assert exploration.results["label_issues"].notes == (NO_CLASSES,)
+    assert "class ImageMap" in build_explore_page(exploration).render()

@@ -45,7 +45,7 @@ def plot_counts(counts: Mapping[str, Mapping[str, int]], noun: str) -> Matplotli
         bars.barh(range(len(names)), values, left=left, label=part, height=0.72)
         left += values
     for row, total in enumerate(left):
-        bars.text(total, row, f" {total:,.0f}", va="center", fontsize=7)
+        bars.text(total, row, f" {total:,.0f}", va="center", fontsize=7, color=INK)
     bars.margins(x=0.12)
     bars.set_yticks(range(len(names)), [short_label(name) for name in names], parse_math=False)
     bars.invert_yaxis()

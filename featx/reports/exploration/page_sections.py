@@ -10,6 +10,7 @@ from featx.reports.exploration.map_section import build_map_section
 from featx.reports.exploration.outlier_section import build_outlier_section
 from featx.reports.exploration.quality_sections import build_copy_section, build_quality_section
 from featx.reports.exploration.recognition_section import build_recognition_section
+from featx.reports.exploration.segment_section import build_segment_section
 from featx.reports.exploration.separability_section import build_separability_section
 from featx.reports.exploration.shortcut_section import build_shortcut_section
 from featx.reports.exploration.statistics_section import build_statistics_section
@@ -30,5 +31,6 @@ SECTIONS: dict[str, Callable[[Exploration, Thumbnails], Section]] = {
     "label_issues": build_label_section,
     "outliers": build_outlier_section,
     "separability": build_separability_section,
+    "segments": build_segment_section,
     "map": build_map_section,
 }

@@ -55,7 +55,7 @@ def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows |
     counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}
     shown: dict[int, str] = {}
     for reason in counts:
-        rows = [row for row, found in reasons.items() if found == reason][:MAX_SHOWN]
+        rows = [row for row, row_reason in reasons.items() if row_reason == reason][:MAX_SHOWN]
         admitted = budget.admit([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
         shown |= {row: reason for row in rows if ensemble.ids[row] in admitted}
     return OverruledRows(ensemble, member, shown, counts)

@@ -171,10 +171,10 @@ def _plot_curves(name: str, kind: _Kind, targets: TargetValues, outputs: Floats)
 
 
 def _curve_caption(title: str, area_name: str, targets: TargetValues, n_curves: int) -> str:
-    which = "" if targets.n_outputs == 2 and targets.kind == "classes" else f" of each {targets.noun}"
+    scope = "" if targets.n_outputs == 2 and targets.kind == "classes" else f" of each {targets.noun}"
     if n_curves > MAX_PLOTTED_CLASSES:
-        which = f" of the {MAX_PLOTTED_CLASSES} of {plural(n_curves, targets.noun)} with the smallest areas"
-    return f"{title}{which}. In parentheses: {area_name}."
+        scope = f" of the {MAX_PLOTTED_CLASSES} of {plural(n_curves, targets.noun)} with the smallest areas"
+    return f"{title}{scope}. In parentheses: {area_name}."
 
 
 def _curve_text(title: str, curves: Mapping[str, Curve]) -> str:

@@ -96,8 +96,8 @@ def _choose(run: RunFacts, budget: PictureBudget, max_cells: int, max_gallery: i
     largest = max(map(len, cells.values()), default=0)
     order = [rows[turn] for turn in range(largest) for rows in cells.values() if turn < len(rows)]
     admitted = budget.admit(run.ids[order], max_cells)
-    kept = {cell: [row for row in rows if run.ids[row] in admitted] for cell, rows in cells.items()}
-    return ShownImages({cell: rows for cell, rows in kept.items() if rows}, gallery)
+    shown_cells = {cell: [row for row in rows if run.ids[row] in admitted] for cell, rows in cells.items()}
+    return ShownImages({cell: rows for cell, rows in shown_cells.items() if rows}, gallery)
 
 
 def _cell_rows(run: RunFacts) -> dict[tuple[int, int], list[int]]:

@@ -87,7 +87,7 @@ def _ensembles(facts: TargetFacts) -> str:
         ((run, metrics) for run, metrics in scored if metrics.metric == metric), key=lambda pair: sign(pair[1].score)
     )
     rows = metrics.disagreements
-    member = {other.name: other.label for other in facts.runs}.get(metrics.best_member, metrics.best_member)
+    member = {candidate.name: candidate.label for candidate in facts.runs}.get(metrics.best_member, metrics.best_member)
     verb = "improves on" if sign(metrics.score) > sign(metrics.best_member_score) else "does not improve on"
     text = (
         f"The best ensemble, {run.label}, {verb} its best member, {member}: {score_name(metric)} {metrics.score:.4f} "

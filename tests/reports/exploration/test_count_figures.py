@@ -15,6 +15,7 @@ from featx.reports.exploration.count_sections import build_count_section, build_
 from featx.reports.exploration.statistics_section import build_statistics_section
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Figure, Gallery, Section, Table, Text
+from featx.reports.page.figure_style import INK
 from featx.reports.page.page import Page
 from tests.exploration.explored import make_explored
 
@@ -39,6 +40,8 @@ def test_many_bars_are_cut_and_small_slices_summed() -> None:
     bars, pie = figure.axes
     assert len(bars.patches) == MAX_BARS
     assert len(pie.patches) == MAX_SLICES
+    # Texts in another colour than the ink would be invisible on a dark page.
+    assert {text.get_color() for text in (*bars.texts, *pie.texts)} == {INK}
 
 
 def test_names_with_formulas_and_markup_are_drawn_as_they_are() -> None:

@@ -157,9 +157,11 @@ class ImageMap {
     const context = this.context;
     const zoomed = (this.scale[0] * MAP_RANGE) / (this.width - 2 * MAP_MARGIN);
     const r = Math.min(5, (this.data.ids.length > 5000 ? 1.2 : 2.2) * Math.sqrt(Math.max(1, zoomed)));
-    const paths = new Map();
-    this.visit((x, y, _, code) => {
+    // One path for each colour, of the images that are not selected and of those that are.
+    const layers = [new Map(), new Map()];
+    this.visit((x, y, i, code) => {
       if (x < -r || y < -r || x > this.width + r || y > this.height + r) return;
+      const paths = layers[Number(this.selected.has(i))];
       if (!paths.has(code)) paths.set(code, new Path2D());
       const path = paths.get(code);
       if (shapeOf(code) < 2) return path.rect(x - r, y - r, 2 * r, 2 * r);
@@ -169,8 +171,8 @@ class ImageMap {
       }
     });
     context.clearRect(0, 0, this.width, this.height);
-    context.globalAlpha = this.selected.size ? 0.35 : 0.8;
-    for (const [code, path] of paths) {
+    for (const [code, path, isSelected] of layers.flatMap((paths, k) => [...paths].map((item) => [...item, k]))) {
+      context.globalAlpha = isSelected ? 1 : this.selected.size ? 0.2 : 0.8;
       context.fillStyle = context.strokeStyle = MAP_COLOURS[code % MAP_COLOURS.length];
       context.lineWidth = 1.5;
       shapeOf(code) ? context.stroke(path) : context.fill(path);
@@ -178,10 +180,6 @@ class ImageMap {
     context.globalAlpha = 1;
     context.strokeStyle = getComputedStyle(this.canvas).color;
     context.beginPath();
-    for (const i of this.selected) {
-      const [x, y] = this.place(i);
-      context.rect(x - r - 1, y - r - 1, 2 * r + 2, 2 * r + 2);
-    }
     for (const [k, [x, y]] of (this.outline ?? []).entries()) context[k ? "lineTo" : "moveTo"](x, y);
     const { x, y, side } = this.box;
     if (this.box.isShown) context.rect(x - side / 2, y - side / 2, side, side);
