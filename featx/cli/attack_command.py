@@ -98,7 +98,8 @@ def _describe_cost(job: "AttackJob") -> str:
     sample = f"{len(job.pixels)} of {job.rows.n_rows} {job.rows.part} images of {width} × {height} px"
     minutes = job.expected_s / SECONDS_PER_MINUTE
     time = "all results are stored" if not job.expected_s else f"about {max(minutes, 0.1):.1f} minutes"
-    return f"{n_attacks} attacks on {len(job.runs)} runs with {sample}: {time}"
+    runs = "1 run" if len(job.runs) == 1 else f"{len(job.runs)} runs"
+    return f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: {time}"
 
 
 def _plain(attack: "AttackResults") -> dict[str, Any]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -220,6 +221,13 @@ def _seconds_per_pass(model: AttackedModel, pixels: Tensor) -> float:
     start = time.perf_counter()
     model(pixels)
     return (time.perf_counter() - start) / len(pixels)
+
+
+def attack(
+    recipe: str | Path | Recipe | None = None, *, progress: ProgressCallback = no_progress, **options: Any
+) -> list[AttackResults]:
+    """Attack the finished runs of a recipe; `options` are those of `prepare_attacks`."""
+    return run_attacks(prepare_attacks(recipe, progress=progress, **options), progress)
 
 
 def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> list[AttackResults]:

@@ -87,7 +87,7 @@ class AttackedModel(nn.Module):
         Parameters
         ----------
         pixels
-                (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping; (b, 3, h, w) pixels of whole
+            (b, 3, side_px, side_px) pixels in [0, 1], after resizing and cropping; (b, 3, h, w) pixels of whole
             pictures if the embedders resize them.
         """
         features: dict[str, Tensor] = {}

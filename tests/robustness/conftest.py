@@ -20,7 +20,7 @@ RECIPE = toy_recipe(
 )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("attacked")
     with pytest.MonkeyPatch.context() as patch:
