@@ -151,7 +151,9 @@ def _print_classes(result: "Evaluation") -> None:
 def _test_state(result: "Evaluation") -> str:
     """Return how often the test split has been opened, as text."""
     if result.n_openings:
-        return f"the test split has been opened {'once' if result.n_openings == 1 else f'{result.n_openings} times'}"
+        times = "once" if result.n_openings == 1 else f"{result.n_openings} times"
+        problem = " (the log of openings is not complete)" if result.log_problems else ""
+        return f"the test split has been opened {times}{problem}"
     if result.log_problems:
         return "the log of openings of the test split is not complete"
     return "the test split is sealed" if result.n_test else "there is no test part"

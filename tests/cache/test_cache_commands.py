@@ -22,6 +22,7 @@ from featx.files.seals import write_sealed
 from featx.storage.checks import open_store
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.printed import unwrapped
 
 RunCommand = Callable[..., tuple[int, str, str]]
 
@@ -96,7 +97,7 @@ def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, run_co
     code, out, err = run_command("cache verify")
     assert code == 1
     assert f"    {name}\n" in out
-    assert "x does not match its checksum; 1 rows damaged, 47 intact" in out
+    assert "x does not match its checksum; 1 rows damaged, 47 intact" in unwrapped(out)
     assert err.strip().endswith("error: 1 of 1 stores are damaged; run 'featx cache verify --repair'")
 
     code, out, _ = run_command("cache verify --repair")
@@ -126,7 +127,7 @@ def test_a_changed_header_is_restored_from_the_recipe(store: Path, run_command: 
     (store / "zarr.json").write_text(header.replace('"n_features": 8', '"n_features": 9'))
     code, out, _ = run_command("cache verify")
     assert code == 1
-    assert "was changed after it was written" in out
+    assert "was changed after it was written" in unwrapped(out)
     assert run_command("cache verify --repair")[0] == 0
     assert (store / "zarr.json").read_text() == header
     assert vectors(store) == before
@@ -238,7 +239,7 @@ def test_a_store_of_a_newer_format_is_reported(store: Path, run_command: RunComm
     header = json.loads((store / "zarr.json").read_text())
     header["attributes"]["featx"]["spec"]["format"] = 2
     (store / "zarr.json").write_text(json.dumps(header))
-    assert "has format 2, this featx reads up to 1; update featx" in run_command("cache ls")[1]
+    assert "has format 2, this featx reads up to 1; update featx" in unwrapped(run_command("cache ls")[1])
     assert run_command("extract")[2].strip().endswith("has format 2, this featx reads up to 1; update featx")
 
 

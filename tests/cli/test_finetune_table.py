@@ -10,6 +10,7 @@ import pytest
 from featx.cli.finetune_table import networks
 from featx.cli.output_settings import OutputSettings, printing
 from featx.finetuning.training_run import FinetuningResult
+from tests.printed import unwrapped
 
 NOTE = "random weights: the network learns from these images alone"
 
@@ -85,7 +86,7 @@ def test_a_text_of_many_runs_is_printed_once(capsys: pytest.CaptureFixture[str],
     assert f"all runs: {NOTE}" in output
     assert f"{runs[1].label}: late" in output
     runs[0] = result(1, notes=[])
-    assert f", and 1 more: {NOTE}" in printed(runs, capsys)
+    assert f", and 1 more: {NOTE}" in unwrapped(printed(runs, capsys))
 
 
 def test_columns_without_values_are_left_out(capsys: pytest.CaptureFixture[str], detailed: None) -> None:

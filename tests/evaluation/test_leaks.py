@@ -20,6 +20,7 @@ from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.printed import unwrapped
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 SECTIONS = {
@@ -270,7 +271,7 @@ def test_leaks_prints_text_and_json(leaky: Study, capsys: pytest.CaptureFixture[
     printed = json.loads(result.stdout)
     assert (printed["n_pairs"], printed["n_disagreeing"], len(printed["pairs"])) == (3, 1, 3)
     assert printed["pairs"][0]["differ"] == ["y"]
-    text = CliRunner().invoke(app, ["leaks"]).stdout
+    text = unwrapped(CliRunner().invoke(app, ["leaks"]).stdout)
     assert "! b / a" in text
     assert "3 pairs (1 exact, 2 near); images with a copy in another part: train 3, val 1, test 2" in text
     assert "sealed and were not compared" in text

@@ -12,12 +12,13 @@ from PIL import Image
 
 import featx
 from featx.artifacts.export_card import read_export_card
-from featx.cli import console
+from featx.cli.export_output import print_exports
 from featx.embeddings.fp32_extraction import is_reduced
 from featx.errors import DataError, UnsuitedError
 from featx.exports.export import ExportedModel
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
+from tests.printed import unwrapped
 from tests.recipes import toy_heads, toy_recipe
 
 EMBEDDINGS = [
@@ -73,9 +74,11 @@ def test_a_run_in_reduced_precision_states_its_agreement_of_labels(
     card = read_export_card(Path(whole.path))
     assert card.parity == whole.parity
     assert card.source_parity is None
-    console.exports([whole])
+    print_exports([whole])
     n_equal = whole.parity.n - whole.parity.n_other_labels
-    assert f"predicted labels agree with the run for {n_equal} of {whole.parity.n} rows" in capsys.readouterr().out
+    assert f"predicted labels agree with the run for {n_equal} of {whole.parity.n} rows" in unwrapped(
+        capsys.readouterr().out
+    )
 
 
 def test_a_refit_in_fp32_is_exported_faithfully(run: str, refitted: list[ExportedModel]) -> None:
@@ -105,10 +108,10 @@ def test_a_refit_states_its_agreement_with_the_run_on_val(
     assert parity.largest == pytest.approx(np.abs(new.values - old.values).max())
     assert 1e-7 < parity.largest < 0.1
     assert parity.n_other_labels == int((new.values.argmax(1) != old.values.argmax(1)).sum())
-    console.exports(refitted[1:])
+    print_exports(refitted[1:])
     n_equal = len(ids) - parity.n_other_labels
     text = f"predicted labels agree with {run} for {n_equal} of {len(ids)} val rows"
-    assert text in capsys.readouterr().out
+    assert text in unwrapped(capsys.readouterr().out)
 
 
 def test_a_refit_in_fp32_leaves_the_study_as_it_is(run: str, refitted: list[ExportedModel]) -> None:

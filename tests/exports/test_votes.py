@@ -11,10 +11,11 @@ import pytest
 
 import featx
 from featx.artifacts.export_card import read_export_card
-from featx.cli import console
+from featx.cli.export_output import print_exports
 from featx.exports.export import ExportedModel
 from featx.exports.stored_outputs import count_other_labels
 from tests.conftest import make_images
+from tests.printed import unwrapped
 from tests.recipes import toy_heads, toy_recipe
 
 METHODS = ("soft", "majority", "convex", "greedy")
@@ -69,10 +70,10 @@ def test_rows_with_other_labels_are_counted_and_printed(
     expected = np.array([[0.5, 0.4, 0.1], [0.2, 0.7, 0.1], [0.2, 0.2, 0.6]])
     others = expected[:, [0, 2, 1]]
     assert count_other_labels(header, others, expected) == 2
-    console.exports([file])
-    assert f"predicted labels agree with the run for {file.parity.n} of {file.parity.n} rows (100.0%)\n" in (
+    print_exports([file])
+    assert f"predicted labels agree with the run for {file.parity.n} of {file.parity.n} rows (100.0%)" in unwrapped(
         capsys.readouterr().out
     )
     parity = file.parity.model_copy(update={"n_other_labels": 2})
-    console.exports([ExportedModel(**{**vars(file), "parity": parity})])
-    assert "; look at the others before you rely on the file" in capsys.readouterr().out
+    print_exports([ExportedModel(**{**vars(file), "parity": parity})])
+    assert "; look at the others before you rely on the file" in unwrapped(capsys.readouterr().out)

@@ -14,6 +14,7 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.storage.checks import check_store
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
+from tests.printed import unwrapped
 from tests.rows import stored_rows
 from tests.storage.conftest import FailingCommand, exit_code
 from tests.storage.stores import make_rows, make_store, open_toy_store, segments
@@ -50,7 +51,7 @@ def test_a_store_of_a_newer_format_is_reported_and_unchanged(
         assert fail_command("cache", *words) == f"error: {message}"
     assert "1 of 2 stores are damaged" in fail_command("cache", "verify")
     assert exit_code("cache", "ls") == 0
-    assert message in capsys.readouterr().out
+    assert message in unwrapped(capsys.readouterr().out)
     assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()} == before
 
 

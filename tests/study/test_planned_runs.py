@@ -11,6 +11,7 @@ import featx
 from featx.cli.run_table import evaluations
 from featx.errors import IncompleteError
 from tests.conftest import make_images
+from tests.printed import unwrapped
 from tests.recipes import toy_heads, toy_recipe
 
 NETWORK = {"backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head", "lr": [0.1, 0.01]}
@@ -27,7 +28,7 @@ def test_unfinished_heads_and_networks_are_named(home: Path, capsys: pytest.Capt
     assert evaluation.unfinished == ["head lda (0 of 2 runs)", "network toy (0 of 2 runs)"]
     evaluations([evaluation])
     text = "warning: not finished, so not compared: head lda (0 of 2 runs), network toy (0 of 2 runs); 'featx run'"
-    assert text in capsys.readouterr().out
+    assert text in unwrapped(capsys.readouterr().out)
     stages: list[str] = []
     featx.fit(progress=lambda stage, *_, note="": stages.append(stage))
     assert {"tune lda", "fit lda", "tune lda/avgmax", "fit lda/avgmax"} <= set(stages)
