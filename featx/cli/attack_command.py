@@ -12,7 +12,7 @@ from featx.cli.options import JsonOption, RecipeOption
 if TYPE_CHECKING:
     from featx.robustness.attack import AttackJob
     from featx.robustness.attack_results import AttackResults
-    from featx.specs.attack import AttackSpec
+    from featx.specs.attacking import AttackSpec
 
 DEFAULT_METHODS = ("fgsm", "pgd", "square")
 SECONDS_PER_MINUTE = 60
@@ -57,7 +57,7 @@ def attack(
     from featx.cli import console
     from featx.cli.progress_bars import watching
     from featx.robustness.attack import prepare_attacks, run_attacks
-    from featx.specs.attack import AttackSpec
+    from featx.specs.attacking import AttackSpec
     from featx.specs.validation import build_spec
 
     values: dict[str, Any] = {"norm": norm, "eps": parse_fraction(eps), "steps": steps, "restarts": restarts}

@@ -21,11 +21,11 @@ from featx.registry import ATTACKS
 from featx.robustness.attack_results import ANSWER, AttackResults, PerturbedImages, RunUnderAttack, summarise
 from featx.robustness.attacked_model import AttackedModel
 from featx.robustness.attacked_rows import AttackedRows, batches, load_pictures, select_rows, to_pixels
-from featx.robustness.attacks.attack_method import AttackMethod
+from featx.robustness.attacks.attack_method import GRADIENT_COST, AttackMethod
 from featx.robustness.attacks.attacked_images import AttackedImages, l2_norms, linf_norms
 from featx.robustness.pixel_embedder import make_embedders
-from featx.robustness.sanity_checks import N_CHECKED, failed_checks
-from featx.specs.attack import AttackSpec
+from featx.robustness.sanity_checks import N_CHECKED, N_GRADIENTS, N_PASSES, failed_checks
+from featx.specs.attacking import AttackSpec
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -38,6 +38,8 @@ DEFAULT_IMAGES = 100
 BATCH_SIZE = 32
 # Version of the attacks; results of another version are not reused.
 ATTACKS_VERSION = 1
+# Passes of the sanity checks for each image, in units of one pass without gradient.
+N_CHECK_PASSES = GRADIENT_COST * N_GRADIENTS + N_PASSES
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,15 @@ class AttackJob:
 
     @property
     def expected_s(self) -> float:
-        """Expected duration in seconds of all attacks whose results are not stored."""
+        """Expected duration in seconds of all attacks whose results are not stored, and of the sanity checks."""
         n, k = len(self.pixels), len(self.rows.classes)
-        return sum(
-            n * method_of(spec).n_passes(spec, k) * self.seconds_per_pass[source.name]
-            for spec in self.specs
-            for source in self.sources(spec)
-            if not self.file(spec, source).is_file()
-        )
+        n_passes: dict[str, float] = {}
+        for spec in self.specs:
+            for source in self.sources(spec):
+                if not self.file(spec, source).is_file():
+                    n_passes[source.name] = n_passes.get(source.name, 0) + n * method_of(spec).n_passes(spec, k)
+        checked = {run.name: min(n, N_CHECKED) * N_CHECK_PASSES for run in self.runs if run.model.has_gradient}
+        return sum((n_passes[name] + checked.get(name, 0)) * self.seconds_per_pass[name] for name in n_passes)
 
 
 def method_of(spec: AttackSpec) -> AttackMethod:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.metrics.share_intervals import wilson_interval
 from featx.robustness.attacked_rows import AttackedRows
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Columns with the answers of the runs begin with this.
 ANSWER = "answer:"

@@ -14,11 +14,13 @@ from featx.robustness.attacks.attacked_images import AttackedImages, cross_entro
 from featx.robustness.attacks.auto_pgd import apgd
 from featx.robustness.attacks.gradient_steps import fgsm, pgd
 from featx.robustness.attacks.square import square
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Number of images that are enough to see that an attack fails.
-N_CHECKED = 16
-FEW_STEPS, MORE_STEPS, N_QUERIES = 5, 20, 60
+N_CHECKED = 8
+FEW_STEPS, MORE_STEPS, N_QUERIES = 3, 10, 30
+# Passes with gradient and without that the checks of one run take for each image.
+N_GRADIENTS, N_PASSES = 6 * MORE_STEPS + 2 * FEW_STEPS + 4, N_QUERIES + 10
 # A difference of this many images is no evidence: paths of few and of many steps differ.
 MAX_CHANCE = 1
 # Share of images with a gradient of zero from which on gradients are called masked.

@@ -16,7 +16,7 @@ from featx.robustness.attack import AttackJob, method_of, prepare_attacks, run_a
 from featx.robustness.attack_results import AttackResults
 from featx.robustness.attacks.attacked_images import AttackedImages
 from featx.robustness.sanity_checks import failed_checks
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 from featx.study.study import Study
 
 PGD = AttackSpec(method="pgd", eps=0.3, steps=10)

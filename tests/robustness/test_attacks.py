@@ -2,7 +2,7 @@
 
 Modules: robustness.attacks.attacked_images, robustness.attacks.auto_pgd, robustness.attacks.gradient_steps,
 robustness.attacks.attack_method, robustness.attacks.patch, robustness.attacks.smallest_perturbation,
-robustness.attacks.square, robustness.attacks.standard, specs.attack.
+robustness.attacks.square, robustness.attacks.standard, specs.attacking.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from featx.robustness.attacks.patch import patch
 from featx.robustness.attacks.smallest_perturbation import cw
 from featx.robustness.attacks.square import square
 from featx.robustness.attacks.standard import standard
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 Attack = Callable[[AttackedImages, AttackSpec], Tensor]
 ATTACKS: dict[str, Attack] = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd, "square": square}

@@ -14,7 +14,7 @@ from featx.robustness.attacks.patch import patch as run_patch
 from featx.robustness.attacks.smallest_perturbation import cw as run_cw
 from featx.robustness.attacks.square import square as run_square
 from featx.robustness.attacks.standard import standard as run_standard
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Duration of a pass with its gradient in units of a pass without.
 GRADIENT_COST = 3.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, cross_entropy
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Share of the last displacement in a step.
 MOMENTUM = 0.25

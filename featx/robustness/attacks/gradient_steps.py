@@ -9,7 +9,7 @@ References
 from torch import Tensor
 
 from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, cross_entropy
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Sum of the lengths of all steps in units of the limit, so that every point within the limit can be reached.
 PATH_LENGTH = 2.5

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from featx.robustness.attacks.attacked_images import AttackedImages, cross_entropy
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 LEARNING_RATE = 0.05
 # Ranges of the random placement: rotation in degrees, size relative to the patch, and factor of its brightness.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from featx.robustness.attacks.attacked_images import AttackedImages, is_wrong, l2_norms, margin
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Pixels of 0 and 1 have no inverse of the hyperbolic tangent.
 INSIDE = 1 - 1e-6

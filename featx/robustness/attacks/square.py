@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from featx.robustness.attacks.attacked_images import MIN_LENGTH, AttackedImages, BestFound, l2_norms
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 # Share of the pixels that the first squares cover, and the shares of all queries after which it is halved.
 FIRST_SHARE = 0.8

@@ -5,7 +5,7 @@ from torch import Tensor
 from featx.robustness.attacks.attacked_images import AttackedImages, BestFound
 from featx.robustness.attacks.auto_pgd import apgd
 from featx.robustness.attacks.square import square
-from featx.specs.attack import AttackSpec
+from featx.specs.attacking import AttackSpec
 
 
 def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
