@@ -10,6 +10,7 @@ The flow, each arrow a table joined by id::
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
+    attack    perturbed images that runs answer wrongly: the accuracy that is left
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
     predict   every run's answer for new images
@@ -38,6 +39,7 @@ _HOME = {
     "ensemble": "featx.ensembles.ensemble",
     "evaluate": "featx.evaluation.evaluate",
     "leaks": "featx.evaluation.leaks",
+    "attack": "featx.robustness.attack",
     "report": "featx.reports.report",
     "export": "featx.exports.export",
     "predict": "featx.predictors.loading",
@@ -51,6 +53,7 @@ _HOME = {
 __all__ = [
     "FeatxError",
     "ImageEmbedder",
+    "attack",
     "doctor",
     "ensemble",
     "evaluate",

@@ -109,3 +109,4 @@ FAMILIES: Registry[Any] = Registry("family of backbones", "featx.backbone_famili
 HEADS: Registry[Any] = Registry("head", "featx.heads")
 LOSSES: Registry[Any] = Registry("loss", "featx.losses")
 VOTES: Registry[Any] = Registry("vote", "featx.votes")
+ATTACKS: Registry[Any] = Registry("attack", "featx.attacks")

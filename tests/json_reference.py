@@ -65,6 +65,15 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("n_pairs", int, "Number of pairs."),
         Key("n_disagreeing", int, "Number of pairs with different labels."),
     ],
+    "attack": [
+        Key(
+            "attacks",
+            "list of objects",
+            "One object for each attack: `spec`, `part`, `n` (number of images), `runs`, the robustness of each run "
+            "(`run`, `label`, `clean`, `robust`, `interval`, `sources`, `median_norm`, `doubts`), the most robust one "
+            "first, and `transfer`: attacked run → run → accuracy on the images made on the attacked one.",
+        ),
+    ],
     "fit": [
         Key("runs", list[FitResult], "The runs, in the order in which they were fitted."),
         BEST_RUN,

@@ -41,12 +41,13 @@ ORDER = [
     "exports",
     "evaluation",
     "exploration",
+    "robustness",
     "reports",
     "workflow",
     "cli",
 ]
 MAX_LOOSE_MODULES = 6
-MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning"}
+MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning", "robustness"}
 # Heads use no images, ensembles use predictions only, evaluation and reports use no models. Evaluation may import
 # images and embeddings, because it searches them for copies.
 MUST_NOT_IMPORT = {

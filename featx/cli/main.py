@@ -5,6 +5,7 @@ import sys
 import typer
 
 from featx.cli import (
+    attack_command,
     cache_commands,
     data_commands,
     exploration_command,
@@ -41,6 +42,7 @@ for command in (
     model_commands.ensemble,
     model_commands.evaluate,
     leak_commands.leaks,
+    attack_command.attack,
     model_commands.report,
     prediction_command.predict,
     model_commands.export,

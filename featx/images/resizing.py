@@ -72,6 +72,35 @@ def _visible_span(resized_px: int, canvas_px: int) -> _VisibleSpan:
     return _VisibleSpan(round((resized_px - canvas_px) / 2), canvas_px, 0)
 
 
+class ResizedGeometry(NamedTuple):
+    """Size of a resized picture, and its part on the canvas.
+
+    Attributes
+    ----------
+    width, height
+        Size of the resized picture in pixels.
+    x, y
+        Visible columns and rows.
+    """
+
+    width: int
+    height: int
+    x: _VisibleSpan
+    y: _VisibleSpan
+
+
+def resized_geometry(size: Preprocessing, width: int, height: int) -> ResizedGeometry:
+    """Return how a picture of a width and a height in pixels is resized and cropped."""
+    resized_width, resized_height = RESIZED_SIZES[size.resize](width, height, size.resized_px)
+    x, y = (_visible_span(side, size.canvas_px) for side in (resized_width, resized_height))
+    return ResizedGeometry(resized_width, resized_height, x, y)
+
+
+def border_levels(size: Preprocessing) -> list[int]:
+    """Return the levels in 0 … 255 of the three channels of the border around a picture."""
+    return [round(255 * mean) for mean in size.mean] if size.resize == "border" else [0, 0, 0]
+
+
 def make_preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
     """Return the function that resizes and crops a picture to the square input of a network.
 
@@ -86,12 +115,10 @@ def make_preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
         Function that returns (canvas_px, canvas_px, 3) pixels; 1 channel for a grey picture without borders.
     """
     side, resampling = size.canvas_px, FILTERS[size.interpolation]
-    resized_size = RESIZED_SIZES[size.resize]
-    border = [round(255 * mean) for mean in size.mean] if size.resize == "border" else [0, 0, 0]
+    border = border_levels(size)
 
     def prepare(image: Image.Image) -> Pixels:
-        width, height = resized_size(image.width, image.height, size.resized_px)
-        x, y = _visible_span(width, side), _visible_span(height, side)
+        width, height, x, y = resized_geometry(size, image.width, image.height)
         if max(width, height) > MAX_WHOLE_ASPECT_RATIO * size.resized_px:
             visible = _resize_part(image, (width, height), x, y, resampling)
         else:

@@ -1,0 +1,99 @@
+"""Projected gradient steps with momentum and a step that adapts itself (APGD), on two losses.
+
+References
+----------
+.. [1] F. Croce, M. Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+   attacks, ICML 2020.
+"""
+
+import torch
+from torch import Tensor
+
+from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, cross_entropy
+from featx.specs.attacking import AttackSpec
+
+# Share of the last displacement in a step.
+MOMENTUM = 0.25
+# Share of steps that must increase the loss, else the step is halved.
+MIN_SUCCESS_SHARE = 0.75
+# First and smallest distance between two checks of the step, and its decrease, as shares of all steps.
+FIRST_CHECK, SMALLEST_CHECK, CHECK_DECREASE = 0.22, 0.06, 0.03
+# Classes from which on the loss can be a ratio of differences of scores.
+MIN_CLASSES_FOR_RATIO = 3
+# Largest number of other classes that are targets, the most probable first.
+MAX_TARGETS = 9
+MIN_DIFFERENCE = 1e-12
+
+
+def apgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return the best images of APGD on the cross-entropy and, from three classes on, towards each other class [1]_."""
+    best = BestFound(images)
+    for restart in range(spec.restarts):
+        _ascend(images, spec, best, cross_entropy, images.random_start() if restart else images.pixels)
+    n_classes = best.scores.shape[1]
+    if n_classes < MIN_CLASSES_FOR_RATIO:
+        return best.pixels
+    with torch.no_grad():
+        order = images.scores(images.pixels).scatter(1, images.codes[:, None], -torch.inf).argsort(1, descending=True)
+    for rank in range(min(MAX_TARGETS, n_classes - 1)):
+        if best.is_wrong.all():
+            break
+        _ascend(images, spec, best, targeted_ratio(order[:, rank]), images.random_start())
+    return best.pixels
+
+
+def targeted_ratio(targets: Tensor) -> Loss:
+    """Return the targeted difference-of-logits ratio: (target - true) / (largest - mean of third and fourth) [1]_.
+
+    It does not change if all scores are scaled, so that a head with large scores does not hide its gradient.
+    """
+
+    def loss(scores: Tensor, codes: Tensor) -> Tensor:
+        ordered = scores.sort(dim=1, descending=True).values
+        lower = ordered[:, 2] if scores.shape[1] == MIN_CLASSES_FOR_RATIO else (ordered[:, 2] + ordered[:, 3]) / 2
+        true, target = (scores.gather(1, columns[:, None])[:, 0] for columns in (codes, targets))
+        return (target - true) / (ordered[:, 0] - lower).clamp(min=MIN_DIFFERENCE)
+
+    return loss
+
+
+def _check_numbers(steps: int) -> set[int]:
+    """Return the numbers of the steps at which the length of a step is checked."""
+    shares, distance = [0.0, FIRST_CHECK], FIRST_CHECK
+    while shares[-1] < 1:
+        distance = max(distance - CHECK_DECREASE, SMALLEST_CHECK)
+        shares.append(shares[-1] + distance)
+    return {int(share * steps) for share in shares[1:]}
+
+
+def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Loss, start: Tensor) -> None:
+    """Take the steps of one start and add all images to the best ones."""
+    shape = (len(start), 1, 1, 1)
+    pixels = previous = start
+    step = torch.full(shape, 2 * images.eps, dtype=start.dtype, device=start.device)
+    gradient, scores = images.gradient(pixels, loss)
+    top = loss(scores, images.codes)
+    top_pixels, top_gradient, top_at_check = pixels, gradient, top
+    n_successes, last_check, last_value = torch.zeros_like(top), 0, top
+    was_halved = torch.zeros_like(top, dtype=torch.bool)
+    checks = _check_numbers(spec.steps)
+    for number in range(1, spec.steps + 1):
+        proposal = images.project(pixels + step * images.direction(gradient))
+        share = 1.0 if number == 1 else 1 - MOMENTUM
+        moved = images.project(pixels + share * (proposal - pixels) + (1 - share) * (pixels - previous))
+        pixels, previous = moved, pixels
+        gradient, scores = images.gradient(pixels, loss)
+        best.add(pixels, scores)
+        value = loss(scores, images.codes)
+        n_successes += value > last_value
+        last_value, is_top = value, value > top
+        top = torch.where(is_top, value, top)
+        top_pixels = torch.where(is_top.view(shape), pixels, top_pixels)
+        top_gradient = torch.where(is_top.view(shape), gradient, top_gradient)
+        if number in checks:
+            has_stalled = (top <= top_at_check) & ~was_halved
+            was_halved = (n_successes < MIN_SUCCESS_SHARE * (number - last_check)) | has_stalled
+            step = torch.where(was_halved.view(shape), step / 2, step)
+            pixels = torch.where(was_halved.view(shape), top_pixels, pixels)
+            gradient = torch.where(was_halved.view(shape), top_gradient, gradient)
+            n_successes, last_check, top_at_check = torch.zeros_like(top), number, top

@@ -1,0 +1,52 @@
+"""Attacks that follow the gradient: one step (FGSM), and many projected steps from random starts (PGD).
+
+References
+----------
+.. [1] I. Goodfellow, J. Shlens, C. Szegedy, Explaining and harnessing adversarial examples, ICLR 2015.
+.. [2] A. Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
+"""
+
+from torch import Tensor
+
+from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, cross_entropy
+from featx.specs.attacking import AttackSpec
+
+# Sum of the lengths of all steps in units of the limit, so that every point within the limit can be reached.
+PATH_LENGTH = 2.5
+
+
+def fgsm(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return images after one step of the length of the limit along the gradient of the cross-entropy [1]_."""
+    best = BestFound(images)
+    gradient, _ = images.gradient(images.pixels, cross_entropy)
+    perturbed = images.project(images.pixels + images.eps * images.direction(gradient))
+    best.add(perturbed, images.scores(perturbed).detach())
+    return best.pixels
+
+
+def pgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return the best images of all steps along the gradient of the cross-entropy, from several starts [2]_.
+
+    The first start is the original image, so that no result is weaker than that of `fgsm` along the same path; the
+    others are random. The step is 2.5 times the limit divided by the number of steps.
+    """
+    best = BestFound(images)
+    for restart in range(spec.restarts + 1):
+        todo = ~best.is_wrong
+        if not todo.any():
+            break
+        _climb(images, spec, best, images.pixels if restart == 0 else images.random_start())
+    return best.pixels
+
+
+def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Tensor) -> None:
+    """Take the steps of one start."""
+    pixels = start
+    # The first step of the original is that of FGSM.
+    step = images.eps * min(1.0, PATH_LENGTH / spec.steps)
+    for number in range(spec.steps):
+        gradient, scores = images.gradient(pixels, cross_entropy)
+        best.add(pixels, scores)
+        length = images.eps if number == 0 and start is images.pixels else step
+        pixels = images.project(pixels + length * images.direction(gradient))
+    best.add(pixels, images.scores(pixels).detach())

@@ -1,0 +1,63 @@
+"""Adversarial patches: one picture that deceives wherever it is placed, under rotation, scale and light.
+
+References
+----------
+.. [1] T. Brown et al., Adversarial patch, arXiv:1712.09665, 2017.
+.. [2] A. Athalye et al., Synthesizing robust adversarial examples, ICML 2018.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featx.robustness.attacks.attacked_images import AttackedImages, cross_entropy
+from featx.specs.attacking import AttackSpec
+
+LEARNING_RATE = 0.05
+# Ranges of the random placement: rotation in degrees, size relative to the patch, and factor of its brightness.
+MAX_ROTATION, SIZES, LIGHTS = 25.0, (0.8, 1.2), (0.8, 1.2)
+
+
+def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return all images with one square patch, learnt on these images over random placements, each placed at random.
+
+    The side of the patch is `spec.patch_share` of that of the image. The limit `eps` and the norm are not used. The
+    placements that are returned were not used for learning.
+    """
+    side = max(1, round(spec.patch_share * images.pixels.shape[-1]))
+    learnt = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
+    optimiser = torch.optim.Adam([learnt], lr=LEARNING_RATE)
+    for _ in range(spec.steps):
+        scores = images.scores(_place(images, learnt.sigmoid()))
+        (learnt.grad,) = torch.autograd.grad(-cross_entropy(scores, images.codes).mean(), learnt)
+        optimiser.step()
+    with torch.no_grad():
+        return _place(images, learnt.sigmoid())
+
+
+def _place(images: AttackedImages, square: Tensor) -> Tensor:
+    """Return the images with a (1, 3, s, s) patch, each placed, turned, scaled and lit at random."""
+    b, _, _, width = images.pixels.shape
+    size, light = (_uniform(images, b, *limits) for limits in (SIZES, LIGHTS))
+    relative = size * square.shape[-1] / width
+    angle = _uniform(images, b, -math.radians(MAX_ROTATION), math.radians(MAX_ROTATION))
+    # Coordinates are in [-1, 1]; the turned patch stays within the image where it fits.
+    reach = (1 - relative * (angle.cos() + angle.sin().abs())).clamp(min=0)
+    x, y = (_uniform(images, b, -1, 1) * reach for _ in range(2))
+    # `affine_grid` maps positions of the image to those of the patch.
+    cosine, sine = angle.cos() / relative, angle.sin() / relative
+    rows = [
+        torch.stack([cosine, sine, -(cosine * x + sine * y)], 1),
+        torch.stack([-sine, cosine, sine * x - cosine * y], 1),
+    ]
+    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.pixels.shape), align_corners=False)
+    lit = (square * light[:, None, None, None]).clamp(0, 1)
+    placed = functional.grid_sample(lit, grid, padding_mode="border", align_corners=False)
+    is_inside = (grid.abs() <= 1).all(dim=3)[:, None]
+    return torch.where(is_inside, placed, images.pixels)
+
+
+def _uniform(images: AttackedImages, n: int, low: float, high: float) -> Tensor:
+    return low + (high - low) * (images.random(n) + 1) / 2

@@ -1,0 +1,59 @@
+"""The attack of Carlini and Wagner: the smallest Euclidean perturbation that changes the answer.
+
+References
+----------
+.. [1] N. Carlini, D. Wagner, Towards evaluating the robustness of neural networks, IEEE S&P 2017.
+"""
+
+import torch
+from torch import Tensor
+
+from featx.robustness.attacks.attacked_images import AttackedImages, is_wrong, l2_norms, margin
+from featx.specs.attacking import AttackSpec
+
+# Pixels of 0 and 1 have no inverse of the hyperbolic tangent.
+INSIDE = 1 - 1e-6
+FIRST_WEIGHT, MAX_WEIGHT = 1e-2, 1e10
+LEARNING_RATE = 1e-2
+
+
+def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return the images with the smallest perturbation found that changes the answer, the original where none is [1]_.
+
+    The weight of the margin against the length is searched by bisection for each image, `spec.restarts` times. The
+    limit `eps` is not used: the caller counts the perturbations below any limit.
+    """
+    n = len(images.pixels)
+    best_pixels, best_norms = images.pixels.clone(), images.pixels.new_full((n,), torch.inf)
+    with torch.no_grad():
+        best_norms[is_wrong(images.scores(images.pixels), images.codes)] = 0.0
+    low = images.pixels.new_zeros(n)
+    high = images.pixels.new_full((n,), MAX_WEIGHT)
+    weight = images.pixels.new_full((n,), FIRST_WEIGHT)
+    for _ in range(spec.restarts):
+        found, pixels, norms = _descend(images, spec, weight)
+        is_better = norms < best_norms
+        best_pixels[is_better], best_norms[is_better] = pixels[is_better], norms[is_better]
+        high = torch.where(found, torch.minimum(high, weight), high)
+        low = torch.where(found, low, torch.maximum(low, weight))
+        weight = torch.where(high < MAX_WEIGHT, (low + high) / 2, 10 * weight)
+    return best_pixels
+
+
+def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return whether each answer was changed, and the smallest perturbation that changed it with its norm."""
+    variable = torch.atanh((2 * images.pixels - 1) * INSIDE).requires_grad_()
+    optimiser = torch.optim.Adam([variable], lr=LEARNING_RATE)
+    best_pixels, best_norms = images.pixels.clone(), torch.full_like(weight, torch.inf)
+    for _ in range(spec.steps):
+        pixels = (variable.tanh() + 1) / 2
+        scores = images.scores(pixels)
+        squared = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
+        shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared)
+        (variable.grad,) = torch.autograd.grad((squared + weight * shortfall).sum(), variable)
+        optimiser.step()
+        with torch.no_grad():
+            norms = l2_norms(pixels - images.pixels)
+            is_better = is_wrong(scores, images.codes) & (norms < best_norms)
+            best_pixels[is_better], best_norms[is_better] = pixels[is_better], norms[is_better]
+    return torch.isfinite(best_norms), best_pixels, best_norms

@@ -1,0 +1,22 @@
+"""The strongest sequence of attacks: each runs on the images that withstood all before it."""
+
+from torch import Tensor
+
+from featx.robustness.attacks.attacked_images import AttackedImages, BestFound
+from featx.robustness.attacks.auto_pgd import apgd
+from featx.robustness.attacks.square import square
+from featx.specs.attacking import AttackSpec
+
+
+def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    """Return the worst case of each image: APGD on two losses, then the Square attack on the survivors."""
+    best = BestFound(images)
+    for perturb, steps in ((apgd, spec.steps), (square, spec.n_queries)):
+        survivors = (~best.is_wrong).nonzero()[:, 0]
+        if not len(survivors):
+            break
+        perturbed = perturb(images.take(survivors), spec.model_copy(update={"steps": steps}))
+        pixels = best.pixels.clone()
+        pixels[survivors] = perturbed
+        best.add(pixels, images.scores(pixels).detach())
+    return best.pixels

@@ -1,0 +1,76 @@
+"""Networks from pixels in [0, 1] to embeddings with gradients, shared by all runs that use them."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from featx.artifacts.artifact import OUTPUT_TAP
+from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.networks.features import FeatureNetwork, Tap
+from featx.predictors.models import Model
+from featx.robustness.differentiable_resizing import resize_pixels
+from featx.specs.embedding import ResolvedEmbedding
+
+# Layer of a fine-tuned network whose outputs are not yet probabilities.
+RAW_OUTPUTS = "new_layers"
+# Fingerprint of an embedding in fp32 → (b, d) features.
+Features = Mapping[str, Tensor]
+
+
+class PixelEmbedder(nn.Module):
+    """One network with all embeddings that are read from it; its weights are fixed.
+
+    Of a fine-tuned network, the raw outputs are returned beside its predictions (`raw_name`).
+
+    Parameters
+    ----------
+    group
+        The network and its embeddings.
+    resizes
+        Whether it gets whole pictures, which it resizes and crops itself.
+
+    Attributes
+    ----------
+    names
+        Fingerprints of the embeddings in fp32.
+    side_px
+        Side of the square images that the network takes.
+    """
+
+    def __init__(self, group: NetworkGroup, resizes: bool = False) -> None:
+        super().__init__()
+        self.resizes = resizes
+        network = group.resolved.network
+        self.names = [spec.fingerprint() for spec in group.resolved.specs]
+        self.side_px = network.preprocessing.canvas_px
+        pairs = list(zip(self.names, network.taps, strict=True))
+        raw = [(raw_name(name), Tap(RAW_OUTPUTS, tap.pool)) for name, tap in pairs if tap.layer == OUTPUT_TAP]
+        self._outputs, taps = zip(*pairs, *raw, strict=True)
+        self.network = FeatureNetwork(network.body, network.preprocessing, taps, network.lock)
+        self.eval().requires_grad_(False)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the features of (b, 3, side_px, side_px) pixels in [0, 1], or of whole pictures, by name."""
+        if self.resizes:
+            pixels = resize_pixels(pixels, self.network.preprocessing)
+        with self.network.lock:
+            outputs = self.network((255 * pixels).permute(0, 2, 3, 1))
+        return dict(zip(self._outputs, outputs, strict=True))
+
+
+def raw_name(fingerprint: str) -> str:
+    """Return the name of a fine-tuned network's outputs before they become probabilities."""
+    return f"{fingerprint} raw"
+
+
+def fp32_fingerprint(embedding: ResolvedEmbedding) -> str:
+    """Return the fingerprint of an embedding in fp32, in which attacks compute it."""
+    return embedding.spec.model_copy(update={"precision": "fp32"}).fingerprint()
+
+
+def make_embedders(models: Sequence[Model], resizes: bool = False) -> list[PixelEmbedder]:
+    """Return the networks of loaded runs, each once; `resizes` as in `PixelEmbedder`."""
+    embeddings = dict.fromkeys(embedding for model in models for embedding in model.local_embeddings)
+    networks = {key: network for model in models for key, network in model.networks.items()}
+    requests = list(dict.fromkeys(embedding.request for embedding in embeddings))
+    return [PixelEmbedder(group, resizes) for group in network_groups(requests, networks)]

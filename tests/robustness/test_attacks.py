@@ -1,0 +1,179 @@
+"""Attacks on small models: limits are kept, more effort is never weaker, and known optima are found.
+
+Modules: robustness.attacks.attacked_images, robustness.attacks.auto_pgd, robustness.attacks.gradient_steps,
+robustness.attacks.attack_method, robustness.attacks.patch, robustness.attacks.smallest_perturbation,
+robustness.attacks.square, robustness.attacks.standard, specs.attacking.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from featx.registry import ATTACKS as REGISTERED
+from featx.robustness.attacks.attacked_images import AttackedImages, Norm, is_wrong, l2_norms, linf_norms, margin
+from featx.robustness.attacks.auto_pgd import apgd, targeted_ratio
+from featx.robustness.attacks.gradient_steps import fgsm, pgd
+from featx.robustness.attacks.patch import patch
+from featx.robustness.attacks.smallest_perturbation import cw
+from featx.robustness.attacks.square import square
+from featx.robustness.attacks.standard import standard
+from featx.specs.attacking import AttackSpec
+
+Attack = Callable[[AttackedImages, AttackSpec], Tensor]
+ATTACKS: dict[str, Attack] = {"fgsm": fgsm, "pgd": pgd, "apgd": apgd, "square": square}
+SIDE = 6
+N = 40
+
+
+def linear_model(n_classes: int, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, n_classes)).double().requires_grad_(False)
+
+
+def curved_model(n_classes: int, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * (SIDE - 2) ** 2, n_classes)]
+    return nn.Sequential(*layers).double().requires_grad_(False)
+
+
+def attacked(model: nn.Module, norm: Norm, eps: float, seed: int = 0) -> AttackedImages:
+    """Return images that the model predicts correctly, far enough from 0 and 1 that these do not limit them."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = 0.3 + 0.4 * torch.rand(N, 3, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    codes = model(pixels).argmax(1)
+    return AttackedImages(model, pixels, codes, norm, eps, generator)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_limits_are_kept(name: str, norm: Norm, n_classes: int) -> None:
+    images = attacked(curved_model(n_classes), norm, 0.5 if norm == "l2" else 0.05)
+    perturbed = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=15, restarts=2))
+    norms = {"linf": linf_norms, "l2": l2_norms}[norm](perturbed - images.pixels)
+    assert float(norms.max()) <= images.eps * (1 + 1e-9)
+    assert float(norms.max()) > 0
+    assert float(perturbed.min()) >= 0
+    assert float(perturbed.max()) <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd"])
+def test_the_optimum_of_a_linear_model_is_found(name: str, norm: Norm) -> None:
+    model = linear_model(2)
+    images = attacked(model, norm, 0.006 if norm == "linf" else 0.08)
+    weights = model[1].weight[1] - model[1].weight[0]
+    # The margin of a linear model falls by the limit times the dual norm of its weights.
+    fall = images.eps * (weights.abs().sum() if norm == "linf" else weights.norm())
+    before = margin(model(images.pixels), images.codes)
+    perturbed = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=10))
+    after = margin(model(perturbed), images.codes)
+    # An attack stops at the first wrong answer.
+    assert torch.equal(after > 0, before + fall > 0)
+    held = before + fall <= 0
+    assert 0 < int(held.sum()) < N
+    torch.testing.assert_close(after[held], (before + fall)[held], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_effort_is_never_weaker(norm: Norm) -> None:
+    model = curved_model(4)
+    eps = 0.03 if norm == "linf" else 0.25
+
+    def n_wrong(attack: Attack, **effort: int) -> int:
+        images = attacked(model, norm, eps)
+        spec = AttackSpec(method="pgd", norm=norm, eps=eps, **effort)  # type: ignore[arg-type]
+        return int(is_wrong(model(attack(images, spec)), images.codes).sum())
+
+    counts = [n_wrong(fgsm), n_wrong(pgd, steps=5), n_wrong(pgd, steps=20), n_wrong(pgd, steps=20, restarts=3)]
+    assert counts == sorted(counts)
+    assert counts[-1] > 0
+    assert n_wrong(apgd, steps=40) >= counts[-2]
+
+
+def test_everything_is_deceived_without_a_limit() -> None:
+    images = attacked(curved_model(3), "linf", 1.0)
+    spec = AttackSpec(method="pgd", eps=1.0, steps=40, restarts=2)
+    assert bool(is_wrong(images.scores(pgd(images, spec)), images.codes).all())
+
+
+def test_nothing_changes_at_a_limit_of_zero() -> None:
+    images = attacked(curved_model(3), "linf", 0.0)
+    for name, attack in ATTACKS.items():
+        assert torch.equal(attack(images, AttackSpec(method=name, eps=0.0, steps=3)), images.pixels), name
+
+
+def test_the_smallest_perturbation_of_a_linear_model_is_found() -> None:
+    model = linear_model(2)
+    images = attacked(model, "l2", 0.0)
+    weights = model[1].weight[1] - model[1].weight[0]
+    distances = -margin(model(images.pixels), images.codes) / weights.norm()
+    perturbed = cw(images, AttackSpec(method="cw", norm="l2", steps=150, restarts=6)).detach()
+    assert bool(is_wrong(model(perturbed), images.codes).all())
+    ratio = l2_norms(perturbed - images.pixels) / distances
+    assert float(ratio.min()) > 1
+    assert float(ratio.median()) < 1.1
+
+
+def test_equal_seeds_give_equal_perturbations() -> None:
+    model = curved_model(3)
+    spec = AttackSpec(method="square", eps=0.05, steps=30)
+    one, same, other = (square(attacked(model, "linf", 0.05, seed), spec) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_the_ratio_does_not_depend_on_the_scale_of_scores() -> None:
+    scores = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    codes = scores.argmax(1)
+    loss = targeted_ratio((codes + 1) % 5)
+    torch.testing.assert_close(loss(scores, codes), loss(1000 * scores, codes))
+
+
+def test_a_limit_in_levels_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"found 8 for pixels in \[0, 1\].*write 0.03137 \(8/255\)"):
+        AttackSpec(method="pgd", eps=8)
+    assert AttackSpec(method="pgd", norm="l2", eps=3).eps == 3
+
+
+def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
+    model = curved_model(3)
+    images = attacked(model, "linf", 0.0)
+    spec = AttackSpec(method="patch", steps=60, patch_share=0.5)
+    placed = patch(images, spec)
+    changed = (placed != images.pixels).any(dim=1).double().mean(dim=(1, 2))
+    assert 0.1 < float(changed.mean()) < 0.4, "a square of half the side covers a quarter, more or less when scaled"
+    assert 0 <= float(placed.min()) <= float(placed.max()) <= 1
+    # One step hardly changes a random patch.
+    untrained = patch(attacked(model, "linf", 0.0), spec.model_copy(update={"steps": 1}))
+    n_wrong, n_wrong_by_chance = (int(is_wrong(model(x), images.codes).sum()) for x in (placed, untrained))
+    assert n_wrong > n_wrong_by_chance
+
+
+def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
+    model = curved_model(4)
+    spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
+    parts = {"apgd": spec, "square": spec.model_copy(update={"steps": 100})}
+    wrong = {
+        name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
+        for name, part in parts.items()
+    }
+    images = attacked(model, "linf", 0.02)
+    worst = is_wrong(model(standard(images, spec)), images.codes)
+    assert int(worst.sum()) >= max(int(found.sum()) for found in wrong.values()) > 0
+    assert bool((worst | ~wrong["apgd"]).all())
+
+
+def test_attacks_are_registered() -> None:
+    assert set(REGISTERED.names()) == {"fgsm", "pgd", "apgd", "cw", "patch", "square", "standard"}
+    for name in REGISTERED.names():
+        method = REGISTERED.get(name)
+        assert method.n_passes(AttackSpec(method=name), 10) > 0
+
+
+def test_a_patch_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a patch is not larger than the image"):
+        AttackSpec(method="patch", patch_share=1.5)
