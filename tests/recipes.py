@@ -5,6 +5,8 @@ from typing import Any
 
 import tomlkit
 
+from featx.specs.attacking import AttackSpec
+
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 LABEL_TABLE = {"source": "images", "labels": {"file": "labels.csv"}}
@@ -35,3 +37,12 @@ def toy_heads(*names: str, trials: int = 1, folds: int = 3) -> list[Mapping[str,
 
 
 TOY_RECIPE = toy_recipe()
+
+# An attack, and another value of each of its fields.
+ATTACK_CHANGES = (
+    AttackSpec(method="pgd"),
+    {
+        **{"method": "fgsm", "norm": "l2", "eps": 0.1, "steps": 5},
+        **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
+    },
+)
