@@ -26,6 +26,8 @@ LABEL_SUFFIXES = {
     "one_hot": (".csv",),
     "id_lists": (".txt",),
 }
+# Beginning of sources inside an installed Python package.
+PACKAGE_PREFIX = "package:"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -107,8 +109,8 @@ def resolve_source(source: str, folder: Path) -> str:
     """
     if is_url(source):
         return source
-    if source.startswith("package:"):
-        return str(_package_folder(source.removeprefix("package:")))
+    if source.startswith(PACKAGE_PREFIX):
+        return str(_package_folder(source.removeprefix(PACKAGE_PREFIX)))
     return str((folder / source).absolute())
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from featx.file_names import file_name
 from tests.browser import DESK_PX, PHONE_PX, launch_browser, open_page
 
 OPEN_ALL = "document.querySelectorAll('details:not(.cell)').forEach((e) => e.open = true)"
@@ -18,8 +17,7 @@ def draw_sections(browser: Browser, page: Path, folder: Path) -> list[Path]:
         with open_page(browser, page, DESK_PX, is_dark=mode == "dark") as opened:
             opened.page.evaluate(OPEN_ALL)
             for number, section in enumerate(opened.page.locator("main > section").all(), start=1):
-                name = file_name(str(section.get_attribute("id")))
-                paths.append(folder / f"{page.stem}-{number:02}-{name}-{mode}.png")
+                paths.append(folder / f"{page.stem}-{number:02}-{section.get_attribute('id')}-{mode}.png")
                 section.screenshot(path=paths[-1])
     with open_page(browser, page, PHONE_PX) as opened:
         paths.append(folder / f"{page.stem}-phone.png")

@@ -10,7 +10,7 @@ from featx.cli.completions import complete_run, complete_target
 from featx.cli.options import JsonOption, RecipeOption
 
 if TYPE_CHECKING:
-    from featx.robustness.attack import AttackJob
+    from featx.robustness.attack_job import AttackJob
     from featx.robustness.attack_results import AttackResults
     from featx.specs.attacking import AttackSpec
 
@@ -56,7 +56,8 @@ def attack(
     """
     from featx.cli import console
     from featx.cli.progress_bars import watching
-    from featx.robustness.attack import prepare_attacks, run_attacks
+    from featx.robustness.attack import run_attacks
+    from featx.robustness.attack_job import prepare_attacks
     from featx.specs.attacking import AttackSpec
     from featx.specs.validation import build_spec
 

@@ -19,6 +19,7 @@ from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Runner
 from featx.embeddings.machine import CPU_RUNTIMES, arithmetic
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed
+from featx.embeddings.throughput import rounded_rate
 from featx.files.atomic import file_lock, read_json_as, write_json
 from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback, no_progress
@@ -143,7 +144,7 @@ def fastest_runtime(
         start = time.perf_counter()
         runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
         build_s = time.perf_counter() - start
-        speeds[name] = RuntimeSpeed(float(f"{images_per_s(runners[name], pixels):.4g}"), round(build_s, 2))
+        speeds[name] = RuntimeSpeed(rounded_rate(images_per_s(runners[name], pixels)), round(build_s, 2))
         is_enough = speeds["torch"].seconds(n_images) < MIN_SECONDS_TO_BENCHMARK
         n_done = len(installed) if is_enough else number
         progress("try runtimes", n_done, len(installed), f"{name} {speeds[name].images_per_s} images/s")

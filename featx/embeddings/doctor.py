@@ -14,6 +14,7 @@ from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.machine import CPU_RUNTIMES, package_version
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import free_bytes, gigabytes
+from featx.embeddings.throughput import rounded_rate
 from featx.errors import DataError
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import Precision
@@ -179,7 +180,7 @@ def _check_network(
         yield PrecisionCheck(
             network=backbone,
             runtime=name,
-            images_per_s=float(f"{images_per_s(runner, pixels):.4g}"),
+            images_per_s=rounded_rate(images_per_s(runner, pixels)),
             drift=drift,
             is_trusted=precision == "fp32" or drift.min_cosine >= selector.engine.min_cosine,
             accuracy=accuracy,

@@ -17,7 +17,8 @@ from featx.embeddings.copies import ThumbnailHashes
 from featx.embeddings.engine import workers_for
 from featx.embeddings.read import locked_store
 from featx.embeddings.workers import Decoder, decode_images
-from featx.images.hashes import DIGESTS_PER_QUERY, THUMBNAIL_PREPROCESSING, THUMBNAIL_PX, ThumbnailCache, to_grey
+from featx.images.hashes import THUMBNAIL_PREPROCESSING, THUMBNAIL_PX, ThumbnailCache, to_grey
+from featx.images.sqlite_cache import DIGESTS_PER_QUERY
 from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback, no_progress
 from featx.study.near_copy_table import NearCopies

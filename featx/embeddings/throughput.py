@@ -48,6 +48,11 @@ def steady_rate(measure: Callable[[], float], max_s: float = math.inf) -> float 
     return None
 
 
+def rounded_rate(rate: float) -> float:
+    """Return a rate with four significant digits, so that that of a slow network does not become 0."""
+    return float(f"{rate:.4g}")
+
+
 def rate_of_batches(batch_s: Sequence[Sequence[float]]) -> float | None:
     """Return the images per second of a pass, None where its networks ran too unevenly or for too few batches.
 

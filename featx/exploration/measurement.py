@@ -12,8 +12,9 @@ from featx.exploration.explored_images import ExploredImages
 from featx.exploration.image_properties import MeasuredImage, measure_image
 from featx.exploration.property_cache import PropertyCache, Row
 from featx.images.contents import digest
-from featx.images.hashes import DIGESTS_PER_QUERY, ThumbnailCache
+from featx.images.hashes import ThumbnailCache
 from featx.images.sources import read_content
+from featx.images.sqlite_cache import DIGESTS_PER_QUERY
 from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding

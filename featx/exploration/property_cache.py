@@ -11,8 +11,6 @@ from featx.images.sqlite_cache import SqliteCache
 from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding
 
-# Number of digests in one query of the cache.
-DIGESTS_PER_QUERY = 4096
 Row = tuple[str, tuple[str | float, ...], bytes]  # digest, values of `COLUMNS`, tile
 
 
@@ -39,10 +37,8 @@ class PropertyCache(SqliteCache):
         )
         rows: dict[str, list[str | float]] = {}
         tiles: dict[str, bytes] = {}
-        for start in range(0, len(digests), DIGESTS_PER_QUERY):
-            batch = json.dumps(digests[start : start + DIGESTS_PER_QUERY])
-            for digest, properties, tile in self._database.execute(query, [batch, self._made_by]):
-                rows[digest], tiles[digest] = json.loads(properties), tile
+        for digest, properties, tile in self._rows_by_digest(query, digests, self._made_by):
+            rows[digest], tiles[digest] = json.loads(properties), tile
         return properties_frame(rows), tiles
 
     def remember(self, rows: Iterable[Row]) -> None:

@@ -5,7 +5,7 @@ import time
 import torch
 
 from featx.embeddings.engine import is_out_of_memory
-from featx.embeddings.throughput import steady_rate
+from featx.embeddings.throughput import rounded_rate, steady_rate
 from featx.finetuning.network import FinetunedNetwork
 
 # Shortest time of one measurement; a large network takes longer for its single batch.
@@ -55,4 +55,4 @@ def _measure_rate(network: FinetunedNetwork, device: torch.device, batch_size: i
         return n_images / (time.perf_counter() - start)
 
     rate = steady_rate(measure, MAX_MEASUREMENT_S)
-    return None if rate is None else float(f"{rate:.4g}")
+    return None if rate is None else rounded_rate(rate)

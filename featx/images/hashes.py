@@ -4,7 +4,6 @@ Copies that were encoded again or resized have nearly the same thumbnails. `feat
 these hashes and compares their thumbnails.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from featx.specs.embedding import Decoding, Preprocessing
 THUMBNAIL_PX = 32
 # Number of rows of a hash, and of bits in each.
 HASH_SIDE_BITS = 8
-# Number of digests in one query of the cache.
-DIGESTS_PER_QUERY = 4096
 # Difference between means of grey levels that is no rounding error.
 MIN_GREY_DIFFERENCE = 1e-3
 # A spec needs mean and std, but thumbnails are stored as pixels.
@@ -104,10 +101,8 @@ class ThumbnailCache(SqliteCache):
         """Return the (h, w) thumbnails in the cache by digest."""
         query = "SELECT digest, grey FROM json_each(?) CROSS JOIN thumbnails ON digest = value AND made_by = ?"
         thumbnails: dict[str, Pixels] = {}
-        for start in range(0, len(digests), DIGESTS_PER_QUERY):
-            batch = json.dumps(digests[start : start + DIGESTS_PER_QUERY])
-            for digest, content in self._database.execute(query, [batch, self._made_by]):
-                thumbnails[digest] = np.frombuffer(content, dtype=np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
+        for digest, content in self._rows_by_digest(query, digests, self._made_by):
+            thumbnails[digest] = np.frombuffer(content, dtype=np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
         return thumbnails
 
     def remember(self, rows: Iterable[tuple[str, Pixels]]) -> None:

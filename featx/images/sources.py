@@ -18,7 +18,7 @@ from featx.errors import DataError
 from featx.images.archive_folders import ArchiveFolderTree, holds_only_archives
 from featx.images.archives import ArchiveTree
 from featx.images.containers.dicom import DICOM_SUFFIXES, read_dicom
-from featx.images.contents import Content, read_file
+from featx.images.contents import Content, digest, read_file
 from featx.images.names import is_archive_name
 from featx.images.object_stores import ObjectTree, read_object
 from featx.images.trees import FolderTree, Tree
@@ -42,6 +42,12 @@ def read_content(uri: str) -> Content:
     """
     content = _read_uri(uri)
     return read_dicom(content) if isinstance(content, bytes) and uri.lower().endswith(DICOM_SUFFIXES) else content
+
+
+def read_unchanged(uri: str, expected_digest: str) -> Content | None:
+    """Return the content of an image as `read_content` does; None if it does not have the digest any more."""
+    content = read_content(uri)
+    return content if digest(content) == expected_digest else None
 
 
 def _read_uri(uri: str) -> Content:

@@ -1,12 +1,16 @@
 """SQLite databases of values that can be computed again: damaged ones are deleted, read-only ones stay unchanged."""
 
+import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from featx.errors import StoreError
+
+# Number of digests in one query.
+DIGESTS_PER_QUERY = 4096
 
 
 class SqliteCache:
@@ -56,6 +60,12 @@ class SqliteCache:
             database.close()
             self._path.unlink()
         raise AssertionError("a new database is never damaged")
+
+    def _rows_by_digest(self, query: str, digests: Sequence[str], *parameters: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query whose first parameter is a JSON list of digests, a batch of digests at a time."""
+        for start in range(0, len(digests), DIGESTS_PER_QUERY):
+            batch = json.dumps(list(digests[start : start + DIGESTS_PER_QUERY]))
+            yield from self._database.execute(query, [batch, *parameters])
 
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute a statement for all rows in one transaction; a read-only database stays unchanged.

@@ -18,7 +18,7 @@ from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import read_source
 from featx.images.sources import open_tree
 from featx.images.trees import Entry, Tree
-from featx.locations import is_url, split_archive_place
+from featx.locations import PACKAGE_PREFIX, is_url, resolve_source, split_archive_place
 from featx.tables.manifest import Manifest
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -58,7 +58,8 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     ----------
     places
         Image files, folders, archives, ``ARCHIVE!FOLDER``, array files, ``tiles.h5#17``, ``tiles.h5#dataset``, label
-        tables, URLs, and patterns such as ``photos/*.png``.
+        tables, URLs, ``package:NAME/FOLDER`` inside an installed Python package, and patterns such as
+        ``photos/*.png``.
 
     Raises
     ------
@@ -98,6 +99,8 @@ def _expand(place: str) -> list[str]:
     DataError
         the pattern matches nothing.
     """
+    if place.startswith(PACKAGE_PREFIX):
+        return [resolve_source(place, Path())]
     if is_url(place) or not GLOB_CHARACTERS & set(place) or os.path.lexists(place):
         return [place]
     if paths := sorted(glob.glob(place, recursive=True)):  # noqa: PTH207 (Path takes no absolute patterns)

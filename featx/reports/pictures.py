@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from PIL import Image
 
 from featx.errors import ReadError
-from featx.images.contents import digest
 from featx.images.decode import decode
-from featx.images.sources import read_content
+from featx.images.sources import read_unchanged
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.page.components import Picture
 from featx.specs.embedding import Decoding
@@ -17,7 +16,7 @@ from featx.study.study import Study
 
 THUMBNAIL_PX = 120
 JPEG_QUALITY = 80
-CHANGED = "changed since the extraction"
+CHANGED = "changed since it was read"
 UNREADABLE = "cannot be read any more"
 
 
@@ -33,17 +32,16 @@ def load_pictures(study: Study, ids: Sequence[str], progress: ProgressCallback =
     rows = study.manifest.take(distinct)
     pictures = {}
     for name, uri, expected_digest in zip(distinct, rows.uris, rows.digests, strict=True):
-        pictures[name] = _picture(uri, expected_digest, study.recipe.decoding)
+        pictures[name] = load_picture(uri, expected_digest, study.recipe.decoding)
         progress("pictures", len(pictures), len(distinct))
     return pictures
 
 
-def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
+def load_picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
+    """Return the picture of an image, or the reason why there is none: it is gone, unreadable or changed."""
     try:
-        content = read_content(uri)
-        if digest(content) != expected_digest:
-            return Picture(note=CHANGED)
-        return Picture(encode_thumbnail(decode(content, decoding)))
+        content = read_unchanged(uri, expected_digest)
+        return Picture(note=CHANGED) if content is None else Picture(encode_thumbnail(decode(content, decoding)))
     except (ReadError, FileNotFoundError):
         return Picture(note=UNREADABLE)
 

@@ -86,7 +86,7 @@ class AttackResults:
         The attack.
     rows
         The attacked images.
-    clean
+    wrong_before
         Name of a run → whether it answers each unperturbed image wrongly.
     perturbed
         Name of the attacked run → its perturbed images.
@@ -96,7 +96,7 @@ class AttackResults:
 
     spec: AttackSpec
     rows: AttackedRows
-    clean: Mapping[str, NDArray[np.bool_]]
+    wrong_before: Mapping[str, NDArray[np.bool_]]
     perturbed: Mapping[str, PerturbedImages]
     runs: tuple[RunUnderAttack, ...]
 
@@ -106,7 +106,7 @@ class AttackResults:
         return pd.DataFrame(
             {
                 target: {
-                    source: 1 - float((images.is_wrong(target) | self.clean[target]).mean())
+                    source: 1 - float((images.is_wrong(target) | self.wrong_before[target]).mean())
                     for source, images in self.perturbed.items()
                 }
                 for target in names
@@ -118,21 +118,21 @@ def summarise(  # noqa: PLR0913 (each is one fact)
     spec: AttackSpec,
     name: str,
     label: str,
-    clean_wrong: NDArray[np.bool_],
+    wrong_before: NDArray[np.bool_],
     counted: Mapping[str, PerturbedImages],
     doubts: tuple[str, ...] = (),
 ) -> RunUnderAttack:
     """Return the robustness of a run from the perturbed images that count for it."""
     wrong = np.stack([images.is_wrong(name) for images in counted.values()])
     norms = np.stack([images.frame[spec.norm].to_numpy(float) for images in counted.values()])
-    survives = ~(wrong.any(axis=0) | clean_wrong)
-    deceived = wrong.any(axis=0) & ~clean_wrong
+    survives = ~(wrong.any(axis=0) | wrong_before)
+    deceived = wrong.any(axis=0) & ~wrong_before
     smallest = np.where(wrong, norms, np.inf).min(axis=0)[deceived]
     robust = float(survives.mean())
     return RunUnderAttack(
         name,
         label,
-        1 - float(clean_wrong.mean()),
+        1 - float(wrong_before.mean()),
         robust,
         wilson_interval(robust, len(survives)),
         tuple(counted),

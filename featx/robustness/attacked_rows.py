@@ -11,10 +11,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 
 from featx.errors import DataError, ReadError, UnsuitedError
-from featx.images.contents import digest
 from featx.images.decode import decode
 from featx.images.resizing import make_preprocessor
-from featx.images.sources import read_content
+from featx.images.sources import read_unchanged
 from featx.progress import ProgressCallback
 from featx.specs.embedding import Preprocessing
 from featx.study.study import Study
@@ -99,8 +98,8 @@ def load_pictures(study: Study, rows: AttackedRows, progress: ProgressCallback) 
     pictures = []
     for number, (name, uri, expected) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
         try:
-            content = read_content(uri)
-            if digest(content) != expected:
+            content = read_unchanged(uri, expected)
+            if content is None:
                 raise DataError(
                     f"image {name!r} has changed since the extraction; run 'featx extract' and make the runs again"
                 )

@@ -55,15 +55,6 @@ def make_differentiable(model: Any, kind: Kind) -> nn.Module:
     return nn.Sequential(*(_scaler(step) for _, step in scaling), _estimator(estimator, kind)).double()
 
 
-def is_differentiable(model: Any, kind: Kind) -> bool:
-    """Return whether a fitted Pipeline has gradients."""
-    try:
-        make_differentiable(model, kind)
-    except UnsuitedError:
-        return False
-    return True
-
-
 class _Affine(nn.Module):
     """The map ``x @ weights + offsets``."""
 
@@ -201,9 +192,9 @@ def _scaler(step: Any) -> nn.Module:
 def _estimator(estimator: Any, kind: Kind) -> nn.Module:
     """Return the last step of a Pipeline."""
     if isinstance(estimator, MultiOutputClassifier):
-        return _Joined([nn.Sequential(_classifier(one), _LogOdds()) for one in estimator.estimators_])
+        return _Joined([nn.Sequential(_classifier(label), _LogOdds()) for label in estimator.estimators_])
     if isinstance(estimator, MultiOutputRegressor):
-        return _Joined([_estimator(one, kind) for one in estimator.estimators_])
+        return _Joined([_estimator(number, kind) for number in estimator.estimators_])
     if isinstance(estimator, TransformedTargetRegressor):
         scaler = estimator.transformer_
         return nn.Sequential(_estimator(estimator.regressor_, kind), _Scale(scaler.scale_, scaler.mean_))
@@ -257,8 +248,9 @@ def _calibrated(inner: Any) -> nn.Module:
         return nn.Sequential(*_temperature_inputs(inner, n_classes), _Scale(float(inner.calibrators[0].beta_), 0.0))
     scores = _calibration_scores(inner.estimator)
     if isinstance(inner.calibrators[0], IsotonicRegression):
-        return nn.Sequential(scores, _Columns([_Isotonic(one) for one in inner.calibrators]), _ClassProbabilities())
-    slopes, offsets = (np.array([getattr(one, name) for one in inner.calibrators]) for name in ("a_", "b_"))
+        return nn.Sequential(scores, _Columns(list(map(_Isotonic, inner.calibrators))), _ClassProbabilities())
+    slopes = np.array([calibrator.a_ for calibrator in inner.calibrators])
+    offsets = np.array([calibrator.b_ for calibrator in inner.calibrators])
     return nn.Sequential(scores, _Scale(-slopes, -offsets), _TwoClasses() if n_classes == 2 else _OneAgainstRest())
 
 

@@ -49,13 +49,13 @@ class KernelMachine(nn.Module):
 
     def _by_class(self, decisions: Tensor) -> Tensor:
         """Return (b, k) decision values of classes from (b, k (k - 1) / 2) ones of pairs."""
-        votes, confidences = (decisions.new_zeros(len(decisions), self.n_classes) for _ in range(2))
-        columns = list(confidences.unbind(dim=1))
-        for pair, (one, other) in enumerate(combinations(range(self.n_classes), 2)):
+        votes = decisions.new_zeros(len(decisions), self.n_classes)
+        columns = list(torch.zeros_like(votes).unbind(dim=1))
+        for pair, (first, second) in enumerate(combinations(range(self.n_classes), 2)):
             decision = decisions[:, pair]
-            votes[:, one] += (decision >= 0).to(votes.dtype)
-            votes[:, other] += (decision < 0).to(votes.dtype)
-            columns[one], columns[other] = columns[one] + decision, columns[other] - decision
+            votes[:, first] += (decision >= 0).to(votes.dtype)
+            votes[:, second] += (decision < 0).to(votes.dtype)
+            columns[first], columns[second] = columns[first] + decision, columns[second] - decision
         total = torch.stack(columns, dim=1)
         return votes + total / (3 * (total.abs() + 1))
 
@@ -69,7 +69,7 @@ def _pair_coefficients(machine: SVC | SVR) -> np.ndarray:
     edges = np.concatenate([[0], np.cumsum(machine.n_support_)])
     rows = [slice(edges[code], edges[code + 1]) for code in range(n_classes)]
     coefficients = np.zeros((dual.shape[1], n_classes * (n_classes - 1) // 2))
-    for pair, (one, other) in enumerate(combinations(range(n_classes), 2)):
-        coefficients[rows[one], pair] = dual[other - 1, rows[one]]
-        coefficients[rows[other], pair] = dual[one, rows[other]]
+    for pair, (first, second) in enumerate(combinations(range(n_classes), 2)):
+        coefficients[rows[first], pair] = dual[second - 1, rows[first]]
+        coefficients[rows[second], pair] = dual[first, rows[second]]
     return coefficients

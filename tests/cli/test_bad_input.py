@@ -12,6 +12,7 @@ from featx.images.readers import Listing
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from tests.conftest import TOY_RECIPE, make_images
+from tests.printed import unwrapped
 
 
 def run(*words: str) -> int:
@@ -237,7 +238,7 @@ def test_channels_without_names_are_one_line_that_names_the_setting(
     np.savez("tiles.npz", x=np.zeros((12, 16, 16, 4), dtype=np.uint8), y=np.arange(12) % 2)
     assert run("init", "tiles.npz") == 0
     proposal = "decoding 4 channels without names in 12 of 12 inspected images: bands = [0, 1, 2]"
-    assert proposal in " ".join(capsys.readouterr().out.split())
+    assert proposal in unwrapped(capsys.readouterr().out)
     recipe = Path("featx.toml")
     text = recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"')
     recipe.write_text(text.replace("bands = [0, 1, 2]", ""))

@@ -126,6 +126,11 @@ def test_images_of_a_label_table_are_listed() -> None:
     assert images.unreadable == {"cat/gone.png": "there is no such file"}
 
 
+def test_a_folder_of_an_installed_package_is_listed() -> None:
+    images = list_images(["package:sklearn/datasets/images"])
+    assert {"china.jpg", "flower.jpg"} <= set(images.ids)
+
+
 def test_patterns_are_expanded() -> None:
     on_disk(Path("photos"), IMAGES)
     assert list_images(["photos/cat/*.png"]).ids == sorted(f"photos/{name}" for name in NAMES if name[0] == "c")

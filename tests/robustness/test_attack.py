@@ -1,9 +1,10 @@
 """Attacks on the runs of a study: results are stored, reused and ordered, and refused where they make no sense.
 
-Modules: robustness.attack, robustness.attack_results, robustness.attacked_rows, robustness.sanity_checks.
+Modules: robustness.attack_job, robustness.attack_results, robustness.attacked_rows, robustness.sanity_checks.
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from PIL import Image
 
 from featx.errors import DataError, UnsuitedError
-from featx.robustness.attack import AttackJob, method_of, prepare_attacks, run_attacks
+from featx.robustness.attack import run_attacks
+from featx.robustness.attack_job import AttackJob, method_of, prepare_attacks
 from featx.robustness.attack_results import AttackResults
 from featx.robustness.attacks.attacked_images import AttackedImages
 from featx.robustness.sanity_checks import failed_checks
@@ -84,8 +86,15 @@ def test_finished_attacks_are_not_repeated(job: AttackJob, results: list[AttackR
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
     source = job.runs[0]
+    # A renamed run, or one that was made again, has another key, and so have the results with its answers.
+    changed = replace(job, runs=(*job.runs[:-1], replace(job.runs[-1], key="another")))
+    assert job.file(PGD, source) != changed.file(PGD, source)
     assert job.file(PGD, source) != job.file(PGD.model_copy(update={"steps": 11}), source)
     assert job.file(PGD, source) != job.file(PGD, job.runs[1])
+
+
+def test_the_keys_of_runs_depend_on_their_names_and_files(job: AttackJob) -> None:
+    assert len({run.key for run in job.runs}) == len(job.runs)
 
 
 def test_images_that_changed_are_refused(study: Study, job: AttackJob) -> None:
@@ -98,6 +107,12 @@ def test_images_that_changed_are_refused(study: Study, job: AttackJob) -> None:
     with pytest.raises(DataError, match="cannot be read any more"):
         prepare_attacks(specs=SPECS, runs=RUNS, n_images=9)
     shutil.copy("kept.png", path)
+
+
+def test_nothing_is_opened_for_runs_that_cannot_be_attacked(study: Study) -> None:
+    with pytest.raises(DataError, match="no finished run is called 'none'"):
+        prepare_attacks(specs=SPECS, runs=["none"], final=True)
+    assert study.openings() == []
 
 
 def test_a_norm_that_a_method_cannot_limit_is_refused() -> None:

@@ -14,6 +14,7 @@ import featx
 from featx.cli.main import main
 from featx.study.study import Study
 from featx.study.test_log import LAST, LOG, OpeningLog
+from tests.printed import unwrapped
 
 
 def write_log(folder: Path, n_openings: int = 3) -> OpeningLog:
@@ -149,7 +150,7 @@ def run_and_read(words: str, capsys: pytest.CaptureFixture[str]) -> str:
         patch.setattr(sys, "argv", ["featx", *words.split()])
         with contextlib.suppress(SystemExit):
             main()
-    return " ".join(capsys.readouterr().out.split())
+    return unwrapped(capsys.readouterr().out)
 
 
 def test_a_deleted_log_stays_incomplete_after_the_next_opening(tmp_path: Path) -> None:

@@ -35,15 +35,12 @@ class AttackMethod:
         Norms that it can limit.
     needs_gradient
         Whether it needs the gradient of the attacked run.
-    is_limited
-        Whether perturbations are within the limit `eps`.
     """
 
     perturb: Perturb
     n_passes: Callable[[AttackSpec, int], float]
     norms: tuple[Norm, ...] = ("linf", "l2")
     needs_gradient: bool = True
-    is_limited: bool = True
 
 
 def _n_apgd_passes(spec: AttackSpec, n_classes: int) -> float:
@@ -54,9 +51,7 @@ def _n_apgd_passes(spec: AttackSpec, n_classes: int) -> float:
 fgsm = AttackMethod(run_fgsm, lambda spec, n_classes: GRADIENT_COST + 2)
 pgd = AttackMethod(run_pgd, lambda spec, n_classes: GRADIENT_COST * (spec.restarts + 1) * spec.steps)
 apgd = AttackMethod(run_apgd, _n_apgd_passes)
-cw = AttackMethod(
-    run_cw, lambda spec, n_classes: GRADIENT_COST * spec.restarts * spec.steps, norms=("l2",), is_limited=False
-)
-patch = AttackMethod(run_patch, lambda spec, n_classes: GRADIENT_COST * spec.steps, is_limited=False)
+cw = AttackMethod(run_cw, lambda spec, n_classes: GRADIENT_COST * spec.restarts * spec.steps, norms=("l2",))
+patch = AttackMethod(run_patch, lambda spec, n_classes: GRADIENT_COST * spec.steps)
 square = AttackMethod(run_square, lambda spec, n_classes: float(spec.steps), needs_gradient=False)
 standard = AttackMethod(run_standard, lambda spec, n_classes: _n_apgd_passes(spec, n_classes) + spec.n_queries)

@@ -13,7 +13,8 @@ from featx.exploration.explore import explore
 from featx.reports.exploration.explore_page import PAGE, write_exploration
 from featx.reports.exploration.frame_tables import MAX_ROWS, frame_table
 from featx.reports.exploration.page_sections import SECTIONS
-from featx.reports.exploration.thumbnails import CHANGED, UNREADABLE, Thumbnails
+from featx.reports.exploration.thumbnails import Thumbnails
+from featx.reports.pictures import CHANGED, UNREADABLE
 
 
 def test_each_analysis_has_a_section() -> None:

@@ -12,8 +12,9 @@ from featx.reports.exploration.quality_sections import (
     build_copy_section,
     build_quality_section,
 )
-from featx.reports.exploration.thumbnails import UNREADABLE, Thumbnails
+from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Gallery, Table, Text
+from featx.reports.pictures import UNREADABLE
 from tests.exploration.explored import make_explored
 
 
