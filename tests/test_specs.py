@@ -31,7 +31,7 @@ from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from tests.recipes import ATTACK_CHANGES
+from tests.recipes import DEFENCE_CHANGES, FINETUNE_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -119,7 +119,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    ATTACK_CHANGES,
+    *DEFENCE_CHANGES,
     (
         PresetSpec(),
         {
@@ -277,7 +277,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "loss": LossSpec(name="focal"),
             "layers": LayersSpec(hidden=()),
             "augment": AugmentSpec(flip=True),
-            "views": 3,
+            **FINETUNE_CHANGES,
             "class_weight": "balanced",
             "group_weight": "cell",
             "scale": "unit",

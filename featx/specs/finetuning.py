@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
 from featx.specs.base import Count, Share, Spec, check_registered
+from featx.specs.defences import AdversarialSpec
 from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Preprocessing, Resize
 from featx.specs.head import ClassWeight
 
@@ -21,6 +22,8 @@ DEFAULT_HOLDOUT = 0.1
 NEW_LAYERS_LR = 1e-3
 PRETRAINED_LR = 1e-4
 FROM_SCRATCH = "scratch"
+# Fields that are None unless a recipe asks for a defence.
+DEFENCES = frozenset({"adversarial"})
 REQUEST_FIELDS = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
 
 
@@ -208,6 +211,8 @@ class FinetuneSpec(Spec):
     schedule, loss, layers, augment
         Learning-rate schedule, loss, new layers and augmentation; a schedule or loss may be given by its name alone.
         The default loss is cross-entropy for classes and the mean squared error for numbers.
+    adversarial
+        Adversarial training ``{ attack, eps, share, steps, replays }``; the frozen layers then run in every epoch.
     views
         Number of augmented views of each image whose activations are cached at a boundary. By default one per epoch, or
         no cache if running the frozen layers in every epoch costs less.
@@ -260,6 +265,7 @@ class FinetuneSpec(Spec):
     loss: Annotated[LossSpec, BeforeValidator(_name_to_table)] | None = None
     layers: LayersSpec = LayersSpec()
     augment: AugmentSpec = AugmentSpec()
+    adversarial: AdversarialSpec | None = None
     views: Count | None = None
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
@@ -308,6 +314,11 @@ class FinetuneSpec(Spec):
                 "are trained on and val is monitored; remove one of the two"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that the fingerprint is computed from; a defence that is not used is left out."""
+        fields = super().identity()
+        return {name: value for name, value in fields.items() if name not in DEFENCES or value is not None}
 
     @property
     def request(self) -> EmbeddingRequest:
