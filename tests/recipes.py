@@ -6,7 +6,7 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSpec
-from featx.specs.defences import AdversarialSpec
+from featx.specs.defences import AdversarialSpec, DistillationSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -52,5 +52,9 @@ ATTACK_CHANGES = (
 DEFENCE_CHANGES = (
     ATTACK_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
+    (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
 )
-FINETUNE_CHANGES = {"views": 3, "adversarial": AdversarialSpec()}
+FINETUNE_CHANGES = {
+    **{"views": 3, "adversarial": AdversarialSpec()},
+    "distillation": DistillationSpec(teacher="a"),
+}

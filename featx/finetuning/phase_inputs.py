@@ -155,6 +155,10 @@ class PhaseInputs:
         store = self._filled_store(request.model_copy(update=whole_image), places)
         return CachedRows(store, digests, boundary.unit), ""
 
+    def embedded(self, request: EmbeddingRequest) -> NDArray[np.float32]:
+        """Return (n, d) embeddings of all images, which are cached."""
+        return self._filled_store(request, self.uris).read(self.digests)
+
     def _space_note(self, boundary: Boundary, views: int) -> str:
         """Return a note if a boundary's activations need more space than there is; empty if they fit."""
         needed_bytes = (boundary.row_bytes + ROW_BYTES) * (len(self.uris) + self.n_train * views)

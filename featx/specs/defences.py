@@ -59,3 +59,18 @@ class AdversarialSpec(Spec):
         """Duration of an epoch in units of an epoch without perturbations, if the whole network runs in both."""
         passes = {"fgsm": self.share, "pgd": self.share * self.steps, "free": self.replays - 1}
         return 1 + passes[self.attack]
+
+
+class DistillationSpec(Spec):
+    """Distillation: a network is trained on the softened probabilities of a finished run, its teacher.
+
+    Attributes
+    ----------
+    teacher
+        Name of the run, or its beginning; it predicts the same target on the same split.
+    temperature
+        Number by which the logarithms of probabilities are divided; greater ones make the classes more alike.
+    """
+
+    teacher: Annotated[str, Field(min_length=1)]
+    temperature: Annotated[float, Field(ge=1, le=1000)] = 20.0
