@@ -6,6 +6,7 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSpec
+from featx.specs.corrupting import CorruptionSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -45,4 +46,9 @@ ATTACK_CHANGES = (
         **{"method": "fgsm", "norm": "l2", "eps": 0.1, "steps": 5},
         **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
     },
+)
+# A spec of corruptions, and another value of each of its fields.
+CORRUPTION_CHANGES = (
+    CorruptionSpec(),
+    {"kinds": ("fog",), "severities": (1, 2), "images": 7, "reference": "svm", "seed": 1},
 )

@@ -31,7 +31,7 @@ from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from tests.recipes import ATTACK_CHANGES
+from tests.recipes import ATTACK_CHANGES, CORRUPTION_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -119,7 +119,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    ATTACK_CHANGES,
+    *(ATTACK_CHANGES, CORRUPTION_CHANGES),
     (
         PresetSpec(),
         {
