@@ -10,6 +10,7 @@ from featx.metrics.definitions import Scorer, find_score
 from featx.metrics.scores import align
 from featx.robustness.corruption_errors import CorruptionErrors, error_of, mean_corruption_errors
 from featx.robustness.corruption_store import ORIGINAL, Cell, CorruptionStore
+from featx.robustness.corruptions.kinds import patch_shuffle
 from featx.robustness.shift_consistency import ShiftConsistency, measure_consistency
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import label_runs
@@ -21,6 +22,8 @@ from featx.tables.truth import AnyTruth
 # Draws of each interval: there are a hundred intervals for each run.
 N_DRAWS = 500
 PIXEL_SHIFT, PATCH_SHUFFLE, EDGES = "pixel_shift", "patch_shuffle", "edges"
+# Patches on each side at each severity of `PATCH_SHUFFLE`.
+SHUFFLED_GRIDS = tuple(map(int, patch_shuffle.strengths))
 Interval = tuple[float, float]
 
 
