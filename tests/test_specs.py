@@ -251,7 +251,6 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (PhaseSpec(trainable="head", lr=0.1, epochs=1), {"trainable": "all", "lr": 0.2, "epochs": 2}),
     (ScheduleSpec(), {"name": "step", "factor": 0.1, "epochs": 1}),
-    (AugmentSpec(), {"flip": True, "rotation_deg": 10.0, "shift": 0.1, "colour": 0.1, "randaugment": 2}),
     (
         FinetuneSpec(),
         {

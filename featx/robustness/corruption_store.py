@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from featx.files.atomic import read_table, write_table
-from featx.robustness.corruptions.corruption import PROBE, Corruption, expand_kinds
+from featx.registry import CORRUPTIONS
+from featx.robustness.corruptions.corruption import Corruption
 from featx.robustness.sampled_rows import SampledRows
 from featx.specs.base import fingerprint
-from featx.specs.corrupting import CorruptionSpec
+from featx.specs.corrupting import PROBE, CorruptionSpec, kinds_in
 from featx.study.run_folder import RunFolder
 from featx.tables.ids import Floats
 from featx.tables.predictions import PREDICTION_TABLES, AnyPredictions
@@ -64,15 +65,10 @@ ORIGINAL = Cell("original", 0, None)
 
 
 def make_cells(spec: CorruptionSpec) -> tuple[Cell, ...]:
-    """Return the original images, then all kinds of a spec at each of its severities; probes have all of theirs.
-
-    Raises
-    ------
-    UnknownNameError
-        there is no such kind.
-    """
+    """Return the original images, then all kinds of a spec at each of its severities; probes have all of theirs."""
     cells = [ORIGINAL]
-    for name, corruption in expand_kinds(spec.kinds).items():
+    for name in kinds_in(spec.kinds):
+        corruption: Corruption = CORRUPTIONS.get(name)
         severities = [n for n in corruption.severities if corruption.family == PROBE or n in spec.severities]
         cells += [Cell(name, severity, corruption) for severity in severities]
     return tuple(cells)

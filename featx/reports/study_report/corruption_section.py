@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from featx.errors import DataError
+from featx.registry import CORRUPTIONS
 from featx.reports.page.components import (
     Column,
     Component,
@@ -23,8 +24,8 @@ from featx.reports.study_report.facts import TargetFacts, interval_text, score_n
 from featx.robustness.corrupted_pictures import CorruptingDecoder, reduce_picture
 from featx.robustness.corruption_record import read_corruptions
 from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_GRIDS, CorruptedRun, CorruptionResults
-from featx.robustness.corruptions.corruption import PROBE, expand_kinds
 from featx.robustness.sampled_rows import read_picture
+from featx.specs.corrupting import PROBE, kinds_in
 
 # Severities of the damage in the example images.
 SHOWN_SEVERITIES = (1, 3, 5)
@@ -118,7 +119,8 @@ def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
     pixels, digest = reduce_picture(picture), str(image.digests[0])
     names = dict.fromkeys(cell.kind for cell in (*results.runs[0].cells, *results.runs[0].probes))
     items = [GalleryItem("original", [Picture(encode_thumbnail(picture))], [], {"group": "original"})]
-    for kind, corruption in expand_kinds(names).items():
+    for kind in kinds_in(names):
+        corruption = CORRUPTIONS.get(kind)
         severities = [n for n in SHOWN_SEVERITIES if n in corruption.severities]
         damaged = [CorruptingDecoder(corruption, kind, severity).corrupt(pixels, digest) for severity in severities]
         pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in damaged]
