@@ -6,6 +6,7 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSpec
+from featx.specs.presets import PresetSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -46,3 +47,15 @@ ATTACK_CHANGES = (
         **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
     },
 )
+
+# A preset, and another value of each of its fields.
+PRESET_CHANGES = (
+    PresetSpec(),
+    {
+        **{"sample": 100, "keep": {"cell": ("mono",)}, "balance": "none", "epochs": 1, "trials": 3, "size_px": 64},
+        "backbones": {"small_cnn": "efficientnet_lite0"},
+    },
+)
+
+# Another value of each field of outer splits and of splits by code.
+SPLIT_CHANGES = {"cut": "cuts.py:cut", "repeats": 5, "seeds": (1, 2), "keep_runs": False}

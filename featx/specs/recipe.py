@@ -132,24 +132,59 @@ class Recipe(Spec):
     def with_preset(self, name: str) -> "Recipe":
         """Return the recipe within the limits of one of its presets; the preset's name is appended to its own.
 
+        Parameters
+        ----------
+        name
+            Name of a preset; ``repeat-00``, … for one of the outer splits; or both: ``PRESET/repeat-00``.
+
         Raises
         ------
         DataError
-            The recipe has no such preset.
+            The recipe has no such preset or outer split.
         """
+        preset_name, _, split_name = name.partition("/") if name not in self.presets else (name, "", "")
+        if split_name:
+            return self.with_preset(preset_name).with_preset(split_name)
+        outer_recipes = {f"repeat{recipe.name.rpartition('/repeat')[2]}": recipe for recipe in self.outer_recipes}
+        if name in outer_recipes:
+            return outer_recipes[name]
+        if outer_recipes and name not in self.presets:
+            listed = ", ".join([*self.presets, f"{next(iter(outer_recipes))} … {list(outer_recipes)[-1]}"])
+            raise DataError(f"{self.name} has no preset or outer split {name!r}; expected one of {listed}")
         if name not in self.presets:
             raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
         preset = self.presets[name]
-        data = self.data if preset.sample is None else self.data.model_copy(update={"sample": preset.sample})
         changes = {
             "name": f"{self.name}-{name}",
-            "data": data,
+            "data": preset.limit_data(self.data),
             "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
         }
         return self.model_copy(update=changes)
+
+    @property
+    def outer_recipes(self) -> "tuple[Recipe, ...]":
+        """The recipe of the study in each outer split; empty for a study of one split."""
+        seeds = self.split.outer_seeds
+        n_digits = max(2, len(str(len(seeds) - 1)))
+        return tuple(
+            self.model_copy(
+                update={"name": f"{self.name}/repeat-{number:0{n_digits}}", "split": self.split.outer_split(seed)}
+            )
+            for number, seed in enumerate(seeds)
+        )
+
+    @model_validator(mode="after")
+    def _check_outer_splits(self) -> "Recipe":
+        balanced = [name for name, target in self.targets.items() if target.balance != "none"]
+        if balanced and (self.split.outer_seeds or self.split.cut is not None):
+            raise ValueError(
+                f"targets.{balanced[0]}.balance leaves out images by the parts and the seed of one split; expected no "
+                "'repeats', 'seeds' or 'cut' in [split] beside it"
+            )
+        return self
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:

@@ -50,7 +50,8 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
         "split.sed: no such key; did you mean 'seed'? "
-        "known: by, column, duplicates, method, order, parts, second_seed, seed, stratify, test, val, val_of",
+        "known: by, column, cut, duplicates, keep_runs, method, order, parts, repeats, second_seed, seed, seeds, "
+        "stratify, test, val, val_of",
     ]
 
 
@@ -59,7 +60,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
     [
         ({"heads": []}, "heads: no such key; did you mean 'head'?"),
         ({"name": "x"}, "name: no such key"),
-        ({"split": {"cut": "together"}}, "split.cut: no such key; it was renamed to 'order'"),
+        ({"split": {"cut": "together"}}, "split.cut: found 'together', expected a function"),
         ({"head": [{"name": "svm", "warm": True}]}, "head[0].warm: no such key; it was renamed to 'warm_start'"),
         ({"extraction": {"least_cosine": 0.9}}, "extraction.least_cosine: no such key; it was renamed to 'min_cosine'"),
         ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: arrays, drop_unlabelled"),
