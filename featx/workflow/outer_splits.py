@@ -17,6 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from featx.artifacts.header import commit
+from featx.embeddings.machine import describe_machine
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.evaluate import evaluate
@@ -36,9 +38,23 @@ SPLIT_SCORES = "split-scores.json"
 
 
 class SplitRecord(BaseModel):
-    """Content of ``split-scores.json``: the scores of a finished split, and the state that they belong to."""
+    """Content of ``split-scores.json``: the scores of a finished split, and their origin.
+
+    Attributes
+    ----------
+    state
+        Fingerprint of the data and settings that the scores belong to.
+    commit
+        Commit of the code; None outside a repository.
+    machine
+        Cores and processor of the machine that made the split.
+    targets
+        Scores of all runs, one item per target.
+    """
 
     state: str
+    commit: str | None
+    machine: str
     targets: list[SplitScores]
 
 
@@ -178,7 +194,7 @@ class OuterSplits:
             seconds = sum(run.metrics.elapsed_s or 0.0 for run in own.runs(evaluation.target))
             n_scored = len(own.ids("train" if evaluation.part == "oof" else evaluation.part))
             targets.append(SplitScores.of(evaluation, n_train, n_scored, round(seconds, 2)))
-        record = SplitRecord(state=self._state(own), targets=targets)
+        record = SplitRecord(state=self._state(own), commit=commit(), machine=describe_machine(), targets=targets)
         write_sealed(own.folder / SPLIT_SCORES, record.model_dump(mode="json"))
         if not self.study.recipe.split.keep_runs:
             for run in own.run_folders():
