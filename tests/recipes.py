@@ -9,6 +9,7 @@ from featx.specs.attacking import AttackSpec
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.finetuning import AugmentSpec
+from featx.specs.presets import PresetSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -74,3 +75,15 @@ FINETUNE_CHANGES = {
     **{"views": 3, "adversarial": AdversarialSpec()},
     "distillation": DistillationSpec(teacher="a"),
 }
+
+# A preset, and another value of each of its fields.
+PRESET_CHANGES = (
+    PresetSpec(),
+    {
+        **{"sample": 100, "keep": {"cell": ("mono",)}, "balance": "none", "epochs": 1, "trials": 3, "size_px": 64},
+        "backbones": {"small_cnn": "efficientnet_lite0"},
+    },
+)
+
+# Another value of each field of outer splits and of splits by code.
+SPLIT_CHANGES = {"cut": "cuts.py:cut", "repeats": 5, "seeds": (1, 2), "keep_runs": False}
