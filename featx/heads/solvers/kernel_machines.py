@@ -61,18 +61,18 @@ class _MatrixKernel:
         return np.concatenate(blocks)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        plain = next(cls for cls in type(self).__mro__ if cls in {SVC, SVR})
+        plain: Any = next(cls for cls in type(self).__mro__ if cls in {SVC, SVR})
         machine = plain.__new__(plain)
         machine.__dict__ |= self.__dict__
         # The first protocol names the class of the result; later ones check that it is the class of this object.
         return machine.__reduce_ex__(0)
 
 
-class MatrixKernelSVC(_MatrixKernel, SVC):
+class MatrixKernelSVC(_MatrixKernel, SVC):  # type: ignore[misc]
     """scikit-learn's `SVC` with a dense kernel matrix."""
 
 
-class MatrixKernelSVR(_MatrixKernel, SVR):
+class MatrixKernelSVR(_MatrixKernel, SVR):  # type: ignore[misc]
     """scikit-learn's `SVR` with a dense kernel matrix."""
 
 
