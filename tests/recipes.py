@@ -61,9 +61,9 @@ AUGMENT_CHANGES = (
         **{"noise": 0.1, "corruptions": ("fog",), "corruption_share": 0.2},
     },
 )
-
-# Attacks and defences, and another value of each of their fields; and other values of some fields of a network's spec.
-DEFENCE_CHANGES = (
+# Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
+# fields of a network's spec.
+ROBUSTNESS_CHANGES = (
     ATTACK_CHANGES,
     CORRUPTION_CHANGES,
     AUGMENT_CHANGES,
