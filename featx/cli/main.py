@@ -15,6 +15,7 @@ from featx.cli import (
     model_commands,
     prediction_command,
     runs_commands,
+    smoothing_command,
 )
 from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
@@ -43,6 +44,7 @@ for command in (
     model_commands.evaluate,
     leak_commands.leaks,
     attack_command.attack,
+    smoothing_command.smooth,
     model_commands.report,
     prediction_command.predict,
     model_commands.export,

@@ -97,17 +97,22 @@ def load_pictures(study: Study, rows: AttackedRows, progress: ProgressCallback) 
     """
     pictures = []
     for number, (name, uri, expected) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
-        try:
-            content = read_unchanged(uri, expected)
-            if content is None:
-                raise DataError(
-                    f"image {name!r} has changed since the extraction; run 'featx extract' and make the runs again"
-                )
-            pictures.append(decode(content, study.recipe.decoding))
-        except (ReadError, FileNotFoundError) as error:
-            raise DataError(f"image {name!r} cannot be read any more: {error}") from error
+        pictures.append(read_picture(study, name, uri, expected))
         progress("read images", number, len(rows.ids))
     return pictures
+
+
+def read_picture(study: Study, name: str, uri: str, expected_digest: str) -> Image.Image:
+    """Return one decoded image; errors are those of `load_pictures`."""
+    try:
+        content = read_unchanged(uri, expected_digest)
+        if content is None:
+            raise DataError(
+                f"image {name!r} has changed since the extraction; run 'featx extract' and make the runs again"
+            )
+        return decode(content, study.recipe.decoding)
+    except (ReadError, FileNotFoundError) as error:
+        raise DataError(f"image {name!r} cannot be read any more: {error}") from error
 
 
 def to_pixels(pictures: Sequence[Image.Image], preprocessing: Preprocessing | None) -> Tensor:

@@ -27,6 +27,7 @@ from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
+from featx.specs.smoothing import SmoothingSpec
 from featx.specs.split import SplitSpec
 from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
@@ -72,6 +73,7 @@ class Recipe(Spec):
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
+    smoothing: tuple[SmoothingSpec, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]

@@ -9,6 +9,7 @@ from featx.evaluation.evaluate import evaluate
 from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
+from featx.robustness.smooth import smooth
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
 from featx.workflow.repeats import repeat
@@ -55,7 +56,7 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, evaluate and report.
+    head), ensemble, smooth, evaluate and report.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ def stages(  # noqa: PLR0913 - as run
         has_pending_embeddings=bool(extraction.pending_embeddings),
         tensorboard=tensorboard,
     )
+    if loaded.smoothing:
+        yield "smooth", smooth(loaded, progress=progress)
     yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:
         yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
