@@ -87,8 +87,9 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     summary.table(title, columns, rows)
     summary.result(_chosen_text(result))
     _add_verdict(result, summary)
-    for certified in result.certificates:
-        summary.say(f"certified: {describe_certificates(certified)}", 2)
+    # Runs are sorted by their score, so that the line of the best smoothed run stays.
+    for number, certified in enumerate(result.certificates):
+        summary.say(f"certified: {describe_certificates(certified)}", DETAIL if number else 0)
     summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]

@@ -114,6 +114,6 @@ def describe_certificates(run: CertifiedRun) -> str:
     """Return the certified accuracy of a run in one line."""
     point = run.table[min(1, len(run.table) - 1)]
     return (
-        f"{run.label}: {point.accuracy:.3f} (95 %: {point.low:.3f} … {point.high:.3f}) of {run.n_images} val images "
-        f"are right within an L2 radius of {point.radius:.3g}, {run.abstained:.0%} abstained ({describe_size(run)})"
+        f"{run.label}, {point.accuracy:.3f} ({point.low:.3f} … {point.high:.3f}) within L2 radius {point.radius:.3g} "
+        f"of {describe_size(run)}; {run.abstained:.0%} abstained"
     )

@@ -8,6 +8,7 @@ specs.smoothing, study.smoothed_metrics.
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,14 @@ from torch import Tensor, nn
 import featx
 from featx.artifacts.certificates import CERTIFICATES, read_certificates
 from featx.artifacts.header import read_header
+from featx.cli.run_table import evaluations
 from featx.errors import ArtifactError, DataError, FeatxError, UnsuitedError
+from featx.evaluation.evaluation_table import Evaluation
 from featx.metrics.certified_accuracy import certified_radius
 from featx.predictors.models import Model
+from featx.reports.page.components import Figure, Table
+from featx.reports.study_report.certificate_section import build_certificates
+from featx.reports.study_report.facts import TargetFacts
 from featx.robustness.attack_job import prepare_attacks
 from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smooth import SmoothingResult
@@ -61,6 +67,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
 def smoothed(study: Study) -> SmoothingResult:
     (result,) = featx.smooth()
     return result
+
+
+@pytest.fixture(scope="module")
+def evaluation(study: Study, smoothed: SmoothingResult) -> Evaluation:
+    return featx.evaluate()[0]
 
 
 class LinearModel(nn.Module):
@@ -126,8 +137,9 @@ def test_copies_that_do_not_fit_into_memory_are_halved() -> None:
     assert (counts[0] == counts[1]).all()
 
 
-def test_a_smoothed_run_is_compared_and_loaded_like_any_other(study: Study, smoothed: SmoothingResult) -> None:
-    (evaluation,) = featx.evaluate()
+def test_a_smoothed_run_is_compared_and_loaded_like_any_other(
+    study: Study, smoothed: SmoothingResult, evaluation: Evaluation
+) -> None:
     row = next(row for row in evaluation.rows if row.run == smoothed.run)
     assert row.scores["accuracy"] == smoothed.val_score
     assert row.images_per_s is not None
@@ -141,8 +153,23 @@ def test_a_smoothed_run_is_compared_and_loaded_like_any_other(study: Study, smoo
     accuracies = [point.accuracy for point in certified.curve]
     assert accuracies == sorted(accuracies, reverse=True)
     assert all(point.low <= point.accuracy <= point.high for point in certified.curve)
-    assert accuracies[0] > 0.5 > accuracies[-1] - 1
+    assert accuracies[0] > 0.5
+    assert Evaluation.from_dict(asdict(evaluation)) == evaluation
     assert not featx.smooth()[0].is_new
+
+
+def test_the_report_shows_the_certified_accuracy(study: Study, evaluation: Evaluation) -> None:
+    section = build_certificates(TargetFacts.collect(study, evaluation))
+    assert section is not None
+    _, figure, table = section.components
+    assert isinstance(figure, Figure)
+    assert isinstance(table, Table)
+    assert "at radius 0: smoothed-logreg" in figure.description
+    (certified,) = evaluation.certificates
+    assert [row[4] for row in table.rows] == [point.accuracy for point in certified.table]
+    assert {row[2] for row in table.rows} == {"pixels at 16 px"}
+    without = replace(evaluation, certificates=[])
+    assert build_certificates(TargetFacts.collect(study, without)) is None
 
 
 def test_an_interrupted_call_continues_and_ends_like_an_uninterrupted_one(
@@ -244,7 +271,11 @@ def test_noise_in_levels_is_refused() -> None:
 
 
 def test_smoothing_is_announced_and_printed(
-    study: Study, smoothed: SmoothingResult, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: Study,
+    smoothed: SmoothingResult,
+    evaluation: Evaluation,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, output, _ = run("smooth", capsys)
@@ -252,14 +283,12 @@ def test_smoothing_is_announced_and_printed(
     assert "already done" in output
     assert all(len(line) <= 80 for line in output.splitlines())
     assert json.loads(run("smooth --json", capsys)[1])["runs"][0]["run"] == smoothed.run
-    featx.report()
-    page = (study.folder / "report.html").read_text()
-    assert "Certified accuracy" in page
-    assert "pixels at 16 px" in page
-    code, output, _ = run("evaluate --verbose", capsys)
-    assert f"certified: {smoothed.label}" in output.replace("\n", " ")
-    assert "right within an L2 radius of 0.05" in output.replace("\n", " ")
     assert run("smooth logreg --sigma 64", capsys)[0] == 1
+    capsys.readouterr()
+    evaluations([evaluation])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"certified: {smoothed.label}, " in text
+    assert "within L2 radius 0.05 of pixels at 16 px; " in text
 
 
 def test_certificates_that_were_changed_or_whose_run_changed_are_refused(
