@@ -12,6 +12,7 @@ The flow, each arrow a table joined by id::
     evaluate  all runs on the same rows; the test split only when told to
     attack    perturbed images that runs answer wrongly: the accuracy that is left
     smooth    votes of a run over noisy images, with a radius within which no attack changes the answer
+    corrupt   every run's score on images with noise, blur, weather and other damage
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
     predict   every run's answer for new images
@@ -42,6 +43,7 @@ _HOME = {
     "leaks": "featx.evaluation.leaks",
     "attack": "featx.robustness.attack",
     "smooth": "featx.robustness.smooth",
+    "corrupt": "featx.robustness.corrupt",
     "report": "featx.reports.report",
     "export": "featx.exports.export",
     "predict": "featx.predictors.loading",
@@ -56,6 +58,7 @@ __all__ = [
     "FeatxError",
     "ImageEmbedder",
     "attack",
+    "corrupt",
     "doctor",
     "ensemble",
     "evaluate",

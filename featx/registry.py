@@ -112,3 +112,4 @@ VOTES: Registry[Any] = Registry("vote", "featx.votes")
 ATTACKS: Registry[Any] = Registry("attack", "featx.attacks")
 # Kinds of runs that only a package above `featx.predictors` can load.
 RUN_KINDS: Registry[Any] = Registry("kind of run", "featx.run_kinds")
+CORRUPTIONS: Registry[Any] = Registry("corruption", "featx.corruptions")

@@ -6,6 +6,7 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSpec
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.smoothing import SmoothingSpec
 
@@ -48,10 +49,16 @@ ATTACK_CHANGES = (
         **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
     },
 )
-
-# Attacks and defences, and another value of each of their fields; and other values of some fields of a network's spec.
-DEFENCE_CHANGES = (
+# A spec of corruptions, and another value of each of its fields.
+CORRUPTION_CHANGES = (
+    CorruptionSpec(),
+    {"kinds": ("fog",), "severities": (1, 2), "images": 7, "reference": "svm", "seed": 1},
+)
+# Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
+# fields of a network's spec.
+ROBUSTNESS_CHANGES = (
     ATTACK_CHANGES,
+    CORRUPTION_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
     (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
     (

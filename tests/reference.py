@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import featx
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ArraySpec, LabelsSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.embedding import Decoding
@@ -56,6 +57,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[ensemble]]": EnsembleSpec,
     "[[smoothing]]": SmoothingSpec,
     "[evaluation]": EvaluationSpec,
+    "[corruption]": CorruptionSpec,
     "[paths]": PathsSpec,
     "[presets.NAME]": PresetSpec,
 }

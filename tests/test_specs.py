@@ -32,7 +32,7 @@ from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.specs.trained_network import NetworkSpec
-from tests.recipes import DEFENCE_CHANGES, FINETUNE_CHANGES
+from tests.recipes import FINETUNE_CHANGES, ROBUSTNESS_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -120,7 +120,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    *DEFENCE_CHANGES,
+    *ROBUSTNESS_CHANGES,
     (
         PresetSpec(),
         {

@@ -7,6 +7,7 @@ import typer
 from featx.cli import (
     attack_command,
     cache_commands,
+    corrupt_command,
     data_commands,
     exploration_command,
     fit_command,
@@ -45,6 +46,7 @@ for command in (
     leak_commands.leaks,
     attack_command.attack,
     smoothing_command.smooth,
+    corrupt_command.corrupt,
     model_commands.report,
     prediction_command.predict,
     model_commands.export,

@@ -15,9 +15,10 @@ from featx.errors import DataError, UnsuitedError
 from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.robustness.attacked_model import AttackedModel
-from featx.robustness.attacked_rows import read_picture, select_rows, to_pixels
+from featx.robustness.attacked_rows import select_rows, to_pixels
 from featx.robustness.noise_votes import MAX_COPIES, NoiseVotes
 from featx.robustness.pixel_embedder import make_embedders
+from featx.robustness.sampled_rows import read_picture
 from featx.specs.embedding import Preprocessing
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.run_folder import RunFolder
@@ -97,7 +98,7 @@ class SmoothingJob:
             The image is gone, unreadable or changed since the extraction.
         """
         rows = self.study.manifest.take([image])
-        picture = read_picture(self.study, image, rows.uris[0], rows.digests[0])
+        picture = read_picture(image, rows.uris[0], rows.digests[0], self.study.recipe.decoding)
         return to_pixels([picture], noise_size(self.votes.model, self.spec))[0]
 
     def digest(self, image: str) -> str:

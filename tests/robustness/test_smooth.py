@@ -29,6 +29,7 @@ from featx.reports.page.components import Figure, Table
 from featx.reports.study_report.certificate_section import build_certificates
 from featx.reports.study_report.facts import TargetFacts
 from featx.robustness.attack_job import prepare_attacks
+from featx.robustness.corruption_job import prepare_corruptions
 from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smooth import SmoothingResult
 from featx.robustness.smoothing_job import make_votes, prepare_smoothing
@@ -257,6 +258,8 @@ def test_smoothed_runs_are_no_members_exports_or_targets(study: Study, smoothed:
     assert name not in featx.predict("images/dark/000.png")
     with pytest.raises(UnsuitedError, match="smoothed runs answer at random"):
         prepare_attacks(runs=[name])
+    with pytest.raises(DataError, match="smoothed runs answer noisy copies"):
+        prepare_corruptions(runs=[name])
     with pytest.raises(DataError, match="is a smoothed run; name the run that it smooths"):
         featx.smooth(specs=[SPEC.model_copy(update={"run": name})])
     with pytest.raises(DataError, match="'logreg' matches 2 runs"):
