@@ -258,7 +258,9 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     opened: set[str] = set()
     uris = dict(zip(listed.ids, listed.uris, strict=True))
     for embedded in _embed_batches(listed, embedder, progress):
-        predictions = {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
+        predictions = {
+            model.name: descriptions.add_to(model.predict_listed(embedded, uris, device), model) for model in models
+        }
         if study is not None:
             opened |= _log_test_labels(study, predictions, true_values, embedded.digests, opened)
         batch_uris = [uris[image] for image in embedded.images]
@@ -334,23 +336,6 @@ def _embed_batches(
         progress("predict", min(rows.stop, n), n)
 
 
-def _without_smoothed(runs: Sequence[RunFolder], are_named: bool) -> list[RunFolder]:
-    """Return the runs that predict from embeddings, which images share.
-
-    Raises
-    ------
-    DataError
-        A named run is smoothed.
-    """
-    smoothed = [run for run in runs if run.kind == "smoothed"]
-    if smoothed and are_named:
-        raise DataError(
-            f"{smoothed[0].name} is a smoothed run, which answers noisy copies of each image; use "
-            f"featx.load({str(smoothed[0].path)!r}).predict_images([…]) in Python, or name the run that it smooths"
-        )
-    return [run for run in runs if run.kind != "smoothed"]
-
-
 def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]:
     """Return the models of the named folders and, if there is a study, of its other named runs or of all its runs.
 
@@ -368,7 +353,9 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
     if study is not None:
         if not names and (damaged := study.damaged()):
             raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-        finished = _without_smoothed(study.runs(names=tuple(names) or None, with_refits=True), bool(names))
+        finished = study.runs(names=tuple(names) or None, with_refits=True)
+        # A smoothed run takes a hundred times as long as all others, so that it answers only if it is named.
+        finished = finished if names else [run for run in finished if run.kind != "smoothed"]
         models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
     models = list({id(model): model for model in models}.values())
     if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:

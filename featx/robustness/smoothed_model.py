@@ -1,7 +1,8 @@
 """Smoothed runs as models that predict images by votes over noisy copies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from featx.artifacts.artifact import read_member_headers
 from featx.artifacts.certificates import read_smoothing
 from featx.artifacts.header import Header
 from featx.embeddings.devices import find_device
+from featx.embeddings.files import EmbeddedFiles
 from featx.errors import ArtifactError, ReadError
 from featx.images.contents import digest
 from featx.images.decode import decode
@@ -64,7 +66,7 @@ class SmoothedModel(Model):
             ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         """
         paths = [str(path) for path in ([images] if isinstance(images, str | Path) else images)]
-        votes = make_votes(self.base, self.spec, find_device(device))
+        votes = self._votes(device)
         shares: dict[str, Floats] = {}
         unreadable: dict[str, str] = {}
         for path in dict.fromkeys(paths):
@@ -73,14 +75,34 @@ class SmoothedModel(Model):
             except (ReadError, FileNotFoundError) as error:
                 unreadable[path] = str(error)
         readable = [path for path in paths if path in shares]
-        proba = np.stack([shares[path] for path in readable]) if readable else np.empty((0, len(self.classes)))
-        return Prediction(
-            readable, proba, self.classes, unreadable, self.version_warnings, conformal=self.header.conformal
-        )
+        return self._prediction(readable, [shares[path] for path in readable], unreadable, [])
 
-    def _shares(self, votes: NoiseVotes, path: str) -> Floats:
+    def predict_listed(self, embedded: EmbeddedFiles, uris: Mapping[str, str], device: str) -> Prediction:
+        """Return the shares of the `n0` votes for images that are read once more."""
+        votes = self._votes(device)
+        shares = [self._shares(votes, uris[image]) for image in embedded.images]
+        return self._prediction(embedded.images, shares, embedded.unreadable, embedded.warnings)
+
+    def _prediction(
+        self, images: Sequence[str], shares: Sequence[Floats], unreadable: dict[str, str], warnings: Sequence[str]
+    ) -> Prediction:
+        proba = np.stack(shares) if shares else np.empty((0, len(self.classes)))
+        notes = [*warnings, *self.version_warnings]
+        return Prediction(images, proba, self.classes, unreadable, notes, conformal=self.header.conformal)
+
+    def _votes(self, device: str) -> NoiseVotes:
+        """Return the run as it answers noisy copies on a device, which is built once."""
+        if device not in self._built_votes:
+            self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
+        return self._built_votes[device]
+
+    @cached_property
+    def _built_votes(self) -> dict[str, NoiseVotes]:
+        return {}
+
+    def _shares(self, votes: NoiseVotes, uri: str) -> Floats:
         """Return the (k,) shares of the votes for one image."""
-        content = read_content(path)
+        content = read_content(uri)
         picture = decode(content, self.embeddings[0].request.decoding)
         (pixels,) = to_pixels([picture], noise_size(votes.model, self.spec))
         return votes.count(pixels, self.spec.n0, noise_source(digest(content), self.spec.seed)) / self.spec.n0
