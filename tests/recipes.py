@@ -6,6 +6,8 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSpec
+from featx.specs.corrupting import CorruptionSpec
+from featx.specs.defences import AdversarialSpec, DistillationSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -46,3 +48,20 @@ ATTACK_CHANGES = (
         **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
     },
 )
+# A spec of corruptions, and another value of each of its fields.
+CORRUPTION_CHANGES = (
+    CorruptionSpec(),
+    {"kinds": ("fog",), "severities": (1, 2), "images": 7, "reference": "svm", "seed": 1},
+)
+# Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
+# fields of a network's spec.
+ROBUSTNESS_CHANGES = (
+    ATTACK_CHANGES,
+    CORRUPTION_CHANGES,
+    (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
+    (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
+)
+FINETUNE_CHANGES = {
+    **{"views": 3, "adversarial": AdversarialSpec()},
+    "distillation": DistillationSpec(teacher="a"),
+}

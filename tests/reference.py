@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import featx
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ArraySpec, LabelsSpec
 from featx.specs.embedding import Decoding
 from featx.specs.ensembling import EnsembleSpec
@@ -55,6 +56,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[finetune]] augment": AugmentSpec,
     "[[ensemble]]": EnsembleSpec,
     "[evaluation]": EvaluationSpec,
+    "[corruption]": CorruptionSpec,
     "[paths]": PathsSpec,
     "[presets.NAME]": PresetSpec,
 }

@@ -162,10 +162,12 @@ def evaluate(
     """
     import featx
     from featx.cli import console, pivot_table, run_table
+    from featx.cli.corruption_table import corruption_lines
     from featx.cli.progress_bars import watching
     from featx.errors import UnknownNameError
     from featx.evaluation.group_biases import MEASURES
     from featx.registry import suggest_names
+    from featx.study.study import Study
 
     if bias is not None and bias not in MEASURES:
         raise UnknownNameError(
@@ -188,7 +190,8 @@ def evaluate(
     elif by:
         pivot_table.pivots(pivots)
     else:
-        run_table.evaluations(evaluations, per_class, groups, bias)
+        lines = corruption_lines(Study.open(recipe), [evaluation.target for evaluation in evaluations])
+        run_table.evaluations(evaluations, per_class, groups, bias, extra_lines=lines)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
@@ -286,8 +289,8 @@ def run(
 ) -> None:
     """Run all stages of a recipe; finished stages are skipped.
 
-    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
-    featx run pipelines/earth.toml --preset small
+    Examples: featx run · featx run pipelines/solar_cells.toml --final ·
+    featx run pipelines/solar_cells.toml --repeats 10 · featx run pipelines/earth.toml --preset small
     """
     from featx.cli import console
     from featx.cli.progress_bars import watching

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
     from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
+    from featx.robustness.corruption_results import CorruptionResults
 
 
 class StagePrinter:
@@ -64,6 +65,7 @@ class StagePrinter:
 
 def _print_whole(stage: str, result: Any) -> None:
     from featx.cli import fit_table, result_tables, run_table
+    from featx.cli.corruption_table import print_corruptions
     from featx.cli.extraction_output import print_extraction
     from featx.cli.finetune_table import networks
     from featx.cli.repeat_table import repeated
@@ -74,6 +76,7 @@ def _print_whole(stage: str, result: Any) -> None:
         "finetune": networks,
         "ensemble": result_tables.votes,
         "evaluate": run_table.evaluations,
+        "corrupt": print_corruptions,
         "repeats": repeated,
         "evaluate --final": run_table.evaluations,
     }
@@ -87,6 +90,7 @@ def _stage_text(stage: str, result: Any) -> str:
         "finetune": _networks_text,
         "fit": _heads_text,
         "ensemble": _ensembles_text,
+        "corrupt": _corruption_text,
     }
     return texts[stage](result) if stage in texts else ""
 
@@ -123,6 +127,14 @@ def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
     repeated = _done_text([run.is_new for run in runs])
     n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
     return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{repeated}{_end(0.0, n_warnings)}"
+
+
+def _corruption_text(result: "CorruptionResults") -> str:
+    from featx.cli.corruption_table import describe_best, describe_harmful
+
+    best = result.runs[0]
+    texts = (describe_best(result.score, best.label, best.original.score, best.mean), describe_harmful(result))
+    return "; ".join(filter(None, texts))
 
 
 def _score_text(run: str, label: str, value: float | None) -> str:

@@ -65,15 +65,13 @@ def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> lis
         progress("attack", number, len(steps), f"{spec.method} on {source.label}")
         perturbed[spec][source.name] = _perturbed_images(job, spec, source)
         if source.name not in doubts:
-            doubts[source.name] = failed_checks(
-                _images(job, spec, source, slice(None)), spec, source.model.has_gradient
-            )
+            doubts[source.name] = _failed_checks(job, spec, source)
     progress("attack", len(steps), len(steps))
     return [_summary(job, spec, wrong_before, perturbed[spec], doubts) for spec in job.specs]
 
 
 def _failed_checks(job: AttackJob, spec: AttackSpec, source: AttackedRun) -> tuple[str, ...]:
-    """Return the failed sanity checks of a run, stored beside the results."""
+    """Return the failed sanity checks of a run, made on its first images once and stored beside the results."""
     facts: dict[str, Any] = {"version": ATTACKS_VERSION, "source": source.key, "shape": list(job.pixels.shape)}
     facts |= {"digests": list(job.rows.digests[:N_CHECKED]), "norm": spec.norm, "eps": spec.eps, "seed": spec.seed}
     file = job.folder / f"checks-{source.name}-{fingerprint(facts)[:12]}.json"

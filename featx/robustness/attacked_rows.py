@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 
-from featx.errors import DataError, ReadError, UnsuitedError
-from featx.images.decode import decode
+from featx.errors import DataError, UnsuitedError
 from featx.images.resizing import make_preprocessor
-from featx.images.sources import read_unchanged
 from featx.progress import ProgressCallback
+from featx.robustness.sampled_rows import read_picture, sample_positions
 from featx.specs.embedding import Preprocessing
 from featx.study.study import Study
 from featx.tables.ids import Ids
@@ -70,21 +68,10 @@ def select_rows(study: Study, truth: AnyTruth, part: str, n_images: int, seed: i
     if not len(all_ids):
         raise DataError(f"the split has no {part} rows to attack; set 'split.{part} = 0.2' or provide a {part} part")
     chosen = truth.take(all_ids)
-    positions = _sample(chosen.codes, n_images, seed)
+    positions = sample_positions(chosen.codes, n_images, seed)
     ids, codes = np.asarray(all_ids, dtype=object)[positions], chosen.codes[positions]
     images = study.manifest.take(ids)
     return AttackedRows(part, ids, codes, truth.classes, tuple(images.digests), tuple(images.uris), len(all_ids))
-
-
-def _sample(codes: NDArray[np.int64], n: int, seed: int) -> NDArray[np.intp]:
-    """Return n positions in increasing order, with the share of each class where every class has two rows."""
-    if n >= len(codes):
-        return np.arange(len(codes))
-    n_classes, smallest = len(np.unique(codes)), np.unique(codes, return_counts=True)[1].min()
-    if smallest < 2 or min(n, len(codes) - n) < n_classes:
-        return np.sort(np.random.default_rng(seed).choice(len(codes), n, replace=False))
-    split = StratifiedShuffleSplit(1, train_size=n, random_state=seed)
-    return np.sort(next(split.split(codes, codes))[0])
 
 
 def load_pictures(study: Study, rows: AttackedRows, progress: ProgressCallback) -> list[Image.Image]:
@@ -97,15 +84,7 @@ def load_pictures(study: Study, rows: AttackedRows, progress: ProgressCallback) 
     """
     pictures = []
     for number, (name, uri, expected) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
-        try:
-            content = read_unchanged(uri, expected)
-            if content is None:
-                raise DataError(
-                    f"image {name!r} has changed since the extraction; run 'featx extract' and make the runs again"
-                )
-            pictures.append(decode(content, study.recipe.decoding))
-        except (ReadError, FileNotFoundError) as error:
-            raise DataError(f"image {name!r} cannot be read any more: {error}") from error
+        pictures.append(read_picture(name, uri, expected, study.recipe.decoding))
         progress("read images", number, len(rows.ids))
     return pictures
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from featx.errors import DataError, UnsuitedError
+from featx.files.atomic import write_json
 from featx.robustness.attack import run_attacks
 from featx.robustness.attack_job import AttackJob, method_of, prepare_attacks
 from featx.robustness.attack_results import AttackResults
@@ -82,6 +83,18 @@ def test_finished_attacks_are_not_repeated(job: AttackJob, results: list[AttackR
     assert again[1].runs == results[1].runs
     files[0].unlink()
     assert prepare_attacks(specs=SPECS, runs=RUNS, n_images=9).expected_s > 0
+
+
+def test_finished_checks_are_not_repeated(job: AttackJob, results: list[AttackResults]) -> None:
+    files = sorted(job.folder.glob("checks-*.json"))
+    assert len(files) == len(job.runs)
+    texts = {file: file.read_text() for file in files}
+    for file in files:
+        write_json(file, ["this text was stored"])
+    again = run_attacks(prepare_attacks(specs=SPECS, runs=RUNS, n_images=9))
+    assert all(row.doubts == ("this text was stored",) for attack in again for row in attack.runs)
+    for file, text in texts.items():
+        file.write_text(text)
 
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
