@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from featx.study.study import Study
 
 # Number of kinds of damage that the summary names as the most harmful ones.
-N_HARMFUL_SHOWN = 4
+N_HARMFUL_SHOWN = 3
 # Grid of the shuffled patches that the summary shows, as a position among the severities of the probe.
 SHOWN_GRID = 2
 
@@ -55,7 +55,7 @@ def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[
         (Column("corrupted (95 %)", 0), [_mean_text(run) for run in results.runs]),
         (Column("mCE", 2), [None if run.errors is None else run.errors.mean for run in results.runs]),
         (Column("relative mCE", 5), [None if run.errors is None else run.errors.relative for run in results.runs]),
-        (Column("1-px shifts", 3), [_shift_value(run) for run in results.runs]),
+        (Column("shifts", 3), [_shift_value(run) for run in results.runs]),
         (Column("shuffled", 4), [_probe_value(run, "patch_shuffle", SHOWN_GRID) for run in results.runs]),
         (Column("edges", 4), [_probe_value(run, "edges", 0) for run in results.runs]),
     ]
@@ -107,8 +107,7 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
             labels = label_runs({run.name: run.spec for run in study.runs(target)})
             name, best = next(iter(summary.runs.items()))
             shown = console.run_name(name, labels[name])
-            described = describe_best(summary.score, shown, best.original, best.mean)
-            lines[target] = f"{described}; {describe_harmful(summary)}"
+            lines[target] = describe_best(summary.score, shown, best.original, best.mean)
     return lines
 
 
