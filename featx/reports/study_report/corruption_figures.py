@@ -65,7 +65,9 @@ def _heat_map(  # noqa: PLR0913 (each is one part of a figure)
     for row, column in np.ndindex(values.shape):
         if np.isfinite(values[row, column]):
             colour = "#000000" if shades[row, column] > LIGHT_FROM else "#ffffff"
-            axes.text(column, row, _short(float(values[row, column])), color=colour, ha="center", va="center", fontsize=6.5)
+            axes.text(
+                column, row, _short(float(values[row, column])), color=colour, ha="center", va="center", fontsize=6.5
+            )
     axes.set_yticks(range(len(rows)), rows, fontsize=7, parse_math=False)
     angle = {} if is_numbered else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(columns)), columns, fontsize=7, parse_math=False, **angle)
