@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkMode
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.predictors.true_values import TrueValues, find_true_values
 from featx.progress import ProgressCallback, no_progress
-from featx.registry import VOTES
+from featx.registry import RUN_KINDS, VOTES
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -84,6 +85,9 @@ def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
         # Building the network verifies it now and caches it for predictions.
         network.built  # noqa: B018
         return network
+    if header.kind == "smoothed":
+        smoothed: Model = RUN_KINDS.get(header.kind)(folder, header, partial(_load_run, loaded=loaded))
+        return smoothed
     return _load_ensemble(folder, header, loaded)
 
 
@@ -330,6 +334,23 @@ def _embed_batches(
         progress("predict", min(rows.stop, n), n)
 
 
+def _without_smoothed(runs: Sequence[RunFolder], are_named: bool) -> list[RunFolder]:
+    """Return the runs that predict from embeddings, which images share.
+
+    Raises
+    ------
+    DataError
+        A named run is smoothed.
+    """
+    smoothed = [run for run in runs if run.kind == "smoothed"]
+    if smoothed and are_named:
+        raise DataError(
+            f"{smoothed[0].name} is a smoothed run, which answers noisy copies of each image; use "
+            f"featx.load({str(smoothed[0].path)!r}).predict_images([…]) in Python, or name the run that it smooths"
+        )
+    return [run for run in runs if run.kind != "smoothed"]
+
+
 def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]:
     """Return the models of the named folders and, if there is a study, of its other named runs or of all its runs.
 
@@ -347,7 +368,7 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
     if study is not None:
         if not names and (damaged := study.damaged()):
             raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-        finished = study.runs(names=tuple(names) or None, with_refits=True)
+        finished = _without_smoothed(study.runs(names=tuple(names) or None, with_refits=True), bool(names))
         models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
     models = list({id(model): model for model in models}.values())
     if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:
