@@ -28,6 +28,7 @@ from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.reports.exploration.explore_page import WrittenExploration
 from featx.reports.report import ReportFiles
+from featx.robustness.smooth import SmoothingResult
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
 from featx.study.run_listing import RunSummary
@@ -75,6 +76,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "first, and `transfer`: attacked run → run → accuracy on the images made on the attacked one.",
         ),
     ],
+    "smooth": [Key("runs", list[SmoothingResult], "The smoothed runs, in the order in which they were named.")],
     "corrupt": [
         Key("target", str, "Name of the target."),
         Key("part", str, "The part whose images were corrupted: `val` or `test`."),

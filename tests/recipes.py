@@ -10,6 +10,7 @@ from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.finetuning import AugmentSpec
 from featx.specs.presets import PresetSpec
+from featx.specs.smoothing import SmoothingSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -70,6 +71,13 @@ ROBUSTNESS_CHANGES = (
     AUGMENT_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
     (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
+    (
+        SmoothingSpec(run="a"),
+        {
+            **{"run": "b", "target": "c", "sigma": 0.5, "n0": 10, "n": 50, "alpha": 0.01, "images": 9},
+            **{"noise_at": "picture", "seed": 1},
+        },
+    ),
 )
 FINETUNE_CHANGES = {
     **{"views": 3, "adversarial": AdversarialSpec()},

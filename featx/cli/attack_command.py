@@ -73,7 +73,7 @@ def attack(
     console.as_json({"attacks": [_plain(attack) for attack in results]}) if json else _print(job, results)
 
 
-def parse_fraction(text: str) -> float:
+def parse_fraction(text: str, option: str = "--eps") -> float:
     """Return the value of a number or of a fraction such as ``8/255``.
 
     Raises
@@ -89,7 +89,7 @@ def parse_fraction(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"found --eps {text!r}, expected a number such as 0.03 or a fraction such as 8/255")
+        raise DataError(f"found {option} {text!r}, expected a number such as 0.03 or a fraction such as 8/255")
     return value
 
 

@@ -39,7 +39,7 @@ def _print_target(summary: "SplitSummary") -> None:
         console.Column(_short(metric), 0),
         console.Column("sd", 1),
         *(console.Column(_short(name), 3 + rank) for rank, name in enumerate(others)),
-        console.Column("difference, 95 %", 2, is_text=True),
+        console.Column("difference, 95 %", 2),
         console.Column("p", 6),
         console.Column("chosen in", 5),
     ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
     from featx.robustness.corruption_results import CorruptionResults
+    from featx.robustness.smooth import SmoothingResult
     from featx.workflow.outer_splits import SummaryOfSplits
 
 
@@ -80,12 +81,14 @@ def _print_whole(stage: str, result: Any) -> None:
     from featx.cli.extraction_output import print_extraction
     from featx.cli.finetune_table import networks
     from featx.cli.repeat_table import repeated
+    from featx.cli.smoothing_command import print_smoothed
 
     printers: dict[str, Callable[[Any], None]] = {
         "extract": print_extraction,
         "fit": fit_table.fits,
         "finetune": networks,
         "ensemble": result_tables.votes,
+        "smooth": print_smoothed,
         "evaluate": run_table.evaluations,
         "corrupt": print_corruptions,
         "repeats": repeated,
@@ -103,6 +106,7 @@ def _stage_text(stage: str, result: Any) -> str:
         "finetune": _networks_text,
         "fit": _heads_text,
         "ensemble": _ensembles_text,
+        "smooth": _smoothed_text,
         "corrupt": _corruption_text,
         "split": split_text,
     }
@@ -141,6 +145,13 @@ def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
     repeated = _done_text([run.is_new for run in runs])
     n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
     return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{repeated}{_end(0.0, n_warnings)}"
+
+
+def _smoothed_text(runs: "Sequence[SmoothingResult]") -> str:
+    scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
+    repeated = _done_text([run.is_new for run in runs])
+    seconds = sum(run.smoothing_s for run in runs if run.is_new)
+    return f"val acc {console.limited_list(scores)}{repeated}{_end(seconds, 0)}"
 
 
 def _corruption_text(result: "CorruptionResults") -> str:

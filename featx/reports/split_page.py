@@ -115,6 +115,6 @@ def _plot_run(axes: Any, position: int, run: RunOverSplits, metric: str) -> None
     colour = PALETTE[0 if run.run == CHOSEN else 1]
     values = np.array(run.scores[metric])
     offsets = np.linspace(-0.25, 0.25, len(values))
-    axes.plot(values, position + offsets, "o", markersize=3, color=colour, alpha=0.35, markeredgewidth=0)
+    axes.plot(values, position + offsets, "o", markersize=4, color=colour, alpha=0.5, markeredgewidth=0)
     axes.plot(run.intervals[metric], [position, position], color=colour, linewidth=2)
     axes.plot([run.means[metric]], [position], "D", markersize=5, color=colour)

@@ -169,7 +169,11 @@ def prepare_attacks(  # noqa: PLR0913 (options by name, one each for the command
     name = _one_target(study, target)
     for spec in specs:
         method_of(spec)
-    folders = study.runs(name, runs)
+    folders = [run for run in study.runs(name, runs) if run.kind != "smoothed"]
+    if not folders:
+        raise UnsuitedError(
+            "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
+        )
     loaded = _load_models(folders, study.labels(name).names, progress)
     # The test split is opened last, so that an opening is logged only for runs that can be attacked.
     truth = study.open_test(name, [run.name for run in folders], user) if final else study.labels(name)

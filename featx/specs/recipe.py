@@ -29,6 +29,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
+from featx.specs.smoothing import SmoothingSpec
 from featx.specs.split import SplitSpec
 from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
@@ -68,6 +69,7 @@ class Recipe(Spec):
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
+    smoothing: tuple[SmoothingSpec, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     corruption: CorruptionSpec | None = None
     paths: PathsSpec = PathsSpec()

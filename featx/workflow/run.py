@@ -10,6 +10,7 @@ from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
 from featx.robustness.corrupt import corrupt
+from featx.robustness.smooth import smooth
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
 from featx.study.study import Study
@@ -58,9 +59,9 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, evaluate, corrupt for each target if the recipe has a section ``[corruption]``, and report. With
-    outer splits they are extract, split (each split) and splits, which compares all runs over the splits and writes a
-    page about them.
+    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, evaluate, corrupt for each target if it has a
+    section ``[corruption]``, and report. With outer splits they are extract, split (each split) and splits, which
+    compares all runs over the splits and writes a page about them.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ def stages(  # noqa: PLR0913 - as run
         has_pending_embeddings=bool(extraction.pending_embeddings),
         tensorboard=tensorboard,
     )
+    if loaded.smoothing:
+        yield "smooth", smooth(loaded, progress=progress)
     yield "evaluate", evaluate(loaded, progress=progress)
     for target in loaded.targets if loaded.corruption is not None else ():
         yield "corrupt", corrupt(loaded, target=target, progress=progress)

@@ -1,6 +1,7 @@
 """The published protocols: their recipes, the published figures, and what they take."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,8 @@ class Protocol:
         Published figures.
     scores
         Scores that the page shows.
+    methods
+        Label of a run → what it is; other runs are shown by their labels.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Protocol:
     hours: float
     published: tuple[PublishedFigure, ...]
     scores: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
+    methods: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def recipe(self) -> str:
@@ -70,7 +74,15 @@ class Protocol:
         return f"featx run pipelines/{self.name}.toml{preset} --final"
 
 
-REPRODUCED_RUN = "svm/flatten"
+# Labels of the runs of elpv_song, and what they are.
+REPRODUCED_RUN = "svm/calibration=temperature/1-embeddings"
+SONG_METHODS = {
+    REPRODUCED_RUN: "RBF-SVM with C = 3 on frozen VGG16, flattened",
+    "svm/calibration=auto/8-embeddings": "RBF-SVM on frozen EfficientNet-Lite0, four stages at two sizes",
+    "svm/calibration=auto/11-embeddings": "the same with three stages of frozen VGG16",
+    "soft": "mean of the three",
+    "greedy": "greedy selection of the three",
+}
 SONG = "Song et al. 2024"
 DEITSCH = "Deitsch et al. 2019"
 PROTOCOLS = (
@@ -88,6 +100,7 @@ PROTOCOLS = (
             PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.630, None, score="macro_f1"),
             PublishedFigure(f"{SONG}: ResNet50 fine-tuned", 0.784, 0.015),
         ),
+        methods=SONG_METHODS,
     ),
     Protocol(
         "elpv_song",
@@ -103,6 +116,7 @@ PROTOCOLS = (
             PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.590, None, score="macro_f1"),
             PublishedFigure(f"{SONG}: ResNet50 fine-tuned", 0.799, 0.010),
         ),
+        methods=SONG_METHODS,
     ),
     Protocol(
         "elpv_deitsch",

@@ -37,7 +37,7 @@ def _protocol_section(protocol: Protocol, measured: MeasuredProtocol | None) -> 
     for score in protocol.scores:
         published = [figure for figure in protocol.published if figure.score == score]
         figures = [figure for figure in measured.figures if figure.score == score]
-        rows += [_measured_row(figure, _matching(published, figure)) for figure in figures]
+        rows += [_measured_row(figure, _matching(published, figure), protocol.methods) for figure in figures]
         rows += [_published_row(figure) for figure in published]
     parts.append(_table(rows))
     return "\n\n".join(parts)
@@ -63,13 +63,13 @@ def _matching(published: list[PublishedFigure], figure: MeasuredFigure) -> Publi
     return next((item for item in published if item.run == figure.run), None)
 
 
-def _measured_row(figure: MeasuredFigure, published: PublishedFigure | None) -> list[str]:
+def _measured_row(figure: MeasuredFigure, published: PublishedFigure | None, methods: Mapping[str, str]) -> list[str]:
     value = f"{figure.value:.4f}" + ("" if math.isnan(figure.sd) else f" ± {figure.sd:.4f}")
     interval = "" if math.isnan(figure.low) else f"{figure.low:.4f} … {figure.high:.4f}"
     beside = (
         "" if published is None else f"{_figure_text(published)} (difference {figure.value - published.value:+.3f})"
     )
-    name = f"**featx, {CHOSEN}**" if figure.run == CHOSEN else f"featx, {figure.run}"
+    name = f"**featx, {CHOSEN}**" if figure.run == CHOSEN else f"featx, {methods.get(figure.run, figure.run)}"
     return [figure.score.replace("_", " "), name, value, interval, beside]
 
 
