@@ -8,6 +8,8 @@ import tomlkit
 from featx.specs.attacking import AttackSpec
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
+from featx.specs.finetuning import AugmentSpec
+from featx.specs.presets import PresetSpec
 from featx.specs.smoothing import SmoothingSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -54,11 +56,19 @@ CORRUPTION_CHANGES = (
     CorruptionSpec(),
     {"kinds": ("fog",), "severities": (1, 2), "images": 7, "reference": "svm", "seed": 1},
 )
+AUGMENT_CHANGES = (
+    AugmentSpec(),
+    {
+        **{"flip": True, "rotation_deg": 10.0, "shift": 0.1, "colour": 0.1, "randaugment": 2},
+        **{"noise": 0.1, "corruptions": ("fog",), "corruption_share": 0.2},
+    },
+)
 # Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
 # fields of a network's spec.
 ROBUSTNESS_CHANGES = (
     ATTACK_CHANGES,
     CORRUPTION_CHANGES,
+    AUGMENT_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
     (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
     (
@@ -73,3 +83,15 @@ FINETUNE_CHANGES = {
     **{"views": 3, "adversarial": AdversarialSpec()},
     "distillation": DistillationSpec(teacher="a"),
 }
+
+# A preset, and another value of each of its fields.
+PRESET_CHANGES = (
+    PresetSpec(),
+    {
+        **{"sample": 100, "keep": {"cell": ("mono",)}, "balance": "none", "epochs": 1, "trials": 3, "size_px": 64},
+        "backbones": {"small_cnn": "efficientnet_lite0"},
+    },
+)
+
+# Another value of each field of outer splits and of splits by code.
+SPLIT_CHANGES = {"cut": "cuts.py:cut", "repeats": 5, "seeds": (1, 2), "keep_runs": False}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from featx.heads.fit import FitResult
     from featx.robustness.corruption_results import CorruptionResults
     from featx.robustness.smooth import SmoothingResult
+    from featx.workflow.outer_splits import SummaryOfSplits
 
 
 class StagePrinter:
@@ -28,15 +29,19 @@ class StagePrinter:
     def __init__(self, recipe: str) -> None:
         self._option = f" -r {recipe}" if recipe else ""
         self._evaluations: Sequence[Evaluation] = ()
+        self._splits: SummaryOfSplits | None = None
         self._report = ""
 
     def add(self, stage: str, result: Any) -> None:
         """Print a finished stage: one line, with ``--verbose`` all that its own command prints."""
+        if stage == "splits":
+            self._splits = result
+            return
         if stage == "report":
             self._report = result.report
         elif stage in {"evaluate", "evaluate --final"}:
             self._evaluations = result
-        if (output_settings().verbose or stage == "repeats") and stage != "report":
+        if (output_settings().verbose or stage == "repeats") and stage not in {"report", "split"}:
             console.say()
             console.say(f"── featx {stage}")
             _print_whole(stage, result)
@@ -46,6 +51,12 @@ class StagePrinter:
     def close(self) -> None:
         """Print the comparison of all runs, what to do next, and the path of the report."""
         from featx.cli.run_table import evaluations
+        from featx.cli.split_table import print_split_summary
+
+        if self._splits is not None:
+            console.say()
+            print_split_summary(self._splits)
+            return
 
         if not output_settings().verbose:
             console.say()
@@ -88,6 +99,8 @@ def _print_whole(stage: str, result: Any) -> None:
 
 def _stage_text(stage: str, result: Any) -> str:
     """Return the result of a stage in a line; empty for stages that are printed otherwise."""
+    from featx.cli.split_table import split_text
+
     texts: dict[str, Callable[[Any], str]] = {
         "extract": _extraction_text,
         "finetune": _networks_text,
@@ -95,6 +108,7 @@ def _stage_text(stage: str, result: Any) -> str:
         "ensemble": _ensembles_text,
         "smooth": _smoothed_text,
         "corrupt": _corruption_text,
+        "split": split_text,
     }
     return texts[stage](result) if stage in texts else ""
 

@@ -28,7 +28,7 @@ MAX_DEFAULT_WORKERS = 4
 MAX_WAITING_BATCHES = 1
 NOT_FINITE = "the network gives values that are not finite"
 # Parts of the messages by which libraries report that memory is exhausted.
-OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation", "_status_alloc_failed")
 
 Rows = list[NDArray[np.float32]]  # (b, d) of each tap
 Sink = Callable[[Sequence[str], Rows], None]  # takes digests and their rows

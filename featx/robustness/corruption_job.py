@@ -148,8 +148,6 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     ------
     DataError
         there are no rows, a run is not found or uses vectors that were made elsewhere, or an image is gone or changed.
-    UnknownNameError
-        there is no such kind.
     """
     study = Study.open(recipe)
     spec = spec or study.recipe.corruption or CorruptionSpec()

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from featx.files.atomic import read_table, write_table
-from featx.robustness.corruptions.corruption import PROBE, Corruption, expand_kinds
+from featx.registry import CORRUPTIONS
+from featx.robustness.corruptions.corruption import Corruption
 from featx.robustness.sampled_rows import SampledRows
 from featx.specs.base import fingerprint
-from featx.specs.corrupting import CorruptionSpec
+from featx.specs.corrupting import PROBE, CorruptionSpec, kinds_in
 from featx.study.run_folder import RunFolder
 from featx.tables.ids import Floats
 from featx.tables.predictions import PREDICTION_TABLES, AnyPredictions
@@ -64,15 +65,10 @@ ORIGINAL = Cell("original", 0, None)
 
 
 def make_cells(spec: CorruptionSpec) -> tuple[Cell, ...]:
-    """Return the original images, then all kinds of a spec at each of its severities; probes have all of theirs.
-
-    Raises
-    ------
-    UnknownNameError
-        there is no such kind.
-    """
+    """Return the original images, then all kinds of a spec at each of its severities; probes have all of theirs."""
     cells = [ORIGINAL]
-    for name, corruption in expand_kinds(spec.kinds).items():
+    for name in kinds_in(spec.kinds):
+        corruption: Corruption = CORRUPTIONS.get(name)
         severities = [n for n in corruption.severities if corruption.family == PROBE or n in spec.severities]
         cells += [Cell(name, severity, corruption) for severity in severities]
     return tuple(cells)
@@ -111,6 +107,16 @@ class CorruptionStore:
     def _frames(self) -> dict[Path, pd.DataFrame]:
         return {}
 
+    @cached_property
+    def _prefixes(self) -> dict[RunFolder, str]:
+        return {}
+
+    def _prefix(self, run: RunFolder) -> str:
+        """Return the beginning of the names of a run's columns; the files of a run are read once."""
+        if run not in self._prefixes:
+            self._prefixes[run] = f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}"
+        return self._prefixes[run]
+
     def file(self, cell: Cell) -> Path:
         """Return the file of a cell; its name depends on the images and on the strength of the damage."""
         facts = [CORRUPTIONS_VERSION, cell.kind, cell.severity, cell.strength, self._rows_key]
@@ -134,7 +140,7 @@ class CorruptionStore:
         table, part = PREDICTION_TABLES[self.rows.truth.kind], self.rows.part
         predictions = {}
         for run in runs:
-            prefix = f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}"
+            prefix = self._prefix(run)
             columns = [name for name in frame.columns if name.startswith(prefix)]
             if columns:
                 names, decision = [name.removeprefix(prefix) for name in columns], run.answers.decision
@@ -149,7 +155,7 @@ class CorruptionStore:
         names = {run.name for run in outputs}
         kept_columns = [name for name in frame.columns if name.split(SEPARATOR)[0] not in names]
         added = {
-            f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}{name}": column
+            f"{self._prefix(run)}{name}": column
             for run, (columns, values) in outputs.items()
             for name, column in zip(columns, values.T, strict=True)
         }

@@ -13,6 +13,8 @@ from featx.robustness.corrupt import corrupt
 from featx.robustness.smooth import smooth
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
+from featx.study.study import Study
+from featx.workflow.outer_splits import OuterSplits, check_outer_splits, outer_stages
 from featx.workflow.repeats import repeat
 from featx.workflow.stages import make_runs
 
@@ -58,7 +60,8 @@ def stages(  # noqa: PLR0913 - as run
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
     head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, evaluate, corrupt for each target if it has a
-    section ``[corruption]``, and report.
+    section ``[corruption]``, and report. With outer splits they are extract, split (each split) and splits, which
+    compares all runs over the splits and writes a page about them.
 
     Parameters
     ----------
@@ -79,9 +82,16 @@ def stages(  # noqa: PLR0913 - as run
         A stage failed; the results of the stages before it are kept.
     """
     loaded = load_recipe(recipe)
+    if loaded.split.outer_seeds:
+        check_outer_splits(loaded, repeats)
     check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
+    if loaded.split.outer_seeds:
+        has_pending = bool(extraction.pending_embeddings)
+        outer = OuterSplits(Study.open(loaded), final, user, engine, cluster, tensorboard, has_pending)
+        yield from outer_stages(outer, progress)
+        return
     yield from make_runs(
         loaded,
         engine=engine,

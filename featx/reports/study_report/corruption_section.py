@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from featx.errors import DataError
+from featx.registry import CORRUPTIONS
 from featx.reports.page.components import (
     Column,
     Component,
@@ -23,11 +24,13 @@ from featx.reports.study_report.facts import TargetFacts, interval_text, score_n
 from featx.robustness.corrupted_pictures import CorruptingDecoder, reduce_picture
 from featx.robustness.corruption_record import read_corruptions
 from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_GRIDS, CorruptedRun, CorruptionResults
-from featx.robustness.corruptions.corruption import PROBE, expand_kinds
 from featx.robustness.sampled_rows import read_picture
+from featx.specs.corrupting import PROBE, kinds_in
 
-# Severities of the damage in the example images.
-SHOWN_SEVERITIES = (1, 3, 5)
+# Severities of the damage in the example images; the first picture of an item is the largest one.
+SHOWN_SEVERITIES = (3, 1, 5)
+# Grid of shuffled patches whose column is shown at first, as in the terminal.
+SHOWN_GRID = 4
 
 
 def build_corruptions(facts: TargetFacts) -> Section | None:
@@ -70,7 +73,7 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
         Column("stays under 4 shifts", ".3f", "Share of images with the same decision under shifts by one pixel."),
         Column("stays under 8 shifts", ".3f", "The same with the diagonals."),
         Column("change by shifts", ".4g", "Mean over images of the largest change of a number by one pixel."),
-        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHUFFLED_GRIDS[-1]) for n in SHUFFLED_GRIDS),
+        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHOWN_GRID) for n in SHUFFLED_GRIDS),
         Column("edges", ".4f", f"{score} on edges in black on white."),
     ]
     rows = [_run_cells(run) for run in results.runs]
@@ -87,7 +90,8 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
 
 def _run_cells(run: CorruptedRun) -> list[Any]:
     errors, shifts = run.errors, run.consistency
-    shuffled, edges = run.probe_scores(PATCH_SHUFFLE), run.probe_scores(EDGES)
+    shuffled: list[float | None] = [*run.probe_scores(PATCH_SHUFFLE)]
+    edges = run.probe_scores(EDGES)
     return [
         run.label,
         run.original.score,
@@ -118,7 +122,8 @@ def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
     pixels, digest = reduce_picture(picture), str(image.digests[0])
     names = dict.fromkeys(cell.kind for cell in (*results.runs[0].cells, *results.runs[0].probes))
     items = [GalleryItem("original", [Picture(encode_thumbnail(picture))], [], {"group": "original"})]
-    for kind, corruption in expand_kinds(names).items():
+    for kind in kinds_in(names):
+        corruption = CORRUPTIONS.get(kind)
         severities = [n for n in SHOWN_SEVERITIES if n in corruption.severities]
         damaged = [CorruptingDecoder(corruption, kind, severity).corrupt(pixels, digest) for severity in severities]
         pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in damaged]

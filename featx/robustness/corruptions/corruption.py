@@ -1,31 +1,19 @@
 """Corruptions of images by kind and severity; equal images are damaged equally, on any machine and in any order."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import UnknownNameError
-from featx.registry import CORRUPTIONS, suggest_names
+from featx.registry import CORRUPTIONS
+from featx.specs.corrupting import KIND_FAMILIES
 
 Floats = NDArray[np.float64]
 # (h, w, c) pixels in [0, 1], strength, source of random numbers → (h, w, c) pixels, clipped by the caller.
 Damage = Callable[[Floats, float, np.random.Generator], Floats]
-Family = Literal["noise", "blur", "weather", "light", "compression", "geometry", "probe"]
-FAMILIES: tuple[str, ...] = get_args(Family)
-# Probes are no damage: they are reported on their own, and not part of the mean corruption error.
-PROBE: Family = "probe"
-IMAGENET_C = "imagenet-c"
-# The 15 kinds over which ImageNet-C averages.
-IMAGENET_C_KINDS = frozenset(
-    {
-        *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-        *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -35,16 +23,20 @@ class Corruption:
     Attributes
     ----------
     family
-        Family of kinds; ``probe`` for changes that are no damage.
+        One of `featx.specs.corrupting.KIND_FAMILIES`; ``probe`` for changes that are no damage.
     damage
         Function that damages an image.
     strengths
         Strength at each severity, the weakest first. Probes may have any number of them.
     """
 
-    family: Family
+    family: str
     damage: Damage
     strengths: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.family not in KIND_FAMILIES:
+            raise ValueError(f"found family {self.family!r}, expected one of {', '.join(KIND_FAMILIES)}")
 
     @property
     def severities(self) -> tuple[int, ...]:
@@ -123,36 +115,3 @@ def random_source(digest: str, kind: str, severity: int) -> np.random.Generator:
     """Return the source of random numbers of one image, kind and severity."""
     seed = hashlib.sha256(f"{digest} {kind} {severity}".encode()).digest()[:16]
     return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
-
-
-def kinds_by_family(families: Iterable[str] = FAMILIES) -> dict[str, Corruption]:
-    """Return the registered kinds of some families by name, in the order of the families, then by name."""
-    registered: dict[str, Corruption] = {name: CORRUPTIONS.get(name) for name in CORRUPTIONS.names()}
-    return {
-        name: corruption
-        for family in families
-        for name, corruption in registered.items()
-        if corruption.family == family
-    }
-
-
-def expand_kinds(names: Iterable[str]) -> dict[str, Corruption]:
-    """Return the kinds that names of kinds or of families mean, ``imagenet-c`` its 15; all kinds for no name.
-
-    Raises
-    ------
-    UnknownNameError
-        there is no such kind and no such family.
-    """
-    kinds, chosen = kinds_by_family(), set[str]()
-    for name in names:
-        if name in kinds:
-            chosen.add(name)
-        elif name == IMAGENET_C:
-            chosen |= IMAGENET_C_KINDS
-        elif name in FAMILIES:
-            chosen |= {kind for kind, corruption in kinds.items() if corruption.family == name}
-        else:
-            valid = [*kinds, *FAMILIES, IMAGENET_C]
-            raise UnknownNameError(f"no corruption is called {name!r}; {suggest_names(name, valid, limit=len(valid))}")
-    return {name: corruption for name, corruption in kinds.items() if not chosen or name in chosen}
