@@ -10,7 +10,6 @@ from featx.cli.table_layout import Column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from featx.robustness.corruption_record import CorruptionSummary
     from featx.robustness.corruption_results import CorruptedRun, CorruptionResults
     from featx.study.study import Study
 
@@ -86,7 +85,7 @@ def describe_best(score: str, name: str, original: float, mean: float | None) ->
     return "" if mean is None else f"best under corruption: {name}, {short} {mean:.3f} ({original:.3f} on originals)"
 
 
-def describe_harmful(results: "CorruptionResults | CorruptionSummary") -> str:
+def describe_harmful(results: "CorruptionResults") -> str:
     """Return the kinds of damage that change the score most, as text; empty if none was evaluated."""
     from featx.metrics.definitions import find_score
 
@@ -103,11 +102,12 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
     lines = {}
     for target in targets:
         summary = read_summary(study, target)
-        if summary is not None and summary.losses_by_kind:
+        if summary is not None:
             labels = label_runs({run.name: run.spec for run in study.runs(target)})
             name, best = next(iter(summary.runs.items()))
             shown = console.run_name(name, labels[name])
-            lines[target] = describe_best(summary.score, shown, best.original, best.mean)
+            if line := describe_best(summary.score, shown, best.original, best.mean):
+                lines[target] = line
     return lines
 
 
