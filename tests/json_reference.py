@@ -28,6 +28,7 @@ from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.reports.exploration.explore_page import WrittenExploration
 from featx.reports.report import ReportFiles
+from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
 from featx.study.run_listing import RunSummary
@@ -66,13 +67,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("n_disagreeing", int, "Number of pairs with different labels."),
     ],
     "attack": [
-        Key(
-            "attacks",
-            "list of objects",
-            "One object for each attack: `spec`, `part`, `n` (number of images), `runs`, the robustness of each run "
-            "(`run`, `label`, `clean`, `robust`, `interval`, `sources`, `median_norm`, `doubts`), the most robust one "
-            "first, and `transfer`: attacked run → run → accuracy on the images made on the attacked one.",
-        ),
+        Key("evaluations", list[RobustnessEvaluation], "One for each group of sections on the same images and runs."),
     ],
     "fit": [
         Key("runs", list[FitResult], "The runs, in the order in which they were fitted."),

@@ -119,7 +119,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    ATTACK_CHANGES,
+    *ATTACK_CHANGES,
     (
         PresetSpec(),
         {

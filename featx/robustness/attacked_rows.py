@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor
 
-from featx.errors import DataError, ReadError, UnsuitedError
+from featx.errors import DataError, ReadError
 from featx.images.decode import decode
 from featx.images.resizing import make_preprocessor
 from featx.images.sources import read_unchanged
@@ -29,12 +29,8 @@ class AttackedRows:
     ----------
     part
         ``val`` or ``test``.
-    ids
-        Ids of the n images.
-    codes
-        (n,) codes of the true classes.
-    classes
-        Names of the classes.
+    truth
+        True values of the n rows.
     digests
         Digests of the images, as the last extraction recorded them.
     uris
@@ -44,36 +40,32 @@ class AttackedRows:
     """
 
     part: str
-    ids: Ids
-    codes: NDArray[np.int64]
-    classes: tuple[str, ...]
+    truth: AnyTruth
     digests: tuple[str, ...]
     uris: tuple[str, ...]
     n_rows: int
 
+    @property
+    def ids(self) -> Ids:
+        """Ids of the n images."""
+        return self.truth.ids
+
 
 def select_rows(study: Study, truth: AnyTruth, part: str, n_images: int, seed: int) -> AttackedRows:
-    """Return a sample of the rows of a part with known classes, in which each class keeps its share.
+    """Return an even sample of the rows of a part: each class keeps its share; labels and numbers are drawn at random.
 
     Raises
     ------
-    UnsuitedError
-        the target has no classes.
     DataError
         the part has no rows.
     """
-    if not isinstance(truth, Truth):
-        raise UnsuitedError(
-            f"the target has {truth.kind}; attacks change the answer of a target with classes: name one by '--target'"
-        )
     all_ids = study.ids(part)
     if not len(all_ids):
         raise DataError(f"the split has no {part} rows to attack; set 'split.{part} = 0.2' or provide a {part} part")
-    chosen = truth.take(all_ids)
-    positions = _sample(chosen.codes, n_images, seed)
-    ids, codes = np.asarray(all_ids, dtype=object)[positions], chosen.codes[positions]
+    strata = truth.take(all_ids).values if isinstance(truth, Truth) else np.zeros(len(all_ids), dtype=np.int64)
+    ids = np.asarray(all_ids, dtype=object)[_sample(strata, n_images, seed)]
     images = study.manifest.take(ids)
-    return AttackedRows(part, ids, codes, truth.classes, tuple(images.digests), tuple(images.uris), len(all_ids))
+    return AttackedRows(part, truth.take(ids), tuple(images.digests), tuple(images.uris), len(all_ids))
 
 
 def _sample(codes: NDArray[np.int64], n: int, seed: int) -> NDArray[np.intp]:

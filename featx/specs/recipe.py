@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
+from featx.specs.attacking import AttackSection
 from featx.specs.base import Spec
 from featx.specs.checkpoint_names import CHECKPOINT_PREFIX, find_checkpoint_problems, resolve_checkpoint
 from featx.specs.data import ReaderSpec
@@ -72,6 +73,7 @@ class Recipe(Spec):
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
+    attack: tuple[AttackSection, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
@@ -261,7 +263,7 @@ def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]
     """Return the sections that have a seed, with this one where they state none."""
     single = content.get("split", {})
     sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
-    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}]}
+    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}], "attack": []}
     for name, default in defaults.items():
         listed = content.get(name, default)
         is_list = isinstance(listed, list | tuple)

@@ -55,7 +55,7 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, evaluate and report.
+    head), ensemble, attack, if the recipe has such a section, evaluate and report.
 
     Parameters
     ----------
@@ -87,6 +87,11 @@ def stages(  # noqa: PLR0913 - as run
         has_pending_embeddings=bool(extraction.pending_embeddings),
         tensorboard=tensorboard,
     )
+    if loaded.attack:
+        # Attacks import torch, which the other stages do without if their results exist.
+        from featx.robustness.attack import attack
+
+        yield "attack", attack(loaded, progress=progress)
     yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:
         yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
