@@ -6,6 +6,7 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSection, AttackSpec
+from featx.specs.defences import AdversarialSpec, DistillationSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -50,3 +51,14 @@ ATTACK_CHANGES = (
         },
     ),
 )
+
+# Attacks and defences, and another value of each of their fields; and other values of some fields of a network's spec.
+DEFENCE_CHANGES = (
+    *ATTACK_CHANGES,
+    (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
+    (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
+)
+FINETUNE_CHANGES = {
+    **{"views": 3, "adversarial": AdversarialSpec()},
+    "distillation": DistillationSpec(teacher="a"),
+}

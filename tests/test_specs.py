@@ -24,14 +24,15 @@ from featx.specs.embedding import (
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
-from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
+from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from tests.recipes import ATTACK_CHANGES
+from featx.specs.trained_network import NetworkSpec
+from tests.recipes import DEFENCE_CHANGES, FINETUNE_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -119,7 +120,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    *ATTACK_CHANGES,
+    *DEFENCE_CHANGES,
     (
         PresetSpec(),
         {
@@ -245,8 +246,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "n_outputs": 3,
             "offset": (1.0,),
             "factor": (2.0,),
-            "values": (0.0, 1.0),
-            "class_weights": (0.5, 2.0),
+            **dict.fromkeys(("values", "class_weights"), (0.5, 2.0)),
         },
     ),
     (PhaseSpec(trainable="head", lr=0.1, epochs=1), {"trainable": "all", "lr": 0.2, "epochs": 2}),
@@ -277,7 +277,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "loss": LossSpec(name="focal"),
             "layers": LayersSpec(hidden=()),
             "augment": AugmentSpec(flip=True),
-            "views": 3,
+            **FINETUNE_CHANGES,
             "class_weight": "balanced",
             "group_weight": "cell",
             "scale": "unit",

@@ -22,7 +22,7 @@ from featx.files.seals import has_valid_seal, write_sealed
 from featx.metrics.conformal import ConformalSpec
 from featx.specs.base import Spec
 from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.finetuning import NetworkSpec
+from featx.specs.trained_network import NetworkSpec
 from featx.study.run_folder import PREDICTIONS
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids, Kind

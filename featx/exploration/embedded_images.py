@@ -40,10 +40,10 @@ class LabelledVectors:
         (n,) class codes 0 … k-1.
     classes
         Names of the k classes.
-    vectors
-        (n, d) vectors of length 1.
-    units
-        (n,) units: copies of one image, and images of one group.
+    embedded
+        The embedded images that these are among.
+    rows
+        (n,) positions among the embedded images.
     neighbours
         The nearest neighbours among these images, in and across classes.
     """
@@ -52,9 +52,19 @@ class LabelledVectors:
     ids: NDArray[np.object_]
     codes: NDArray[np.intp]
     classes: tuple[str, ...]
-    vectors: Vectors
-    units: NDArray[np.int64]
+    embedded: "EmbeddedImages"
+    rows: Rows
     neighbours: ClassNeighbours
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, d) vectors of length 1, copied at each use: of many images they take hundreds of megabytes."""
+        return self.embedded.vectors_at(self.rows)
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """(n,) units: copies of one image, and images of one group."""
+        return self.embedded.units[self.rows]
 
     @property
     def labels(self) -> NDArray[np.object_]:
@@ -103,6 +113,10 @@ class EmbeddedImages:
         """(n, 50 or fewer) coordinates along the first principal axes."""
         return principal_coordinates(self.vectors, min(N_AXES, self.vectors.shape[1]))
 
+    def vectors_at(self, rows: Rows) -> Vectors:
+        """Return the vectors of the images at some ascending positions."""
+        return self.vectors if len(rows) == len(self.ids) else self.vectors[rows]
+
     def labelled(
         self,
         target: str,
@@ -119,9 +133,9 @@ class EmbeddedImages:
             (m,) positions of the images, and codes of their classes.
         """
         if target not in self._labelled:
-            vectors = self.vectors if len(rows) == len(self.ids) else self.vectors[rows]
-            neighbours = find_class_neighbours(vectors, codes, N_NEIGHBOURS, self.units[rows], progress)
+            vectors, units = self.vectors_at(rows), self.units[rows]
+            neighbours = find_class_neighbours(vectors, codes, N_NEIGHBOURS, units, progress)
             self._labelled[target] = LabelledVectors(
-                target, self.ids[rows], codes.astype(np.intp), tuple(classes), vectors, self.units[rows], neighbours
+                target, self.ids[rows], codes.astype(np.intp), tuple(classes), self, rows, neighbours
             )
         return self._labelled[target]

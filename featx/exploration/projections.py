@@ -34,7 +34,7 @@ PERPLEXITY = 30.0
 MIN_PROJECTED = 8
 # Number of projected neighbours beside which a further vector is placed.
 N_ANCHORS = 5
-MAX_PRODUCTS_IN_MEMORY = 25_000_000
+MAX_PRODUCTS_IN_MEMORY = 5_000_000
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def canonical_spec(spec: FinetuneSpec, kind: Kind) -> FinetuneSpec:
         if spec.schedule.name in SCHEDULES_WITHOUT_PARAMETERS
         else spec.schedule,
         "momentum": spec.momentum if spec.optimiser == "sgd" else DEFAULTS.momentum,
-        "views": None if spec.augment.does_nothing else spec.views,
+        "adversarial": None if spec.adversarial is None else spec.adversarial.canonical,
+        # Views are cached activations, which perturbed images do not have.
+        "views": None if spec.augment.does_nothing or spec.adversarial is not None else spec.views,
         "batch_norm": "keep" if spec.keeps_statistics else "learn",
         "group_weight": "+".join(sorted(set(spec.group_weight.split("+")))),
     }

@@ -19,7 +19,7 @@ from featx.networks.features import BuiltBackbone, build_backbone, normalise_pix
 from featx.networks.pretrained_weights import WeightsFile
 from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.finetuning import NetworkSpec
+from featx.specs.trained_network import NetworkSpec
 
 N_GOLDEN_IMAGES = 2
 # Tolerance of a probability, or relative to the size of a number: results of convolutions differ between machines.

@@ -11,6 +11,7 @@ import numpy as np
 from featx.embeddings.devices import find_device, gpu_names
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
+from featx.finetuning.distillation import find_teacher, is_trained_by
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
 from featx.finetuning.grids import Grid, canonical_grids, grids_of_targets, recipe_grids, select_backbones, vary
@@ -160,6 +161,8 @@ def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) ->
         if grid.applies_to(name)
     }
     for name, spec in specs.values():
+        if spec.distillation is not None and not is_trained_by(study.recipe, spec.distillation):
+            find_teacher(study, name, spec.distillation)
         build_task(study, name, spec, study.recipe.group_columns(spec.group_weight))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from featx.files.atomic import file_sha256
+from featx.finetuning.distillation import find_teacher
 from featx.finetuning.grid_search import AfterEpoch
 from featx.finetuning.phase import do_nothing
 from featx.finetuning.phase_inputs import PhaseInputs
@@ -14,6 +15,7 @@ from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
+from featx.study.run_folder import RunFolder
 from featx.study.run_settings import RunDescription
 from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
@@ -73,6 +75,8 @@ class FinetuningJob:
         finetune = self.spec.identity()
         if self.spec.choose_by == "score":
             finetune["choose_by"] = self.study.metric(self.target)
+        if self.teacher is not None:
+            finetune["distillation"]["teacher"] = self.teacher.name
         return NetworkRunSpec(
             rules=RULES["network"],
             train=self.study.train_state(self.target, self.group_columns),
@@ -81,7 +85,14 @@ class FinetuningJob:
             decoding=self.request.decoding.identity(),
             val=self.study.val_state(self.target) if self.spec.monitor == "val" else None,
             section=self.section,
+            teacher_sha256=None if self.teacher is None else self.teacher.body_sha256,
         )
+
+    @cached_property
+    def teacher(self) -> RunFolder | None:
+        """The run whose probabilities the network learns; None if it learns the labels."""
+        distillation = self.spec.distillation
+        return None if distillation is None else find_teacher(self.study, self.target, distillation)
 
     @cached_property
     def request(self) -> EmbeddingRequest:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
+from featx.finetuning.adversarial import FreePerturbations, n_perturbed, perturb
 from featx.finetuning.epochs import Epoch, PartMeasurement
 from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
@@ -55,13 +56,13 @@ class _TrainBatches(IterableDataset[Batch]):
         self.n_devices = 1
 
     def __len__(self) -> int:
-        return self.phase.n_steps * self.phase.n_accumulated
+        return self.phase.n_updates * self.phase.n_accumulated
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = len(self.history.epochs)
         for batches in self.phase.rows_by_step(epoch):
             n_rows = sum(map(len, batches))
-            for batch in batches:
+            for batch in batches * self.phase.n_replays:
                 # Lightning averages the gradients of devices, but the gradients of shares of a batch must be added.
                 is_shared = len(batch) >= self.n_devices
                 rows = batch[self.rank :: self.n_devices] if is_shared else batch
@@ -88,9 +89,11 @@ class _Learner(pl.LightningModule):
         self._environment = environment
         self._optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
         epochs = phase.phase_spec.epochs
-        self._schedule = build_schedule(self._optimiser, phase.spec, epochs, phase.n_steps * epochs)
+        self._schedule = build_schedule(self._optimiser, phase.spec, epochs, phase.n_updates * epochs)
         self._objective = phase.train.objective
         self.batches = _TrainBatches(phase, history)
+        self._adversarial = phase.spec.adversarial
+        self._free = FreePerturbations(self._adversarial) if phase.n_replays > 1 and self._adversarial else None
         self._train_sums: list[Tensor] = []
         # The last column counts on how many devices a row has been processed.
         self._train_outputs = torch.zeros(len(phase.train), self._objective.n_outputs + 1)
@@ -136,15 +139,46 @@ class _Learner(pl.LightningModule):
         if number == 0:
             self._phase.seed_torch(len(self._history.epochs))
 
-    def training_step(self, batch: Batch, _number: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         x, rows, factor = batch
+        position, replay = number % self._phase.n_accumulated, self._replay(number)
+        if self._adversarial is not None:
+            x = self._perturbed(x, rows, position, replay)
         outputs = self.network.run_from(x, self._phase.train.inputs.unit)
         loss = self._objective.total_loss(outputs, rows)
-        self._train_sums.append(torch.stack([loss.detach(), self._objective.weights[rows].sum()]))
+        # Of several replays, only the last one is measured.
+        if replay == self._phase.n_replays - 1:
+            self._train_sums.append(torch.stack([loss.detach(), self._objective.weights[rows].sum()]))
         self._train_outputs[rows, :-1] = outputs.detach().float()
         self._train_outputs[rows, -1] = 1.0
         # Lightning divides the loss by the number of accumulated batches.
         return loss * (factor * self._phase.n_accumulated)
+
+    def _replay(self, number: int) -> int:
+        """Return the number of the replay of a batch of the epoch."""
+        return number // self._phase.n_accumulated % self._phase.n_replays
+
+    def _perturbed(self, x: Tensor, rows: Tensor, position: int, replay: int) -> Tensor:
+        """Return (b, h, w, 3) pixels in [0, 255], of which the share to perturb comes first."""
+        assert self._adversarial is not None
+        pixels = x.float() / 255
+        attacked, rest = pixels.tensor_split([n_perturbed(len(pixels), self._adversarial.share)])
+        if self._free is not None:
+            attacked = self._free.add_to(attacked, position, is_first=replay == 0)
+        else:
+            # In eval mode, perturbations change no statistics, and deceive the network that predicts.
+            self.network.eval()
+            attacked = perturb(attacked, partial(self._row_losses, rows[: len(attacked)]), self._adversarial)
+            self.network.train()
+        return 255 * torch.cat([attacked, rest])
+
+    def _row_losses(self, rows: Tensor, pixels: Tensor) -> Tensor:
+        """Return the (b,) losses of pixels in [0, 1] for some rows."""
+        return self._objective.row_losses(self.network.run_from(255 * pixels, None), rows)
+
+    def on_after_backward(self) -> None:
+        if self._free is not None:
+            self._free.after_backward()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

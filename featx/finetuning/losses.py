@@ -10,6 +10,7 @@ References
 .. [1] T.-Y. Lin et al., Focal loss for dense object detection, ICCV 2017.
 .. [2] W. Cao, V. Mirjalili, S. Raschka, Rank consistent ordinal regression for neural networks, Pattern Recognition
    Letters 2020: the loss of section 3, with one row of weights for each threshold.
+.. [3] G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, arXiv:1503.02531, 2015.
 """
 
 import math
@@ -95,6 +96,17 @@ def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     """Return Σ wᵢ lᵢ / Σ wᵢ of (b,) losses; 0, with a gradient of 0, where all weights are 0."""
     total = weights.sum()
     return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def distillation_losses(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return T² Σ q log(q / softmax(z / T)) for the (b, k) softened probabilities q of a teacher [3]_.
+
+    The factor keeps gradients at the size that they have at T = 1. The loss is 0 where the teacher is reproduced.
+    """
+    log_p = (outputs / temperature).log_softmax(1)
+    divergence = torch.special.xlogy(targets, targets) - targets * log_p
+    losses: Tensor = temperature**2 * divergence.sum(1)
+    return losses
 
 
 def _softmax(outputs: Tensor) -> Tensor:

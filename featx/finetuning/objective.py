@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featx.finetuning.layers import ACTIVATIONS
-from featx.finetuning.losses import Loss, build_loss, weighted_mean
+from featx.finetuning.losses import Loss, build_loss, distillation_losses, weighted_mean
 from featx.specs.finetuning import Activation, LossSpec
 
 
@@ -34,6 +34,8 @@ class Objective:
     scaling
         (2, t) offset and factor by which outputs become numbers in the units of the targets; None if they are in these
         units.
+    temperature
+        Temperature of the distillation whose probabilities the targets are; None for the loss of the spec.
     """
 
     spec: LossSpec
@@ -43,6 +45,7 @@ class Objective:
     activation: Activation = "none"
     learns_classes: bool = False
     scaling: Tensor | None = None
+    temperature: float | None = None
 
     @property
     def loss(self) -> Loss:
@@ -62,6 +65,8 @@ class Objective:
     def row_losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Return the (b,) losses of a network's raw outputs for some rows."""
         y_pred = outputs.float() if outputs.dtype != torch.float64 else outputs
+        if self.temperature is not None:
+            return distillation_losses(y_pred, self.targets[rows], self.temperature)
         if not self.loss.is_classification:
             y_pred = ACTIVATIONS[self.activation](y_pred)
         if self.scaling is not None:

@@ -138,6 +138,16 @@ class Phase:
         """Number of batches whose gradients are accumulated in each step."""
         return min(self.spec.accumulate, len(self.train) // self.n_steps)
 
+    @property
+    def n_replays(self) -> int:
+        """Number of times that each step is repeated with other perturbations of its images."""
+        return 1 if self.spec.adversarial is None else self.spec.adversarial.n_replays
+
+    @property
+    def n_updates(self) -> int:
+        """Number of updates of the weights in one epoch: the steps with their replays."""
+        return self.n_steps * self.n_replays
+
     def seed_torch(self, epoch: int) -> None:
         """Seed torch for an epoch, so that a resumed training draws the same random numbers."""
         torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch]).generate_state(1)[0]))

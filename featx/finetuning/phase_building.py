@@ -31,7 +31,7 @@ def build_phases(
     _check_has_weight(held_objective, "rows held out of train")
     objective = objective.with_mean_weight_one()
     val_rows = job.inputs.n_train + np.arange(len(task.val_targets))
-    notes = _val_notes(job.spec, task)
+    notes = [*task.notes, *_val_notes(job.spec, task)]
     phases: list[Phase] = []
     changed: frozenset[str] = frozenset()
     for number, phase_spec in enumerate(job.spec.training_phases, start=1):

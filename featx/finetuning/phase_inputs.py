@@ -19,6 +19,7 @@ from featx.finetuning.network import Boundary, FinetunedNetwork
 from featx.finetuning.training_rows import CachedRows, DecodedImages, Inputs, PixelRows, augmentation_keys
 from featx.images.contents import digest
 from featx.progress import ProgressCallback
+from featx.specs.defences import AdversarialSpec
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
@@ -50,6 +51,15 @@ def is_worth_caching(boundary: Boundary, epochs: int, views: int) -> bool:
     caching_cost = (1 + views) * (boundary.n_operations / PREDICTION_SPEEDUP + byte_cost)
     caching_cost += epochs * byte_cost
     return caching_cost < epochs * boundary.n_operations
+
+
+def _adversarial_note(adversarial: AdversarialSpec, boundary: Boundary | None) -> str:
+    """Return the cost of adversarial training, which needs the gradients of pixels."""
+    factor = f"{adversarial.cost_factor:.3g}"
+    text = f"adversarial training by {adversarial.attack} takes about {factor} times as long as training without"
+    if boundary is None:
+        return text
+    return f"{text}, and the frozen layers run in every epoch, since activations cannot be cached for changing pixels"
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,8 @@ class PhaseInputs:
             If an image can no longer be read.
         """
         boundary = network.boundary(trainable)
+        if spec.adversarial is not None:
+            return self._pixels(network, spec), _adversarial_note(spec.adversarial, boundary)
         views = 0 if spec.augment.does_nothing else spec.views or epochs
         if boundary is None:
             return self._pixels(network, spec), ""
@@ -142,6 +154,10 @@ class PhaseInputs:
         places, digests = self._augmented(network, spec, views)
         store = self._filled_store(request.model_copy(update=whole_image), places)
         return CachedRows(store, digests, boundary.unit), ""
+
+    def embedded(self, request: EmbeddingRequest) -> NDArray[np.float32]:
+        """Return (n, d) embeddings of all images, which are cached."""
+        return self._filled_store(request, self.uris).read(self.digests)
 
     def _space_note(self, boundary: Boundary, views: int) -> str:
         """Return a note if a boundary's activations need more space than there is; empty if they fit."""

@@ -12,8 +12,9 @@ from featx.finetuning.losses import Loss, build_loss
 from featx.finetuning.number_classes import classes_of_numbers
 from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
-from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.specs.finetuning import FinetuneSpec, LossSpec, Scale
 from featx.specs.suitability import LOSS_ACTIVATIONS
+from featx.specs.trained_network import NetworkSpec
 from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
@@ -75,6 +76,8 @@ class TrainingTask:
         Objective and true values of the val rows.
     val_problem
         Reason why the loss of the val rows is not defined; empty if it is.
+    notes
+        Notes for the user.
     """
 
     spec: FinetuneSpec
@@ -89,6 +92,7 @@ class TrainingTask:
     val_objective: Objective
     val_targets: TargetValues
     val_problem: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def decision(self) -> DecisionRule | None:

@@ -19,6 +19,7 @@ from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.devices import find_device
 from featx.files.atomic import file_lock, write_table
 from featx.finetuning.checkpoints import NetworkOutputs, write_network
+from featx.finetuning.distillation import distil, read_teacher
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import RunStopped
 from featx.finetuning.history import TrainingHistory, find_warnings
@@ -34,7 +35,8 @@ from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.metrics.scores import scores
 from featx.progress import NOTE_STAGE
 from featx.specs.base import fingerprint
-from featx.specs.finetuning import FinetuneSpec, NetworkSpec
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.trained_network import NetworkSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics, Scores
 from featx.study.run_warnings import VAL_USED, RunWarning
@@ -187,6 +189,9 @@ def _train_and_write(job: FinetuningJob, state_folder: Path, folder: Path) -> No
     """Train a network, predict val and test, and write the run into `folder`."""
     start = time.perf_counter()
     task = build_task(job.study, job.target, job.spec, job.group_columns)
+    if job.teacher is not None and job.spec.distillation is not None:
+        teacher = read_teacher(job.teacher, task.classes, job.inputs)
+        task = distil(task, teacher, job.spec.distillation.temperature)
     with torch.random.fork_rng():
         torch.manual_seed(job.spec.seed)
         trained = _train_network(job, task, state_folder, folder)

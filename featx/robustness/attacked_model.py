@@ -12,7 +12,7 @@ from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkMode
 from featx.robustness.differentiable_heads import make_differentiable
 from featx.robustness.differentiable_votes import make_differentiable_vote
 from featx.robustness.pixel_embedder import Features, PixelEmbedder, fp32_fingerprint, make_embedders, raw_name
-from featx.specs.finetuning import NetworkSpec
+from featx.specs.trained_network import NetworkSpec
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Kind
 

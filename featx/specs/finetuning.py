@@ -1,4 +1,4 @@
-"""Specs of fine-tuning: layers, loss, phases, schedule, augmentation and the resulting network."""
+"""Specs of fine-tuning: layers, loss, phases, schedule, augmentation and defences."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
 from featx.specs.base import Count, Share, Spec, check_registered
-from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Preprocessing, Resize
+from featx.specs.defences import AdversarialSpec, DistillationSpec
+from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Resize
 from featx.specs.head import ClassWeight
 
 Activation = Literal["none", "sigmoid", "tanh", "softmax"]
@@ -21,6 +22,8 @@ DEFAULT_HOLDOUT = 0.1
 NEW_LAYERS_LR = 1e-3
 PRETRAINED_LR = 1e-4
 FROM_SCRATCH = "scratch"
+# Fields that are None unless a recipe asks for a defence.
+DEFENCES = frozenset({"adversarial", "distillation"})
 REQUEST_FIELDS = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
 
 
@@ -208,6 +211,10 @@ class FinetuneSpec(Spec):
     schedule, loss, layers, augment
         Learning-rate schedule, loss, new layers and augmentation; a schedule or loss may be given by its name alone.
         The default loss is cross-entropy for classes and the mean squared error for numbers.
+    adversarial
+        Adversarial training ``{ attack, eps, share, steps, replays }``; the frozen layers then run in every epoch.
+    distillation
+        Training on the softened probabilities of a finished run, ``{ teacher, temperature }``, instead of the labels.
     views
         Number of augmented views of each image whose activations are cached at a boundary. By default one per epoch, or
         no cache if running the frozen layers in every epoch costs less.
@@ -260,6 +267,8 @@ class FinetuneSpec(Spec):
     loss: Annotated[LossSpec, BeforeValidator(_name_to_table)] | None = None
     layers: LayersSpec = LayersSpec()
     augment: AugmentSpec = AugmentSpec()
+    adversarial: AdversarialSpec | None = None
+    distillation: DistillationSpec | None = None
     views: Count | None = None
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
@@ -309,6 +318,24 @@ class FinetuneSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_distillation(self) -> "FinetuneSpec":
+        if self.distillation is None:
+            return self
+        if self.loss not in {None, LossSpec()}:
+            raise ValueError(
+                "distillation trains with the cross-entropy against the teacher's probabilities, found another loss; "
+                "remove 'loss'"
+            )
+        if self.class_weight != "none":
+            raise ValueError("distillation learns the probabilities of a teacher, not classes; remove 'class_weight'")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that the fingerprint is computed from; a defence that is not used is left out."""
+        fields = super().identity()
+        return {name: value for name, value in fields.items() if name not in DEFENCES or value is not None}
+
     @property
     def request(self) -> EmbeddingRequest:
         """The backbone with its preprocessing as the request of an embedding."""
@@ -339,33 +366,3 @@ class FinetuneSpec(Spec):
         if self.monitor == "val":
             return 0.0
         return DEFAULT_HOLDOUT if self.holdout is None else self.holdout
-
-
-class NetworkSpec(Spec):
-    """The parts of a fine-tuned network, and the mapping from its outputs to predictions.
-
-    Attributes
-    ----------
-    request, preprocessing
-        The backbone that training started from, and the preprocessing of its input.
-    layers, loss
-        The added layers, and the loss that they were trained with.
-    n_outputs
-        Number of outputs m.
-    offset, factor
-        Scaling of numbers, one value per output: prediction = output × factor + offset.
-    values
-        Value of each class, for numbers learnt as classes. The prediction is their mean weighted by probability.
-    class_weights
-        Class weights used in training, which are divided out of the probabilities; empty if all were equal.
-    """
-
-    request: EmbeddingRequest
-    preprocessing: Preprocessing
-    layers: LayersSpec
-    loss: LossSpec
-    n_outputs: Count
-    offset: tuple[float, ...] = ()
-    factor: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-    class_weights: tuple[float, ...] = ()

@@ -203,6 +203,10 @@ def _finetune_problems(
     for spec in section.runs:
         yield from _group_problems(spec.group_weight, groups)
         for target in learnt:
+            if spec.distillation is not None and target.kind != "classes":
+                suited = [other for other in learnt if other.kind == "classes"]
+                remedy = _remedy(section.target, suited)
+                yield "distillation", f"it learns probabilities of classes, {target}; remove it{remedy}"
             yield from _class_weight_problems(spec, target, section.target, learnt)
             yield from _loss_problems(spec, target, section.target, learnt)
 

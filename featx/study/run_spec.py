@@ -159,6 +159,8 @@ class NetworkRunSpec(RunSpec):
         State of the val rows, if they stop the training; None otherwise.
     section
         Name of the section of the recipe; empty if it has none.
+    teacher_sha256
+        SHA-256 of the body of the run that a network was distilled from; None for others.
     """
 
     kind: Literal["network"] = "network"
@@ -167,6 +169,12 @@ class NetworkRunSpec(RunSpec):
     decoding: dict[str, Any]
     val: ValState | None = None
     section: str = ""
+    teacher_sha256: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that the fingerprint is computed from; a network without a teacher has none."""
+        fields = super().identity()
+        return {name: value for name, value in fields.items() if name != "teacher_sha256" or value is not None}
 
     @property
     def stem(self) -> str:

@@ -6,7 +6,8 @@ import torch
 
 from featx.finetuning.checkpoints import NetworkOutputs
 from featx.finetuning.losses import build_loss, weighted_mean
-from featx.specs.finetuning import LayersSpec, LossSpec, NetworkSpec
+from featx.specs.finetuning import LayersSpec, LossSpec
+from featx.specs.trained_network import NetworkSpec
 from featx.tables.decision_rule import rule_from_weights
 from featx.tables.sample_weights import class_weights
 from featx.tables.truth import Truth
