@@ -93,6 +93,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("accuracy", float, "Accuracy of the chosen run; for numbers the key is `mae`, its mean absolute error."),
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
         Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
+        Key("attacks", list[RobustnessEvaluation], "Stored results of attacks, one for each target that has some."),
     ],
     "report": [ReportFiles],
     "predict": [

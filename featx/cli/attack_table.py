@@ -1,13 +1,19 @@
 """The tables of ``featx attack``: robust accuracies by limit and by method, transfer, and sanity checks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featx.cli import console
 from featx.cli.command_summary import DETAIL, WARNING, Summary
+from featx.cli.output_settings import output_settings
 from featx.cli.table_layout import Column
+from featx.robustness.robustness_evaluation import limit_text
 
 if TYPE_CHECKING:
+    from featx.evaluation.evaluation_table import Evaluation
     from featx.robustness.robustness_evaluation import RobustAccuracy, RobustnessEvaluation
+    from featx.specs.recipe import Recipe
 
 # Ranks of the tables: the first one stays.
 RANK_OF_SECOND_TABLE, RANK_OF_TRANSFER = 3, 2
@@ -24,6 +30,38 @@ def print_all(results: "Sequence[RobustnessEvaluation]") -> None:
     """Print several evaluations of attacks."""
     for result in results:
         print_robustness(result)
+
+
+def read_robustness(
+    recipe: "str | Path | Recipe | None", evaluations: "Sequence[Evaluation]"
+) -> "tuple[list[RobustnessEvaluation], list[str]]":
+    """Return the stored results of attacks on the targets of evaluations, and notes about results that are left out."""
+    from featx.robustness.stored_attacks import attack_notes, read_attacks
+    from featx.study.study import Study
+
+    study = Study.open(recipe)
+    results, notes = [], []
+    for evaluation in evaluations:
+        part = "test" if evaluation.part == "test" else "val"
+        stored = read_attacks(study, evaluation.target, part)
+        if stored is None:
+            notes += attack_notes(study, evaluation.target, part)
+        else:
+            results.append(stored.evaluation)
+    return results, notes
+
+
+def print_stored(results: "Sequence[RobustnessEvaluation]", notes: Sequence[str]) -> None:
+    """Print the stored results of attacks below an evaluation: a line each, with ``--verbose`` the tables."""
+    for result in results:
+        text = most_robust_text(result) or smallest_change_text(result)
+        if output_settings().verbose:
+            with Summary() as summary:
+                add_robustness(result, summary)
+        else:
+            console.say_wrapped("attacks", "; ".join(filter(None, [text, checks_text(result), *result.notes])))
+    for note in notes:
+        console.say_wrapped("attacks", note)
 
 
 def checks_text(result: "RobustnessEvaluation") -> str:
@@ -52,19 +90,6 @@ def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int =
     _add_checks(result, summary)
 
 
-def eps_text(norm: str, eps: float) -> str:
-    """Return a limit as text, as a fraction of 255 where it is one.
-
-    Examples
-    --------
-    >>> eps_text("linf", 8 / 255), eps_text("l2", 0.5)
-    ('8/255', '0.5')
-    """
-    levels = 255 * eps
-    is_whole = norm == "linf" and abs(levels - round(levels)) < 1e-6 and levels < 255
-    return f"{round(levels)}/255" if is_whole else f"{eps:.3g}"
-
-
 def most_robust_text(result: "RobustnessEvaluation") -> str:
     """Return a sentence about the most robust run at the largest limit; empty without limits."""
     if not result.limits:
@@ -74,9 +99,21 @@ def most_robust_text(result: "RobustnessEvaluation") -> str:
     row = max(rows.values(), key=lambda item: item.accuracy)
     units = f" of {result.n_units} groups" if result.by_group else ""
     return (
-        f"most robust at {norm} {eps_text(norm, limits[-1])}: {row.label}, {row.accuracy:.3f} "
+        f"most robust at {norm} {limit_text(norm, limits[-1])}: {row.label}, {row.accuracy:.3f} "
         f"(95 %{units}: {row.low:.3f} … {row.high:.3f}) under the strongest attack, {_strongest(result, row)}"
     )
+
+
+def smallest_change_text(result: "RobustnessEvaluation") -> str:
+    """Return a sentence about the run whose predicted number changes least; empty for classes and labels."""
+    if not result.changes:
+        return ""
+    norm, limits = next(iter(result.limits.items()))
+    within = [row for row in result.changes if (row.norm, row.eps) == (norm, limits[-1])]
+    strongest = {run.run: max((r for r in within if r.run == run.run), key=lambda r: r.mean) for run in result.runs}
+    row = min(strongest.values(), key=lambda item: item.mean)
+    limit = f"{norm} {limit_text(norm, limits[-1])}"
+    return f"least changed within {limit}: {row.label}, by {row.mean:.4g} (95 %: {row.low:.4g} … {row.high:.4g})"
 
 
 def _labels(result: "RobustnessEvaluation") -> dict[str, str]:
@@ -93,7 +130,7 @@ def _strongest(result: "RobustnessEvaluation", row: "RobustAccuracy") -> str:
 def _add_norm(result: "RobustnessEvaluation", norm: str, summary: Summary, rank: int) -> None:
     """Add the worst case at each limit of a norm, or if there is one limit, the accuracy under each method."""
     limits = result.limits[norm]  # type: ignore[index]
-    names = [eps_text(norm, eps) for eps in limits]
+    names = [limit_text(norm, eps) for eps in limits]
     if len(limits) == 1:
         _add_methods(result, norm, limits[0], summary, rank)
         return
@@ -136,7 +173,7 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
         )
         for run in result.runs
     ]
-    summary.table(f"{_title(result)}, clean and within {norm} {eps_text(norm, eps)}", columns, rows, rank)
+    summary.table(f"{_title(result)}, clean and within {norm} {limit_text(norm, eps)}", columns, rows, rank)
 
 
 def _accuracy(row: "RobustAccuracy | None") -> str:
@@ -179,7 +216,7 @@ def _add_transfer(result: "RobustnessEvaluation", summary: Summary) -> None:
         if len(numbers) < 2:
             return
         method, norm, eps = attack
-        limit = "" if eps is None else f" within {norm} {eps_text(norm, eps)}"
+        limit = "" if eps is None else f" within {norm} {limit_text(norm, eps)}"
         title = f"transfer of {method}{limit}: accuracy in % of each run (column) on images made on each run (row)"
         columns: list[str | Column] = ["made on", *numbers.values()]
         rows: list[Sequence[object]] = [
@@ -198,13 +235,12 @@ def _percent(share: float | None) -> str:
 def _add_changes(result: "RobustnessEvaluation", summary: Summary, rank: int) -> None:
     """Add the mean of the largest changes of a number under each attack."""
     attacks = list(dict.fromkeys((row.method, row.norm, row.eps) for row in result.changes))
-    names = [method if eps is None else f"{method} {norm} {eps_text(norm, eps)}" for method, norm, eps in attacks]
+    names = [method if eps is None else f"{method} {norm} {limit_text(norm, eps)}" for method, norm, eps in attacks]
     cells = {(row.run, row.method, row.norm, row.eps): row for row in result.changes}
     rows = [(run.label, *(cells[run.run, *attack].mean for attack in attacks)) for run in result.runs]
     title = f"mean largest change of the predicted number on {result.n_images} of {result.n_rows} {result.part} images"
     summary.table(title, ["run", *names], rows, rank)
-    row = min(result.changes, key=lambda item: item.mean)
-    summary.say(f"smallest change: {row.label}, {row.mean:.4g} (95 %: {row.low:.4g} … {row.high:.4g})", rank)
+    summary.say(smallest_change_text(result), rank)
 
 
 def _add_checks(result: "RobustnessEvaluation", summary: Summary) -> None:

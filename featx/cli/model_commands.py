@@ -162,6 +162,7 @@ def evaluate(
     """
     import featx
     from featx.cli import console, pivot_table, run_table
+    from featx.cli.attack_table import print_stored, read_robustness
     from featx.cli.progress_bars import watching
     from featx.errors import UnknownNameError
     from featx.evaluation.group_biases import MEASURES
@@ -183,12 +184,15 @@ def evaluate(
             progress=progress,
         )
     pivots = pivot_table.build(evaluations, by, score)
+    attacks, notes = read_robustness(recipe, evaluations)
     if json:
-        console.as_json(_evaluations(evaluations) | {"pivots": console.plain(pivots)})
+        extra = {"pivots": console.plain(pivots), "attacks": console.plain(attacks)}
+        console.as_json(_evaluations(evaluations) | extra)
     elif by:
         pivot_table.pivots(pivots)
     else:
         run_table.evaluations(evaluations, per_class, groups, bias)
+        print_stored(attacks, notes)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:

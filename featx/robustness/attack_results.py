@@ -19,7 +19,7 @@ from featx.robustness.robustness_evaluation import (
     TransferAccuracy,
 )
 from featx.specs.attacking import Norm
-from featx.tables.ids import Ids, Kind
+from featx.tables.ids import Floats, Ids, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,14 @@ class AttackedRuns:
         """Return whether a run answers each image correctly before and after all attacks within a limit."""
         deceived = [is_within(table.smallest_norms(run, norm), limit) for table in counted]
         return np.asarray(self.is_right_before(run) & ~np.logical_or.reduce([*deceived, np.zeros(len(self.ids), bool)]))
+
+    def smallest_norms(self, run: str, norm: Norm) -> Floats:
+        """Return the norm of the smallest perturbation of each image, of all attacks, that deceives a run.
+
+        It is 0 where the unperturbed image is answered wrongly, and infinite where all attacks fail.
+        """
+        tables = [table for table in self.tables if run in table.rows]
+        return np.asarray(np.min([table.smallest_norms(run, norm) for table in tables], axis=0))
 
     def _compare(
         self, method: str, norm: Norm, eps: float | None, limit: float, counted: Mapping[str, Sequence[AttackTable]]

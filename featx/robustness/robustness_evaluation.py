@@ -8,6 +8,21 @@ from featx.tables.ids import Kind
 
 # Name of all attacks together, of which the strongest counts for each image.
 WORST_CASE = "worst case"
+# Largest distance of a number of levels from a whole number that is rounding.
+MAX_ROUNDING_ERROR = 1e-6
+
+
+def limit_text(norm: str, eps: float) -> str:
+    """Return a limit as text, as a fraction of 255 where it is one.
+
+    Examples
+    --------
+    >>> limit_text("linf", 8 / 255), limit_text("l2", 0.5)
+    ('8/255', '0.5')
+    """
+    levels = 255 * eps
+    is_whole = norm == "linf" and abs(levels - round(levels)) < MAX_ROUNDING_ERROR and levels < 255
+    return f"{round(levels)}/255" if is_whole else f"{eps:.3g}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``featx attack``: cost first, tables, and JSON; sections of the recipe, and limits in levels that are refused.
 
-Modules: cli.attack_table.
+Modules: cli.attack_table, reports.study_report.attack_figures, reports.study_report.attack_section.
 """
 
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from featx.cli.attack_table import eps_text
 from featx.cli.main import main
+from featx.robustness.robustness_evaluation import limit_text
 from featx.study.study import Study
 from tests.robustness.conftest import RECIPE
 from tests.robustness.conftest import study as study
@@ -94,5 +94,27 @@ def test_wrong_options_get_one_line(study: Study, capsys: pytest.CaptureFixture[
 
 
 def test_limits_are_written_as_fractions_where_they_are_some() -> None:
-    texts = [eps_text("linf", 8 / 255), eps_text("linf", 0.3), eps_text("l2", 8 / 255)]
+    texts = [limit_text("linf", 8 / 255), limit_text("linf", 0.3), limit_text("l2", 8 / 255)]
     assert texts == ["8/255", "0.3", "0.0314"]
+
+
+def test_stored_results_are_in_the_evaluation_and_in_the_report(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = "attack logreg rf --method pgd --method transfer --eps 0.1 --eps 0.3 --steps 5 --images 9 --queries 5"
+    assert run(words, capsys)[0] == 0
+    output = run("evaluate", capsys)[1]
+    assert "attacks  most robust at linf 0.3:" in output
+    assert all(len(line) <= 80 for line in output.splitlines())
+    assert "clean and within linf 0.3" in run("evaluate --verbose", capsys)[1]
+    (attacks,) = json.loads(run("evaluate --json", capsys)[1])["attacks"]
+    assert attacks["n_images"] == 9
+    assert run("report --assets assets", capsys)[0] == 0
+    page = Path("runs/featx/report.html").read_text()
+    assert "Attacks" in page
+    for text in ("9 images of 13 in val were attacked", "strongest attack", "original, answered", "× 10"):
+        assert text in page, text
+    names = {path.name for path in Path("assets").iterdir()}
+    assert {"class-attacks-linf.png", "class-attacks-worst.csv", "class-attacks-each.csv"} <= names
+    assert {"class-attacks-smallest-linf.png", "class-attacks-transfer-0.png"} <= names
