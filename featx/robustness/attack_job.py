@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, A
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
-from featx.study.run_settings import describe_runs
+from featx.study.run_settings import label_runs
 from featx.study.study import Study
 
 BATCH_SIZE = 32
@@ -250,7 +250,8 @@ def prepare_attacks(
     rows = select_rows(study, truth, "test" if final else "val", first.images, first.seed)
     pictures = load_pictures(study, rows, progress)
     is_native = len({picture.size for picture in pictures}) == 1
-    attacked = _make_attacked_runs(folders, loaded, is_native)
+    labels = label_runs({run.name: run.spec for run in study.runs(target)})
+    attacked = _make_attacked_runs(folders, loaded, labels, is_native)
     pixels = to_pixels(pictures, None if is_native else attacked[0].model.preprocessing)
     _check_l2_limits(specs, pixels)
     measured = tuple(_measured(run, pixels[:BATCH_SIZE]) for run in attacked)
@@ -306,15 +307,14 @@ def _refuse_without_gradient(folders: Sequence[RunFolder], loaded: Sequence[Mode
 
 
 def _make_attacked_runs(
-    folders: Sequence[RunFolder], loaded: Sequence[Model], resizes: bool
+    folders: Sequence[RunFolder], loaded: Sequence[Model], labels: Mapping[str, str], resizes: bool
 ) -> tuple[AttackedRun, ...]:
     """Return the runs as functions of pixels, of whole pictures if they resize them."""
-    descriptions = describe_runs({run.name: run.spec for run in folders})
     embedders = make_embedders(loaded, resizes)
     attacked = tuple(
         AttackedRun(
             run.name,
-            descriptions[run.name].label,
+            labels[run.name],
             run_key(run),
             AttackedModel(model, needs_gradient=False, embedders=embedders),
         )

@@ -98,23 +98,22 @@ def test_limits_are_written_as_fractions_where_they_are_some() -> None:
     assert texts == ["8/255", "0.3", "0.0314"]
 
 
-def test_stored_results_are_in_the_evaluation_and_in_the_report(
+def test_a_whole_run_makes_attacks_and_reports_them(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    words = "attack logreg rf --method pgd --method transfer --eps 0.1 --eps 0.3 --steps 5 --images 9 --queries 5"
-    assert run(words, capsys)[0] == 0
-    output = run("evaluate", capsys)[1]
-    assert "attacks  most robust at linf 0.3:" in output
-    assert all(len(line) <= 80 for line in output.splitlines())
-    assert "clean and within linf 0.3" in run("evaluate --verbose", capsys)[1]
+    section = '[[attack]]\nmethods = ["pgd", "transfer"]\neps = [0.1, 0.3]\nsteps = 5\nimages = 9\nn_queries = 5\n'
+    Path("featx.toml").write_text(f'{RECIPE}\n{section}runs = ["logreg", "rf"]\n')
+    code, output, errors = run("run", capsys)
+    Path("featx.toml").write_text(RECIPE)
+    assert code == 0, errors
+    assert "attack   most robust at linf 0.3:" in output
+    assert all(len(line) <= 80 for line in output.splitlines() if not line.endswith("report.html"))
+    assert "attacks  most robust at linf 0.3:" in run("evaluate", capsys)[1]
     (attacks,) = json.loads(run("evaluate --json", capsys)[1])["attacks"]
     assert attacks["n_images"] == 9
-    assert run("report --assets assets", capsys)[0] == 0
     page = Path("runs/featx/report.html").read_text()
-    assert "Attacks" in page
     for text in ("9 images of 13 in val were attacked", "strongest attack", "original, answered", "× 10"):
         assert text in page, text
-    names = {path.name for path in Path("assets").iterdir()}
-    assert {"class-attacks-linf.png", "class-attacks-worst.csv", "class-attacks-each.csv"} <= names
-    assert {"class-attacks-smallest-linf.png", "class-attacks-transfer-0.png"} <= names
+    for name in ("linf", "smallest-linf", "worst", "each", "examples", "transfer-0"):
+        assert f'id="class-attacks-{name}"' in page, name
