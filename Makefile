@@ -7,7 +7,9 @@ RECIPE := pipelines/solar_cells.toml
 # One process more than there are cores, because some tests wait for other processes and for limits of time.
 TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store screenshots slow
+BASE_PYTHON ?= python3
+
+.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store docs gpu gpu-wheels screenshots slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -31,6 +33,9 @@ fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(INSTALLED) ## the documentation as a site in build/site, with a check of all its links
+	$(BIN)/python -m tests.docs_site
+
 screenshots: $(INSTALLED) ## PNG files of every section of the demo's report, exploration and predictions, light and dark
 	$(BIN)/featx report -r $(RECIPE)
 	$(BIN)/featx explore -r $(RECIPE)
@@ -40,6 +45,12 @@ screenshots: $(INSTALLED) ## PNG files of every section of the demo's report, ex
 
 slow: $(INSTALLED) ## proofs on whole data sets and thousands of damaged files (an hour or more on 2 cores)
 	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600 --hypothesis-profile new-examples
+
+gpu: ## all checks on a CUDA device, in 8 minutes (docs/gpu_checks.md); without network after 'make gpu-wheels'
+	$(BASE_PYTHON) -m tests.gpu.run
+
+gpu-wheels: ## packages that a GPU machine lacks, into build/; name a Python of its version: BASE_PYTHON=python3.12
+	$(BASE_PYTHON) -m tests.gpu.wheels
 
 bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun

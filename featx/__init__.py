@@ -11,6 +11,7 @@ The flow, each arrow a table joined by id::
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
     attack    perturbed images that runs answer wrongly: the accuracy that is left
+    corrupt   every run's score on images with noise, blur, weather and other damage
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
     predict   every run's answer for new images
@@ -40,6 +41,7 @@ _HOME = {
     "evaluate": "featx.evaluation.evaluate",
     "leaks": "featx.evaluation.leaks",
     "attack": "featx.robustness.attack",
+    "corrupt": "featx.robustness.corrupt",
     "report": "featx.reports.report",
     "export": "featx.exports.export",
     "predict": "featx.predictors.loading",
@@ -54,6 +56,7 @@ __all__ = [
     "FeatxError",
     "ImageEmbedder",
     "attack",
+    "corrupt",
     "doctor",
     "ensemble",
     "evaluate",

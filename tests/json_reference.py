@@ -69,6 +69,24 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "attack": [
         Key("evaluations", list[RobustnessEvaluation], "One for each group of sections on the same images and runs."),
     ],
+    "corrupt": [
+        Key("target", str, "Name of the target."),
+        Key("part", str, "The part whose images were corrupted: `val` or `test`."),
+        Key("n", int, "Number of images."),
+        Key("n_rows", int, "Number of rows of the part, of which the images are a sample."),
+        Key("score", str, "Name of the score."),
+        Key("reference", str | None, "Run that the mean corruption errors are relative to."),
+        Key(
+            "runs",
+            "list of objects",
+            "The runs, the best mean score first: `run`, `label`, `original` (`score` and `interval` on the original "
+            "images), `mean` and `interval` over all kinds and severities, `by_kind`, `cells` and `probes` (`kind`, "
+            "`severity`, `score`, `interval`), `errors` (`mean`, `relative`, `problems`), and `consistency` "
+            "(`share_4`, `share_8`, `largest_change`); null where it was not evaluated.",
+        ),
+        Key("losses_by_kind", dict[str, float], "Loss of score by each kind, averaged over severities and runs."),
+        Key("problems", list[str], "Reasons why there are no mean corruption errors."),
+    ],
     "fit": [
         Key("runs", list[FitResult], "The runs, in the order in which they were fitted."),
         BEST_RUN,

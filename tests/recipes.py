@@ -6,7 +6,9 @@ from typing import Any
 import tomlkit
 
 from featx.specs.attacking import AttackSection, AttackSpec
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
+from featx.specs.finetuning import AugmentSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -51,10 +53,24 @@ ATTACK_CHANGES = (
         },
     ),
 )
-
-# Attacks and defences, and another value of each of their fields; and other values of some fields of a network's spec.
-DEFENCE_CHANGES = (
+# A spec of corruptions, and another value of each of its fields.
+CORRUPTION_CHANGES = (
+    CorruptionSpec(),
+    {"kinds": ("fog",), "severities": (1, 2), "images": 7, "reference": "svm", "seed": 1},
+)
+AUGMENT_CHANGES = (
+    AugmentSpec(),
+    {
+        **{"flip": True, "rotation_deg": 10.0, "shift": 0.1, "colour": 0.1, "randaugment": 2},
+        **{"noise": 0.1, "corruptions": ("fog",), "corruption_share": 0.2},
+    },
+)
+# Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
+# fields of a network's spec.
+ROBUSTNESS_CHANGES = (
     *ATTACK_CHANGES,
+    CORRUPTION_CHANGES,
+    AUGMENT_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
     (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
 )

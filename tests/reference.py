@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import featx
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ArraySpec, LabelsSpec
 from featx.specs.embedding import Decoding
 from featx.specs.ensembling import EnsembleSpec
@@ -28,9 +29,13 @@ from featx.specs.recipe import Recipe
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
+from tests.command_reference import command_reference
+from tests.docstring_markdown import as_markdown
 from tests.docstrings import attribute_texts
 from tests.json_reference import json_reference
 
+# Longest signature that is shown on one line.
+MAX_SIGNATURE_LENGTH = 88
 DOCS = Path(__file__).parents[1] / "docs"
 SECTIONS: dict[str, type[BaseModel]] = {
     "[data]": Recipe.model_fields["data"].annotation,  # type: ignore[dict-item]
@@ -51,6 +56,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[finetune]] augment": AugmentSpec,
     "[[ensemble]]": EnsembleSpec,
     "[evaluation]": EvaluationSpec,
+    "[corruption]": CorruptionSpec,
     "[paths]": PathsSpec,
     "[presets.NAME]": PresetSpec,
 }
@@ -95,8 +101,28 @@ def python_api() -> str:
         signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", signature)
         # Types are shown without their modules.
         signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
-        parts += [f"## `featx.{name}`", f"```\n{name}{signature}\n```", f"```\n{inspect.getdoc(item)}\n```"]
+        parts += [f"## `featx.{name}`", f"```python\n{_wrapped(name + signature)}\n```"]
+        parts.append(as_markdown(inspect.getdoc(item) or ""))
     return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(signature: str) -> str:
+    """Return a signature with one line for each parameter, if it is long."""
+    if len(signature) <= MAX_SIGNATURE_LENGTH:
+        return signature
+    # Commas inside brackets separate no parameters.
+    depth, lines, line = 0, [], ""
+    head, _, rest = signature.partition("(")
+    inside, _, tail = rest.rpartition(")")
+    for character in inside:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            lines.append(f"    {line.strip()},")
+            line = ""
+        else:
+            line += character
+    lines += [f"    {line.strip()},"] if line.strip() else []
+    return "\n".join([f"{head}(", *lines, f"){tail}"])
 
 
 def _first_sentence(spec: type[BaseModel]) -> str:
@@ -137,7 +163,30 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("``", "`")
 
 
-PAGES = {"recipe_reference.md": recipe_reference, "python_api.md": python_api, "json_reference.md": json_reference}
+def decisions() -> str:
+    """Return a list of all architecture decision records."""
+    files = sorted(path for path in (DOCS / "adr").glob("*.md") if path.name != "README.md")
+    rows = [f"- [{_record_title(path.read_text())}]({path.name})" for path in files]
+    introduction = (
+        "Why featx is built as it is: one page for each decision, with its context, the options, the consequences, and "
+        "what would change it. [0001](0001-record-decisions.md) describes the form."
+    )
+    return "\n\n".join(["# Decisions", introduction, "\n".join(rows)]) + "\n"
+
+
+def _record_title(text: str) -> str:
+    """Return the number and the title of a record in one form."""
+    number, title = re.findall(r"^# (\d+)[.:]?\s+(.+)$", text, re.MULTILINE)[0]
+    return f"{int(number):04}: {title}"
+
+
+PAGES = {
+    "recipe_reference.md": recipe_reference,
+    "python_api.md": python_api,
+    "json_reference.md": json_reference,
+    "command_reference.md": command_reference,
+    "adr/README.md": decisions,
+}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.specs.trained_network import NetworkSpec
-from tests.recipes import DEFENCE_CHANGES, FINETUNE_CHANGES
+from tests.recipes import FINETUNE_CHANGES, ROBUSTNESS_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -120,7 +120,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
-    *DEFENCE_CHANGES,
+    *ROBUSTNESS_CHANGES,
     (
         PresetSpec(),
         {
@@ -251,7 +251,6 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (PhaseSpec(trainable="head", lr=0.1, epochs=1), {"trainable": "all", "lr": 0.2, "epochs": 2}),
     (ScheduleSpec(), {"name": "step", "factor": 0.1, "epochs": 1}),
-    (AugmentSpec(), {"flip": True, "rotation_deg": 10.0, "shift": 0.1, "colour": 0.1, "randaugment": 2}),
     (
         FinetuneSpec(),
         {

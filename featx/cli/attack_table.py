@@ -1,19 +1,16 @@
 """The tables of ``featx attack``: robust accuracies by limit and by method, transfer, and sanity checks."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from featx.cli import console
 from featx.cli.command_summary import DETAIL, WARNING, Summary
-from featx.cli.output_settings import output_settings
 from featx.cli.table_layout import Column
 from featx.robustness.robustness_evaluation import limit_text
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
     from featx.robustness.robustness_evaluation import RobustAccuracy, RobustnessEvaluation
-    from featx.specs.recipe import Recipe
+    from featx.study.study import Study
 
 # Ranks of the tables: the first one stays.
 RANK_OF_SECOND_TABLE, RANK_OF_TRANSFER = 3, 2
@@ -32,36 +29,33 @@ def print_all(results: "Sequence[RobustnessEvaluation]") -> None:
         print_robustness(result)
 
 
-def read_robustness(
-    recipe: "str | Path | Recipe | None", evaluations: "Sequence[Evaluation]"
-) -> "tuple[list[RobustnessEvaluation], list[str]]":
-    """Return the stored results of attacks on the targets of evaluations, and notes about results that are left out."""
-    from featx.robustness.stored_attacks import attack_notes, read_attacks
-    from featx.study.study import Study
+def read_robustness(study: "Study", evaluations: "Sequence[Evaluation]") -> "dict[str, RobustnessEvaluation]":
+    """Return target → stored results of attacks on the runs of evaluations."""
+    from featx.robustness.stored_attacks import read_attacks
 
-    study = Study.open(recipe)
-    results, notes = [], []
+    stored = {result.target: read_attacks(study, result.target, _part(result)) for result in evaluations}
+    return {target: attacks.evaluation for target, attacks in stored.items() if attacks is not None}
+
+
+def _part(evaluation: "Evaluation") -> str:
+    return "test" if evaluation.part == "test" else "val"
+
+
+def attack_lines(
+    study: "Study", evaluations: "Sequence[Evaluation]", results: "Mapping[str, RobustnessEvaluation]"
+) -> dict[str, list[str]]:
+    """Return target → lines about stored results of attacks, and about those that are left out."""
+    from featx.robustness.stored_attacks import attack_notes
+
+    lines: dict[str, list[str]] = {}
     for evaluation in evaluations:
-        part = "test" if evaluation.part == "test" else "val"
-        stored = read_attacks(study, evaluation.target, part)
-        if stored is None:
-            notes += attack_notes(study, evaluation.target, part)
+        result = results.get(evaluation.target)
+        if result is None:
+            lines[evaluation.target] = attack_notes(study, evaluation.target, _part(evaluation))
         else:
-            results.append(stored.evaluation)
-    return results, notes
-
-
-def print_stored(results: "Sequence[RobustnessEvaluation]", notes: Sequence[str]) -> None:
-    """Print the stored results of attacks below an evaluation: a line each, with ``--verbose`` the tables."""
-    for result in results:
-        text = most_robust_text(result) or smallest_change_text(result)
-        if output_settings().verbose:
-            with Summary() as summary:
-                add_robustness(result, summary)
-        else:
-            console.say_wrapped("attacks", "; ".join(filter(None, [text, checks_text(result), *result.notes])))
-    for note in notes:
-        console.say_wrapped("attacks", note)
+            text = most_robust_text(result) or smallest_change_text(result)
+            lines[evaluation.target] = ["; ".join(filter(None, [text, checks_text(result), *result.notes]))]
+    return lines
 
 
 def checks_text(result: "RobustnessEvaluation") -> str:

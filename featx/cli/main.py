@@ -7,6 +7,7 @@ import typer
 from featx.cli import (
     attack_command,
     cache_commands,
+    corrupt_command,
     data_commands,
     exploration_command,
     fit_command,
@@ -43,6 +44,7 @@ for command in (
     model_commands.evaluate,
     leak_commands.leaks,
     attack_command.attack,
+    corrupt_command.corrupt,
     model_commands.report,
     prediction_command.predict,
     model_commands.export,

@@ -1,6 +1,6 @@
 """The tables of an evaluation: all runs beside the chosen one, and groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
@@ -22,6 +22,7 @@ def evaluations(
     with_groups: bool = False,
     bias: str | None = None,
     next_step: str = "",
+    extra_lines: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Print the best runs of each target and what to do next; with ``--verbose`` all runs and all scores.
 
@@ -32,6 +33,8 @@ def evaluations(
         (`featx.evaluation.group_biases.MEASURES`); None prints the largest difference, if groups are asked for.
     next_step
         Command to type next; by default the one that follows from the state of the test split.
+    extra_lines
+        Target → lines about results of other commands.
     """
     with Summary() as summary:
         if len(results) > 1 and not output_settings().verbose:
@@ -39,6 +42,9 @@ def evaluations(
         else:
             for result in results:
                 _add_evaluation(result, summary)
+        for result in results:
+            for line in (extra_lines or {}).get(result.target, ()):
+                summary.say(line if len(results) == 1 else f"{result.target}: {line}", 1)
         summary.next_step(next_step or _next_command(results[0]))
     for result in results:
         if with_classes:

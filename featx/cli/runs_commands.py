@@ -112,7 +112,12 @@ def _describe_loss(ensemble: str, members: list[str]) -> str:
 
 @app.command()
 @with_output_options
-def rename(run: RunArgument, name: str, recipe: RecipeOption = None, json: JsonOption = False) -> None:
+def rename(
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(help="The new name, without the key.")],
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
     """Give a run another name; the key at its end stays, so that 'featx fit' finds the run again.
 
     Example: featx runs rename svm-class best

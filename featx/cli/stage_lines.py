@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
     from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
+    from featx.robustness.corruption_results import CorruptionResults
     from featx.robustness.robustness_evaluation import RobustnessEvaluation
 
 
@@ -66,6 +67,7 @@ class StagePrinter:
 def _print_whole(stage: str, result: Any) -> None:
     from featx.cli import fit_table, result_tables, run_table
     from featx.cli.attack_table import print_all
+    from featx.cli.corruption_table import print_corruptions
     from featx.cli.extraction_output import print_extraction
     from featx.cli.finetune_table import networks
     from featx.cli.repeat_table import repeated
@@ -77,6 +79,7 @@ def _print_whole(stage: str, result: Any) -> None:
         "ensemble": result_tables.votes,
         "attack": print_all,
         "evaluate": run_table.evaluations,
+        "corrupt": print_corruptions,
         "repeats": repeated,
         "evaluate --final": run_table.evaluations,
     }
@@ -91,6 +94,7 @@ def _stage_text(stage: str, result: Any) -> str:
         "fit": _heads_text,
         "ensemble": _ensembles_text,
         "attack": _attacks_text,
+        "corrupt": _corruption_text,
     }
     return texts[stage](result) if stage in texts else ""
 
@@ -134,6 +138,14 @@ def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
 
     texts = [text for result in results for text in (most_robust_text(result), checks_text(result)) if text]
     return "; ".join(texts)
+
+
+def _corruption_text(result: "CorruptionResults") -> str:
+    from featx.cli.corruption_table import describe_best, describe_harmful
+
+    best = result.runs[0]
+    texts = (describe_best(result.score, best.label, best.original.score, best.mean), describe_harmful(result))
+    return "; ".join(filter(None, texts))
 
 
 def _score_text(run: str, label: str, value: float | None) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.workers import Clipped, Decoder, Images, decode_images
+from featx.embeddings.workers import ChunkDecoder, Clipped, Decoder, Images, Sizes, decode_images
 from featx.errors import DeviceError
 from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback
@@ -28,10 +28,12 @@ MAX_DEFAULT_WORKERS = 4
 MAX_WAITING_BATCHES = 1
 NOT_FINITE = "the network gives values that are not finite"
 # Parts of the messages by which libraries report that memory is exhausted.
-OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation", "_status_alloc_failed")
 
 Rows = list[NDArray[np.float32]]  # (b, d) of each tap
 Sink = Callable[[Sequence[str], Rows], None]  # takes digests and their rows
+# (settings of decoding, preprocessing of each network) → what workers do with the images.
+DecoderMaker = Callable[[Decoding, tuple[Preprocessing, ...]], ChunkDecoder[Sizes]]
 
 
 class Runner(Protocol):
@@ -167,8 +169,13 @@ def workers_for(engine: EngineSpec) -> int:
     return engine.workers or min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
 
 
-def run(
-    lanes: Sequence[Lane], todo: Images, decoding: Decoding, engine: EngineSpec, progress: ProgressCallback
+def run(  # noqa: PLR0913 (each is one part of a pass)
+    lanes: Sequence[Lane],
+    todo: Images,
+    decoding: Decoding,
+    engine: EngineSpec,
+    progress: ProgressCallback,
+    make_decoder: DecoderMaker = Decoder,
 ) -> PassStatistics:
     """Decode each image once and send it through the lanes that list its digest.
 
@@ -178,6 +185,8 @@ def run(
         The networks.
     todo
         (digest, source) of each image, each once.
+    make_decoder
+        Makes what workers do with the images; by default they are decoded and resized.
 
     Returns
     -------
@@ -191,7 +200,7 @@ def run(
     statistics.times.workers = workers_for(engine)
     batchers = [_Batcher(lane, statistics) for lane in lanes]
     start, is_complete = time.perf_counter(), False
-    decoder = Decoder(decoding, sizes)
+    decoder = make_decoder(decoding, sizes)
     images = decode_images(todo, decoder, statistics.times.workers, engine.batch_size, statistics.clipped)
     try:
         for number, (digest, pixels, decode_s) in enumerate(images, start=1):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.engine import Lane, Rows, Runner, run
+from featx.embeddings.engine import DecoderMaker, Lane, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.embeddings.workers import Decoder, Images
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_images
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MIN_FILES_TO_BATCH = 8
 # Building a faster runtime costs more than it saves for fewer files.
 MIN_FILES_FOR_OPENVINO = 256
+# Fingerprint of an embedding → digest → vector (d,).
+Vectors = dict[str, dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,7 @@ class FileEmbedder:
         todo = list(
             {identity.digest: places[image] for image, identity in identities.items() if identity.digest}.items()
         )
-        if self._n_images is None:
-            self._n_images = len(todo)
-        # A few files need one worker: starting a second one takes longer than decoding them.
-        engine = EngineSpec(device=self._device, workers=1 if self._n_images < MIN_FILES_TO_BATCH else None)
-        vectors: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in self._fingerprints}
-        digests = frozenset(digest for digest, _ in todo)
-        failed: dict[str, str] = {}
-        for decoding, groups in self._groups.items():
-            lanes = [self._make_lane(group, specs, digests, vectors) for group, specs in groups]
-            failed |= run(lanes, todo, decoding, engine, no_progress).failed
+        vectors, failed = self.embed_contents(dict.fromkeys(self.decodings, todo))
         reasons = {image: failed.get(identity.digest, identity.reason) for image, identity in identities.items()}
         readable = [image for image in images if not reasons[image]]
         columns = {
@@ -130,12 +124,42 @@ class FileEmbedder:
         readable_digests = {image: identities[image].digest for image in readable}
         return EmbeddedFiles(readable, columns, unreadable, list(self._warnings), readable_digests)
 
+    @property
+    def decodings(self) -> list[Decoding]:
+        """The settings of decoding of the embeddings, each once."""
+        return list(self._groups)
+
+    def embed_contents(
+        self, todo: Mapping[Decoding, Images], make_decoder: DecoderMaker = Decoder
+    ) -> tuple[Vectors, dict[str, str]]:
+        """Return the vectors of images by fingerprint and digest, and the reasons of those that failed by digest.
+
+        Parameters
+        ----------
+        todo
+            Settings of decoding → (digest, place or content) of each image, the same digests for each.
+        make_decoder
+            Makes what workers do with the images; by default they are decoded and resized.
+        """
+        n_images = len(next(iter(todo.values()), ()))
+        if self._n_images is None:
+            self._n_images = n_images
+        # A few files need one worker: starting a second one takes longer than decoding them.
+        engine = EngineSpec(device=self._device, workers=1 if self._n_images < MIN_FILES_TO_BATCH else None)
+        vectors: Vectors = {name: {} for name in self._fingerprints}
+        failed: dict[str, str] = {}
+        for decoding, groups in self._groups.items():
+            digests = frozenset(digest for digest, _ in todo[decoding])
+            lanes = [self._make_lane(group, specs, digests, vectors) for group, specs in groups]
+            failed |= run(lanes, todo[decoding], decoding, engine, no_progress, make_decoder).failed
+        return vectors, failed
+
     def _make_lane(
         self,
         group: NetworkGroup,
         specs: Sequence[EmbeddingSpec],
         digests: frozenset[str],
-        vectors: dict[str, dict[str, NDArray[np.float32]]],
+        vectors: Vectors,
     ) -> Lane:
         """Return a lane whose rows become `vectors`, by fingerprint and digest."""
 

@@ -21,8 +21,9 @@ from featx.robustness.attack_plan import made_spec, method_of, plan_attacks, sea
 from featx.robustness.attack_statistics import AttackedUnits
 from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file, run_key
 from featx.robustness.attacked_model import AttackedModel
-from featx.robustness.attacked_rows import AttackedRows, load_pictures, select_rows, to_pixels
+from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
+from featx.robustness.sampled_rows import SampledRows, sample_rows
 from featx.robustness.sanity_checks import N_CHECK_PASSES, N_CHECKED, is_random
 from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, AttackSpec
 from featx.specs.base import fingerprint
@@ -116,7 +117,7 @@ class AttackJob:
 
     target: str
     folder: Path
-    rows: AttackedRows
+    rows: SampledRows
     goal: AttackGoal
     units: AttackedUnits
     pixels: Tensor
@@ -247,7 +248,7 @@ def prepare_attacks(
     _refuse_without_gradient(folders, loaded, first.white_box)
     # The test split is opened last, so that an opening is logged only for runs that can be attacked.
     truth = study.open_test(target, [run.name for run in folders], user) if final else known
-    rows = select_rows(study, truth, "test" if final else "val", first.images, first.seed)
+    rows = sample_rows(study, truth, "test" if final else "val", first.images, first.seed)
     pictures = load_pictures(study, rows, progress)
     is_native = len({picture.size for picture in pictures}) == 1
     labels = label_runs({run.name: run.spec for run in study.runs(target)})

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
 from featx.specs.base import Count, Share, Spec, check_registered
+from featx.specs.corrupting import check_kinds
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Resize
 from featx.specs.head import ClassWeight
@@ -158,7 +159,7 @@ class ScheduleSpec(Spec):
 
 
 class AugmentSpec(Spec):
-    """Random augmentation of training images (torchvision's transforms).
+    """Random augmentation of training images: torchvision's transforms, then damage (docs/corruptions.md).
 
     Attributes
     ----------
@@ -172,6 +173,12 @@ class AugmentSpec(Spec):
         Maximum relative change of brightness, contrast and saturation.
     randaugment
         Number of RandAugment operations.
+    noise
+        Largest standard deviation of normal noise, for pixels in [0, 1]; each image gets a random one below it.
+    corruptions
+        Kinds of damage or groups of them, as in ``[corruption]``; an image gets one of them at a random severity.
+    corruption_share
+        Probability with which an image is damaged by `corruptions`.
     """
 
     flip: bool = False
@@ -179,11 +186,19 @@ class AugmentSpec(Spec):
     shift: Share = 0.0
     colour: Share = 0.0
     randaugment: Annotated[int, Field(ge=0, le=10)] = 0
+    noise: Share = 0.0
+    corruptions: tuple[str, ...] = ()
+    corruption_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @field_validator("corruptions")
+    @classmethod
+    def _check_corruptions(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        return check_kinds(kinds)
 
     @property
     def does_nothing(self) -> bool:
         """Whether images stay unchanged."""
-        return self == AugmentSpec()
+        return not self.corruptions and self == AugmentSpec(corruption_share=self.corruption_share)
 
 
 class FinetuneSpec(Spec):

@@ -18,6 +18,7 @@ from featx.registry import suggest_names
 from featx.specs.attacking import AttackSection
 from featx.specs.base import Spec
 from featx.specs.checkpoint_names import CHECKPOINT_PREFIX, find_checkpoint_problems, resolve_checkpoint
+from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
@@ -75,6 +76,7 @@ class Recipe(Spec):
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     attack: tuple[AttackSection, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
+    corruption: CorruptionSpec | None = None
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
 
@@ -207,6 +209,18 @@ class Recipe(Spec):
         """
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
+
+    def corruption_spec(self, **overrides: Any) -> CorruptionSpec:
+        """Return the settings of ``[corruption]``, replaced by those in `overrides` that are not None.
+
+        Raises
+        ------
+        RecipeError
+            A value of `overrides` is invalid.
+        """
+        changes = {name: value for name, value in overrides.items() if value is not None}
+        section = (self.corruption or CorruptionSpec()).model_dump()
+        return build_spec(CorruptionSpec, "corruption", **section | changes)
 
     @property
     def group_labels(self) -> dict[str, str]:

@@ -28,7 +28,9 @@ def recipe_toml(recipe: Recipe) -> str:
     import tomlkit
 
     sections = {name: _section_value(getattr(recipe, name)) for name in Recipe.model_fields}
-    sections = {name: value for name, value in sections.items() if name not in Recipe.set_by_loader and value != {}}
+    # A section that is not in the recipe is None, or empty.
+    stated = (name for name, value in sections.items() if name not in Recipe.set_by_loader and value not in ({}, None))
+    sections = {name: sections[name] for name in stated}
     # TOML needs keys without a table, such as 'head = []', before all tables.
     ordered = mask_secrets_in_value(dict(sorted(sections.items(), key=lambda item: item[1] != [])))
     # Tables follow all other keys of a section, but the order of the keys of a grid is that of its runs.

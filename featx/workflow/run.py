@@ -9,6 +9,7 @@ from featx.evaluation.evaluate import evaluate
 from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
+from featx.robustness.corrupt import corrupt
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
 from featx.workflow.repeats import repeat
@@ -55,7 +56,8 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, attack, if the recipe has such a section, evaluate and report.
+    head), ensemble, attack, if the recipe has such a section, evaluate, corrupt for each target if the recipe has a
+    section ``[corruption]``, and report.
 
     Parameters
     ----------
@@ -93,6 +95,8 @@ def stages(  # noqa: PLR0913 - as run
 
         yield "attack", attack(loaded, progress=progress)
     yield "evaluate", evaluate(loaded, progress=progress)
+    for target in loaded.targets if loaded.corruption is not None else ():
+        yield "corrupt", corrupt(loaded, target=target, progress=progress)
     if repeats:
         yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
     if final:

@@ -103,7 +103,14 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
             *("init images -r other.toml", "predict images/dark/001.png --run rf", "export rf --format joblib"),
             *("runs ls", "runs show rf", "runs rename greedy best", "runs rm majority --yes"),
-            *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
+            *(
+                "cache ls",
+                "cache verify",
+                "cache compact",
+                "cache gc --dry-run",
+                "cache export toy --to toy.npz",
+                "corrupt rf --kind fog --images 4",
+            ),
         )
     }
     for words, output in outputs.items():

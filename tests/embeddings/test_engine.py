@@ -10,7 +10,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.embeddings.engine import NOT_FINITE, Lane, PassStatistics, Rows, Runner, Times, run, workers_for
+from featx.embeddings.engine import (
+    NOT_FINITE,
+    Lane,
+    PassStatistics,
+    Rows,
+    Runner,
+    Times,
+    is_out_of_memory,
+    run,
+    workers_for,
+)
 from featx.images.contents import digest
 from featx.progress import no_progress
 from featx.specs.embedding import Decoding, Preprocessing
@@ -153,3 +163,17 @@ def test_the_verdict_names_the_busiest_stage_and_a_remedy(times: Times, beginnin
 def test_the_number_of_workers_is_the_one_set() -> None:
     assert workers_for(EngineSpec(workers=8)) == 8
     assert 1 <= workers_for(EngineSpec()) <= 4
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_libraries_report_exhausted_memory_in_several_ways(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError("CUDNN_STATUS_NOT_SUPPORTED"))

@@ -1,4 +1,4 @@
-"""A study with three classes whose runs are attacked."""
+"""A study with three classes whose runs are attacked and get corrupted images."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ RECIPE = toy_recipe(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("attacked")
     with pytest.MonkeyPatch.context() as patch:

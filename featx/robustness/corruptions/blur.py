@@ -11,6 +11,7 @@ Floats = NDArray[np.float64]
 N_ZOOM_STEPS = 9
 # Rounds of exchanges of neighbours behind glass.
 N_GLASS_ROUNDS = 2
+MIN_SIGMA_PX = 1 / 3
 
 
 def _shorter_side(pixels: Floats) -> int:
@@ -18,8 +19,9 @@ def _shorter_side(pixels: Floats) -> int:
 
 
 def gaussian(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:
-    """Blur by a normal kernel; the strength is its standard deviation."""
-    sigma = strength * _shorter_side(pixels)
+    """Blur by a normal kernel; the strength is its standard deviation beyond a third of a pixel."""
+    # Without the first term, the smallest pictures would not change at all.
+    sigma = MIN_SIGMA_PX + strength * _shorter_side(pixels)
     return np.asarray(ndimage.gaussian_filter(pixels, (sigma, sigma, 0), mode="reflect"))
 
 

@@ -44,10 +44,12 @@ def rotate(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:
 
 
 def shift(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:
-    """Shift in a random direction; the strength is the distance as a share of the shorter side."""
-    distance, angle = strength * min(pixels.shape[:2]), rng.uniform(0, 2 * math.pi)
-    y, x = _grid(pixels)
-    return _sample(pixels, y + distance * math.sin(angle), x + distance * math.cos(angle))
+    """Shift by whole pixels in a random direction; the strength is the distance as a share of the shorter side."""
+    distance, angle = max(1.0, strength * min(pixels.shape[:2])), rng.uniform(0, 2 * math.pi)
+    height, width, _ = pixels.shape
+    rows = np.clip(np.arange(height) + round(distance * math.sin(angle)), 0, height - 1)
+    columns = np.clip(np.arange(width) + round(distance * math.cos(angle)), 0, width - 1)
+    return np.asarray(pixels[np.ix_(rows, columns)])
 
 
 def occlude(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:

@@ -1,0 +1,136 @@
+"""The tables of an evaluation on corrupted images."""
+
+from typing import TYPE_CHECKING, Any
+
+from featx.cli import console
+from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.run_table import span
+from featx.cli.table_layout import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featx.robustness.corruption_record import CorruptionSummary
+    from featx.robustness.corruption_results import CorruptedRun, CorruptionResults
+    from featx.study.study import Study
+
+# Number of kinds of damage that the summary names as the most harmful ones.
+N_HARMFUL_SHOWN = 4
+# Grid of the shuffled patches that the summary shows, as a position among the severities of the probe.
+SHOWN_GRID = 2
+
+
+def print_corruptions(results: "CorruptionResults") -> None:
+    """Print the scores of all runs and the most harmful kinds; with ``--verbose`` also each kind and severity."""
+    with Summary() as summary:
+        add_corruptions(summary, results)
+        summary.next_step("featx report, which shows corrupted images and each kind")
+
+
+def add_corruptions(summary: Summary, results: "CorruptionResults") -> None:
+    """Add the scores of all runs, the most harmful kinds, and each kind and severity as details."""
+    score = console.SHORT.get(results.score, results.score.replace("_", " "))
+    sample = f"{len(results.ids)} of {results.n_rows} {results.part} images"
+    columns, rows = _standings(results)
+    summary.table(f"{results.target}: {score} on {sample}, original and corrupted", columns, rows)
+    best = results.runs[0]
+    name = console.run_name(best.run, best.label)
+    if text := describe_best(results.score, name, best.original.score, best.mean):
+        summary.result(text)
+    if harmful := describe_harmful(results):
+        summary.say(harmful)
+    summary.warn(results.problems)
+    if results.runs[0].cells:
+        kinds = list(results.runs[0].by_kind)
+        by_kind = [(kind, *(run.by_kind[kind] for run in results.runs)) for kind in kinds]
+        labels = [console.run_name(run.run, run.label) for run in results.runs]
+        summary.table("mean over severities", ["kind", *labels], by_kind, rank=DETAIL)
+        summary.table(f"{labels[0]} at each severity", *_cells(results.runs[0]), rank=DETAIL)
+
+
+def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[tuple[object, ...]]]":
+    """Return the columns and rows of the runs; columns without values are left out."""
+    columns: list[tuple[Column, list[object]]] = [
+        (Column("original", 1), [run.original.score for run in results.runs]),
+        (Column("corrupted (95 %)", 0), [_mean_text(run) for run in results.runs]),
+        (Column("mCE", 2), [None if run.errors is None else run.errors.mean for run in results.runs]),
+        (Column("relative mCE", 5), [None if run.errors is None else run.errors.relative for run in results.runs]),
+        (Column("1-px shifts", 3), [_shift_value(run) for run in results.runs]),
+        (Column("shuffled", 4), [_probe_value(run, "patch_shuffle", SHOWN_GRID) for run in results.runs]),
+        (Column("edges", 4), [_probe_value(run, "edges", 0) for run in results.runs]),
+    ]
+    shown = [(column, values) for column, values in columns if any(value is not None for value in values)]
+    names = [console.run_name(run.run, run.label) for run in results.runs]
+    rows = list(zip(names, *(values for _, values in shown), strict=True))
+    return ["run", *(column for column, _ in shown)], rows
+
+
+def _mean_text(run: "CorruptedRun") -> str | None:
+    return None if run.mean is None else f"{console.cell(run.mean)} ({span(run.interval)})"
+
+
+def _shift_value(run: "CorruptedRun") -> float | None:
+    if run.consistency is None:
+        return None
+    return run.consistency.largest_change if run.consistency.share_8 is None else run.consistency.share_8
+
+
+def _probe_value(run: "CorruptedRun", kind: str, position: int) -> float | None:
+    scores = run.probe_scores(kind)
+    return scores[position] if scores else None
+
+
+def describe_best(score: str, name: str, original: float, mean: float | None) -> str:
+    """Return a run's mean score on corrupted images beside that on the originals, as text; empty if it has none."""
+    short = console.SHORT.get(score, score.replace("_", " "))
+    return "" if mean is None else f"best under corruption: {name}, {short} {mean:.3f} ({original:.3f} on originals)"
+
+
+def describe_harmful(results: "CorruptionResults | CorruptionSummary") -> str:
+    """Return the kinds of damage that change the score most, as text; empty if none was evaluated."""
+    from featx.metrics.definitions import find_score
+
+    sign = -1 if find_score(results.score).greater_is_better else 1
+    losses = list(results.losses_by_kind.items())[:N_HARMFUL_SHOWN]
+    return f"most harmful: {', '.join(f'{kind} ({sign * loss:+.3f})' for kind, loss in losses)}" if losses else ""
+
+
+def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]:
+    """Return the last results on corrupted images of unchanged runs as a line for each target that has any."""
+    from featx.robustness.corruption_record import read_summary
+    from featx.study.run_settings import label_runs
+
+    lines = {}
+    for target in targets:
+        summary = read_summary(study, target)
+        if summary is not None and summary.losses_by_kind:
+            labels = label_runs({run.name: run.spec for run in study.runs(target)})
+            name, best = next(iter(summary.runs.items()))
+            shown = console.run_name(name, labels[name])
+            described = describe_best(summary.score, shown, best.original, best.mean)
+            lines[target] = f"{described}; {describe_harmful(summary)}"
+    return lines
+
+
+def _cells(run: "CorruptedRun") -> "tuple[list[str | Column], Sequence[tuple[object, ...]]]":
+    """Return the columns and rows of the scores of one run at each severity."""
+    severities = sorted({cell.severity for cell in run.cells})
+    by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
+    rows = [(kind, *(by_cell.get((kind, severity)) for severity in severities)) for kind in run.by_kind]
+    return ["kind", *map(str, severities)], rows
+
+
+def plain_results(results: "CorruptionResults") -> dict[str, Any]:
+    """Return the results as one JSON object."""
+    from dataclasses import asdict
+
+    runs = [{**asdict(run), "by_kind": run.by_kind} for run in results.runs]
+    result: dict[str, Any] = console.plain(
+        {
+            **{name: getattr(results, name) for name in ("target", "part", "n_rows", "score", "reference", "problems")},
+            "n": len(results.ids),
+            "runs": runs,
+            "losses_by_kind": results.losses_by_kind,
+        }
+    )
+    return result

@@ -1,0 +1,130 @@
+"""Scores on corrupted images: all runs, each kind of damage, consistency under shifts, texture against shape."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from featx.errors import DataError
+from featx.registry import CORRUPTIONS
+from featx.reports.page.components import (
+    Column,
+    Component,
+    Details,
+    Gallery,
+    GalleryItem,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from featx.reports.pictures import encode_thumbnail
+from featx.reports.study_report.corruption_figures import plot_kinds_by_run, plot_severities, plot_texture_and_shape
+from featx.reports.study_report.facts import TargetFacts, interval_text, score_name
+from featx.robustness.corrupted_pictures import CorruptingDecoder, reduce_picture
+from featx.robustness.corruption_record import read_corruptions
+from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_GRIDS, CorruptedRun, CorruptionResults
+from featx.robustness.sampled_rows import read_picture
+from featx.specs.corrupting import PROBE, kinds_in
+
+# Severities of the damage in the example images.
+SHOWN_SEVERITIES = (1, 3, 5)
+
+
+def build_corruptions(facts: TargetFacts) -> Section | None:
+    """Return the section about corrupted images; None if no results fit the current images, labels and runs."""
+    results = read_corruptions(facts.study, facts.target)
+    if results is None:
+        return None
+    components: list[Component] = [Text(_note(facts, results), "note"), _run_table(facts, results)]
+    components += [Text(f"{problem}.", "warning") for problem in results.problems]
+    if results.runs[0].cells:
+        components += [
+            plot_kinds_by_run(facts.component_name("corruptions-by-run"), results),
+            plot_severities(facts.component_name("corruptions-by-severity"), results, results.runs[0]),
+            Details("Each kind of damage as a table", [_kind_table(facts, results)]),
+        ]
+    if results.runs[0].probe_scores(PATCH_SHUFFLE):
+        components.append(plot_texture_and_shape(facts.component_name("texture-and-shape"), results))
+    components.append(Details("Examples of the damage", [_examples(facts, results)]))
+    return Section("Corrupted images", components)
+
+
+def _note(facts: TargetFacts, results: CorruptionResults) -> str:
+    n_others = len(facts.runs) - len(results.runs)
+    left_out = f" Not evaluated, or changed since: {n_others} of {len(facts.runs)} runs." if n_others else ""
+    return (
+        f"{len(results.ids):,} of {results.n_rows:,} {results.part} images with several kinds of damage at several "
+        f"severities, the same pixels for all runs.{left_out}"
+    )
+
+
+def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
+    score = score_name(results.score)
+    columns = [
+        Column("run"),
+        Column(f"{score} on originals", ".4f"),
+        Column(f"{score} on corrupted", ".4f", "Mean over kinds of the mean over severities."),
+        Column("95 % interval"),
+        Column("mCE", ".3f", "Mean corruption error: errors divided by those of the reference, mean over kinds."),
+        Column("relative mCE", ".3f", "The same for the errors beyond those on the original images."),
+        Column("stays under 4 shifts", ".3f", "Share of images with the same decision under shifts by one pixel."),
+        Column("stays under 8 shifts", ".3f", "The same with the diagonals."),
+        Column("change by shifts", ".4g", "Mean over images of the largest change of a number by one pixel."),
+        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHUFFLED_GRIDS[-1]) for n in SHUFFLED_GRIDS),
+        Column("edges", ".4f", f"{score} on edges in black on white."),
+    ]
+    rows = [_run_cells(run) for run in results.runs]
+    filled = [position for position in range(len(columns)) if any(row[position] is not None for row in rows)]
+    reference = next((run.label for run in results.runs if run.run == results.reference), None)
+    caption = f"Runs on corrupted images{'' if reference is None else f'; the reference of mCE is {reference}'}."
+    return Table(
+        facts.component_name("corrupted"),
+        caption,
+        [columns[position] for position in filled],
+        [[row[position] for position in filled] for row in rows],
+    )
+
+
+def _run_cells(run: CorruptedRun) -> list[Any]:
+    errors, shifts = run.errors, run.consistency
+    shuffled, edges = run.probe_scores(PATCH_SHUFFLE), run.probe_scores(EDGES)
+    return [
+        run.label,
+        run.original.score,
+        run.mean,
+        None if run.interval is None else interval_text(run.interval, ".3f"),
+        *((None, None) if errors is None else (errors.mean, errors.relative)),
+        *((None, None, None) if shifts is None else (shifts.share_4, shifts.share_8, shifts.largest_change)),
+        *(shuffled or [None] * len(SHUFFLED_GRIDS)),
+        edges[0] if edges else None,
+    ]
+
+
+def _kind_table(facts: TargetFacts, results: CorruptionResults) -> Table:
+    columns = [Column("kind"), *(Column(run.label, ".4f") for run in results.runs)]
+    rows = [[kind, *(run.by_kind[kind] for run in results.runs)] for kind in results.losses_by_kind]
+    caption = f"Mean {score_name(results.score)} over severities under each kind, the most harmful kind first."
+    return Table(facts.component_name("corruptions-by-kind"), caption, columns, rows)
+
+
+def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
+    """Return the first image with each kind of damage, at some severities, or the reason why there are no examples."""
+    image_id = results.ids[0]
+    image = facts.study.manifest.take(np.array([image_id], dtype=object))
+    try:
+        picture = read_picture(image_id, image.uris[0], image.digests[0], facts.study.recipe.decoding)
+    except DataError as error:
+        return Text(f"No examples: {error}.", "note")
+    pixels, digest = reduce_picture(picture), str(image.digests[0])
+    names = dict.fromkeys(cell.kind for cell in (*results.runs[0].cells, *results.runs[0].probes))
+    items = [GalleryItem("original", [Picture(encode_thumbnail(picture))], [], {"group": "original"})]
+    for kind in kinds_in(names):
+        corruption = CORRUPTIONS.get(kind)
+        severities = [n for n in SHOWN_SEVERITIES if n in corruption.severities]
+        damaged = [CorruptingDecoder(corruption, kind, severity).corrupt(pixels, digest) for severity in severities]
+        pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in damaged]
+        lines = [] if corruption.family == PROBE else [f"severity {', '.join(map(str, severities))}"]
+        items.append(GalleryItem(kind, pictures, lines, {"group": corruption.family}))
+    caption = f"Image {image_id} with each kind of damage."
+    return Gallery(facts.component_name("corruption-examples"), caption, items)

@@ -1,0 +1,72 @@
+"""Evaluation of finished runs on corrupted images; each image goes through a network once for all runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from featx.predictors.models import Columns, EnsembleModel, Model
+from featx.progress import ProgressCallback, no_progress
+from featx.robustness.corruption_job import CorruptionJob, Outputs, prepare_corruptions
+from featx.robustness.corruption_record import record_evaluation
+from featx.robustness.corruption_results import CorruptionResults, summarise_corruptions
+from featx.robustness.corruption_store import Cell
+from featx.specs.corrupting import CorruptionSpec
+from featx.specs.recipe import Recipe
+from featx.tables.ids import Floats
+
+
+def corrupt(  # noqa: PLR0913 (options by name, one each for the command's)
+    recipe: str | Path | Recipe | None = None,
+    *,
+    spec: CorruptionSpec | None = None,
+    runs: Sequence[str] | None = None,
+    target: str | None = None,
+    final: bool = False,
+    user: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> CorruptionResults:
+    """Score the finished runs of a recipe on corrupted images; the parameters are those of `prepare_corruptions`."""
+    job = prepare_corruptions(recipe, spec=spec, runs=runs, target=target, final=final, user=user, progress=progress)
+    return run_corruptions(job, progress)
+
+
+def run_corruptions(job: CorruptionJob, progress: ProgressCallback = no_progress) -> CorruptionResults:
+    """Compute all outputs that are not stored, and return the scores of all runs.
+
+    Outputs are stored after each kind and severity, so that an interrupted call continues there.
+    """
+    n_cells = len(job.missing)
+    for number, cell in enumerate(job.missing):
+        progress("corrupt", number, n_cells, f"{cell.kind} {cell.severity}")
+        job.store.write(cell, _outputs(job, cell))
+    if n_cells:
+        progress("corrupt", n_cells, n_cells)
+    results = summarise_corruptions(job.study, job.target, job.runs, job.store, job.cells, job.reference)
+    record_evaluation(job.study, job.spec, results, job.store.rows, job.runs)
+    return results
+
+
+def _outputs(job: CorruptionJob, cell: Cell) -> Outputs:
+    """Return the outputs of the runs that lack them for one cell."""
+    vectors, digests = job.embed(cell), job.store.rows.digests
+    columns: Columns = {
+        name: np.array([by_digest[digest] for digest in digests], dtype=np.float32)
+        for name, by_digest in vectors.items()
+    }
+    # Members of ensembles predict once for all ensembles.
+    known: dict[Path, Floats] = {}
+    return {
+        run: (job.models[run.name].classes, _predict(job.models[run.name], columns, known)) for run in job.missing[cell]
+    }
+
+
+def _predict(model: Model, columns: Columns, known: dict[Path, Floats]) -> Floats:
+    """Return the outputs (n, k) of a run, those of its members from `known` where they have predicted before."""
+    if model.folder not in known:
+        if isinstance(model, EnsembleModel):
+            members = [model.reorder(member, _predict(member, columns, known)) for member in model.members]
+            known[model.folder] = model.combine(np.stack(members))
+        else:
+            known[model.folder] = model.predict_columns(columns)
+    return known[model.folder]
