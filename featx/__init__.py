@@ -11,6 +11,7 @@ The flow, each arrow a table joined by id::
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
     attack    perturbed images that runs answer wrongly: the accuracy that is left
+    smooth    votes of a run over noisy images, with a radius within which no attack changes the answer
     corrupt   every run's score on images with noise, blur, weather and other damage
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
@@ -41,6 +42,7 @@ _HOME = {
     "evaluate": "featx.evaluation.evaluate",
     "leaks": "featx.evaluation.leaks",
     "attack": "featx.robustness.attack",
+    "smooth": "featx.robustness.smooth",
     "corrupt": "featx.robustness.corrupt",
     "report": "featx.reports.report",
     "export": "featx.exports.export",
@@ -72,6 +74,7 @@ __all__ = [
     "refit",
     "report",
     "run",
+    "smooth",
 ]
 
 

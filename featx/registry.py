@@ -110,4 +110,6 @@ HEADS: Registry[Any] = Registry("head", "featx.heads")
 LOSSES: Registry[Any] = Registry("loss", "featx.losses")
 VOTES: Registry[Any] = Registry("vote", "featx.votes")
 ATTACKS: Registry[Any] = Registry("attack", "featx.attacks")
+# Kinds of runs that only a package above `featx.predictors` can load.
+RUN_KINDS: Registry[Any] = Registry("kind of run", "featx.run_kinds")
 CORRUPTIONS: Registry[Any] = Registry("corruption", "featx.corruptions")

@@ -29,9 +29,11 @@ from featx.networks.available import BackboneRow
 from featx.reports.exploration.explore_page import WrittenExploration
 from featx.reports.report import ReportFiles
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
+from featx.robustness.smooth import SmoothingResult
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
 from featx.study.run_listing import RunSummary
+from featx.workflow.outer_splits import SplitResult, SummaryOfSplits
 from tests.docstrings import attribute_texts
 
 
@@ -69,6 +71,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "attack": [
         Key("evaluations", list[RobustnessEvaluation], "One for each group of sections on the same images and runs."),
     ],
+    "smooth": [Key("runs", list[SmoothingResult], "The smoothed runs, in the order in which they were named.")],
     "corrupt": [
         Key("target", str, "Name of the target."),
         Key("part", str, "The part whose images were corrupted: `val` or `test`."),
@@ -138,7 +141,8 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "stages",
             "list of objects",
             "The finished stages, each with `stage`, its name, and `result`, the object or objects that the command of "
-            "the same name returns.",
+            "the same name returns. A recipe with outer splits has a stage `split` for each of them, whose result is a "
+            "SplitResult, and a stage `splits` with a SummaryOfSplits.",
         )
     ],
     "show": [
@@ -180,6 +184,8 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "cache gc": [ClearingResult],
     "cache export": [ExportedVectors],
 }
+# Results of stages of ``featx run`` that no command of the same name returns.
+RESULTS_OF_STAGES = (SplitResult, SummaryOfSplits)
 # Keys of objects whose JSON differs from the dataclass.
 ADDED: Mapping[type, Sequence[Key]] = {
     CopyPair: [Key("differ", list[str], "Targets for which the two labels differ.")],
@@ -268,7 +274,8 @@ def json_reference() -> str:
     for name, keys in JSON_COMMANDS.items():
         parts += [f"## `featx {name} --json`", table(keys)]
     parts.append("## Objects")
-    for kind in dict.fromkeys(kind for keys in JSON_COMMANDS.values() for kind in nested_objects(keys)):
+    nested = [kind for keys in (*JSON_COMMANDS.values(), RESULTS_OF_STAGES) for kind in nested_objects(keys)]
+    for kind in dict.fromkeys([*nested, *RESULTS_OF_STAGES]):
         sentence = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
         parts += [f"### {kind.__name__}", sentence, table([kind])]
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,8 @@ from featx.specs.attacking import AttackSection, AttackSpec
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.finetuning import AugmentSpec
+from featx.specs.presets import PresetSpec
+from featx.specs.smoothing import SmoothingSpec
 
 Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -73,8 +75,27 @@ ROBUSTNESS_CHANGES = (
     AUGMENT_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),
     (DistillationSpec(teacher="a"), {"teacher": "b", "temperature": 2.0}),
+    (
+        SmoothingSpec(run="a"),
+        {
+            **{"run": "b", "target": "c", "sigma": 0.5, "n0": 10, "n": 50, "alpha": 0.01, "images": 9},
+            **{"noise_at": "picture", "seed": 1},
+        },
+    ),
 )
 FINETUNE_CHANGES = {
     **{"views": 3, "adversarial": AdversarialSpec()},
     "distillation": DistillationSpec(teacher="a"),
 }
+
+# A preset, and another value of each of its fields.
+PRESET_CHANGES = (
+    PresetSpec(),
+    {
+        **{"sample": 100, "keep": {"cell": ("mono",)}, "balance": "none", "epochs": 1, "trials": 3, "size_px": 64},
+        "backbones": {"small_cnn": "efficientnet_lite0"},
+    },
+)
+
+# Another value of each field of outer splits and of splits by code.
+SPLIT_CHANGES = {"cut": "cuts.py:cut", "repeats": 5, "seeds": (1, 2), "keep_runs": False}

@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 import featx
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ArraySpec, LabelsSpec
+from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.embedding import Decoding
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
@@ -27,6 +28,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.recipe import Recipe
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
+from featx.specs.smoothing import SmoothingSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from tests.command_reference import command_reference
@@ -54,7 +56,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[finetune]] loss": LossSpec,
     "[[finetune]] schedule": ScheduleSpec,
     "[[finetune]] augment": AugmentSpec,
+    "[[finetune]] adversarial": AdversarialSpec,
+    "[[finetune]] distillation": DistillationSpec,
     "[[ensemble]]": EnsembleSpec,
+    "[[smoothing]]": SmoothingSpec,
     "[evaluation]": EvaluationSpec,
     "[corruption]": CorruptionSpec,
     "[paths]": PathsSpec,

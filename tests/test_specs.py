@@ -27,12 +27,11 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
-from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.specs.trained_network import NetworkSpec
-from tests.recipes import FINETUNE_CHANGES, ROBUSTNESS_CHANGES
+from tests.recipes import FINETUNE_CHANGES, PRESET_CHANGES, ROBUSTNESS_CHANGES, SPLIT_CHANGES
 
 quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
@@ -96,6 +95,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "sample": 100,
             "parts": LabelsSpec(file={"test": "test.txt"}),
             "external": True,
+            "keep": {"cell": ("mono",)},
         },
     ),
     (
@@ -110,6 +110,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "balance": "undersample",
             "weight": "area",
             "confidence": "sure",
+            "probability_confidence": True,
             "kind": "numbers",
             "columns": ("a", "b"),
             "separator": "|",
@@ -121,17 +122,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
     *ROBUSTNESS_CHANGES,
-    (
-        PresetSpec(),
-        {
-            "sample": 100,
-            "balance": "none",
-            "epochs": 1,
-            "trials": 3,
-            "size_px": 64,
-            "backbones": {"small_cnn": "efficientnet_lite0"},
-        },
-    ),
+    PRESET_CHANGES,
     (
         SplitSpec(),
         {
@@ -146,6 +137,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "order": "together",
             "method": "train_test_split",
             "duplicates": "independent",
+            **SPLIT_CHANGES,
         },
     ),
     (
@@ -333,9 +325,9 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
 
 def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
-    assert ReaderSpec(source="a").fingerprint() == "d34917bc72e6615c"
-    assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
-    assert SplitSpec().fingerprint() == "80100f921536a073"
+    assert ReaderSpec(source="a").fingerprint() == "ada51ce49deb9bfb"
+    assert TargetSpec(column="a").fingerprint() == "0c5f287ad085ab39"
+    assert SplitSpec().fingerprint() == "e687fc13145f6df4"
 
 
 @quick

@@ -7,7 +7,7 @@ contains golden inputs with the outputs of the model when it was saved, which ar
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,8 +153,10 @@ def load_verified(body: Path, header: Header, read: Callable[[Path], Any]) -> An
     return model
 
 
-def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]) -> None:
-    """Write the header of an ensemble whose ``ensemble.json`` is in `folder`.
+def write_ensemble(
+    folder: Path, members: Sequence[Path], header: dict[str, Any], kind: Literal["ensemble", "smoothed"] = "ensemble"
+) -> None:
+    """Write the header of an ensemble, or of a smoothed run, whose body is in `folder`.
 
     Parameters
     ----------
@@ -162,12 +164,14 @@ def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]
         Folders of the members, which give the header its embeddings.
     header
         The other fields of the header.
+    kind
+        Kind of the run.
     """
     headers = [read_header(member)[1] for member in members]
     embeddings = tuple(dict.fromkeys(embedding for header in headers for embedding in header.embeddings))
     write_header(
         folder,
-        kind="ensemble",
+        kind=kind,
         n_features=sum(embedding.n_features for embedding in embeddings),
         embeddings=embeddings,
         **header,
@@ -220,6 +224,6 @@ def read_member_headers(folder: Path, header: Header, parents: tuple[Path, ...] 
         if member.body_sha256 != sha256:
             raise ArtifactError(f"member {name!r} of {folder} has changed since; run 'featx ensemble' again")
         headers[member_folder] = member
-        if member.kind == "ensemble":
+        if member.kind in {"ensemble", "smoothed"}:
             headers |= read_member_headers(member_folder, member, (*parents, folder))
     return headers

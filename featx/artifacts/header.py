@@ -29,7 +29,12 @@ from featx.tables.ids import Ids, Kind
 
 HEADER_FORMAT = 1
 HEADER_FILE = "header.json"
-BODY_FILES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
+BODY_FILES = {
+    "head": "model.joblib",
+    "network": "model.safetensors",
+    "ensemble": "ensemble.json",
+    "smoothed": "smoothing.json",
+}
 PACKAGES = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
 NETWORK_PACKAGES = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
 
@@ -107,8 +112,8 @@ class Header(Spec):
     body_sha256
         SHA-256 of the body's file.
     golden
-        Golden inputs and outputs; None for ensembles, whose members have their own. Networks store outputs only; their
-        inputs are generated.
+        Golden inputs and outputs; None for ensembles and smoothed runs, whose members have their own. Networks store
+        outputs only; their inputs are generated.
     network
         Parts of a fine-tuned network, which takes images and no embeddings; None for other models.
     decision
@@ -124,7 +129,7 @@ class Header(Spec):
     """
 
     format: int = HEADER_FORMAT
-    kind: Literal["head", "network", "ensemble"]
+    kind: Literal["head", "network", "ensemble", "smoothed"]
     target: str
     classes: tuple[str, ...] = ()
     n_features: int

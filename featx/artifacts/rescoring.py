@@ -7,7 +7,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import NetworkMetrics, Scores
+from featx.study.run_metrics import HeadMetrics, NetworkMetrics, Scores
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth
@@ -34,7 +34,7 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     if isinstance(metrics, NetworkMetrics):
         unmeasured: dict[str, Any] = {"val_loss": None, "val_scores": {}}
         update["epochs"] = tuple(epoch.model_copy(update=unmeasured) for epoch in metrics.epochs)
-    elif metrics.trees is not None:
+    elif isinstance(metrics, HeadMetrics) and metrics.trees is not None:
         update["trees"] = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
     metrics = metrics.model_copy(update=update)
     conformal = ConformalSpec.of(truth, run.answers, study.groups)

@@ -106,6 +106,23 @@ def _sections(recipe: "Recipe", chosen: dict[str, Any], scope: dict[str, Any]) -
     return [build_spec(AttackSection, "the attack", **chosen, **scope)]
 
 
+def parse_fraction(text: str, option: str = "--eps") -> float:
+    """Return the value of a number or of a fraction such as ``8/255``.
+
+    Raises
+    ------
+    DataError
+        the text is neither.
+    """
+    from featx.errors import DataError
+    from featx.specs import attacking
+
+    try:
+        return float(attacking.parse_fraction(text))
+    except ValueError as error:
+        raise DataError(str(error).replace("found", f"found {option}", 1)) from error
+
+
 def describe_cost(job: "AttackJob") -> str:
     """Return the number of attacks, images and passes, and how long they are expected to take."""
     height, width = job.pixels.shape[-2:]

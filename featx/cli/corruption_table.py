@@ -10,12 +10,11 @@ from featx.cli.table_layout import Column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from featx.robustness.corruption_record import CorruptionSummary
     from featx.robustness.corruption_results import CorruptedRun, CorruptionResults
     from featx.study.study import Study
 
 # Number of kinds of damage that the summary names as the most harmful ones.
-N_HARMFUL_SHOWN = 4
+N_HARMFUL_SHOWN = 3
 # Grid of the shuffled patches that the summary shows, as a position among the severities of the probe.
 SHOWN_GRID = 2
 
@@ -55,7 +54,7 @@ def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[
         (Column("corrupted (95 %)", 0), [_mean_text(run) for run in results.runs]),
         (Column("mCE", 2), [None if run.errors is None else run.errors.mean for run in results.runs]),
         (Column("relative mCE", 5), [None if run.errors is None else run.errors.relative for run in results.runs]),
-        (Column("1-px shifts", 3), [_shift_value(run) for run in results.runs]),
+        (Column("shifts", 3), [_shift_value(run) for run in results.runs]),
         (Column("shuffled", 4), [_probe_value(run, "patch_shuffle", SHOWN_GRID) for run in results.runs]),
         (Column("edges", 4), [_probe_value(run, "edges", 0) for run in results.runs]),
     ]
@@ -86,7 +85,7 @@ def describe_best(score: str, name: str, original: float, mean: float | None) ->
     return "" if mean is None else f"best under corruption: {name}, {short} {mean:.3f} ({original:.3f} on originals)"
 
 
-def describe_harmful(results: "CorruptionResults | CorruptionSummary") -> str:
+def describe_harmful(results: "CorruptionResults") -> str:
     """Return the kinds of damage that change the score most, as text; empty if none was evaluated."""
     from featx.metrics.definitions import find_score
 
@@ -103,12 +102,12 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
     lines = {}
     for target in targets:
         summary = read_summary(study, target)
-        if summary is not None and summary.losses_by_kind:
+        if summary is not None:
             labels = label_runs({run.name: run.spec for run in study.runs(target)})
             name, best = next(iter(summary.runs.items()))
             shown = console.run_name(name, labels[name])
-            described = describe_best(summary.score, shown, best.original, best.mean)
-            lines[target] = f"{described}; {describe_harmful(summary)}"
+            if line := describe_best(summary.score, shown, best.original, best.mean):
+                lines[target] = line
     return lines
 
 

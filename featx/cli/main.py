@@ -16,6 +16,7 @@ from featx.cli import (
     model_commands,
     prediction_command,
     runs_commands,
+    smoothing_command,
 )
 from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
@@ -44,6 +45,7 @@ for command in (
     model_commands.evaluate,
     leak_commands.leaks,
     attack_command.attack,
+    smoothing_command.smooth,
     corrupt_command.corrupt,
     model_commands.report,
     prediction_command.predict,

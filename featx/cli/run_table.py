@@ -86,11 +86,16 @@ def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
 
 def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     """Add the runs of one target, the choice between them, and all scores."""
+    from featx.evaluation.certified_runs import describe_certificates
+
     title = f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])}); {_test_state(result)}"
     columns, rows = standings(result)
     summary.table(title, columns, rows)
     summary.result(_chosen_text(result))
     _add_verdict(result, summary)
+    # Runs are sorted by their score, so that the line of the best smoothed run stays.
+    for number, certified in enumerate(result.certificates):
+        summary.say(f"certified: {describe_certificates(certified)}", DETAIL if number else 0)
     summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]

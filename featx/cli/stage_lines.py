@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from featx.heads.fit import FitResult
     from featx.robustness.corruption_results import CorruptionResults
     from featx.robustness.robustness_evaluation import RobustnessEvaluation
+    from featx.robustness.smooth import SmoothingResult
+    from featx.workflow.outer_splits import SummaryOfSplits
 
 
 class StagePrinter:
@@ -28,15 +30,19 @@ class StagePrinter:
     def __init__(self, recipe: str) -> None:
         self._option = f" -r {recipe}" if recipe else ""
         self._evaluations: Sequence[Evaluation] = ()
+        self._splits: SummaryOfSplits | None = None
         self._report = ""
 
     def add(self, stage: str, result: Any) -> None:
         """Print a finished stage: one line, with ``--verbose`` all that its own command prints."""
+        if stage == "splits":
+            self._splits = result
+            return
         if stage == "report":
             self._report = result.report
         elif stage in {"evaluate", "evaluate --final"}:
             self._evaluations = result
-        if (output_settings().verbose or stage == "repeats") and stage != "report":
+        if (output_settings().verbose or stage == "repeats") and stage not in {"report", "split"}:
             console.say()
             console.say(f"── featx {stage}")
             _print_whole(stage, result)
@@ -46,6 +52,12 @@ class StagePrinter:
     def close(self) -> None:
         """Print the comparison of all runs, what to do next, and the path of the report."""
         from featx.cli.run_table import evaluations
+        from featx.cli.split_table import print_split_summary
+
+        if self._splits is not None:
+            console.say()
+            print_split_summary(self._splits)
+            return
 
         if not output_settings().verbose:
             console.say()
@@ -71,6 +83,7 @@ def _print_whole(stage: str, result: Any) -> None:
     from featx.cli.extraction_output import print_extraction
     from featx.cli.finetune_table import networks
     from featx.cli.repeat_table import repeated
+    from featx.cli.smoothing_command import print_smoothed
 
     printers: dict[str, Callable[[Any], None]] = {
         "extract": print_extraction,
@@ -78,6 +91,7 @@ def _print_whole(stage: str, result: Any) -> None:
         "finetune": networks,
         "ensemble": result_tables.votes,
         "attack": print_all,
+        "smooth": print_smoothed,
         "evaluate": run_table.evaluations,
         "corrupt": print_corruptions,
         "repeats": repeated,
@@ -88,13 +102,17 @@ def _print_whole(stage: str, result: Any) -> None:
 
 def _stage_text(stage: str, result: Any) -> str:
     """Return the result of a stage in a line; empty for stages that are printed otherwise."""
+    from featx.cli.split_table import split_text
+
     texts: dict[str, Callable[[Any], str]] = {
         "extract": _extraction_text,
         "finetune": _networks_text,
         "fit": _heads_text,
         "ensemble": _ensembles_text,
         "attack": _attacks_text,
+        "smooth": _smoothed_text,
         "corrupt": _corruption_text,
+        "split": split_text,
     }
     return texts[stage](result) if stage in texts else ""
 
@@ -138,6 +156,13 @@ def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
 
     texts = [text for result in results for text in (most_robust_text(result), checks_text(result)) if text]
     return "; ".join(texts)
+
+
+def _smoothed_text(runs: "Sequence[SmoothingResult]") -> str:
+    scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
+    repeated = _done_text([run.is_new for run in runs])
+    seconds = sum(run.smoothing_s for run in runs if run.is_new)
+    return f"val acc {console.limited_list(scores)}{repeated}{_end(seconds, 0)}"
 
 
 def _corruption_text(result: "CorruptionResults") -> str:

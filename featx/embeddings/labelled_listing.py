@@ -66,10 +66,13 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     if not recipe.targets:
         problem = f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
-        return select_images(listing, {}, recipe.split, sample=recipe.data.sample), [], problem
+        data = recipe.data
+        return select_images(listing, {}, recipe.split, sample=data.sample, keep=data.keep), [], problem
     try:
         listing = _with_bands(listing, recipe.groups)
-        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample)
+        selected = select_images(
+            listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample, recipe.data.keep
+        )
         truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
         for column in recipe.group_labels.values():
             selected.manifest.column(column)
@@ -113,7 +116,7 @@ def assign_parts(study: Study, listing: Listing, truths: list[Truth], label_prob
 
 def _split_and_balance(recipe: Recipe, listing: Listing, truths: list[Truth]) -> AssignedParts:
     """Return the split, without the surplus images of the parts that are cut here and balanced by themselves."""
-    parts = split(listing.manifest, truths[0], recipe.split)
+    parts = split(listing.manifest, truths[0], recipe.split, recipe.folder)
     given_parts = set(parts_of_column(listing.manifest, recipe.split).dropna())
     rng = np.random.default_rng(recipe.split.seed)
     rules: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """The properties of this machine on which the rounding of numbers depends, read without importing a runtime."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,13 @@ CPU_RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")
 def arithmetic() -> dict[str, str]:
     """Return the processor, the GPUs' models and the runtimes' versions."""
     return {"cpu": cpu(), "gpus": ", ".join(_gpu_models())} | {name: package_version(name) for name in RUNTIME_PACKAGES}
+
+
+def describe_machine() -> str:
+    """Return the number of cores and the name of the processor."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {names[0] if names else platform.processor() or platform.machine()}"
 
 
 def cpu() -> str:

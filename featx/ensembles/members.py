@@ -22,12 +22,17 @@ def find_candidates(study: Study, target: str, spec: EnsembleSpec) -> list[RunFo
 
     Raises
     ------
+    DataError
+        A named run is a smoothed one.
     IncompleteError
         A run that may be a candidate is damaged.
     """
     if not spec.members and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the members with '--members'")
-    return [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
+    runs = study.runs(target, spec.members)
+    if spec.members and (smoothed := [run.name for run in runs if run.kind == "smoothed"]):
+        raise DataError(f"{smoothed[0]} is a smoothed run, which is no member of an ensemble; smooth the ensemble")
+    return [run for run in runs if spec.members or run.kind in {"head", "network"}]
 
 
 def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:

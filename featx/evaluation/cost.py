@@ -9,6 +9,7 @@ from featx.artifacts.header import BODY_FILES, read_header
 from featx.embeddings.throughput import MAX_RATE_RATIO, recorded_throughputs, seconds_per_image
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics, NetworkMetrics
+from featx.study.smoothed_metrics import SmoothedMetrics
 from featx.study.study import Study
 
 
@@ -43,10 +44,11 @@ def read_costs(study: Study, run: RunFolder) -> Cost:
         embedding.spec.fingerprint() for model in models for embedding in read_header(model.path)[1].embeddings
     }
     body_bytes = sum((folder.path / BODY_FILES[folder.kind]).stat().st_size for folder in {run, *models})
+    metrics = run.metrics
     weights_bytes = _weights_bytes(study, embeddings)
     return Cost(
         _sum_or_none(model.metrics.elapsed_s for model in models),
-        _images_per_s(study, models, embeddings),
+        metrics.images_per_s if isinstance(metrics, SmoothedMetrics) else _images_per_s(study, models, embeddings),
         None if weights_bytes is None else body_bytes + weights_bytes,
         len(models),
     )
@@ -78,7 +80,7 @@ def find_simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
 def _models_of(run: RunFolder) -> list[RunFolder]:
     """Return the heads and networks that predict for a run: the run itself, or those beneath an ensemble."""
     header = read_header(run.path)[1]
-    if header.kind != "ensemble":
+    if header.kind not in {"ensemble", "smoothed"}:
         return [run]
     return [
         RunFolder(path) for path, member in read_member_headers(run.path, header).items() if member.kind != "ensemble"

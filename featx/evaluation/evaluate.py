@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.evaluation.certified_runs import measure_certificates
 from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import Cost, read_costs
@@ -170,6 +171,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         log_problems=study.log_problems(),
         n_test=len(study.ids("test")),
         # Damaged runs are finished, and what they are is not known.
+        certificates=measure_certificates(selection.runs, study.labels(target), selection.labels),
         unfinished=[] if study.damaged() else unfinished_runs(study.recipe, target, selection.runs),
     )
     evaluation = _add_comparison(study, evaluation, selection, tables, truth)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from featx.evaluation.certified_runs import CertifiedRun
 from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.group_scores import Grouping
 from featx.metrics.definitions import MAIN_SCORES
@@ -133,6 +134,8 @@ class Evaluation:
         Number of images of the test part; 0 if there is no such part.
     unfinished
         Heads and networks of the recipe of which there are fewer finished runs than planned, one text each.
+    certificates
+        Certified accuracy of the smoothed runs, on a sample of val.
     """
 
     target: str
@@ -155,6 +158,7 @@ class Evaluation:
     log_problems: list[str] = field(default_factory=list)
     n_test: int = 0
     unfinished: list[str] = field(default_factory=list)
+    certificates: list[CertifiedRun] = field(default_factory=list)
 
     @property
     def compared(self) -> str:
@@ -193,6 +197,6 @@ class Evaluation:
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Return the evaluation whose `dataclasses.asdict` is given."""
         groupings = [Grouping.from_dict(grouping) for grouping in fields["groupings"]]
-        return cls(
-            **fields | {"rows": [RunEvaluation.from_dict(row) for row in fields["rows"]], "groupings": groupings}
-        )
+        rows = [RunEvaluation.from_dict(row) for row in fields["rows"]]
+        certificates = [CertifiedRun.from_dict(run) for run in fields.get("certificates", [])]
+        return cls(**fields | {"rows": rows, "groupings": groupings, "certificates": certificates})

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, ndtr, stdtr
+from scipy.special import bdtr, ndtr, stdtr, stdtrit
 
 from featx.errors import DataError
 from featx.tables.ids import Floats
@@ -117,6 +117,29 @@ def corrected_t_test(differences: ArrayLike, test_share: float) -> float:
     if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(values).max()):
         return sign_p(values[0], 1 / factor)
     return float(2 * stdtr(n - 1, -abs(mean) / (math.sqrt(factor) * spread)))
+
+
+def corrected_interval(values: ArrayLike, test_share: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the mean over repeated splits by Student's t, corrected for their overlap [3]_.
+
+    Parameters
+    ----------
+    values
+        Score, or difference of two scores, in each of two or more splits.
+    test_share
+        Ratio of the number of scored rows to the number of training rows.
+    level
+        Coverage of the interval.
+
+    Examples
+    --------
+    >>> low, high = corrected_interval([0.80, 0.82, 0.81, 0.83], 0.25)
+    >>> round(low, 3), round(high, 3)
+    (0.8, 0.83)
+    """
+    x = np.asarray(values, dtype=np.float64)
+    half_width = float(stdtrit(len(x) - 1, (1 + level) / 2) * math.sqrt(1 / len(x) + test_share) * x.std(ddof=1))
+    return float(x.mean()) - half_width, float(x.mean()) + half_width
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -159,6 +159,8 @@ def _exporter(
 ) -> "_RunExporter":
     """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
     header = read_header(run.path)[1]
+    if header.kind == "smoothed":
+        raise DataError(f"{run.name} is a smoothed run, which answers by a vote over noise; export the run it smooths")
     if header.kind != "head" and file_format != "onnx":
         kind = "an ensemble" if header.kind == "ensemble" else "a network"
         raise DataError(f"{run.name} is {kind}; expected '--format onnx', found {file_format!r}")

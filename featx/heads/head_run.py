@@ -1,5 +1,6 @@
 """Making of one head's run: search, final fit, predictions, scores and files."""
 
+import pickle
 import shutil
 import tempfile
 import time
@@ -45,8 +46,10 @@ from featx.tables.predictions import AnyPredictions, concatenate_predictions, pr
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
 
-# Images in one measurement of the speed of prediction.
+# Images in one measurement of the speed of prediction: fewer if their vectors hold more numbers than this in all.
 N_TIMED_IMAGES = 256
+MIN_TIMED_IMAGES = 16
+MAX_TIMED_NUMBERS = 1_000_000
 # Rows whose outputs are stored with the model, to check it when it is loaded.
 N_GOLDEN_ROWS = 5
 
@@ -148,6 +151,8 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     start = time.perf_counter()
     model, out_of_fold, targets = fit_final(job, completed, progress)
     predictions = _predict_parts(job, completed, model, out_of_fold)
+    # Others load the model as this returns it: kernel machines of featx become those of scikit-learn.
+    model = pickle.loads(pickle.dumps(model))
     train_s = time.perf_counter() - start
     result = completed.result
     trees = (
@@ -277,5 +282,7 @@ def _timed_predictions(
 
 def _predictions_per_s(job: HeadJob, completed: CompletedSearch, model: Pipeline) -> float:
     """Return the number of images per second that the head predicts from their embeddings, measured once."""
-    ids = job.ids["train"][:N_TIMED_IMAGES]
+    n_features = completed.space.rows.x.shape[1]
+    n_images = max(MIN_TIMED_IMAGES, min(N_TIMED_IMAGES, MAX_TIMED_NUMBERS // n_features))
+    ids = job.ids["train"][:n_images]
     return len(ids) / max(_timed_predictions(job, completed, model, ids)[0], 1e-9)

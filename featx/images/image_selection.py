@@ -1,7 +1,7 @@
 """Selection of the images of a study: by label, by the classes to keep, by a sample, and by class balance."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,13 @@ from featx.tables.truth import class_names
 from featx.tables.undersampling import surplus_rules
 
 
-def select_images(
+def select_images(  # noqa: PLR0913 (all but the first three are options by name)
     listing: Listing,
     targets: Mapping[str, TargetSpec],
     split: SplitSpec,
     drop_unlabelled: bool = False,
     sample: int | None = None,
+    keep: Mapping[str, Sequence[str]] | None = None,
 ) -> Listing:
     """Return the listing with the images outside the study moved to the ignored files, each with its rule.
 
@@ -38,6 +39,8 @@ def select_images(
         Whether to ignore images without a label; by default they stay, and encoding the target reports them.
     sample
         Number of images to keep, before the classes are balanced; by default all.
+    keep
+        Label column → values that are studied; by default all.
 
     Raises
     ------
@@ -45,6 +48,8 @@ def select_images(
         a target's column is missing or lacks a value of 'map' or 'keep', two targets are to be balanced, or no image
         is left.
     """
+    for column, kept_values in (keep or {}).items():
+        listing = listing.without(_rules_of_kept_values(listing, column, kept_values))
     for name, target in targets.items():
         _check_mapped_values(listing, name, target)
     for name, target in targets.items():
@@ -82,6 +87,16 @@ def _check_values(expected: Iterable[str], values: list[str], key: str, column: 
     for value in expected:
         if value not in values:
             raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggest_names(value, values)}")
+
+
+def _rules_of_kept_values(listing: Listing, column: str, kept_values: Sequence[str]) -> dict[str, str]:
+    """Return the rule by id of the images without one of the values of a label column that are kept."""
+    values = listing.manifest.column(column).map(category_text, na_action="ignore")
+    key = f"data.keep.{column}"
+    _check_values(kept_values, sorted(map(str, values.dropna().unique())), key, column)
+    dropped = values[~values.isin(kept_values)]
+    return {str(row): f"is {'missing' if pd.isna(value) else repr(value)}, {key} leaves it out"
+            for row, value in dropped.items()}  # fmt: skip
 
 
 def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:

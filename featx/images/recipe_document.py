@@ -18,7 +18,8 @@ from featx.images.target_proposals import Proposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
 from featx.specs.ensembling import DEFAULT_VOTES
-from featx.specs.recipe import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS, parse_recipe
+from featx.specs.recipe import parse_recipe
+from featx.specs.recipe_defaults import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS
 from featx.tables.manifest import Manifest
 from featx.text.escaping import escape_json, escape_text
 

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkMode
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.predictors.true_values import TrueValues, find_true_values
 from featx.progress import ProgressCallback, no_progress
-from featx.registry import VOTES
+from featx.registry import RUN_KINDS, VOTES
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -84,6 +85,9 @@ def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
         # Building the network verifies it now and caches it for predictions.
         network.built  # noqa: B018
         return network
+    if header.kind == "smoothed":
+        smoothed: Model = RUN_KINDS.get(header.kind)(folder, header, partial(_load_run, loaded=loaded))
+        return smoothed
     return _load_ensemble(folder, header, loaded)
 
 
@@ -254,7 +258,9 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     opened: set[str] = set()
     uris = dict(zip(listed.ids, listed.uris, strict=True))
     for embedded in _embed_batches(listed, embedder, progress):
-        predictions = {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
+        predictions = {
+            model.name: descriptions.add_to(model.predict_listed(embedded, uris, device), model) for model in models
+        }
         if study is not None:
             opened |= _log_test_labels(study, predictions, true_values, embedded.digests, opened)
         batch_uris = [uris[image] for image in embedded.images]
@@ -348,6 +354,8 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
         if not names and (damaged := study.damaged()):
             raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
         finished = study.runs(names=tuple(names) or None, with_refits=True)
+        # A smoothed run takes a hundred times as long as all others, so that it answers only if it is named.
+        finished = finished if names else [run for run in finished if run.kind != "smoothed"]
         models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
     models = list({id(model): model for model in models}.values())
     if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:

@@ -154,6 +154,20 @@ class Model(ABC):
         embedded = embed_files([str(path) for path in paths], self.local_embeddings, device, self.networks)
         return self.predict_embedded(embedded)
 
+    def predict_listed(self, embedded: "EmbeddedFiles", uris: Mapping[str, str], device: str) -> Prediction:
+        """Return the prediction for images that have been embedded; a model that takes pixels reads the images again.
+
+        Parameters
+        ----------
+        embedded
+            Embeddings of the images.
+        uris
+            Image → its place.
+        device
+            Device of models that take pixels.
+        """
+        return self.predict_embedded(embedded)
+
     def predict_embedded(self, embedded: "EmbeddedFiles") -> Prediction:
         """Return the prediction for images that have been embedded."""
         return Prediction(

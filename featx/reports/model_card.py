@@ -104,6 +104,8 @@ def _test_rows(facts: TargetFacts, run: RunFacts) -> list[RunEvaluation]:
 def _kind_text(run: RunFacts, header: Header) -> str:
     if header.kind == "network":
         return "Fine-tuned network"
+    if header.kind == "smoothed":
+        return f"Vote over noisy copies of an image by {markdown(next(iter(run.folder.members)))}"
     if header.kind == "ensemble":
         return f"Ensemble of {plural(len(run.folder.members), 'run')}"
     return "Classifier or regressor on frozen embeddings"
@@ -169,9 +171,7 @@ def _weak_groups(evaluation: Evaluation) -> Sequence[str]:
 
 
 def _loading(header: Header, run: RunFacts) -> str:
-    needed = (
-        "The folders of its members must be beside it." if header.kind == "ensemble" else "The folder is all it needs."
-    )
+    needed = "The folders of its members must be beside it." if run.folder.members else "The folder is all it needs."
     embeddings = ", ".join(markdown(embedding.request.name) for embedding in header.embeddings)
     weights = f" Images are embedded with {embeddings}." if embeddings else ""
     code = ["```python", "import featx", "", f'model = featx.load("{run.name}")', 'model.predict_images(["photo.png"])']

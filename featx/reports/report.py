@@ -18,6 +18,7 @@ from featx.reports.page.page import Page
 from featx.reports.pictures import load_pictures
 from featx.reports.study_report.attack_section import build_attacks
 from featx.reports.study_report.calibration_section import build_calibration
+from featx.reports.study_report.certificate_section import build_certificates
 from featx.reports.study_report.comparison_section import build_comparison
 from featx.reports.study_report.corruption_section import build_corruptions
 from featx.reports.study_report.ensemble_section import build_ensembles
@@ -136,6 +137,7 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
             build_groups(facts),
             build_corruptions(facts),
             build_calibration(facts),
+            build_certificates(facts),
             build_influences(facts),
             build_ensembles(facts, rows, pictures),
             build_attacks(facts),

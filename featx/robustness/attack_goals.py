@@ -117,7 +117,7 @@ class LabelGoal(AttackGoal):
         signs = 1 - 2 * self._values[rows].double()
 
         def compare(scores: Tensor, positions: Tensor) -> Tensor:
-            wrong = signs[positions].to(scores) * scores
+            wrong = signs[positions.cpu()].to(scores) * scores
             return torch.cat([torch.zeros_like(wrong[:, :1]), wrong], dim=1)
 
         return compare
@@ -164,7 +164,7 @@ class NumberGoal(AttackGoal):
         """Return `MAX_CHANGE` and the change in a direction, in units of the standard deviation of the true values."""
 
         def compare(scores: Tensor, positions: Tensor) -> Tensor:
-            change = direction * (scores - clean[rows[positions]].to(scores)) / self._scale
+            change = direction * (scores - clean[rows[positions.cpu()]].to(scores)) / self._scale
             return torch.cat([torch.full_like(change, MAX_CHANGE), change], dim=1)
 
         return compare

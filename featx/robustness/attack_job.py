@@ -243,7 +243,11 @@ def prepare_attacks(
     known = study.labels(target)
     specs = plan_attacks(sections, known.kind)
     goal = make_goal(known)
-    folders = study.runs(target, list(first.runs) or None)
+    folders = [run for run in study.runs(target, list(first.runs) or None) if run.kind != "smoothed"]
+    if not folders:
+        raise UnsuitedError(
+            "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
+        )
     loaded = _load_models(folders, known.names, progress)
     _refuse_without_gradient(folders, loaded, first.white_box)
     # The test split is opened last, so that an opening is logged only for runs that can be attacked.

@@ -72,13 +72,11 @@ def mean_corruption_errors(
     problems = []
     if without := [kind for kind, total in reference_sums.items() if not total > 0]:
         problems.append(
-            f"no mean corruption error: the reference {name} makes no errors under {_listed(without)}; name another "
-            "reference, or evaluate more images"
+            f"no mCE: the reference {name} makes no errors under {_listed(without)}; name another, or use more images"
         )
     if unharmed := [kind for kind, total in reference_increases.items() if not total > 0]:
         problems.append(
-            f"no relative mean corruption error: the reference {name} makes no more errors under {_listed(unharmed)} "
-            "than on the original images; name another reference, or evaluate more images"
+            f"no relative mCE: {_listed(unharmed)} costs the reference {name} nothing; name another, or use more images"
         )
     return CorruptionErrors(
         None if without else _mean_ratio(sums, reference_sums),

@@ -153,7 +153,9 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     spec = spec or study.recipe.corruption or CorruptionSpec()
     name = _one_target(study, target)
     cells = make_cells(spec)
-    folders = study.runs(name, runs)
+    folders = [run for run in study.runs(name, runs) if run.kind != "smoothed"]
+    if not folders:
+        raise DataError("smoothed runs answer noisy copies of an image and are not evaluated here; name other runs")
     reference = None if spec.reference is None else _find_reference(study, name, spec.reference)
     if reference is not None and reference.name not in [run.name for run in folders]:
         folders = [*folders, reference]

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from featx.errors import IncompleteError
 from featx.files.seals import read_sealed, write_sealed
-from featx.robustness.corruption_results import CorruptionResults, mean_losses, summarise_corruptions
+from featx.robustness.corruption_results import CorruptionResults, summarise_corruptions
 from featx.robustness.corruption_store import FOLDER, CorruptionStore, make_cells, run_key
 from featx.robustness.sampled_rows import SampledRows, sample_rows
 from featx.specs.base import fingerprint
@@ -34,14 +34,11 @@ class RecordedRun(BaseModel):
         Score on the original images.
     mean
         Mean score over kinds and severities; None if only probes were evaluated.
-    by_kind
-        Mean score over the severities of each kind.
     """
 
     key: str
     original: float
     mean: float | None
-    by_kind: dict[str, float]
 
 
 class CorruptionRecord(BaseModel):
@@ -80,11 +77,6 @@ class CorruptionSummary:
     score: str
     runs: dict[str, RecordedRun]
 
-    @property
-    def losses_by_kind(self) -> dict[str, float]:
-        """Loss of score by each kind of damage, averaged over severities and runs; the most harmful kind first."""
-        return mean_losses(self.score, [(run.original, run.by_kind) for run in self.runs.values()])
-
 
 def record_evaluation(
     study: Study, spec: CorruptionSpec, results: CorruptionResults, rows: SampledRows, runs: Sequence[RunFolder]
@@ -94,8 +86,7 @@ def record_evaluation(
         return
     keys = {run.name: run_key(run) for run in runs}
     recorded = {
-        run.run: RecordedRun(key=keys[run.run], original=run.original.score, mean=run.mean, by_kind=run.by_kind)
-        for run in results.runs
+        run.run: RecordedRun(key=keys[run.run], original=run.original.score, mean=run.mean) for run in results.runs
     }
     state = _state(rows, results.score)
     record = CorruptionRecord(spec=spec, reference=results.reference, state=state, runs=recorded)

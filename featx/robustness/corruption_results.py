@@ -132,24 +132,12 @@ class CorruptionResults:
     @property
     def losses_by_kind(self) -> dict[str, float]:
         """Loss of score by each kind of damage, averaged over severities and runs; the most harmful kind first."""
-        return mean_losses(self.score, [(run.original.score, run.by_kind) for run in self.runs])
-
-
-def mean_losses(score: str, runs: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
-    """Return the mean loss of score by each kind of damage, the most harmful kind first.
-
-    Parameters
-    ----------
-    score
-        Name of the score.
-    runs
-        Score on the original images and under each kind, for each run.
-    """
-    sign = find_score(score).signed(1.0)
-    losses = {
-        kind: float(np.mean([sign * (original - by_kind[kind]) for original, by_kind in runs])) for kind in runs[0][1]
-    }
-    return dict(sorted(losses.items(), key=lambda item: -item[1]))
+        sign = find_score(self.score).signed(1.0)
+        losses = {
+            kind: float(np.mean([sign * (run.original.score - run.by_kind[kind]) for run in self.runs]))
+            for kind in self.runs[0].by_kind
+        }
+        return dict(sorted(losses.items(), key=lambda item: -item[1]))
 
 
 def summarise_corruptions(  # noqa: PLR0913 (each is one part of an evaluation)

@@ -107,6 +107,16 @@ class CorruptionStore:
     def _frames(self) -> dict[Path, pd.DataFrame]:
         return {}
 
+    @cached_property
+    def _prefixes(self) -> dict[RunFolder, str]:
+        return {}
+
+    def _prefix(self, run: RunFolder) -> str:
+        """Return the beginning of the names of a run's columns; the files of a run are read once."""
+        if run not in self._prefixes:
+            self._prefixes[run] = f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}"
+        return self._prefixes[run]
+
     def file(self, cell: Cell) -> Path:
         """Return the file of a cell; its name depends on the images and on the strength of the damage."""
         facts = [CORRUPTIONS_VERSION, cell.kind, cell.severity, cell.strength, self._rows_key]
@@ -130,7 +140,7 @@ class CorruptionStore:
         table, part = PREDICTION_TABLES[self.rows.truth.kind], self.rows.part
         predictions = {}
         for run in runs:
-            prefix = f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}"
+            prefix = self._prefix(run)
             columns = [name for name in frame.columns if name.startswith(prefix)]
             if columns:
                 names, decision = [name.removeprefix(prefix) for name in columns], run.answers.decision
@@ -145,7 +155,7 @@ class CorruptionStore:
         names = {run.name for run in outputs}
         kept_columns = [name for name in frame.columns if name.split(SEPARATOR)[0] not in names]
         added = {
-            f"{run.name}{SEPARATOR}{run_key(run)}{SEPARATOR}{name}": column
+            f"{self._prefix(run)}{name}": column
             for run, (columns, values) in outputs.items()
             for name, column in zip(columns, values.T, strict=True)
         }

@@ -142,6 +142,9 @@ class ReaderSpec(Spec):
         otherwise ``folder``.
     drop_unlabelled
         Whether images without a label are left out; by default they are an error.
+    keep
+        Label column → values that are studied; images with other values, or none, are left out:
+        ``{ cell = ["mono"] }``.
     sample
         Number of images of the study that are kept, drawn by a hash of their ids, so that the same images are kept
         everywhere; by default all.
@@ -156,6 +159,7 @@ class ReaderSpec(Spec):
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False
+    keep: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     sample: Annotated[int, Field(ge=1)] | None = None
     external: bool = False
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from featx.specs.base import Count, Spec
+from featx.specs.data import ReaderSpec
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection
@@ -18,6 +19,8 @@ class PresetSpec(Spec):
     ----------
     sample
         Number of images, drawn as by `ReaderSpec.sample`.
+    keep
+        Label column → values that are studied, in place of the recipe's own (`ReaderSpec.keep`).
     balance
         Balance of the classes in the targets that have one; a sample may hold fewer images than these are to have.
     epochs
@@ -31,6 +34,7 @@ class PresetSpec(Spec):
     """
 
     sample: Count | None = None
+    keep: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     balance: Literal["none", "undersample"] | None = None
     epochs: Count | None = None
     trials: Annotated[int, Field(ge=0)] | None = None
@@ -43,6 +47,11 @@ class PresetSpec(Spec):
         for name in (*replacements, *replacements.values()):
             check_backbone(name)
         return replacements
+
+    def limit_data(self, data: ReaderSpec) -> ReaderSpec:
+        """Return the source of the images within the limits."""
+        changes = {"sample": self.sample, "keep": {**data.keep, **self.keep} or None}
+        return data.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
     def limit_target(self, target: TargetSpec) -> TargetSpec:
         """Return a target within the limits."""

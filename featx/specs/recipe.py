@@ -28,7 +28,9 @@ from featx.specs.finetuning import FinetuneSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
+from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
+from featx.specs.smoothing import SmoothingSpec
 from featx.specs.split import SplitSpec
 from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
@@ -38,12 +40,6 @@ from featx.specs.validation import build_spec, describe_problems
 EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
-# From the cheapest to the dearest (docs/adr/0040-default-heads-by-evidence.md).
-DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
-# Default heads that take no weights of rows, and keys of targets that weight them.
-UNWEIGHTED_HEADS = ("lda",)
-WEIGHT_KEYS = ("soft", "weight", "confidence")
-DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
 class Recipe(Spec):
@@ -75,6 +71,7 @@ class Recipe(Spec):
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     attack: tuple[AttackSection, ...] = ()
+    smoothing: tuple[SmoothingSpec, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     corruption: CorruptionSpec | None = None
     paths: PathsSpec = PathsSpec()
@@ -86,25 +83,8 @@ class Recipe(Spec):
         """Return the content with default heads and with the seed of the recipe in all sections without their own."""
         if not isinstance(content, Mapping):
             return content
-        completed = cls._with_default_heads(content)
-        return completed | _sections_with_seed(completed, content["seed"]) if "seed" in content else completed
-
-    @classmethod
-    def _with_default_heads(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
-        if "head" in content:
-            return {**content}
-        if "finetune" in content and "embedding" not in content:
-            return {**content, "embedding": (), "head": ()}
-        targets = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
-        sections = [section for section in targets if isinstance(section, Mapping)]
-        of_numbers = [section for section in sections if section.get("kind") == "numbers"]
-        of_classes = [section for section in sections if section.get("kind") != "numbers"]
-        classifiers: tuple[str, ...] = DEFAULT_HEADS if of_classes or not sections else ()
-        if of_classes and all(any(section.get(key) for key in WEIGHT_KEYS) for section in of_classes):
-            classifiers = tuple(name for name in classifiers if name not in UNWEIGHTED_HEADS)
-        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if of_numbers else ()))
-        return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
+        completed = content_with_default_heads(content)
+        return completed | sections_with_seed(completed, content["seed"]) if "seed" in content else completed
 
     @model_validator(mode="after")
     def _check_sections(self) -> "Recipe":
@@ -136,24 +116,59 @@ class Recipe(Spec):
     def with_preset(self, name: str) -> "Recipe":
         """Return the recipe within the limits of one of its presets; the preset's name is appended to its own.
 
+        Parameters
+        ----------
+        name
+            Name of a preset; ``repeat-00``, … for one of the outer splits; or both: ``PRESET/repeat-00``.
+
         Raises
         ------
         DataError
-            The recipe has no such preset.
+            The recipe has no such preset or outer split.
         """
+        preset_name, _, split_name = name.partition("/") if name not in self.presets else (name, "", "")
+        if split_name:
+            return self.with_preset(preset_name).with_preset(split_name)
+        outer_recipes = {f"repeat{recipe.name.rpartition('/repeat')[2]}": recipe for recipe in self.outer_recipes}
+        if name in outer_recipes:
+            return outer_recipes[name]
+        if outer_recipes and name not in self.presets:
+            listed = ", ".join([*self.presets, f"{next(iter(outer_recipes))} … {list(outer_recipes)[-1]}"])
+            raise DataError(f"{self.name} has no preset or outer split {name!r}; expected one of {listed}")
         if name not in self.presets:
             raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
         preset = self.presets[name]
-        data = self.data if preset.sample is None else self.data.model_copy(update={"sample": preset.sample})
         changes = {
             "name": f"{self.name}-{name}",
-            "data": data,
+            "data": preset.limit_data(self.data),
             "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
         }
         return self.model_copy(update=changes)
+
+    @property
+    def outer_recipes(self) -> "tuple[Recipe, ...]":
+        """The recipe of the study in each outer split; empty for a study of one split."""
+        seeds = self.split.outer_seeds
+        n_digits = max(2, len(str(len(seeds) - 1)))
+        return tuple(
+            self.model_copy(
+                update={"name": f"{self.name}/repeat-{number:0{n_digits}}", "split": self.split.outer_split(seed)}
+            )
+            for number, seed in enumerate(seeds)
+        )
+
+    @model_validator(mode="after")
+    def _check_outer_splits(self) -> "Recipe":
+        balanced = [name for name, target in self.targets.items() if target.balance != "none"]
+        if balanced and (self.split.outer_seeds or self.split.cut is not None):
+            raise ValueError(
+                f"targets.{balanced[0]}.balance leaves out images by the parts and the seed of one split; expected no "
+                "'repeats', 'seeds' or 'cut' in [split] beside it"
+            )
+        return self
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
@@ -271,23 +286,6 @@ def _sections_with_backbones(recipe: Recipe, paths: Mapping[str, str]) -> dict[s
         for head in recipe.head
     ]
     return {"embedding": tuple(map(changed, recipe.embedding)), "finetune": tuple(finetune), "head": tuple(heads)}
-
-
-def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
-    """Return the sections that have a seed, with this one where they state none."""
-    single = content.get("split", {})
-    sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
-    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}], "attack": []}
-    for name, default in defaults.items():
-        listed = content.get(name, default)
-        is_list = isinstance(listed, list | tuple)
-        sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
-    return sections
-
-
-def _with_seed(section: Any, seed: Any) -> Any:
-    # The runs of a section that lists them have seeds of their own.
-    return {"seed": seed, **section} if isinstance(section, Mapping) and "runs" not in section else section
 
 
 def has_recipe() -> bool:

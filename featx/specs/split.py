@@ -19,6 +19,14 @@ def _check_size(value: Any) -> Any:
     raise ValueError(f"found {value!r}, expected a share (0.2, less than 1) or a whole number of images (600)")
 
 
+def _check_function(value: Any) -> Any:
+    """Return the name of a function in a file or a module."""
+    place, colon, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not (place and colon and name.isidentifier()):
+        raise ValueError(f"found {value!r}, expected a function: 'FILE.py:FUNCTION' or 'MODULE:FUNCTION'")
+    return value
+
+
 PartSize = Annotated[int | float, BeforeValidator(_check_size)]
 
 
@@ -29,11 +37,11 @@ class SplitSpec(Spec):
     ----------
     test, val
         Shares of the images, or numbers of images (1 or more, with ``train_test_split`` only); 0 means that there is no
-        such part. The default of `test` is 0.2, and 0 if `column` gives the parts.
+        such part. The default of `test` is 0.2, and 0 if `column` or `cut` gives the parts.
     val_of
         ``all``: the share `val` is of all images. ``rest``: of the images that are not test images, as in two calls of
         ``train_test_split`` of which the second one divides the rest of the first one. The default is ``rest`` if
-        `column` gives the parts, and ``all`` otherwise.
+        `column` or `cut` gives the parts, and ``all`` otherwise.
     method
         ``hash``: the part of each image (or group, or set of copies) follows from a hash of its content and `seed`.
         Shares are met on average, and test images stay test images when images are added. ``train_test_split``: exact
@@ -49,8 +57,21 @@ class SplitSpec(Spec):
         does not name is cut from ``train`` if it has a share.
     parts
         Value of `column` → part, for values that do not say it: ``{ 0 = "train", 1 = "val", 2 = "test" }``.
+    cut
+        Function that returns the part of each image, as ``FILE.py:FUNCTION`` relative to the recipe or as
+        ``MODULE:FUNCTION``. It is called with the table of labels, indexed by the images' ids, and with `seed`, and
+        returns ``train``, ``val`` or ``test`` for each row, in the order of the rows or indexed by id. As with
+        `column`, a part that it does not name is cut from ``train`` if it has a share. Its code runs whenever images
+        are extracted.
     seed
         Seed of the hash or the shuffling: ``random_state`` of ``train_test_split``.
+    repeats
+        Number of outer splits with the seeds `seed`, `seed` + 1, …: ``featx run`` makes and chooses all runs inside
+        the training part of each, and reports means over the splits. Other commands use the first split.
+    seeds
+        Seeds of the outer splits, instead of `repeats`.
+    keep_runs
+        Whether the models of finished outer splits are kept; otherwise their scores only.
     second_seed
         ``random_state`` of the second call of ``train_test_split``; by default `seed`.
     order
@@ -68,7 +89,11 @@ class SplitSpec(Spec):
     by: str | None = None
     column: str | None = None
     parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
+    cut: Annotated[str, BeforeValidator(_check_function)] | None = None
     seed: int = 0
+    repeats: Annotated[int, Field(ge=2)] | None = None
+    seeds: tuple[int, ...] = ()
+    keep_runs: bool = True
     second_seed: int | None = None
     order: Literal["test-first", "together"] = "test-first"
     duplicates: Literal["together", "independent"] = "together"
@@ -92,6 +117,20 @@ class SplitSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _check_outer_splits(self) -> "SplitSpec":
+        if self.seeds and self.repeats is not None:
+            raise ValueError("'repeats' and 'seeds' exclude each other, expected one of them")
+        if not (self.keep_runs or self.outer_seeds):
+            raise ValueError("keep_runs = false applies to outer splits only, expected 'repeats' or 'seeds' beside it")
+        if len(self.seeds) == 1 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected two or more different seeds, found {list(self.seeds)!r}")
+        if self.cut is not None and self.column is not None:
+            raise ValueError("'cut' and 'column' both say the part of each image, expected one of them")
+        if self.column is not None and self.test is None and self.outer_seeds:
+            raise ValueError("the parts of 'column' are the same in all outer splits, expected no 'repeats' or 'seeds'")
+        return self
+
+    @model_validator(mode="after")
     def _check_shares(self) -> "SplitSpec":
         shares = [size for size in (self.test_size, self.val) if size < 1]
         if self.val_base == "all" and sum(shares) >= 1:
@@ -101,7 +140,7 @@ class SplitSpec(Spec):
     @property
     def val_base(self) -> Literal["all", "rest"]:
         """The images that `val` is a share of: the stated ones, or the default."""
-        return self.val_of or ("all" if self.column is None else "rest")
+        return self.val_of or ("rest" if self.has_given_parts else "all")
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -113,4 +152,18 @@ class SplitSpec(Spec):
         """Share, or number of images, of the test part: the stated one, or the default."""
         if self.test is not None:
             return self.test
-        return DEFAULT_TEST_SHARE if self.column is None else 0.0
+        return 0.0 if self.has_given_parts else DEFAULT_TEST_SHARE
+
+    @property
+    def has_given_parts(self) -> bool:
+        """Whether a label column or a function says the part of each image."""
+        return self.column is not None or self.cut is not None
+
+    @property
+    def outer_seeds(self) -> tuple[int, ...]:
+        """Seeds of the outer splits; empty for a study of one split."""
+        return self.seeds or tuple(range(self.seed, self.seed + (self.repeats or 0)))
+
+    def outer_split(self, seed: int) -> "SplitSpec":
+        """Return the split of one of the outer seeds."""
+        return self.model_copy(update={"seed": seed, "repeats": None, "seeds": (), "keep_runs": True})

@@ -50,6 +50,9 @@ class TargetSpec(Spec):
     weight, confidence
         Columns of numbers ≥ 0: the weight of an image, and the confidence in its label. Heads use the product as sample
         weight.
+    probability_confidence
+        Whether the column of `above` holds the probability p of the second class in [0, 1], and |2p - 1| is the
+        confidence in the label, a factor of its weight: 1 for p = 0 and 1, 0 for 1/2.
     balance
         ``undersample``: images of the larger classes are left out until each class has as many as the smallest, in each
         part that the source defines. A table balances only the parts that it names, to the smallest class or to a total
@@ -70,6 +73,7 @@ class TargetSpec(Spec):
     balance: Literal["none", "undersample"] | dict[Part, Literal["undersample"] | Count] = "none"
     weight: str | None = None
     confidence: str | None = None
+    probability_confidence: bool = False
     soft: bool = False
     ordered: bool = False
 
@@ -112,6 +116,12 @@ class TargetSpec(Spec):
             raise ValueError(f"soft = true and {conflicting[0]!r} exclude each other, expected one of them")
         if self.soft and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"a soft target has 2 classes, found {len(self.classes)} names in 'classes'")
+        return self
+
+    @model_validator(mode="after")
+    def _check_probability_confidence(self) -> "TargetSpec":
+        if self.probability_confidence and (self.kind != "classes" or self.above is None):
+            raise ValueError("probability_confidence = true applies to classes by a threshold only, expected 'above'")
         return self
 
     @property

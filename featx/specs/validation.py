@@ -13,7 +13,7 @@ from featx.specs.sections import SECTION_KEYS, FinetuneSection
 
 S = TypeVar("S", bound=Spec)
 # Keys of recipes for older versions, with their present names.
-RENAMED_KEYS = {"cut": "order", "learns": "trainable", "least_cosine": "min_cosine", "warm": "warm_start"}
+RENAMED_KEYS = {"learns": "trainable", "least_cosine": "min_cosine", "warm": "warm_start"}
 
 
 def build_spec(kind: type[S], source: str, **fields: Any) -> S:

@@ -15,12 +15,14 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.scores import resolve_metric
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
+from featx.specs.split import SplitSpec
 from featx.specs.suitability import METRICS
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
 from featx.study.run_spec import TrainState, ValState
-from featx.tables.encoding import category_text, encode_target
+from featx.study.splits import split
+from featx.tables.encoding import category_text, encode_target, strata
 from featx.tables.ids import Ids, Kind
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import join_units
@@ -100,6 +102,11 @@ class LabelledRows(ExtractedData):
         if (self.split.reindex(pd.Index(ids)) == "test").any():
             raise ValueError("labels of the test split are sealed")
         return self._labelled.take(ids)
+
+    def parts_of_split(self, spec: SplitSpec) -> "pd.Series[str]":
+        """Return the part of each image by another split, which may be stratified by the labels of all images."""
+        name, target = next(iter(self.recipe.targets.items()))
+        return split(self._labelled, strata(self._labelled, name, target), spec, self.recipe.folder)
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
         """Return the column of each group of the recipe for the given ids, by name of the group."""

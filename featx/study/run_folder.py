@@ -13,17 +13,19 @@ from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import read_sealed
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
-from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec, HeadRunSpec
+from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec, HeadRunSpec, SmoothedRunSpec
 from featx.study.run_warnings import VAL_USED
+from featx.study.smoothed_metrics import SmoothedMetrics
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
 PREDICTIONS = "predictions.parquet"
 SPEC = "spec.json"
-AnyRunMetrics = HeadMetrics | NetworkMetrics | EnsembleMetrics
+AnyRunMetrics = HeadMetrics | NetworkMetrics | EnsembleMetrics | SmoothedMetrics
 RUN_METRICS: dict[str, type[AnyRunMetrics]] = {
     "head": HeadMetrics,
     "network": NetworkMetrics,
     "ensemble": EnsembleMetrics,
+    "smoothed": SmoothedMetrics,
 }
 T = TypeVar("T")
 
@@ -126,7 +128,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """``head``, ``network`` or ``ensemble``."""
+        """``head``, ``network``, ``ensemble`` or ``smoothed``."""
         return self.spec.kind
 
     @property
@@ -151,23 +153,26 @@ class RunFolder:
 
     @property
     def members(self) -> dict[str, str]:
-        """The SHA-256 of the body of each member of an ensemble at the time it was made; empty for other runs."""
-        return self.spec.members if isinstance(self.spec, EnsembleRunSpec) else {}
+        """Name → SHA-256 of the body of each member of an ensemble, or of the run that a smoothed one is made of.
+
+        The checksums are those of the time at which the run was made; empty for heads and networks.
+        """
+        return self.spec.members if isinstance(self.spec, EnsembleRunSpec | SmoothedRunSpec) else {}
 
     @property
     def has_all_members(self) -> bool:
-        """Whether the members of an ensemble are unchanged since it was made; True for other runs."""
-        return not self.is_ensemble or self._is_whole(())
+        """Whether the members of a run are unchanged since it was made; True for runs without members."""
+        return self._is_whole(())
 
     def _is_whole(self, above: tuple[str, ...]) -> bool:
-        """Return whether all direct and indirect members of an ensemble are unchanged."""
+        """Return whether all direct and indirect members are unchanged."""
         if self.name in above:
-            raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
+            raise DataError(f"{self.kind} {self.name} contains itself; remove its folder, {self.path}")
         for name, sha256 in self.members.items():
             member = RunFolder(self.path.parent / name)
             if not (member.path / "header.json").is_file() or member.body_sha256 != sha256:
                 return False
-            if member.is_ensemble and not member._is_whole((*above, self.name)):
+            if not member._is_whole((*above, self.name)):
                 return False
         return True
 

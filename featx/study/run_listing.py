@@ -14,7 +14,7 @@ from featx.study.folders import runs_folder
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
 from featx.study.run_settings import label_runs
-from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec
+from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, SmoothedRunSpec
 from featx.study.study import Study
 
 HEADER = "header.json"
@@ -153,6 +153,8 @@ def _settings(run: RunFolder, spec: AnyRunSpec) -> dict[str, Any]:
         return own | (run.metrics.search.params if isinstance(run.metrics, HeadMetrics) else {})
     if isinstance(spec, EnsembleRunSpec):
         return {"method": spec.method, "metric": spec.metric} | ({"stacker": spec.stacker} if spec.stacker else {})
+    if isinstance(spec, SmoothedRunSpec):
+        return {name: value for name, value in spec.settings.items() if name != "seed"}
     loss = spec.finetune["loss"]
     default = FinetuneSpec(loss=loss["name"] if loss else None).identity()
     defaults = spec.model_copy(update={"finetune": default}).settings
@@ -166,12 +168,14 @@ def _settings(run: RunFolder, spec: AnyRunSpec) -> dict[str, Any]:
 def _weights(run: RunFolder, spec: AnyRunSpec) -> str:
     if isinstance(spec, HeadRunSpec):
         return run.metrics.search.embeddings if isinstance(run.metrics, HeadMetrics) else ""
-    return "" if isinstance(spec, EnsembleRunSpec) else str(spec.finetune.get("weights", ""))
+    return "" if isinstance(spec, EnsembleRunSpec | SmoothedRunSpec) else str(spec.finetune.get("weights", ""))
 
 
 def _seed(spec: AnyRunSpec) -> int:
     if isinstance(spec, EnsembleRunSpec):
         return spec.seed
+    if isinstance(spec, SmoothedRunSpec):
+        return int(spec.smoothing["seed"])
     return int((spec.head if isinstance(spec, HeadRunSpec) else spec.finetune).get("seed", 0))
 
 

@@ -9,7 +9,7 @@ from featx.file_names import is_folder_name
 from featx.specs.base import Spec, fingerprint
 
 # Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
-RULES = {"head": 1, "network": 1, "ensemble": 1}
+RULES = {"head": 1, "network": 1, "ensemble": 1, "smoothed": 1}
 
 
 class TrainState(Spec):
@@ -59,7 +59,7 @@ class RunSpec(Spec):
         State of the training data.
     """
 
-    kind: Literal["head", "network", "ensemble"]
+    kind: Literal["head", "network", "ensemble", "smoothed"]
     rules: int
     train: TrainState
 
@@ -229,6 +229,47 @@ class EnsembleRunSpec(RunSpec):
         return {name: getattr(self, name) for name in names} | {"members": list(self.members)}
 
 
+class SmoothedRunSpec(RunSpec):
+    """Spec of a run that answers by a vote over noisy copies of an image.
+
+    Attributes
+    ----------
+    smoothing
+        Settings of the `SmoothingSpec`.
+    base_stem
+        Stem of the run that is smoothed.
+    members
+        Name of the run that is smoothed → SHA-256 of its body.
+    """
+
+    kind: Literal["smoothed"] = "smoothed"
+    smoothing: dict[str, Any]
+    base_stem: str
+    members: dict[str, str]
+
+    @field_validator("members")
+    @classmethod
+    def _check_base(cls, members: dict[str, str]) -> dict[str, str]:
+        if len(members) != 1 or not is_folder_name(next(iter(members))):
+            raise ValueError(f"it smooths {list(members)!r}, expected the name of one folder")
+        return members
+
+    @property
+    def base(self) -> str:
+        """Name of the run that is smoothed."""
+        return next(iter(self.members))
+
+    @property
+    def stem(self) -> str:
+        """``smoothed`` and the stem of the run that is smoothed."""
+        return f"smoothed-{self.base_stem}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the noise, and the run that is smoothed."""
+        return {**self.smoothing, "run": self.base}
+
+
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested fields as one level with dotted names; ``loss.name`` becomes ``loss``."""
     flat: dict[str, Any] = {}
@@ -241,9 +282,10 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-AnyRunSpec = HeadRunSpec | NetworkRunSpec | EnsembleRunSpec
+AnyRunSpec = HeadRunSpec | NetworkRunSpec | EnsembleRunSpec | SmoothedRunSpec
 RUN_SPECS: dict[str, type[AnyRunSpec]] = {
     "head": HeadRunSpec,
     "network": NetworkRunSpec,
     "ensemble": EnsembleRunSpec,
+    "smoothed": SmoothedRunSpec,
 }

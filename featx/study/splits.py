@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.images.split_columns import parts_of_column
 from featx.specs.split import SplitSpec
+from featx.study.split_functions import parts_by_code
 from featx.study.unit_cuts import FreeRows, cut_units
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import join_units
@@ -19,13 +21,15 @@ from featx.tables.truth import Truth
 Sizes = dict[str, float]
 
 
-def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]":
+def split(manifest: Manifest, truth: Truth, spec: SplitSpec, folder: Path = Path()) -> "pd.Series[str]":
     """Assign each image to ``train``, ``val`` or ``test``.
 
     Parameters
     ----------
     truth
         Labels to stratify by.
+    folder
+        Folder of the recipe, which the file of ``split.cut`` is relative to.
 
     Returns
     -------
@@ -35,8 +39,8 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     Raises
     ------
     DataError
-        A class or group is too small for the requested parts, a group is missing, or the split column has an unknown
-        value.
+        A class or group is too small for the requested parts, a group is missing, the split column has an unknown
+        value, or the function of ``split.cut`` fails.
 
     Notes
     -----
@@ -46,7 +50,7 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     ``random_state=seed`` and the rows in the order of the source; with groups the best of 64 shuffles by group.
     """
     groups = _groups(manifest, spec.by) if spec.by else None
-    given_parts = parts_of_column(manifest, spec)
+    given_parts = parts_of_column(manifest, spec) if spec.cut is None else parts_by_code(manifest, spec, folder)
     named = set(given_parts.dropna())
     # Rows that a column calls train may still be cut into the parts that it does not name.
     parts = given_parts.where(given_parts != "train")

@@ -185,7 +185,7 @@ class Study(LabelledRows):
         return sorted(fitting, key=lambda run: run.metrics.finished)
 
     def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
-        """Return the reason why each run is stale, by name; an ensemble is stale if one of its members is."""
+        """Return the reason why each run is stale, by name; a run is stale if one of its members is."""
         by_name = {run.name: run for run in runs}
         reasons: dict[str, str] = {}
 
@@ -193,7 +193,7 @@ class Study(LabelledRows):
             if run.name not in reasons:
                 reasons[run.name] = self._why_stale(run, split, targets)
                 if not reasons[run.name] and any(reason(by_name[name]) for name in run.members if name in by_name):
-                    reasons[run.name] = f"{run.name} is an ensemble whose members have changed since"
+                    reasons[run.name] = _changed_members(run)
             return reasons[run.name]
 
         return {run.name: reason(run) for run in runs}
@@ -214,7 +214,7 @@ class Study(LabelledRows):
             changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
-        return "" if run.has_all_members else f"{run.name} is an ensemble whose members have changed since"
+        return "" if run.has_all_members else _changed_members(run)
 
     def _train_state(self, target: str, group_columns: tuple[str, ...]) -> TrainState:
         if (target, group_columns) not in self._states:
@@ -278,6 +278,13 @@ def _is_spec(file: Path, spec: RunSpec) -> bool:
         return read_sealed(file) == spec.identity()
     except IncompleteError:
         return False
+
+
+def _changed_members(run: RunFolder) -> str:
+    is_smoothed = run.kind == "smoothed"
+    return (
+        f"{run.name} {'smooths a run that has' if is_smoothed else 'is an ensemble whose members have'} changed since"
+    )
 
 
 def _refit_reason(run: RunFolder) -> str:

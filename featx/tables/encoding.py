@@ -238,7 +238,7 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
 
 
 def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
-    """Return the product of the weight and confidence columns; None if the target names neither."""
+    """Return the product of the weights and confidences of the rows; None if the target names neither."""
     product: Floats | None = None
     for key, column in (("weight", spec.weight), ("confidence", spec.confidence)):
         if column is None:
@@ -247,6 +247,12 @@ def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
         is_valid = np.isfinite(numbers) & (numbers >= 0)
         _check_column(manifest, f"targets.{name}.{key}", column, is_valid, "number ≥ 0", "correct the column")
         product = numbers if product is None else product * numbers
+    if spec.probability_confidence:
+        proba = pd.to_numeric(manifest.column(spec.column), errors="coerce").to_numpy(np.float64)
+        is_valid = (proba >= 0) & (proba <= 1)
+        key = f"targets.{name}.probability_confidence"
+        _check_column(manifest, key, spec.column, is_valid, "probability in [0, 1]", "remove the key")
+        product = np.abs(2 * proba - 1) * (1.0 if product is None else product)
     if product is not None and not product.any():
         raise DataError(f"targets.{name}: all images weigh 0; check 'weight' and 'confidence'")
     return product

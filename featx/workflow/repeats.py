@@ -9,19 +9,18 @@
 """
 
 import math
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.paired_tests import corrected_t_test, holm
-from featx.files.atomic import write_table
 from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
@@ -30,18 +29,14 @@ from featx.specs.base import fingerprint
 from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import Recipe
-from featx.study.embedding_lock import EMBEDDINGS
-from featx.study.extraction_tables import seal_extraction
-from featx.study.near_copy_table import COPIES, COPIES_STATE
 from featx.study.run_folder import RunFolder
 from featx.study.run_spec import RULES
 from featx.study.study import Study
 from featx.study.unit_cuts import held_out
 from featx.tables.encoding import strata
+from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
 
-# Files of the recipe that all repeats use.
-FILES_OF_RECIPE = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
 MIN_REPEATS = 2
 
 
@@ -195,7 +190,7 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: Pr
     if scores := _done(study, number):
         return scores
     own = _own(study, number)
-    _prepare(study, number, own.folder)
+    write_split_tables(study, own, _parts(study, number))
     runs = _run_all(own.recipe, engine, progress)
     result = {
         "state": _state(study, number),
@@ -217,17 +212,10 @@ def _state(study: Study, number: int) -> str:
     return fingerprint([number, RULES, data, settings])
 
 
-def _prepare(study: Study, number: int, folder: Path) -> None:
-    """Write the tables of an extraction with another train/val split."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES_OF_RECIPE:
-        if (study.folder / name).is_file():
-            shutil.copy(study.folder / name, folder)
+def _parts(study: Study, number: int) -> "pd.Series[str]":
+    """Return the part of each image in a repeat: val is cut again from train and val together."""
     parts = study.split.mask(study.split.index.isin(_free(study)), "train")
-    parts = parts.mask(parts.index.isin(_cut(study, number)), "val")
-    write_table(folder / "split.parquet", parts.rename_axis("id").rename("part").reset_index())
-    write_sealed(folder / "split.json", study.split_state())
-    seal_extraction(folder)
+    return parts.mask(parts.index.isin(_cut(study, number)), "val")
 
 
 def _free(study: Study) -> NDArray[Any]:

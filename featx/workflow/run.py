@@ -10,8 +10,11 @@ from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
 from featx.robustness.corrupt import corrupt
+from featx.robustness.smooth import smooth
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
+from featx.study.study import Study
+from featx.workflow.outer_splits import OuterSplits, check_outer_splits, outer_stages
 from featx.workflow.repeats import repeat
 from featx.workflow.stages import make_runs
 
@@ -56,8 +59,9 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, attack, if the recipe has such a section, evaluate, corrupt for each target if the recipe has a
-    section ``[corruption]``, and report.
+    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, attack if it has a section ``[[attack]]``,
+    evaluate, corrupt for each target if it has a section ``[corruption]``, and report. With outer splits they are
+    extract, split (each split) and splits, which compares all runs over the splits and writes a page about them.
 
     Parameters
     ----------
@@ -78,9 +82,16 @@ def stages(  # noqa: PLR0913 - as run
         A stage failed; the results of the stages before it are kept.
     """
     loaded = load_recipe(recipe)
+    if loaded.split.outer_seeds:
+        check_outer_splits(loaded, repeats)
     check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
+    if loaded.split.outer_seeds:
+        has_pending = bool(extraction.pending_embeddings)
+        outer = OuterSplits(Study.open(loaded), final, user, engine, cluster, tensorboard, has_pending)
+        yield from outer_stages(outer, progress)
+        return
     yield from make_runs(
         loaded,
         engine=engine,
@@ -89,6 +100,8 @@ def stages(  # noqa: PLR0913 - as run
         has_pending_embeddings=bool(extraction.pending_embeddings),
         tensorboard=tensorboard,
     )
+    if loaded.smoothing:
+        yield "smooth", smooth(loaded, progress=progress)
     if loaded.attack:
         # Attacks import torch, which the other stages do without if their results exist.
         from featx.robustness.attack import attack

@@ -61,16 +61,19 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = "[corruption]\nkinds = ['fog']\nseverities = [2]\nimages = 6\n"
+    (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     first = run("run featx.toml --final --user Ada", capsys)
     lines = first.splitlines()
     words = [line.partition(" ")[0] for line in lines[: lines.index("")]]
-    assert list(filter(None, words)) == ["extract", "fit", "fit", "ensemble"]
+    assert list(filter(None, words)) == ["extract", "fit", "fit", "ensemble", "corrupt"]
+    assert "best under corruption" in first
     assert first.strip().endswith("runs/featx/report.html")
     assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
     assert re.findall(r"(\d)\s+of\s+\d\s+already\s+done", again) == ["1", "1", "4"]
-    stages = ["extract", "fit", "fit", "ensemble", "evaluate"]
+    stages = ["extract", "fit", "fit", "ensemble", "evaluate", "corrupt"]
     details = run("run featx.toml --verbose", capsys)
     assert [line.removeprefix("── featx ") for line in details.splitlines() if line.startswith("──")] == stages
     assert run("run featx.toml --quiet", capsys).splitlines()[1:] == ["runs/featx/report.html"]

@@ -1,7 +1,4 @@
-"""The site that is built from the pages has no broken link, and each of its pages is linked.
-
-Modules: tests.docs_site.
-"""
+"""The site that is built from the pages has no broken link, and each of its pages is linked."""
 
 from pathlib import Path
 

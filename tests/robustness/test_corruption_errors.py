@@ -18,7 +18,7 @@ def test_errors_are_divided_by_those_of_the_reference() -> None:
 def test_a_reference_without_errors_is_explained() -> None:
     result = mean_corruption_errors({"fog": [0.2], "snow": [0.1]}, 0.1, {"fog": [0.0], "snow": [0.3]}, 0.0, "rf")
     assert result.mean is None
-    assert result.problems[0].startswith("no mean corruption error: the reference rf makes no errors under fog; name")
+    assert result.problems[0].startswith("no mCE: the reference rf makes no errors under fog; name another")
 
 
 def test_a_reference_that_damage_does_not_harm_has_no_relative_error() -> None:
@@ -26,7 +26,7 @@ def test_a_reference_that_damage_does_not_harm_has_no_relative_error() -> None:
     result = mean_corruption_errors(kinds, 0.1, kinds, 0.2, "rf")
     assert result.mean == pytest.approx(1.0)
     assert result.relative is None
-    assert "no more errors under fog, snow, frost and 1 more than on the original images" in result.problems[0]
+    assert "fog, snow, frost and 1 more costs the reference rf nothing" in result.problems[0]
 
 
 def test_errors_are_distances_from_the_best_value() -> None:

@@ -90,15 +90,13 @@ def test_any_size_and_grey_pictures_are_damaged(kind: str, shape: tuple[int, int
 
 
 def test_equal_seeds_give_equal_pixels_on_one_and_two_processes() -> None:
-    levels = [(str(number), (255 * picture).round().astype(np.uint8)) for number, picture in enumerate(PICTURES[:4])]
+    levels = [(str(number), (255 * picture).round().astype(np.uint8)) for number, picture in enumerate(PICTURES[:2])]
     size = Preprocessing(size_px=64, mean=(0, 0, 0), std=(1, 1, 1))
     for kind, corruption in DAMAGE.items():
         decoder = CorruptingDecoder(corruption, kind, 3, (size,))
-        one, two = (list(decode_images(levels, decoder, workers, 1)) for workers in (1, 2))
         here = decoder.decode_chunk(levels)[0]
-        for first, second, expected in zip(one, two, here, strict=True):
-            assert np.array_equal(first[1][0], expected[0]), kind
-            assert np.array_equal(second[1][0], expected[0]), kind
+        for (_, sizes, _), expected in zip(decode_images(levels, decoder, 2, 1), here, strict=True):
+            assert np.array_equal(sizes[0], expected[0]), kind
 
 
 def test_other_images_and_severities_have_other_noise() -> None:

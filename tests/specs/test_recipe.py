@@ -1,6 +1,6 @@
 """Recipes are parsed, completed with defaults, and checked with one message per key.
 
-Modules: specs.checkpoint_names.
+Modules: specs.checkpoint_names, specs.recipe_defaults.
 """
 
 from pathlib import Path
@@ -12,7 +12,8 @@ from featx.errors import RecipeError
 from featx.files.parsing import parse_toml
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import DEFAULT_HEADS, find_recipe, load_recipe, parse_recipe
+from featx.specs.recipe import find_recipe, load_recipe, parse_recipe
+from featx.specs.recipe_defaults import DEFAULT_HEADS
 from featx.specs.recipe_toml import recipe_toml
 
 SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {"column": "class"}}}
@@ -50,7 +51,8 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
         "split.sed: no such key; did you mean 'seed'? "
-        "known: by, column, duplicates, method, order, parts, second_seed, seed, stratify, test, val, val_of",
+        "known: by, column, cut, duplicates, keep_runs, method, order, parts, repeats, second_seed, seed, seeds, "
+        "stratify, test, val, val_of",
     ]
 
 
@@ -59,7 +61,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
     [
         ({"heads": []}, "heads: no such key; did you mean 'head'?"),
         ({"name": "x"}, "name: no such key"),
-        ({"split": {"cut": "together"}}, "split.cut: no such key; it was renamed to 'order'"),
+        ({"split": {"cut": "together"}}, "split.cut: found 'together', expected a function"),
         ({"head": [{"name": "svm", "warm": True}]}, "head[0].warm: no such key; it was renamed to 'warm_start'"),
         ({"extraction": {"least_cosine": 0.9}}, "extraction.least_cosine: no such key; it was renamed to 'min_cosine'"),
         ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: arrays, drop_unlabelled"),

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from featx.errors import DataError
 from featx.specs.target import TargetSpec
@@ -165,3 +166,14 @@ def test_strata_of_few_images_join_the_largest_stratum() -> None:
     assert counts.min() >= 10
     single = LabelTargets(("a", "b"), np.eye(2, dtype=np.int64)).strata()
     assert single.tolist() == [0, 0]
+
+
+def test_the_distance_of_a_probability_from_half_is_a_confidence() -> None:
+    truth = coded(["0.0", "0.25", "0.75", "1"], above=0.5, probability_confidence=True)
+    assert truth.codes.tolist() == [0, 0, 1, 1]
+    assert truth.weights is not None
+    assert truth.weights.tolist() == [1.0, 0.5, 0.5, 1.0]
+    with pytest.raises(DataError, match=r"targets\.t\.probability_confidence.*probability in \[0, 1\]"):
+        coded(["0.0", "0.25", "0.75", "1.5"], above=0.5, probability_confidence=True)
+    with pytest.raises(ValidationError, match="expected 'above'"):
+        TargetSpec(column="p", probability_confidence=True)

@@ -14,7 +14,7 @@ from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_G
 from featx.tables.ids import Floats
 
 # Number of runs in a heat map and of lines in a figure, the best ones.
-MAX_HEAT_MAP_RUNS, MAX_LINES = 12, 6
+MAX_HEAT_MAP_RUNS, MAX_LINES = 8, 6
 MAX_RUN_NAME_LENGTH = 22
 # Height of a row and width of a column of a heat map in inches, and the space for names.
 ROW_IN, COLUMN_IN, KIND_NAMES_IN, RUN_NAMES_IN = 0.2, 0.42, 1.6, 1.3
@@ -65,7 +65,9 @@ def _heat_map(  # noqa: PLR0913 (each is one part of a figure)
     for row, column in np.ndindex(values.shape):
         if np.isfinite(values[row, column]):
             colour = "#000000" if shades[row, column] > LIGHT_FROM else "#ffffff"
-            axes.text(column, row, _short(values[row, column]), color=colour, ha="center", va="center", fontsize=6.5)
+            axes.text(
+                column, row, _short(float(values[row, column])), color=colour, ha="center", va="center", fontsize=6.5
+            )
     axes.set_yticks(range(len(rows)), rows, fontsize=7, parse_math=False)
     angle = {} if is_numbered else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(columns)), columns, fontsize=7, parse_math=False, **angle)

@@ -27,8 +27,10 @@ from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_G
 from featx.robustness.sampled_rows import read_picture
 from featx.specs.corrupting import PROBE, kinds_in
 
-# Severities of the damage in the example images.
-SHOWN_SEVERITIES = (1, 3, 5)
+# Severities of the damage in the example images; the first picture of an item is the largest one.
+SHOWN_SEVERITIES = (3, 1, 5)
+# Grid of shuffled patches whose column is shown at first, as in the terminal.
+SHOWN_GRID = 4
 
 
 def build_corruptions(facts: TargetFacts) -> Section | None:
@@ -71,7 +73,7 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
         Column("stays under 4 shifts", ".3f", "Share of images with the same decision under shifts by one pixel."),
         Column("stays under 8 shifts", ".3f", "The same with the diagonals."),
         Column("change by shifts", ".4g", "Mean over images of the largest change of a number by one pixel."),
-        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHUFFLED_GRIDS[-1]) for n in SHUFFLED_GRIDS),
+        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHOWN_GRID) for n in SHUFFLED_GRIDS),
         Column("edges", ".4f", f"{score} on edges in black on white."),
     ]
     rows = [_run_cells(run) for run in results.runs]
@@ -88,7 +90,8 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
 
 def _run_cells(run: CorruptedRun) -> list[Any]:
     errors, shifts = run.errors, run.consistency
-    shuffled, edges = run.probe_scores(PATCH_SHUFFLE), run.probe_scores(EDGES)
+    shuffled: list[float | None] = [*run.probe_scores(PATCH_SHUFFLE)]
+    edges = run.probe_scores(EDGES)
     return [
         run.label,
         run.original.score,

@@ -21,8 +21,11 @@ PARTS = ("train", "val", "test")
 def build_what_was_done(study: Study, targets: Sequence[TargetFacts]) -> Section:
     """Return the section about recipe, data, environment and duration."""
     runs = [run for facts in targets for run in facts.runs]
-    kinds = {kind: [run for run in runs if run.folder.kind == kind] for kind in ("head", "network", "ensemble")}
-    counts = ", ".join(plural(len(members), kind) for kind, members in kinds.items() if members)
+    kinds = {
+        kind: [run for run in runs if run.folder.kind == kind] for kind in ("head", "network", "ensemble", "smoothed")
+    }
+    nouns = {kind: "smoothed run" if kind == "smoothed" else kind for kind in kinds}
+    counts = ", ".join(plural(len(members), nouns[kind]) for kind, members in kinds.items() if members)
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     kind_texts = ", ".join(f"{facts.target} ({_target_text(facts)})" for facts in targets)
     chosen = _header(targets[0].chosen)

@@ -41,7 +41,7 @@ class QueryMeter:
     def add(self, positions: Tensor, cost: float) -> None:
         """Count a query of the images at some positions."""
         if len(self.counts):
-            self.counts[positions] += 1
+            self.counts[positions.cpu()] += 1
         if self._report is not None:
             self._report(cost * len(positions))
 
@@ -94,7 +94,7 @@ class AttackedImages:
     @property
     def positions(self) -> Tensor:
         """(b,) positions of the images in the batch."""
-        return torch.arange(len(self.pixels)) if self.rows is None else self.rows
+        return torch.arange(len(self.pixels), device=self.pixels.device) if self.rows is None else self.rows
 
     def scores(self, pixels: Tensor, rows: Tensor | None = None, cost: float = 1.0) -> Tensor:
         """Return the scores of perturbed pixels; this is a query of each image.

@@ -1,0 +1,81 @@
+"""The lines and the table that ``featx run`` prints for a recipe with outer splits."""
+
+from typing import TYPE_CHECKING
+
+from featx.cli import console
+from featx.cli.finetune_table import duration
+
+if TYPE_CHECKING:
+    from featx.evaluation.split_summary import RunOverSplits, SplitSummary
+    from featx.workflow.outer_splits import SplitResult, SummaryOfSplits
+
+# Scores beside the one that runs are compared in.
+SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "rmse", "r2")
+
+
+def split_text(result: "SplitResult") -> str:
+    """Return the result of one outer split in a line: the chosen run of each target, its score, and the time left."""
+    chosen = ", ".join(
+        f"{scores.chosen} {_rows_name(scores.part)} {_short(scores.metric)} {console.cell(scores.chosen_score)}"
+        for scores in result.targets
+    )
+    time_text = f"; {duration(result.seconds)}" if result.is_new else "; already done"
+    left = f", about {duration(result.left_s)} left" if result.is_new and result.left_s else ""
+    return f"{result.number}/{result.n_splits} {chosen}{time_text}{left}"
+
+
+def print_split_summary(summary: "SummaryOfSplits") -> None:
+    """Print the means of all runs over the outer splits, one table per target, and the path of the page about them."""
+    for target in summary.targets:
+        _print_target(target)
+    console.result(summary.page)
+
+
+def _print_target(summary: "SplitSummary") -> None:
+    metric = summary.metric
+    others = [name for name in SHOWN_SCORES if name in summary.rows[0].means and name != metric][:2]
+    columns = [
+        console.Column("  run", is_text=True),
+        console.Column(_short(metric), 0),
+        console.Column("sd", 1),
+        *(console.Column(_short(name), 3 + rank) for rank, name in enumerate(others)),
+        console.Column("difference, 95 %", 2),
+        console.Column("p", 6),
+        console.Column("chosen in", 5),
+    ]
+    rows = [
+        [
+            ("* " if number == 0 else "  ") + run.run,
+            run.means.get(metric),
+            run.sds.get(metric),
+            *(run.means.get(name) for name in others),
+            _difference_text(run),
+            run.p,
+            run.n_chosen,
+        ]
+        for number, run in enumerate(summary.rows)
+    ]
+    title = (
+        f"{summary.target}: {summary.n_splits} outer splits, {_rows_name(summary.part)} rows "
+        f"(n {summary.n_train:.0f} and {summary.n_scored:.0f})"
+    )
+    console.table(title, columns, rows)
+    console.say_wrapped(
+        "",
+        f"* in each split, the run with the best {summary.chosen_by}; difference to it over the same splits, with the "
+        "interval and p-value (Holm) of the corrected resampled t-test",
+    )
+
+
+def _difference_text(run: "RunOverSplits") -> str:
+    if run.difference is None:
+        return ""
+    return f"{run.difference:+.3f} [{run.difference_low:+.3f}, {run.difference_high:+.3f}]"
+
+
+def _short(metric: str) -> str:
+    return console.SHORT.get(metric, metric.replace("_", " "))
+
+
+def _rows_name(part: str) -> str:
+    return "out-of-fold" if part == "oof" else part

@@ -1,0 +1,81 @@
+"""Splits by a function that a recipe names: ``split.cut``."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.errors import DataError
+from featx.specs.split import SplitSpec
+from featx.tables.manifest import Manifest
+
+PART_NAMES = ("train", "val", "test")
+
+
+def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Series[str]":
+    """Return the part that the function of ``split.cut`` gives to each image, by id.
+
+    Parameters
+    ----------
+    folder
+        Folder of the recipe, which the file of the function is relative to.
+
+    Raises
+    ------
+    DataError
+        There is no such function, it fails, or it does not return a part for each image.
+    """
+    assert spec.cut is not None
+    function = _load_function(spec.cut, folder)
+    ids = pd.Index(manifest.ids)
+    try:
+        returned = function(manifest.labels.copy(), spec.seed)
+        parts = pd.Series(returned, index=None if isinstance(returned, pd.Series) else ids, dtype=object)
+    # The function is the user's own and fails with any exception.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"split.cut: {spec.cut} failed with {type(error).__name__} ({reason}); expected a function of the table "
+            f"of {len(ids)} labels and a seed that returns {len(ids)} parts"
+        ) from error
+    parts = parts.reindex(ids)
+    unknown = parts[~parts.isin(PART_NAMES)]
+    if len(unknown):
+        raise DataError(
+            f"split.cut: {spec.cut} returns {unknown.iloc[0]!r} for {len(unknown)} images, first "
+            f"{unknown.index[0]!r}; expected train, val or test"
+        )
+    if not (parts == "train").any():
+        raise DataError(f"split.cut: {spec.cut} returns 'train' for no image; expected some images to train on")
+    return parts
+
+
+def _load_function(text: str, folder: Path) -> Callable[[pd.DataFrame, int], Any]:
+    """Return the function that ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION`` names."""
+    place, _, name = text.rpartition(":")
+    try:
+        module = _load_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
+    # The code of a module runs when it is imported and fails with any exception.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"split.cut: {place} cannot be imported ({reason}); expected FILE.py:FUNCTION, relative to the recipe, or "
+            "MODULE:FUNCTION"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise DataError(f"split.cut: {place} has no function {name!r}; correct the name, or define the function")
+    loaded: Callable[[pd.DataFrame, int], Any] = function
+    return loaded
+
+
+def _load_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

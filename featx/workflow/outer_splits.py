@@ -1,0 +1,251 @@
+"""Repeats of a whole study on other outer splits: all runs are made and chosen inside the training part of each.
+
+::
+
+    runs/<recipe>/                    the extracted study: manifest, embeddings, the first split
+                 /repeat-00/          a study of its own on the first seed's split, with the same tables
+                           /<run>/    heads, networks and ensembles
+                           /split-scores.json   the scores of its runs; written last
+                 /splits.html         summary over all splits
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from featx.artifacts.header import commit
+from featx.embeddings.machine import describe_machine
+from featx.embeddings.near_copies import find_near_copies
+from featx.errors import DataError, IncompleteError
+from featx.evaluation.evaluate import evaluate
+from featx.evaluation.split_summary import SplitScores, SplitSummary, summarize_splits
+from featx.files.seals import read_sealed, write_sealed
+from featx.progress import NOTE_STAGE, ProgressCallback
+from featx.reports.split_page import write_split_page
+from featx.specs.base import fingerprint
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.recipe import Recipe
+from featx.study.run_spec import RULES
+from featx.study.study import Study
+from featx.workflow.resplit_study import write_split_tables
+from featx.workflow.stages import make_runs
+
+SPLIT_SCORES = "split-scores.json"
+
+
+class SplitRecord(BaseModel):
+    """Content of ``split-scores.json``: the scores of a finished split, and their origin.
+
+    Attributes
+    ----------
+    state
+        Fingerprint of the data and settings that the scores belong to.
+    commit
+        Commit of the code; None outside a repository.
+    machine
+        Cores and processor of the machine that made the split.
+    targets
+        Scores of all runs, one item per target.
+    """
+
+    state: str
+    commit: str | None
+    machine: str
+    targets: list[SplitScores]
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Result of one outer split.
+
+    Attributes
+    ----------
+    number, n_splits
+        Number of the split, from 1, and of all splits.
+    seed
+        Seed of the split.
+    folder
+        Folder of its study.
+    is_new
+        Whether it was made by this call; False if it was finished already.
+    seconds
+        Duration of this call's work on it.
+    left_s
+        Estimated seconds for the splits that are left; None if none was made yet by this call.
+    targets
+        Scores of all runs, one item per target.
+    """
+
+    number: int
+    n_splits: int
+    seed: int
+    folder: str
+    is_new: bool
+    seconds: float
+    left_s: float | None
+    targets: list[SplitScores]
+
+
+@dataclass(frozen=True)
+class SummaryOfSplits:
+    """Summary of all outer splits.
+
+    Attributes
+    ----------
+    targets
+        Means, spreads and differences of all runs, one item per target.
+    seeds
+        Seeds of the splits.
+    page
+        Path of the page about them.
+    """
+
+    targets: list[SplitSummary]
+    seeds: list[int]
+    page: str
+
+
+@dataclass(frozen=True)
+class OuterSplits:
+    """Settings of a call that apply to all outer splits.
+
+    Attributes
+    ----------
+    study
+        The extracted study.
+    final
+        Whether the test part of each split is opened after its runs are made and chosen.
+    user
+        Name in the log of openings; by default a hash of the login name.
+    engine, cluster, tensorboard, has_pending_embeddings
+        Arguments of `featx.workflow.stages.make_runs`.
+    """
+
+    study: Study
+    final: bool
+    user: str | None
+    engine: EngineSpec | None
+    cluster: ClusterSpec | None
+    tensorboard: bool
+    has_pending_embeddings: bool
+
+    def run(self, progress: ProgressCallback) -> Iterator[SplitResult]:
+        """Yield the result of each split when it is finished; finished splits are not made again.
+
+        Raises
+        ------
+        FeatxError
+            A stage failed; the splits before it are kept.
+        """
+        find_near_copies(self.study, progress)
+        recipes = self.study.recipe.outer_recipes
+        durations: list[float] = []
+        notes: set[str] = set()
+        for number, recipe in enumerate(recipes, start=1):
+            progress("outer splits", number - 1, len(recipes))
+            start = time.perf_counter()
+            own = self._prepare(recipe)
+            record = self._finished_record(own)
+            is_new = record is None
+            if record is None:
+                record = self._make(own, _nested_progress(progress, number, len(recipes), notes))
+                durations.append(time.perf_counter() - start)
+            left_s = sum(durations) / len(durations) * (len(recipes) - number) if durations else None
+            seconds = round(time.perf_counter() - start, 2)
+            folder = str(own.folder)
+            yield SplitResult(number, len(recipes), recipe.split.seed, folder, is_new, seconds, left_s, record.targets)
+        progress("outer splits", len(recipes), len(recipes))
+
+    def _prepare(self, recipe: Recipe) -> Study:
+        """Return the study of one split with its tables."""
+        own = Study(recipe)
+        write_split_tables(self.study, own, self.study.parts_of_split(recipe.split))
+        return Study.open(recipe)
+
+    def _finished_record(self, own: Study) -> SplitRecord | None:
+        """Return the scores of a finished split of the current data and recipe, None if it is not finished."""
+        try:
+            record = read_sealed(own.folder / SPLIT_SCORES, "", SplitRecord)
+        except IncompleteError:
+            # The file does not exist yet, or was changed; the split is made again from its finished runs.
+            return None
+        return record if record.state == self._state(own) else None
+
+    def _make(self, own: Study, progress: ProgressCallback) -> SplitRecord:
+        """Make all runs of a split, choose among them, and write their scores."""
+        stages = make_runs(
+            own.recipe,
+            engine=self.engine,
+            progress=progress,
+            cluster=self.cluster,
+            has_pending_embeddings=self.has_pending_embeddings,
+            tensorboard=self.tensorboard,
+        )
+        for stage, _ in stages:
+            progress(stage, 1, 1)
+        evaluations = evaluate(own.recipe, final=self.final, user=self.user, progress=progress)
+        n_train = len(own.ids("train"))
+        targets = []
+        for evaluation in evaluations:
+            seconds = sum(run.metrics.elapsed_s or 0.0 for run in own.runs(evaluation.target))
+            n_scored = len(own.ids("train" if evaluation.part == "oof" else evaluation.part))
+            targets.append(SplitScores.of(evaluation, n_train, n_scored, round(seconds, 2)))
+        record = SplitRecord(state=self._state(own), commit=commit(), machine=describe_machine(), targets=targets)
+        write_sealed(own.folder / SPLIT_SCORES, record.model_dump(mode="json"))
+        if not self.study.recipe.split.keep_runs:
+            for run in own.run_folders():
+                shutil.rmtree(run.path)
+        return record
+
+    def _state(self, own: Study) -> str:
+        """Return a fingerprint of everything that the scores of a split depend on."""
+        recipe = own.recipe
+        stages = [item.identity() for item in (*recipe.head, *recipe.finetune, *recipe.ensemble)]
+        targets = [[head.target for head in recipe.head], [own.final_state(name) for name in recipe.targets]]
+        embeddings = [item.spec.fingerprint() for item in self.study.locked]
+        return fingerprint([RULES, stages, targets, recipe.group_labels, embeddings, self.final])
+
+
+def check_outer_splits(recipe: Recipe, repeats: int) -> None:
+    """Check that a recipe with outer splits is not repeated on other val parts as well.
+
+    Raises
+    ------
+    DataError
+        It is.
+    """
+    if repeats:
+        raise DataError(
+            f"--repeats {repeats} cuts val again, and the recipe's [split] has {len(recipe.split.outer_seeds)} outer "
+            "splits; expected one of them: leave out '--repeats'"
+        )
+
+
+def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:
+    """Yield ``split`` with the result of each outer split, then ``splits`` with the summary of all of them."""
+    splits = []
+    for result in outer.run(progress):
+        splits.append(result)
+        yield "split", result
+    by_target = zip(*(result.targets for result in splits), strict=True)
+    summaries = [summarize_splits(scores) for scores in by_target]
+    seeds = [result.seed for result in splits]
+    yield "splits", SummaryOfSplits(summaries, seeds, str(write_split_page(outer.study, summaries, seeds)))
+
+
+def _nested_progress(progress: ProgressCallback, number: int, n_splits: int, notes: set[str]) -> ProgressCallback:
+    """Return a callback that reports all stages of a split beside one bar, and each message once."""
+
+    def report(stage: str, n_done: int, total: int, /, note: str = "") -> None:
+        if stage == NOTE_STAGE:
+            if note not in notes:
+                notes.add(note)
+                progress(stage, n_done, total, note)
+            return
+        progress("outer splits", number - 1, n_splits, f"{stage} {n_done}/{total}")
+
+    return report

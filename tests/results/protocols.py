@@ -1,0 +1,145 @@
+"""The published protocols: their recipes, the published figures, and what they take."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One figure of a publication.
+
+    Attributes
+    ----------
+    method
+        What was measured.
+    value
+        The figure.
+    sd
+        Standard deviation over the splits; None if it is not stated.
+    run
+        Label of the run that repeats the method; empty if it is compared with the chosen run.
+    score
+        Name of the score.
+    """
+
+    method: str
+    value: float
+    sd: float | None = None
+    run: str = ""
+    score: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol: a recipe, or one preset of it.
+
+    Attributes
+    ----------
+    name
+        Name on the command line, shared by the presets of one recipe.
+    preset
+        Preset of the recipe; empty for the recipe itself.
+    title
+        Title on the page.
+    hours
+        Expected hours on two idle cores, extraction included.
+    published
+        Published figures.
+    scores
+        Scores that the page shows.
+    methods
+        Label of a run → what it is; other runs are shown by their labels.
+    """
+
+    name: str
+    preset: str
+    title: str
+    hours: float
+    published: tuple[PublishedFigure, ...]
+    scores: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
+    methods: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def recipe(self) -> str:
+        """Recipe with its preset, as commands take it, relative to the repository."""
+        return f"pipelines/{self.name}.toml" + (f"#{self.preset}" if self.preset else "")
+
+    @property
+    def command(self) -> str:
+        """Command that runs the protocol."""
+        preset = f" --preset {self.preset}" if self.preset else ""
+        return f"featx run pipelines/{self.name}.toml{preset} --final"
+
+
+# Labels of the runs of elpv_song, and what they are.
+REPRODUCED_RUN = "svm/calibration=temperature/1-embeddings"
+SONG_METHODS = {
+    REPRODUCED_RUN: "RBF-SVM with C = 3 on frozen VGG16, flattened",
+    "svm/calibration=auto/8-embeddings": "RBF-SVM on frozen EfficientNet-Lite0, four stages at two sizes",
+    "svm/calibration=auto/11-embeddings": "the same with three stages of frozen VGG16",
+    "soft": "mean of the three",
+    "greedy": "greedy selection of the three",
+}
+SONG = "Song et al. 2024"
+DEITSCH = "Deitsch et al. 2019"
+PROTOCOLS = (
+    Protocol(
+        "elpv_song",
+        "mono",
+        "ELPV, monocrystalline cells, four classes, 50 random splits 80/20",
+        0.8,
+        (
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.790, 0.020, REPRODUCED_RUN),
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.566, None, REPRODUCED_RUN, "balanced_accuracy"),
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.588, None, REPRODUCED_RUN, "macro_f1"),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.812, 0.023),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.634, None, score="balanced_accuracy"),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.630, None, score="macro_f1"),
+            PublishedFigure(f"{SONG}: ResNet50 fine-tuned", 0.784, 0.015),
+        ),
+        methods=SONG_METHODS,
+    ),
+    Protocol(
+        "elpv_song",
+        "poly",
+        "ELPV, polycrystalline cells, four classes, 50 random splits 80/20",
+        1.2,
+        (
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.745, 0.022, REPRODUCED_RUN),
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.487, None, REPRODUCED_RUN, "balanced_accuracy"),
+            PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.500, None, REPRODUCED_RUN, "macro_f1"),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.802, 0.033),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.582, None, score="balanced_accuracy"),
+            PublishedFigure(f"{SONG}: VGG19 fine-tuned", 0.590, None, score="macro_f1"),
+            PublishedFigure(f"{SONG}: ResNet50 fine-tuned", 0.799, 0.010),
+        ),
+        methods=SONG_METHODS,
+    ),
+    Protocol(
+        "elpv_deitsch",
+        "",
+        "ELPV, functional and defective cells, 20 random splits 75/25, weighted by confidence",
+        1.0,
+        (
+            PublishedFigure(f"{DEITSCH}: SVM on keypoints, one split", 0.8244, score="confidence_accuracy"),
+            PublishedFigure(f"{DEITSCH}: VGG19 fine-tuned, one split", 0.8842, score="confidence_accuracy"),
+        ),
+        ("confidence_accuracy", "accuracy", "balanced_accuracy"),
+    ),
+    Protocol(
+        "fashion_mnist",
+        "",
+        "Fashion-MNIST, 60,000 and 10,000 images as given",
+        3.0,
+        (
+            PublishedFigure("RBF-SVM on pixels", 0.897),
+            PublishedFigure("HOG and SVM", 0.926),
+            PublishedFigure("ResNet50 fine-tuned", 0.931),
+            PublishedFigure("VGG16", 0.935),
+            PublishedFigure("ResNet18", 0.949),
+        ),
+    ),
+)

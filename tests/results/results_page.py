@@ -1,0 +1,81 @@
+"""The page of all measured figures beside the published ones, as Markdown."""
+
+import math
+from collections.abc import Mapping
+
+from featx.evaluation.split_summary import CHOSEN
+from tests.results.measured_figures import MeasuredFigure, MeasuredProtocol
+from tests.results.protocols import PROTOCOLS, Protocol, PublishedFigure
+
+HEAD = """# Results
+
+Published protocols, repeated by featx with recipes of this repository. `make results` runs them, resumes after an
+interruption, and writes this page from the folders of the runs alone; `make results PROTOCOL=elpv_song` runs one of
+them. `make weights` fetches the pretrained networks first ([weights.md](weights.md)).
+
+*chosen* is the result of the whole procedure: in each split, the run with the best score in cross-validation inside its
+training part. Other rows are single runs. Over several splits, ± is the standard deviation over the splits, and the
+interval is that of the mean, corrected for the overlap of the splits (Nadeau and Bengio 2003); with a single test part
+it is the bootstrap interval. Published figures are as their authors state them, over their own splits.
+"""
+
+
+def results_page(measured: Mapping[Protocol, MeasuredProtocol | None]) -> str:
+    """Return the page for the protocols that have run, and the commands of those that have not."""
+    sections = [_protocol_section(protocol, measured.get(protocol)) for protocol in PROTOCOLS]
+    return "\n\n".join([HEAD.strip(), *sections]) + "\n"
+
+
+def _protocol_section(protocol: Protocol, measured: MeasuredProtocol | None) -> str:
+    parts = [f"## {protocol.title}", f"`{protocol.command}`"]
+    if measured is None:
+        parts.append(f"Not run yet (about {protocol.hours:g} hours on 2 idle cores).")
+        parts.append(_table([_published_row(figure) for figure in protocol.published]))
+        return "\n\n".join(parts)
+    parts.append(_origin_text(measured))
+    rows = []
+    for score in protocol.scores:
+        published = [figure for figure in protocol.published if figure.score == score]
+        figures = [figure for figure in measured.figures if figure.score == score]
+        rows += [_measured_row(figure, _matching(published, figure), protocol.methods) for figure in figures]
+        rows += [_published_row(figure) for figure in published]
+    parts.append(_table(rows))
+    return "\n\n".join(parts)
+
+
+def _origin_text(measured: MeasuredProtocol) -> str:
+    splits = f"{measured.n_splits} of {measured.n_planned} splits" if measured.n_planned > 1 else "One split"
+    machines = "; ".join(measured.machines) or "not recorded"
+    commits = ", ".join(f"`{name[:12]}{'-dirty' if name.endswith('-dirty') else ''}`" for name in measured.commits)
+    return (
+        f"{splits}, {measured.n_train:,.0f} training and {measured.n_test:,.0f} test rows each. Heads and ensembles "
+        f"took {measured.fit_s:,.0f} s in all. Commit {commits}; machine: {machines}."
+    )
+
+
+def _table(rows: list[list[str]]) -> str:
+    head = ["score", "method", "value", "95 % interval", "published by the same method"]
+    lines = [f"| {' | '.join(row)} |" for row in ([*map(str, head)], ["---"] * len(head), *rows)]
+    return "\n".join(lines)
+
+
+def _matching(published: list[PublishedFigure], figure: MeasuredFigure) -> PublishedFigure | None:
+    return next((item for item in published if item.run == figure.run), None)
+
+
+def _measured_row(figure: MeasuredFigure, published: PublishedFigure | None, methods: Mapping[str, str]) -> list[str]:
+    value = f"{figure.value:.4f}" + ("" if math.isnan(figure.sd) else f" ± {figure.sd:.4f}")
+    interval = "" if math.isnan(figure.low) else f"{figure.low:.4f} … {figure.high:.4f}"
+    beside = (
+        "" if published is None else f"{_figure_text(published)} (difference {figure.value - published.value:+.3f})"
+    )
+    name = f"**featx, {CHOSEN}**" if figure.run == CHOSEN else f"featx, {methods.get(figure.run, figure.run)}"
+    return [figure.score.replace("_", " "), name, value, interval, beside]
+
+
+def _published_row(figure: PublishedFigure) -> list[str]:
+    return [figure.score.replace("_", " "), figure.method, _figure_text(figure), "", ""]
+
+
+def _figure_text(figure: PublishedFigure) -> str:
+    return f"{figure.value:.3f}" + ("" if figure.sd is None else f" ± {figure.sd:.3f}")

@@ -1,0 +1,77 @@
+"""Defences on Fashion-MNIST: adversarial training keeps accuracy under attack, and no attack breaks a certificate."""
+
+from pathlib import Path
+
+import pytest
+from scipy.stats import binom
+
+import featx
+from featx.artifacts.certificates import read_certificates
+from featx.artifacts.header import read_header
+from featx.robustness.smoothing_job import prepare_smoothing
+from featx.specs.attacking import AttackSection
+from featx.specs.smoothing import SmoothingSpec
+from featx.study.study import Study
+from tests.recipes import toy_recipe
+from tests.robustness.test_smooth import n_broken
+
+NETWORK = {"backbone": "small_cnn", "strategy": "scratch", "patience": 0, "batch_size": 64}
+ADVERSARIAL = {"attack": "pgd", "eps": 0.0314, "share": 1.0, "steps": 5}
+RECIPE = toy_recipe(
+    data={
+        "source": "/usr/share/datasets/fashion-mnist",
+        "reader": "arrays",
+        "sample": 3000,
+        "arrays": [{"images": "train-images-idx3-ubyte.gz", "labels": {"label": "train-labels-idx1-ubyte.gz"}}],
+    },
+    targets={"garment": {"column": "label"}},
+    split={"test": 0.1, "val": 0.2},
+    embedding=None,
+    head=None,
+    finetune=[{**NETWORK, "epochs": 12}, {**NETWORK, "epochs": 12, "adversarial": ADVERSARIAL}],
+)
+SMOOTHING = SmoothingSpec(run="small_cnn", sigma=0.12, n0=50, n=500, images=200)
+
+
+@pytest.mark.slow
+def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fallen(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "featx.toml").write_text(RECIPE)
+    featx.extract()
+    plain, defended = sorted(featx.finetune(), key=lambda run: "adversarial.attack" in run.settings)
+    section = AttackSection(methods=("pgd",), eps=(2 / 255, 8 / 255), images=300)
+    (attacks,) = featx.attack(sections=[section])
+    robust = [{run: row.accuracy for run, row in attacks.under("pgd", "linf", eps).items()} for eps in section.eps]
+    with capsys.disabled():
+        print(f"clean: {plain.val_score:.3f} undefended, {defended.val_score:.3f} defended")
+        for levels, by_run in zip((2, 8), robust, strict=True):
+            print(f"PGD {levels}/255: {by_run[plain.run]:.3f} undefended, {by_run[defended.run]:.3f} defended")
+    assert robust[1][defended.run] - robust[1][plain.run] >= 0.3
+    assert robust[0][defended.run] > robust[0][plain.run]
+    assert plain.val_score - defended.val_score < 0.15
+
+
+@pytest.mark.slow
+def test_no_attack_within_the_certified_radius_succeeds_more_often_than_alpha_allows(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "featx.toml").write_text(RECIPE.replace("epochs = 12", "epochs = 4"))
+    featx.extract()
+    featx.finetune()
+    plain = next(run for run in Study.open(None).runs() if not run.spec.settings.get("adversarial.attack"))
+    spec = SMOOTHING.model_copy(update={"run": plain.name})
+    (smoothed,) = featx.smooth(specs=[spec])
+    job = prepare_smoothing(Study.open(None), spec)
+    certificates = read_certificates(Path(smoothed.path), read_header(smoothed.path)[1]).dropna()
+    classes = list(job.model.classes)
+    images = [
+        (job.pixels(row.id), classes.index(row.answer), row.radius) for row in certificates.itertuples(index=False)
+    ]
+    broken = n_broken(job.votes, images, 300)
+    with capsys.disabled():
+        (evaluation,) = featx.evaluate()
+        print(f"{broken} of {len(images)} certificates broken; {smoothed.abstained:.0%} abstained")
+        print([f"{point.accuracy:.2f} at {point.radius:.2f}" for point in evaluation.certificates[0].table])
+    assert len(images) > 100
+    assert broken <= binom.ppf(0.999, len(images), spec.alpha)

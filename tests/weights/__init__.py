@@ -1,0 +1,1 @@
+"""Pretrained weights inside published Python packages, converted to safetensors; see ``make weights``."""

@@ -1,0 +1,157 @@
+"""Outer splits: every choice is made inside the training part of each, and the summary pairs the runs by split.
+
+Modules: workflow.resplit_study, evaluation.split_summary, reports.split_page, cli.split_table.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+from sklearn.model_selection import train_test_split
+
+import featx
+from featx.cli.split_table import print_split_summary, split_text
+from featx.errors import DataError, IncompleteError
+from featx.evaluation.split_summary import SplitScores, summarize_splits
+from featx.specs.recipe import load_recipe
+from featx.study.study import Study
+from featx.workflow.outer_splits import SplitResult, SummaryOfSplits
+from featx.workflow.run import stages
+from tests.recipes import toy_heads, toy_recipe
+
+SPLIT = {"test": 0.2, "val": 0, "method": "train_test_split", "stratify": False, "duplicates": "independent"}
+RECIPE = toy_recipe(
+    split=SPLIT | {"repeats": 3, "seed": 4}, head=toy_heads("logreg", "knn"), ensemble=[{"methods": ["soft"]}]
+)
+
+
+def run_splits(text: str, *, final: bool = True) -> tuple[list[SplitResult], SummaryOfSplits]:
+    """Write a recipe, run it, and return the results of its outer splits and their summary."""
+    Path("featx.toml").write_text(text)
+    results = list(stages(final=final))
+    assert [name for name, _ in results] == ["extract", *["split"] * (len(results) - 2), "splits"]
+    return [result for name, result in results if name == "split"], results[-1][1]
+
+
+def test_ids_are_those_of_scikit_learn_and_finished_splits_are_kept(
+    toy_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits, summary = run_splits(RECIPE)
+    assert [split.seed for split in splits] == summary.seeds == [4, 5, 6]
+    ids = Study.open(None).manifest.ids
+    for number, split in enumerate(splits):
+        own = Study.open(f"featx.toml#repeat-{number:02}")
+        assert str(own.folder) == split.folder == f"runs/featx/repeat-{number:02}"
+        train, test = train_test_split(ids, test_size=0.2, random_state=4 + number)
+        assert (sorted(own.ids("train")), sorted(own.ids("test"))) == (sorted(train), sorted(test))
+        (scores,) = split.targets
+        (evaluation,) = featx.evaluate(own.recipe)
+        assert evaluation.part == "oof"
+        assert scores.chosen == evaluation.label(evaluation.chosen)
+        assert (scores.part, scores.n_train, scores.n_scored) == ("test", len(train), len(test))
+        assert len(own.openings()) == 1
+    (target,) = summary.targets
+    chosen, *runs = target.rows
+    assert chosen.scores["accuracy"] == [split.targets[0].chosen_score for split in splits]
+    assert sum(run.n_chosen for run in runs) == chosen.n_chosen == 3
+    page = Path(summary.page).read_text()
+    assert f"{chosen.means['accuracy']:.4f} ± {chosen.sds['accuracy']:.4f}" in page
+    print_split_summary(summary)
+    printed = capsys.readouterr().out
+    assert "class: 3 outer splits, test rows" in printed
+    assert summary.page in printed
+    again, repeated_summary = run_splits(RECIPE)
+    assert [split.is_new for split in again] == [False] * 3
+    assert "1/3 " in split_text(again[0])
+    assert "already done" in split_text(again[0])
+    assert repeated_summary.targets == summary.targets
+    Path("runs/featx/repeat-01/split-scores.json").unlink()
+    assert [split.is_new for split in run_splits(RECIPE)[0]] == [False, True, False]
+
+
+def test_without_final_the_test_parts_stay_sealed_and_models_may_go(toy_home: Path) -> None:
+    split = SPLIT | {"seeds": [1, 7], "keep_runs": False}
+    splits, summary = run_splits(toy_recipe(split=split, head=toy_heads("logreg")), final=False)
+    assert [result.targets[0].part for result in splits] == ["oof", "oof"]
+    assert summary.targets[0].part == "oof"
+    own = Study.open("featx.toml#repeat-01")
+    assert own.openings() == []
+    assert own.run_folders() == []
+
+
+def test_names_of_outer_splits_and_presets(toy_home: Path) -> None:
+    Path("featx.toml").write_text(RECIPE + "\n[presets.few]\nsample = 20\n")
+    recipe = load_recipe("featx.toml#few/repeat-02")
+    assert (recipe.name, recipe.data.sample, recipe.split.seed) == ("featx-few/repeat-02", 20, 6)
+    assert recipe.split.outer_seeds == ()
+    with pytest.raises(DataError, match=r"no preset or outer split 'repeat-03'; expected .* repeat-00 … repeat-02"):
+        load_recipe("featx.toml#repeat-03")
+    with pytest.raises(DataError, match="'--repeats'"):
+        list(stages(repeats=2))
+    balanced = toy_recipe(
+        split=SPLIT | {"repeats": 2}, targets={"class": {"column": "class", "balance": "undersample"}}
+    )
+    Path("featx.toml").write_text(balanced)
+    with pytest.raises(featx.errors.RecipeError, match="balance leaves out images by the parts and the seed"):
+        load_recipe("featx.toml")
+
+
+def test_images_are_kept_by_the_values_of_a_label_column(toy_home: Path) -> None:
+    table = pd.DataFrame({"path": sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))})
+    table["class"] = table["path"].str.split("/").str[0]
+    table["site"] = np.where(np.arange(len(table)) % 3 == 0, "a", "b")
+    table.to_csv("images/labels.csv", index=False)
+    data = {"source": "images", "labels": {"file": "labels.csv"}, "keep": {"site": ["a"]}}
+    Path("featx.toml").write_text(toy_recipe(data=data) + '\n[presets.other.keep]\nsite = ["b"]\n')
+    extraction = featx.extract()
+    n_kept = int((table["site"] == "a").sum())
+    assert sum(extraction.parts.values()) == n_kept
+    assert extraction.ignored["is 'b', data.keep.site leaves it out"] == len(table) - n_kept
+    assert sum(featx.extract("featx.toml#other").parts.values()) == len(table) - n_kept
+    Path("featx.toml").write_text(toy_recipe(data=data | {"keep": {"site": ["c"]}}))
+    with pytest.raises(IncompleteError, match="changed after the last extraction"):
+        _ = Study.open(None).manifest
+    assert "data.keep.site: column 'site' holds no 'c'" in featx.extract().label_problem
+
+
+def scores_of(values: dict[str, float], chosen: str) -> SplitScores:
+    return SplitScores(
+        target="class",
+        part="test",
+        metric="confidence_accuracy",
+        chosen=chosen,
+        chosen_by="accuracy on oof",
+        n_train=75,
+        n_scored=25,
+        fit_s=1.5,
+        scores={run: {"confidence_accuracy": value, "n": 25.0} for run, value in values.items()},
+    )
+
+
+def test_summary_equals_its_textbook_formulas() -> None:
+    rng = np.random.default_rng(0)
+    values = {run: rng.normal(mean, 0.03, size=6) for run, mean in (("svm", 0.8), ("rf", 0.75))}
+    chosen = ["svm", "rf", "svm", "svm", "svm", "svm"]
+    splits = [scores_of({run: float(x[i]) for run, x in values.items()}, chosen[i]) for i in range(6)]
+    splits[3].scores["partial"] = {"confidence_accuracy": 0.99}
+    summary = summarize_splits(splits)
+    assert [run.run for run in summary.rows] == ["chosen", "svm", "rf", "partial"]
+    assert (summary.fit_s, summary.n_splits, summary.rows[1].n_chosen) == (9.0, 6, 5)
+    reference = np.array([values[name][i] for i, name in enumerate(chosen)])
+    differences = values["rf"] - reference
+    standard_error = math.sqrt(1 / 6 + 25 / 75) * differences.std(ddof=1)
+    half_width = t.ppf(0.975, 5) * standard_error
+    row = summary.rows[2]
+    assert row.difference == pytest.approx(differences.mean())
+    assert (row.difference_low, row.difference_high) == pytest.approx(
+        (differences.mean() - half_width, differences.mean() + half_width)
+    )
+    assert row.sds["confidence_accuracy"] == pytest.approx(values["rf"].std(ddof=1))
+    p = [2 * t.sf(abs(d.mean()) / (math.sqrt(1 / 6 + 25 / 75) * d.std(ddof=1)), 5)
+         for d in (values["svm"] - reference, differences)]  # fmt: skip
+    assert row.p == pytest.approx(min(1, 2 * min(p)) if p[1] == min(p) else max(p[1], min(1, 2 * min(p))))
+    assert summary.rows[3].difference is None
+    assert summary.rows[3].means == {}
