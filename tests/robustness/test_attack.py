@@ -77,6 +77,25 @@ def test_the_worst_case_is_the_weakest_result_of_all(result: RobustnessEvaluatio
             assert worst.accuracy <= result.worst("linf", 0.1)[run].accuracy
 
 
+def test_perturbations_keep_the_limit(job: AttackJob, result: RobustnessEvaluation) -> None:
+    limited = [task for task in job.tasks if task.spec.method != "cw"]
+    for task in limited:
+        table = AttackTable.read(job.files(task))
+        assert float(table.norms("linf").max()) <= task.spec.eps + 1e-6
+        # Nothing but a perturbation changes an answer.
+        is_same = table.norms("linf") == 0
+        assert (table.is_wrong(task.source.name) == table.is_wrong_before(task.source.name))[is_same].all()
+    assert len(limited) > len(job.runs)
+
+
+def test_pgd_is_not_weaker_than_fgsm_for_any_run(job: AttackJob, result: RobustnessEvaluation) -> None:
+    with_gradient = [run.name for run in job.runs if run.model.has_gradient]
+    assert len(with_gradient) == 2
+    for eps in (0.1, 0.3):
+        fgsm, pgd = (result.under(method, "linf", eps) for method in ("fgsm", "pgd"))
+        assert all(pgd[run].accuracy <= fgsm[run].accuracy for run in with_gradient)
+
+
 def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: RobustnessEvaluation) -> None:
     rows = result.under("pgd", "linf", 0.3)
     forest = next(row for run, row in rows.items() if run.startswith("rf"))
