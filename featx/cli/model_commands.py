@@ -289,8 +289,8 @@ def run(
 ) -> None:
     """Run all stages of a recipe; finished stages are skipped.
 
-    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
-    featx run pipelines/earth.toml --preset small
+    Examples: featx run · featx run pipelines/solar_cells.toml --final ·
+    featx run pipelines/solar_cells.toml --repeats 10 · featx run pipelines/earth.toml --preset small
     """
     from featx.cli import console
     from featx.cli.progress_bars import watching
