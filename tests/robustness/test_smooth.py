@@ -21,6 +21,7 @@ import featx
 from featx.artifacts.certificates import CERTIFICATES, read_certificates
 from featx.artifacts.header import read_header
 from featx.cli.run_table import evaluations
+from featx.cli.stage_lines import StagePrinter
 from featx.errors import ArtifactError, DataError, FeatxError, UnsuitedError
 from featx.evaluation.evaluation_table import Evaluation
 from featx.metrics.certified_accuracy import certified_radius
@@ -289,6 +290,8 @@ def test_smoothing_is_announced_and_printed(
     assert json.loads(run("smooth --json", capsys)[1])["runs"][0]["run"] == smoothed.run
     assert run("smooth logreg --sigma 64", capsys)[0] == 1
     capsys.readouterr()
+    StagePrinter("").add("smooth", [smoothed])
+    assert capsys.readouterr().out.startswith("smooth   val acc smoothed-logreg 0.")
     evaluations([evaluation])
     text = " ".join(capsys.readouterr().out.split())
     assert f"certified: {smoothed.label}, " in text

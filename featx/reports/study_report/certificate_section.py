@@ -73,5 +73,5 @@ def _table(name: str, runs: list[CertifiedRun]) -> Table:
         for point in run.table
     ]
     alphas = ", ".join(dict.fromkeys(f"{run.alpha:g}" for run in runs))
-    caption = f"Certified accuracy on a sample of val. The certificate of an image is wrong with probability {alphas}."
+    caption = f"Certified accuracy on a sample of val. A certificate is wrong with probability {alphas} at most."
     return Table(name, caption, columns, rows)
