@@ -29,7 +29,8 @@ INTERRUPTED = 130  # what typer exits with after Ctrl-C
 app = typer.Typer(
     name="featx",
     help="From a folder of images and some labels to a model that is proven to be the best of those tried.\n\n"
-    "Typical use: featx init photos/ · featx extract · featx fit · featx ensemble · featx evaluate · featx report",
+    "Typical use: featx init photos/ · featx run; or one stage after the other: featx extract · featx fit · "
+    "featx ensemble · featx evaluate · featx report",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: drawing it with rich would take longer than all the rest
     pretty_exceptions_enable=False,

@@ -21,7 +21,8 @@ def print_recognition(recognition: "Recognition", explain: bool = False) -> None
         _add_recognition(recognition, summary)
         if explain:
             _add_inventory(recognition, summary)
-        next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
+        has_target = bool(recognition.target)
+        next_commands = "featx run, or featx extract" if has_target else "featx extract, then featx cache export"
         summary.result(f"wrote {recognition.recipe}")
         summary.next_step(next_commands)
 

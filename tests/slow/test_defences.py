@@ -9,7 +9,7 @@ import featx
 from featx.artifacts.certificates import read_certificates
 from featx.artifacts.header import read_header
 from featx.robustness.smoothing_job import prepare_smoothing
-from featx.specs.attacking import AttackSpec
+from featx.specs.attacking import AttackSection
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.study import Study
 from tests.recipes import toy_recipe
@@ -50,8 +50,10 @@ def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fa
     (home / "featx.toml").write_text(RECIPE)
     featx.extract()
     plain, defended = sorted(featx.finetune(), key=lambda run: "adversarial.attack" in run.settings)
-    specs = [AttackSpec(method="pgd", eps=levels / 255, steps=10) for levels in LEVELS]
-    robust = [{row.run: row.robust for row in attack.runs} for attack in featx.attack(specs=specs, n_images=150)]
+    eps = tuple(levels / 255 for levels in LEVELS)
+    section = AttackSection(methods=("pgd",), eps=eps, steps=10, images=150)
+    (attacks,) = featx.attack(sections=[section])
+    robust = [{run: row.accuracy for run, row in attacks.under("pgd", "linf", limit).items()} for limit in eps]
     with capsys.disabled():
         print(f"clean: {plain.val_score:.3f} undefended, {defended.val_score:.3f} defended")
         for levels, by_run in zip(LEVELS, robust, strict=True):

@@ -10,8 +10,8 @@ import featx
 from tests.recipes import toy_recipe
 from tests.weights.packaged_weights import WEIGHTS, PackagedWeights
 
-N_IMAGES = 600
-SIZE_PX = 112
+N_IMAGES = 400
+SIZE_PX = 98
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 SOURCES: Mapping[str, Mapping[str, Any]] = {
     "solar cells": {
@@ -27,7 +27,7 @@ TARGETS: Mapping[str, Mapping[str, Any]] = {
     "solar cells": {"column": "defect", "above": 0.5},
     "Fashion-MNIST": {"column": "class"},
 }
-# Random features of edges are not bad on small grey images; the gain has to exceed the noise of 600 images.
+# Random features of edges are not bad on small grey images; the gain has to exceed the noise of so few images.
 MIN_GAIN = 0.02
 
 
