@@ -28,6 +28,7 @@ from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.reports.exploration.explore_page import WrittenExploration
 from featx.reports.report import ReportFiles
+from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.robustness.smooth import SmoothingResult
 from featx.storage.compaction import CompactionResult
 from featx.study.run_changes import RemovedRuns
@@ -68,13 +69,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("n_disagreeing", int, "Number of pairs with different labels."),
     ],
     "attack": [
-        Key(
-            "attacks",
-            "list of objects",
-            "One object for each attack: `spec`, `part`, `n` (number of images), `runs`, the robustness of each run "
-            "(`run`, `label`, `clean`, `robust`, `interval`, `sources`, `median_norm`, `doubts`), the most robust one "
-            "first, and `transfer`: attacked run → run → accuracy on the images made on the attacked one.",
-        ),
+        Key("evaluations", list[RobustnessEvaluation], "One for each group of sections on the same images and runs."),
     ],
     "smooth": [Key("runs", list[SmoothingResult], "The smoothed runs, in the order in which they were named.")],
     "corrupt": [
@@ -119,6 +114,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("accuracy", float, "Accuracy of the chosen run; for numbers the key is `mae`, its mean absolute error."),
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
         Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
+        Key("attacks", list[RobustnessEvaluation], "Stored results of attacks, one for each target that has some."),
     ],
     "report": [ReportFiles],
     "predict": [

@@ -5,7 +5,7 @@ from typing import Any
 
 import tomlkit
 
-from featx.specs.attacking import AttackSpec
+from featx.specs.attacking import AttackSection, AttackSpec
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.finetuning import AugmentSpec
@@ -43,13 +43,17 @@ def toy_heads(*names: str, trials: int = 1, folds: int = 3) -> list[Mapping[str,
 
 TOY_RECIPE = toy_recipe()
 
-# An attack, and another value of each of its fields.
+_EFFORT = {"steps": 5, "n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1}
+# Specs of attacks, each with another value of each of its fields.
 ATTACK_CHANGES = (
-    AttackSpec(method="pgd"),
-    {
-        **{"method": "fgsm", "norm": "l2", "eps": 0.1, "steps": 5},
-        **{"n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1},
-    },
+    (AttackSpec(method="pgd"), {"method": "fgsm", "norm": "l2", "eps": 0.1, **_EFFORT}),
+    (
+        AttackSection(),
+        {
+            **{"methods": ("cw",), "norms": ("l2",), "eps": (0.1, 0.2), "target": "age", "runs": ("svm",), "images": 9},
+            **{"white_box": True, **_EFFORT},
+        },
+    ),
 )
 # A spec of corruptions, and another value of each of its fields.
 CORRUPTION_CHANGES = (
@@ -66,7 +70,7 @@ AUGMENT_CHANGES = (
 # Specs of attacks, corruptions and defences, and another value of each of their fields; and other values of some
 # fields of a network's spec.
 ROBUSTNESS_CHANGES = (
-    ATTACK_CHANGES,
+    *ATTACK_CHANGES,
     CORRUPTION_CHANGES,
     AUGMENT_CHANGES,
     (AdversarialSpec(), {"attack": "free", "eps": 0.1, "share": 1.0, "steps": 3, "replays": 2}),

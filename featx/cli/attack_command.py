@@ -1,20 +1,17 @@
 """``featx attack``."""
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx.cli.completions import complete_run, complete_target
-from featx.cli.options import JsonOption, RecipeOption
+from featx.cli.options import JsonOption, RecipeOption, UserOption
 
 if TYPE_CHECKING:
     from featx.robustness.attack_job import AttackJob
-    from featx.robustness.attack_results import AttackResults
-    from featx.specs.attacking import AttackSpec
+    from featx.specs.attacking import AttackSection
+    from featx.specs.recipe import Recipe
 
-DEFAULT_METHODS = ("fgsm", "pgd", "square")
 SECONDS_PER_MINUTE = 60
 
 
@@ -27,19 +24,36 @@ def attack(
         list[str] | None,
         typer.Option(
             "--method",
-            help="fgsm, pgd, apgd, cw, patch, square or standard; repeat for several.",
-            show_default=", ".join(DEFAULT_METHODS),
+            help="fgsm, pgd, apgd, cw, patch, square, transfer or standard (repeatable).",
+            show_default="the recipe's, or fgsm, pgd and square",
         ),
     ] = None,
-    norm: Annotated[str, typer.Option("--norm", help="linf or l2.")] = "linf",
+    norm: Annotated[
+        list[str] | None, typer.Option("--norm", help="linf or l2 (repeatable).", show_default="the method's first")
+    ] = None,
     eps: Annotated[
-        str, typer.Option("--eps", help="Largest perturbation of pixels in [0, 1], as a number or a fraction.")
-    ] = "8/255",
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the gradient, or queries of 'square'.")] = 20,
-    restarts: Annotated[int, typer.Option("--restarts", min=1, help="Random starts.")] = 1,
+        list[str] | None,
+        typer.Option(
+            "--eps",
+            help="Largest perturbation of pixels in [0, 1], as a number or a fraction; repeat for a curve.",
+            show_default="8/255",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps of the gradient.", show_default="20")
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="200")
+    ] = None,
+    restarts: Annotated[int | None, typer.Option("--restarts", min=1, help="Random starts.", show_default="1")] = None,
     n_images: Annotated[
-        int, typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.")
-    ] = 100,
+        int | None,
+        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="100"),
+    ] = None,
+    white_box: Annotated[
+        bool,
+        typer.Option("--white-box", help="Refuse runs without gradient instead of a transfer to them."),
+    ] = False,
     target: Annotated[
         str | None,
         typer.Option("--target", help="Target.", autocompletion=complete_target, show_default="the only one"),
@@ -47,30 +61,49 @@ def attack(
     final: Annotated[
         bool, typer.Option("--final", help="Attack test images; this opens the split and is logged.")
     ] = False,
+    user: UserOption = None,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Perturb images so that runs change their answers, and report the accuracy that is left.
 
-    Examples: featx attack · featx attack svm --method standard --eps 2/255 · featx attack --method cw --norm l2 --json
+    Examples: featx attack · featx attack svm --method standard --eps 2/255 --eps 8/255 ·
+    featx attack --method cw --json
     """
     from featx.cli import console
+    from featx.cli.attack_table import print_all
     from featx.cli.progress_bars import watching
     from featx.robustness.attack import run_attacks
     from featx.robustness.attack_job import prepare_attacks
-    from featx.specs.attacking import AttackSpec
+    from featx.robustness.attack_plan import group_sections
+    from featx.specs.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    options = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
+    options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    scope = {name: value for name, value in {"runs": runs, "target": target}.items() if value}
+    results = []
+    with watching() as progress:
+        for sections in group_sections(_sections(loaded, chosen, scope)):
+            job = prepare_attacks(loaded, sections=sections, final=final, user=user, progress=progress)
+            if not json:
+                console.say(describe_cost(job))
+            results.append(run_attacks(job, progress))
+    if json:
+        console.as_json({"evaluations": console.plain(results)})
+        return
+    print_all(results)
+
+
+def _sections(recipe: "Recipe", chosen: dict[str, Any], scope: dict[str, Any]) -> "list[AttackSection]":
+    """Return the recipe's sections on the runs and the target of the call, or one section of the call's options."""
+    from featx.specs.attacking import AttackSection
     from featx.specs.validation import build_spec
 
-    values: dict[str, Any] = {"norm": norm, "eps": parse_fraction(eps), "steps": steps, "restarts": restarts}
-    specs = [build_spec(AttackSpec, "the attack", method=name, **values) for name in method or DEFAULT_METHODS]
-    with watching() as progress:
-        job = prepare_attacks(
-            recipe, specs=specs, runs=runs, target=target, n_images=n_images, final=final, progress=progress
-        )
-        if not json:
-            console.say(_describe_cost(job))
-        results = run_attacks(job, progress)
-    console.as_json({"attacks": [_plain(attack) for attack in results]}) if json else _print(job, results)
+    if recipe.attack and not chosen:
+        return [build_spec(AttackSection, "the attack", **section.model_dump() | scope) for section in recipe.attack]
+    return [build_spec(AttackSection, "the attack", **chosen, **scope)]
 
 
 def parse_fraction(text: str, option: str = "--eps") -> float:
@@ -82,62 +115,21 @@ def parse_fraction(text: str, option: str = "--eps") -> float:
         the text is neither.
     """
     from featx.errors import DataError
+    from featx.specs import attacking
 
-    numerator, slash, denominator = text.partition("/")
     try:
-        value = float(numerator) / (float(denominator) if slash else 1.0)
-    except (ValueError, ZeroDivisionError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"found {option} {text!r}, expected a number such as 0.03 or a fraction such as 8/255")
-    return value
+        return float(attacking.parse_fraction(text))
+    except ValueError as error:
+        raise DataError(str(error).replace("found", f"found {option}", 1)) from error
 
 
-def _describe_cost(job: "AttackJob") -> str:
-    n_attacks = sum(len(job.sources(spec)) for spec in job.specs)
+def describe_cost(job: "AttackJob") -> str:
+    """Return the number of attacks, images and passes, and how long they are expected to take."""
     height, width = job.pixels.shape[-2:]
+    n_attacks, n_passes = len(job.tasks), sum(map(job.n_passes, job.pending_tasks))
     sample = f"{len(job.pixels)} of {job.rows.n_rows} {job.rows.part} images of {width} × {height} px"
     minutes = job.expected_s / SECONDS_PER_MINUTE
-    time = "all results are stored" if not job.expected_s else f"about {max(minutes, 0.1):.1f} minutes"
+    cost = f"{n_passes:,.0f} image passes, about {max(minutes, 0.1):.1f} minutes"
+    time = cost if job.expected_s else "all results are stored"
     runs = "1 run" if len(job.runs) == 1 else f"{len(job.runs)} runs"
     return f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: {time}"
-
-
-def _plain(attack: "AttackResults") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "spec": attack.spec.model_dump(),
-        "part": attack.rows.part,
-        "n": len(attack.rows.ids),
-        "runs": [asdict(row) for row in attack.runs],
-        "transfer": attack.transfer().to_dict(orient="index"),
-    }
-
-
-def _print(job: "AttackJob", results: "Sequence[AttackResults]") -> None:
-    from featx.cli.command_summary import Summary
-    from featx.cli.table_layout import Column
-
-    clean = {row.run: row for attack in results for row in attack.runs}
-    robust = [{row.run: row for row in attack.runs} for attack in results]
-    weakest = {name: min(rows[name].robust for rows in robust if name in rows) for name in clean}
-    columns: list[str | Column] = [Column("run"), Column("clean", 0)]
-    columns += [Column(_name(attack.spec), 1 + number) for number, attack in enumerate(results)]
-    rows = []
-    for name in sorted(weakest, key=lambda run: -weakest[run]):
-        cells = [f"{rows_of[name].robust:.3f}" if name in rows_of else "–" for rows_of in robust]
-        rows.append((clean[name].label, f"{clean[name].clean:.3f}", *cells))
-    with Summary() as summary:
-        summary.table(f"accuracy on {len(job.pixels)} {job.rows.part} images, clean and attacked", columns, rows)
-        best = max(weakest, key=lambda run: weakest[run])
-        row = min((rows_of[best] for rows_of in robust if best in rows_of), key=lambda item: item.robust)
-        low, high = row.interval
-        summary.result(f"most robust: {row.label}, {row.robust:.3f} (95 %: {low:.3f} … {high:.3f}) in the worst case")
-        for one in {item.run: item for rows_of in robust for item in rows_of.values() if item.doubts}.values():
-            summary.say(f"warning: {one.label} is not to be trusted, because {'; '.join(one.doubts)}", 1)
-        summary.next_step("featx attack --method standard")
-
-
-def _name(spec: "AttackSpec") -> str:
-    return f"{spec.method} {spec.norm} {spec.eps:.3g}"

@@ -24,6 +24,8 @@ from featx.cli.options import (
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
+    from featx.robustness.robustness_evaluation import RobustnessEvaluation
+    from featx.study.study import Study
 
 
 def finetune(
@@ -162,7 +164,8 @@ def evaluate(
     """
     import featx
     from featx.cli import console, pivot_table, run_table
-    from featx.cli.corruption_table import corruption_lines
+    from featx.cli.attack_table import print_all, read_robustness
+    from featx.cli.output_settings import output_settings
     from featx.cli.progress_bars import watching
     from featx.errors import UnknownNameError
     from featx.evaluation.group_biases import MEASURES
@@ -185,13 +188,31 @@ def evaluate(
             progress=progress,
         )
     pivots = pivot_table.build(evaluations, by, score)
+    study = Study.open(recipe)
+    attacks = read_robustness(study, evaluations)
     if json:
-        console.as_json(_evaluations(evaluations) | {"pivots": console.plain(pivots)})
+        extra = {"pivots": console.plain(pivots), "attacks": console.plain(list(attacks.values()))}
+        console.as_json(_evaluations(evaluations) | extra)
     elif by:
         pivot_table.pivots(pivots)
     else:
-        lines = corruption_lines(Study.open(recipe), [evaluation.target for evaluation in evaluations])
+        lines = _extra_lines(study, evaluations, attacks)
         run_table.evaluations(evaluations, per_class, groups, bias, extra_lines=lines)
+        if output_settings().verbose:
+            print_all(list(attacks.values()))
+
+
+def _extra_lines(
+    study: "Study", evaluations: "list[Evaluation]", attacks: "dict[str, RobustnessEvaluation]"
+) -> dict[str, list[str]]:
+    """Return target → lines about stored results on attacked and on corrupted images."""
+    from featx.cli.attack_table import attack_lines
+    from featx.cli.corruption_table import corruption_lines
+
+    lines = attack_lines(study, evaluations, attacks)
+    for target, line in corruption_lines(study, list(lines)).items():
+        lines[target].append(line)
+    return lines
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:

@@ -22,7 +22,7 @@ def evaluations(
     with_groups: bool = False,
     bias: str | None = None,
     next_step: str = "",
-    extra_lines: Mapping[str, str] | None = None,
+    extra_lines: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Print the best runs of each target and what to do next; with ``--verbose`` all runs and all scores.
 
@@ -34,7 +34,7 @@ def evaluations(
     next_step
         Command to type next; by default the one that follows from the state of the test split.
     extra_lines
-        Target → line about results of other commands.
+        Target → lines about results of other commands.
     """
     with Summary() as summary:
         if len(results) > 1 and not output_settings().verbose:
@@ -43,8 +43,8 @@ def evaluations(
             for result in results:
                 _add_evaluation(result, summary)
         for result in results:
-            if line := (extra_lines or {}).get(result.target):
-                summary.say(line if len(results) == 1 else f"{result.target}: {line}", 3)
+            for line in (extra_lines or {}).get(result.target, ()):
+                summary.say(line if len(results) == 1 else f"{result.target}: {line}", 1)
         summary.next_step(next_step or _next_command(results[0]))
     for result in results:
         if with_classes:

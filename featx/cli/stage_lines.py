@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
     from featx.robustness.corruption_results import CorruptionResults
+    from featx.robustness.robustness_evaluation import RobustnessEvaluation
     from featx.robustness.smooth import SmoothingResult
     from featx.workflow.outer_splits import SummaryOfSplits
 
@@ -77,6 +78,7 @@ class StagePrinter:
 
 def _print_whole(stage: str, result: Any) -> None:
     from featx.cli import fit_table, result_tables, run_table
+    from featx.cli.attack_table import print_all
     from featx.cli.corruption_table import print_corruptions
     from featx.cli.extraction_output import print_extraction
     from featx.cli.finetune_table import networks
@@ -88,6 +90,7 @@ def _print_whole(stage: str, result: Any) -> None:
         "fit": fit_table.fits,
         "finetune": networks,
         "ensemble": result_tables.votes,
+        "attack": print_all,
         "smooth": print_smoothed,
         "evaluate": run_table.evaluations,
         "corrupt": print_corruptions,
@@ -106,6 +109,7 @@ def _stage_text(stage: str, result: Any) -> str:
         "finetune": _networks_text,
         "fit": _heads_text,
         "ensemble": _ensembles_text,
+        "attack": _attacks_text,
         "smooth": _smoothed_text,
         "corrupt": _corruption_text,
         "split": split_text,
@@ -145,6 +149,13 @@ def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
     repeated = _done_text([run.is_new for run in runs])
     n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
     return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{repeated}{_end(0.0, n_warnings)}"
+
+
+def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
+    from featx.cli.attack_table import checks_text, most_robust_text
+
+    texts = [text for result in results for text in (most_robust_text(result), checks_text(result)) if text]
+    return "; ".join(texts)
 
 
 def _smoothed_text(runs: "Sequence[SmoothingResult]") -> str:

@@ -16,6 +16,7 @@ from featx.reports.model_card import MODEL_CARD, write_model_cards
 from featx.reports.page.components import Section
 from featx.reports.page.page import Page
 from featx.reports.pictures import load_pictures
+from featx.reports.study_report.attack_section import build_attacks
 from featx.reports.study_report.calibration_section import build_calibration
 from featx.reports.study_report.certificate_section import build_certificates
 from featx.reports.study_report.comparison_section import build_comparison
@@ -139,6 +140,7 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
             build_certificates(facts),
             build_influences(facts),
             build_ensembles(facts, rows, pictures),
+            build_attacks(facts),
             build_search_section(facts),
             build_run_sections(facts, images, pictures),
             build_counts(facts),

@@ -1,38 +1,42 @@
 """Everything that is known before the first attack: runs, images, attacks, files of results, and the expected time."""
 
+import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from featx.errors import DataError, UnsuitedError
+from featx.file_names import file_name
 from featx.predictors.loading import load
-from featx.predictors.models import EnsembleModel, Model
+from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
-from featx.registry import ATTACKS
+from featx.robustness.attack_goals import AttackGoal, make_goal
+from featx.robustness.attack_plan import made_spec, method_of, plan_attacks, search_spec
+from featx.robustness.attack_statistics import AttackedUnits
+from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file, run_key
 from featx.robustness.attacked_model import AttackedModel
-from featx.robustness.attacked_rows import AttackedRows, load_pictures, select_rows, to_pixels
-from featx.robustness.attacks.attack_method import GRADIENT_COST, AttackMethod
+from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
-from featx.robustness.sanity_checks import N_CHECKED, N_GRADIENTS, N_PASSES
-from featx.specs.attacking import AttackSpec
+from featx.robustness.sampled_rows import SampledRows, sample_rows
+from featx.robustness.sanity_checks import N_CHECK_PASSES, N_CHECKED, is_random
+from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, AttackSpec
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
-from featx.study.run_settings import describe_runs
+from featx.study.run_settings import label_runs
 from featx.study.study import Study
 
-FOLDER = "attacks"
-DEFAULT_ATTACKS = (AttackSpec(method="fgsm"), AttackSpec(method="pgd"), AttackSpec(method="square", steps=200))
-DEFAULT_IMAGES = 100
 BATCH_SIZE = 32
-# Version of the attacks; results of another version are not reused.
-ATTACKS_VERSION = 1
-# Passes of the sanity checks for each image, in units of one pass without gradient.
-N_CHECK_PASSES = GRADIENT_COST * N_GRADIENTS + N_PASSES
+# Number of draws of a run with random outputs whose mean is attacked.
+N_DRAWS = 10
+# Largest l2 norm, as a mean change of a pixel, that is no number of levels in 0 … 255 by mistake.
+MAX_MEAN_CHANGE = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,39 @@ class AttackedRun:
         Fingerprint of its name and of its files, those of its members included.
     model
         The run as a function of pixels.
+    seconds_per_pass
+        Measured seconds of one pass of one image.
+    n_draws
+        Number of passes whose mean are its scores; more than one if its outputs are random.
     """
 
     name: str
     label: str
     key: str
     model: AttackedModel
+    seconds_per_pass: float = math.nan
+    n_draws: int = 1
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Return the scores of pixels; for random outputs, their mean over draws."""
+        scores: Tensor = self.model(pixels)
+        for _ in range(self.n_draws - 1):
+            scores = scores + self.model(pixels)
+        return scores / self.n_draws
+
+
+@dataclass(frozen=True)
+class AttackTask:
+    """One attack on one run."""
+
+    spec: AttackSpec
+    source: AttackedRun
+
+    @property
+    def name(self) -> str:
+        """Name of the attack with its run, for messages."""
+        limit = f" {self.spec.norm} {self.spec.eps:.3g}" if method_of(self.spec.method).has_limit else ""
+        return f"{self.spec.method}{limit} on {self.source.label}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +92,16 @@ class AttackJob:
 
     Attributes
     ----------
+    target
+        Name of the target.
     folder
         Folder of the results.
     rows
         The attacked images.
+    goal
+        What attacks change.
+    units
+        Units of the images, for intervals.
     pixels
         (n, 3, h, w) pixels of the images in [0, 1]: of the decoded images if these have one size, otherwise after
         resizing and cropping.
@@ -72,67 +109,108 @@ class AttackJob:
         The attacked runs, all of which take images of one size.
     specs
         The attacks.
-    seconds_per_pass
-        Name of a run → measured seconds of one pass of one image.
+    n_queries
+        Queries of an image by the Square attack on runs without gradient.
+    batch_size
+        Images that are attacked together and stored together.
     """
 
+    target: str
     folder: Path
-    rows: AttackedRows
+    rows: SampledRows
+    goal: AttackGoal
+    units: AttackedUnits
     pixels: Tensor
     runs: tuple[AttackedRun, ...]
     specs: tuple[AttackSpec, ...]
-    seconds_per_pass: Mapping[str, float]
+    n_queries: int = DEFAULT_QUERIES
+    batch_size: int = BATCH_SIZE
 
-    def sources(self, spec: AttackSpec) -> list[AttackedRun]:
-        """Return the runs that an attack can be made on."""
-        return [run for run in self.runs if run.model.has_gradient or not method_of(spec).needs_gradient]
+    @cached_property
+    def tasks(self) -> tuple[AttackTask, ...]:
+        """All attacks on runs, each once: runs without gradient are searched within the limit of each attack."""
+        tasks: list[tuple[AttackSpec, str]] = []
+        for spec in self.specs:
+            made = made_spec(spec)
+            method = method_of(made.method)
+            for run in self.runs:
+                if run.model.has_gradient or not method.needs_gradient:
+                    tasks.append((made, run.name))
+                elif method.has_limit:
+                    tasks.append((search_spec(spec, self.n_queries), run.name))
+        by_name = {run.name: run for run in self.runs}
+        return tuple(AttackTask(spec, by_name[name]) for spec, name in dict.fromkeys(tasks))
 
-    def file(self, spec: AttackSpec, source: AttackedRun) -> Path:
-        """Return the file of the images that an attack makes on a run; its name depends on everything in it."""
-        facts = {
-            "version": ATTACKS_VERSION,
-            "spec": spec.identity(),
-            "digests": list(self.rows.digests),
-            "shape": list(self.pixels.shape),
-            "source": source.key,
-            "runs": [run.key for run in self.runs],
-        }
-        return self.folder / f"{spec.method}-{source.name}-{fingerprint(facts)[:12]}.parquet"
+    @cached_property
+    def _pixels_key(self) -> str:
+        digest = hashlib.sha256(self.pixels.numpy().tobytes()).hexdigest()
+        return fingerprint([digest, list(self.rows.digests), self.rows.truth.texts(), list(self.rows.truth.names)])
+
+    def content(self, task: AttackTask) -> StoredAttack:
+        """Return the description of a task."""
+        method = method_of(task.spec.method)
+        return StoredAttack(
+            version=ATTACKS_VERSION,
+            spec=task.spec,
+            has_limit=method.has_limit,
+            needs_gradient=method.needs_gradient,
+            part=self.rows.part,
+            n_rows=self.rows.n_rows,
+            source=task.source.name,
+            runs={run.name: run.key for run in self.runs},
+            height_px=self.pixels.shape[-2],
+            width_px=self.pixels.shape[-1],
+        )
+
+    def files(self, task: AttackTask) -> AttackFiles:
+        """Return the files of a task."""
+        return AttackFiles.of(self.folder, self.content(task), self._pixels_key)
+
+    def checks_file(self, run: AttackedRun, spec: AttackSpec) -> Path:
+        """Return the file of the sanity checks of a run within the limit of an attack."""
+        facts = [ATTACKS_VERSION, run.key, self._pixels_key, spec.norm, spec.eps, spec.seed]
+        return checks_file(self.folder, run.name, fingerprint(facts)[:12])
+
+    @property
+    def check_specs(self) -> list[AttackSpec]:
+        """An attack of each norm within whose limit runs are checked, the first one of the norm."""
+        limited = {spec.norm: spec for spec in reversed(self.specs) if method_of(spec.method).has_limit}
+        return list(limited.values()) or [AttackSpec(method="pgd", eps=DEFAULT_EPS)]
+
+    def n_passes(self, task: AttackTask) -> float:
+        """Return the cost of a task in passes of one image without gradient."""
+        n_directions, n_draws = len(self.goal.directions), task.source.n_draws
+        per_image = method_of(task.spec.method).n_passes(task.spec, self.goal.n_alternatives())
+        return len(self.pixels) * per_image * n_directions * n_draws
+
+    @property
+    def pending_tasks(self) -> list[AttackTask]:
+        """Tasks whose results are not stored."""
+        return [task for task in self.tasks if not self.files(task).is_finished]
 
     @property
     def expected_s(self) -> float:
-        """Expected duration in seconds of all attacks whose results are not stored, and of the sanity checks."""
-        n, k = len(self.pixels), len(self.rows.classes)
-        n_passes: dict[str, float] = {}
-        for spec in self.specs:
-            for source in self.sources(spec):
-                if not self.file(spec, source).is_file():
-                    n_passes[source.name] = n_passes.get(source.name, 0) + n * method_of(spec).n_passes(spec, k)
-        checked = {run.name: min(n, N_CHECKED) * N_CHECK_PASSES for run in self.runs if run.model.has_gradient}
-        return sum((n_passes[name] + checked.get(name, 0)) * self.seconds_per_pass[name] for name in n_passes)
+        """Expected duration in seconds of all attacks whose results are not stored, and of their sanity checks."""
+        pending = self.pending_tasks
+        seconds = [
+            (1 - self.finished_share(task)) * self.n_passes(task) * task.source.seconds_per_pass for task in pending
+        ]
+        n_checked = min(len(self.pixels), N_CHECKED)
+        for run in self.runs:
+            n_checks = sum(not self.checks_file(run, spec).is_file() for spec in self.check_specs)
+            passes = N_CHECK_PASSES if run.model.has_gradient else 2
+            seconds.append(n_checks * n_checked * passes * run.n_draws * run.seconds_per_pass)
+        return sum(seconds)
+
+    def finished_share(self, task: AttackTask) -> float:
+        """Return the share of the images whose results an interrupted call has stored."""
+        return self.files(task).n_finished / len(self.pixels)
 
 
-def method_of(spec: AttackSpec) -> AttackMethod:
-    """Return the method of an attack.
-
-    Raises
-    ------
-    UnsuitedError
-        the method cannot limit the norm.
-    """
-    method: AttackMethod = ATTACKS.get(spec.method)
-    if spec.norm not in method.norms:
-        raise UnsuitedError(f"attack {spec.method!r} limits {' or '.join(method.norms)}, found norm {spec.norm!r}")
-    return method
-
-
-def prepare_attacks(  # noqa: PLR0913 (options by name, one each for the command's)
+def prepare_attacks(
     recipe: str | Path | Recipe | None = None,
     *,
-    specs: Sequence[AttackSpec] = DEFAULT_ATTACKS,
-    runs: Sequence[str] | None = None,
-    target: str | None = None,
-    n_images: int = DEFAULT_IMAGES,
+    sections: Sequence[AttackSection] = (AttackSection(),),
     final: bool = False,
     user: str | None = None,
     progress: ProgressCallback = no_progress,
@@ -143,14 +221,8 @@ def prepare_attacks(  # noqa: PLR0913 (options by name, one each for the command
     ----------
     recipe
         Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
-    specs
-        Attacks, by default FGSM, PGD and the Square attack.
-    runs
-        Names of runs or beginnings of names; by default all runs of the target.
-    target
-        Name of the target; needed if there are several with classes.
-    n_images
-        Number of images to attack, an even sample of the part.
+    sections
+        Grids of attacks on the same images and runs, by default FGSM, PGD and the Square attack.
     final
         Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
     user
@@ -161,62 +233,94 @@ def prepare_attacks(  # noqa: PLR0913 (options by name, one each for the command
     Raises
     ------
     UnsuitedError
-        the target has no classes, or the runs take images of different sizes.
+        the target has several numbers, a method cannot attack it, a run has no gradient although white-box attacks are
+        demanded, or the runs take images of different sizes.
     DataError
         there are no rows, a run is not found, or an image is gone or changed.
     """
-    study = Study.open(recipe)
-    name = _one_target(study, target)
-    for spec in specs:
-        method_of(spec)
-    folders = [run for run in study.runs(name, runs) if run.kind != "smoothed"]
+    study, first = Study.open(recipe), sections[0]
+    target = _one_target(study, first.target)
+    known = study.labels(target)
+    specs = plan_attacks(sections, known.kind)
+    goal = make_goal(known)
+    folders = [run for run in study.runs(target, list(first.runs) or None) if run.kind != "smoothed"]
     if not folders:
         raise UnsuitedError(
             "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
         )
-    loaded = _load_models(folders, study.labels(name).names, progress)
+    loaded = _load_models(folders, known.names, progress)
+    _refuse_without_gradient(folders, loaded, first.white_box)
     # The test split is opened last, so that an opening is logged only for runs that can be attacked.
-    truth = study.open_test(name, [run.name for run in folders], user) if final else study.labels(name)
-    rows = select_rows(study, truth, "test" if final else "val", n_images, specs[0].seed)
+    truth = study.open_test(target, [run.name for run in folders], user) if final else known
+    rows = sample_rows(study, truth, "test" if final else "val", first.images, first.seed)
     pictures = load_pictures(study, rows, progress)
     is_native = len({picture.size for picture in pictures}) == 1
-    attacked = _make_attacked_runs(folders, loaded, is_native)
+    labels = label_runs({run.name: run.spec for run in study.runs(target)})
+    attacked = _make_attacked_runs(folders, loaded, labels, is_native)
     pixels = to_pixels(pictures, None if is_native else attacked[0].model.preprocessing)
-    seconds = {run.name: _seconds_per_pass(run.model, pixels[:BATCH_SIZE]) for run in attacked}
-    return AttackJob(study.folder / FOLDER / name, rows, pixels, attacked, tuple(specs), seconds)
+    _check_l2_limits(specs, pixels)
+    measured = tuple(_measured(run, pixels[:BATCH_SIZE]) for run in attacked)
+    _check_gradients(specs, measured)
+    units = AttackedUnits(len(rows.ids), study.groups(rows.ids))
+    folder = study.folder / FOLDER / file_name(target)
+    return AttackJob(
+        target,
+        folder,
+        rows,
+        type(goal)(rows.truth),
+        units,
+        pixels,
+        measured,
+        tuple(specs),
+        max(section.n_queries for section in sections),
+    )
 
 
 def _one_target(study: Study, chosen: str | None) -> str:
-    """Return the target to attack, the only one with classes unless one is chosen."""
-    names = study.of_kind(["classes"], chosen)
-    if len(names) > 1:
-        raise DataError(f"several targets have classes: {', '.join(names)}; name one by '--target'")
-    return names[0]
+    """Return the target to attack: the only one, or the only one with classes, unless one is chosen."""
+    names = study.target_names(chosen)
+    with_classes = [name for name in names if study.recipe.targets[name].kind == "classes"]
+    candidates = with_classes or names
+    if len(candidates) > 1:
+        raise DataError(f"the recipe has several targets: {', '.join(candidates)}; name one by '--target'")
+    if not candidates:
+        raise DataError("the recipe has no target; attacks need runs that predict one: add [targets.NAME]")
+    return candidates[0]
 
 
-def _load_models(folders: Sequence[RunFolder], classes: Sequence[str], progress: ProgressCallback) -> list[Model]:
-    """Load runs, whose classes must be in the order of the labels."""
+def _load_models(folders: Sequence[RunFolder], names: Sequence[str], progress: ProgressCallback) -> list[Model]:
+    """Load runs, whose classes, labels or numbers must be in the order of the true values."""
     loaded = []
     for number, run in enumerate(folders, start=1):
         model = load(run.path)
-        if list(model.classes) != list(classes):
-            raise DataError(f"{run.name} predicts {list(model.classes)!r}, expected {list(classes)!r}")
+        if list(model.classes) != list(names):
+            raise DataError(f"{run.name} predicts {list(model.classes)!r}, expected {list(names)!r}")
         loaded.append(model)
         progress("load runs", number, len(folders), run.name)
     return loaded
 
 
+def _refuse_without_gradient(folders: Sequence[RunFolder], loaded: Sequence[Model], is_white_box: bool) -> None:
+    """Refuse runs without gradient if white-box attacks are demanded."""
+    if not is_white_box:
+        return
+    for run, model in zip(folders, loaded, strict=True):
+        if problem := AttackedModel(model, needs_gradient=False).gradient_problem:
+            raise UnsuitedError(
+                f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out '--white-box'"
+            )
+
+
 def _make_attacked_runs(
-    folders: Sequence[RunFolder], loaded: Sequence[Model], resizes: bool
+    folders: Sequence[RunFolder], loaded: Sequence[Model], labels: Mapping[str, str], resizes: bool
 ) -> tuple[AttackedRun, ...]:
     """Return the runs as functions of pixels, of whole pictures if they resize them."""
-    descriptions = describe_runs({run.name: run.spec for run in folders})
     embedders = make_embedders(loaded, resizes)
     attacked = tuple(
         AttackedRun(
             run.name,
-            descriptions[run.name].label,
-            fingerprint([run.name, *_body_digests(model)]),
+            labels[run.name],
+            run_key(run),
             AttackedModel(model, needs_gradient=False, embedders=embedders),
         )
         for run, model in zip(folders, loaded, strict=True)
@@ -230,16 +334,37 @@ def _make_attacked_runs(
     return attacked
 
 
-def _body_digests(model: Model) -> list[str]:
-    """Return the SHA-256 of the files of a model and of the members of an ensemble."""
-    members = model.members if isinstance(model, EnsembleModel) else ()
-    return [model.header.body_sha256, *(digest for member in members for digest in _body_digests(member))]
+def _check_gradients(specs: Sequence[AttackSpec], runs: Sequence[AttackedRun]) -> None:
+    """Refuse attacks that leave no result, because they have no limit and no run has a gradient."""
+    if any(run.model.has_gradient for run in runs):
+        return
+    for spec in specs:
+        if not method_of(spec.method).has_limit:
+            raise UnsuitedError(
+                f"none of the runs has a gradient, which attack {spec.method!r} needs: "
+                f"{runs[0].model.gradient_problem}; attack them by 'square', or attack other runs too, whose images "
+                "are tried on these"
+            )
+
+
+def _check_l2_limits(specs: Sequence[AttackSpec], pixels: Tensor) -> None:
+    """Refuse limits of l2 norms that are numbers of levels in 0 … 255."""
+    height, width = pixels.shape[-2:]
+    for spec in specs:
+        mean_change = spec.eps / math.sqrt(pixels[0].numel())
+        if spec.norm == "l2" and mean_change > MAX_MEAN_CHANGE:
+            raise UnsuitedError(
+                f"found eps {spec.eps:g} (l2) for images of {width} × {height} px, which changes each pixel by "
+                f"{mean_change:.2f} of 1 on average; if levels of 0 … 255 were meant, write {spec.eps / 255:.4g} "
+                f"({spec.eps:g}/255)"
+            )
 
 
 @torch.no_grad()
-def _seconds_per_pass(model: AttackedModel, pixels: Tensor) -> float:
-    """Return the seconds of one pass of one image, from the second of two passes of a batch."""
-    model(pixels)
+def _measured(run: AttackedRun, pixels: Tensor) -> AttackedRun:
+    """Return a run with the seconds of one pass of one image, and with several draws if its outputs are random."""
+    run.model(pixels)
     start = time.perf_counter()
-    model(pixels)
-    return (time.perf_counter() - start) / len(pixels)
+    random = is_random(run.model, pixels)
+    seconds = (time.perf_counter() - start) / (2 * len(pixels))
+    return AttackedRun(run.name, run.label, run.key, run.model, seconds, N_DRAWS if random else 1)

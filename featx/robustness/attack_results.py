@@ -1,141 +1,228 @@
-"""Results of attacks: tables by id for each attacked run, and robust accuracies with intervals."""
+"""Evaluation of attacks: robust accuracies with intervals and tests, from the tables of all attacks."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from featx.metrics.share_intervals import wilson_interval
-from featx.robustness.attacked_rows import AttackedRows
-from featx.specs.attacking import AttackSpec
-
-# Columns with the answers of the runs begin with this.
-ANSWER = "answer:"
-
-
-@dataclass(frozen=True)
-class PerturbedImages:
-    """Images that one attack made on one run, and what every run answers to them.
-
-    Attributes
-    ----------
-    source
-        Name of the run that was attacked.
-    frame
-        One row per image: ``id``, ``true``, ``linf`` and ``l2`` (norms of the perturbation, for pixels in [0, 1]) and
-        one column of answers for each run.
-    seconds
-        Duration of the attack.
-    """
-
-    source: str
-    frame: pd.DataFrame
-    seconds: float
-
-    def answers(self, run: str) -> NDArray[np.str_]:
-        """Return the (n,) classes that a run answers."""
-        return self.frame[f"{ANSWER}{run}"].to_numpy(str)
-
-    def is_wrong(self, run: str) -> NDArray[np.bool_]:
-        """Return whether a run answers each perturbed image wrongly."""
-        return np.asarray(self.answers(run) != self.frame["true"].to_numpy(str))
+from featx.robustness.attack_statistics import AttackedUnits
+from featx.robustness.attack_storage import CheckOutcomes, StoredAttack
+from featx.robustness.attack_tables import AttackTable, EvaluatedAttack, counted_tables, is_within
+from featx.robustness.robustness_evaluation import (
+    WORST_CASE,
+    AttackedRunSummary,
+    LargestChange,
+    RobustAccuracy,
+    RobustnessEvaluation,
+    TransferAccuracy,
+)
+from featx.specs.attacking import Norm
+from featx.tables.ids import Floats, Ids, Kind
 
 
-@dataclass(frozen=True)
-class RunUnderAttack:
-    """Robustness of one run against one attack.
+@dataclass(frozen=True, eq=False)
+class AttackedRuns:
+    """The tables of all attacks on the runs of a target, and what is needed to evaluate them.
 
     Attributes
     ----------
-    run, label
-        Name and label of the run.
-    clean
-        Accuracy on the unperturbed images.
-    robust
-        Share of the images that are answered correctly before and after the attack: the worst case of all perturbed
-        images that count for this run.
-    interval
-        Wilson's 95 % interval of `robust`.
-    sources
-        Names of the runs whose perturbed images count: the run itself, and, for runs without gradient, all others.
-    median_norm
-        Median norm of the perturbations that deceive; None if none does.
-    doubts
-        Sanity checks that failed, as text; the figure is then not to be trusted.
+    kind
+        Kind of the target.
+    labels
+        Name of a run → label.
+    tables
+        The tables, all of the same images.
+    attacks
+        The attacks that are evaluated.
+    units
+        Units of the images.
     """
 
-    run: str
-    label: str
-    clean: float
-    robust: float
-    interval: tuple[float, float]
-    sources: tuple[str, ...]
-    median_norm: float | None
-    doubts: tuple[str, ...] = ()
+    kind: Kind
+    labels: Mapping[str, str]
+    tables: Sequence[AttackTable]
+    attacks: Sequence[EvaluatedAttack]
+    units: AttackedUnits
 
+    @property
+    def ids(self) -> Ids:
+        """Ids of the images."""
+        return self.tables[0].ids
 
-@dataclass(frozen=True)
-class AttackResults:
-    """Results of one attack on all runs of a target.
+    def is_right_before(self, run: str) -> NDArray[np.bool_]:
+        """Return whether a run answers each unperturbed image correctly."""
+        table = next(table for table in self.tables if run in table.rows)
+        return ~table.is_wrong_before(run)
 
-    Attributes
-    ----------
-    spec
-        The attack.
-    rows
-        The attacked images.
-    wrong_before
-        Name of a run → whether it answers each unperturbed image wrongly.
-    perturbed
-        Name of the attacked run → its perturbed images.
-    runs
-        Robustness of each run, the most robust first.
-    """
+    @property
+    def runs(self) -> list[str]:
+        """Names of the runs that answered."""
+        return [run for run in self.labels if any(run in table.rows for table in self.tables)]
 
-    spec: AttackSpec
-    rows: AttackedRows
-    wrong_before: Mapping[str, NDArray[np.bool_]]
-    perturbed: Mapping[str, PerturbedImages]
-    runs: tuple[RunUnderAttack, ...]
+    @property
+    def limits(self) -> list[tuple[Norm, float]]:
+        """Norms and limits of the attacks that have a limit."""
+        return sorted({(attack.spec.norm, attack.spec.eps) for attack in self.attacks if attack.has_limit})
 
-    def transfer(self) -> pd.DataFrame:
-        """Return the accuracy of each run (column) on the images made on each run (row)."""
-        names = [run.run for run in self.runs]
-        return pd.DataFrame(
-            {
-                target: {
-                    source: 1 - float((images.is_wrong(target) | self.wrong_before[target]).mean())
-                    for source, images in self.perturbed.items()
-                }
-                for target in names
-            }
+    def accuracies(self) -> list[RobustAccuracy]:
+        """Return the accuracy of each run under each attack."""
+        rows = []
+        for attack in self.attacks:
+            counted = {run: counted_tables(self.tables, attack, run) for run in self.runs}
+            rows += self._compare(attack.spec.method, attack.spec.norm, attack.eps, math.inf, counted)
+        return rows
+
+    def worst_cases(self) -> list[RobustAccuracy]:
+        """Return the accuracy of each run under all attacks within each limit."""
+        rows = []
+        for norm, eps in self.limits:
+            counted = {run: [table for table in self.tables if run in table.rows] for run in self.runs}
+            rows += self._compare(WORST_CASE, norm, eps, eps, counted)
+        return rows
+
+    def survives(self, run: str, counted: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
+        """Return whether a run answers each image correctly before and after all attacks within a limit."""
+        deceived = [is_within(table.smallest_norms(run, norm), limit) for table in counted]
+        return np.asarray(self.is_right_before(run) & ~np.logical_or.reduce([*deceived, np.zeros(len(self.ids), bool)]))
+
+    def smallest_norms(self, run: str, norm: Norm) -> Floats:
+        """Return the norm of the smallest perturbation of each image, of all attacks, that deceives a run.
+
+        It is 0 where the unperturbed image is answered wrongly, and infinite where all attacks fail.
+        """
+        tables = [table for table in self.tables if run in table.rows]
+        return np.asarray(np.min([table.smallest_norms(run, norm) for table in tables], axis=0))
+
+    def _compare(
+        self, method: str, norm: Norm, eps: float | None, limit: float, counted: Mapping[str, Sequence[AttackTable]]
+    ) -> list[RobustAccuracy]:
+        """Return the accuracies of the runs with images that count, the most robust one first."""
+        survivors = {run: self.survives(run, tables, norm, limit) for run, tables in counted.items() if tables}
+        ranked = sorted(survivors, key=lambda run: -survivors[run].sum())
+        p_values = self.units.compare([survivors[run] for run in ranked]) if ranked else []
+        return [
+            self._accuracy(run, counted[run], survivors[run], p, (method, norm, eps, limit))
+            for run, p in zip(ranked, p_values, strict=True)
+        ]
+
+    def _accuracy(
+        self,
+        run: str,
+        counted: Sequence[AttackTable],
+        survivors: NDArray[np.bool_],
+        p: tuple[float, float],
+        attack: tuple[str, Norm, float | None, float],
+    ) -> RobustAccuracy:
+        method, norm, eps, limit = attack
+        strongest = min(counted, key=lambda table: self.survives(run, [table], norm, limit).sum())
+        smallest = np.min([table.smallest_norms(run, norm) for table in counted], axis=0)
+        deceiving = smallest[self.is_right_before(run) & ~survivors]
+        low, high = self.units.share_interval(survivors)
+        p_value, p_holm = (None if math.isnan(value) else value for value in p)
+        return RobustAccuracy(
+            run,
+            self.labels[run],
+            method,
+            norm,
+            eps,
+            float(survivors.mean()),
+            low,
+            high,
+            float(np.median(deceiving)) if len(deceiving) else None,
+            p_value,
+            p_holm,
+            strongest.attack.spec.method,
+            strongest.source,
+            tuple(dict.fromkeys(table.source for table in counted)),
         )
 
+    def changes(self) -> list[LargestChange]:
+        """Return the largest changes of each run under each attack."""
+        rows = []
+        for attack in self.attacks:
+            for run in self.runs:
+                if counted := counted_tables(self.tables, attack, run):
+                    changes = np.max([np.abs(table.changes(run)) for table in counted], axis=0)
+                    mean = float(changes.mean()), *self.units.mean_interval(changes)
+                    statistics = float(np.median(changes)), float(changes.max())
+                    name = attack.spec.method, attack.spec.norm, attack.eps
+                    rows.append(LargestChange(run, self.labels[run], *name, *mean, *statistics))
+        return rows
 
-def summarise(  # noqa: PLR0913 (each is one fact)
-    spec: AttackSpec,
-    name: str,
-    label: str,
-    wrong_before: NDArray[np.bool_],
-    counted: Mapping[str, PerturbedImages],
-    doubts: tuple[str, ...] = (),
-) -> RunUnderAttack:
-    """Return the robustness of a run from the perturbed images that count for it."""
-    wrong = np.stack([images.is_wrong(name) for images in counted.values()])
-    norms = np.stack([images.frame[spec.norm].to_numpy(float) for images in counted.values()])
-    survives = ~(wrong.any(axis=0) | wrong_before)
-    deceived = wrong.any(axis=0) & ~wrong_before
-    smallest = np.where(wrong, norms, np.inf).min(axis=0)[deceived]
-    robust = float(survives.mean())
-    return RunUnderAttack(
-        name,
-        label,
-        1 - float(wrong_before.mean()),
-        robust,
-        wilson_interval(robust, len(survives)),
-        tuple(counted),
-        float(np.median(smallest)) if len(smallest) else None,
-        doubts,
-    )
+    def transfer(self) -> list[TransferAccuracy]:
+        """Return the accuracy of each run on the images of each gradient-based attack on each other run."""
+        return [
+            TransferAccuracy(
+                table.attack.spec.method,
+                table.attack.spec.norm,
+                table.attack.eps,
+                table.source,
+                run,
+                float((~(table.is_wrong(run) | table.is_wrong_before(run))).mean()),
+            )
+            for table in self.tables
+            if table.attack.needs_gradient
+            for run in table.rows
+        ]
+
+    def evaluate(
+        self, target: str, content: StoredAttack, checks: Sequence[CheckOutcomes], notes: Sequence[str] = ()
+    ) -> RobustnessEvaluation:
+        """Return the robustness of all runs.
+
+        Parameters
+        ----------
+        target
+            Name of the target.
+        content
+            Description of one of the attacks.
+        checks
+            Outcomes of the sanity checks.
+        notes
+            Notes about results that are left out.
+        """
+        is_number = self.kind == "numbers"
+        worst = [] if is_number else self.worst_cases()
+        accuracies = [] if is_number else self.accuracies()
+        return RobustnessEvaluation(
+            target=target,
+            kind=self.kind,
+            part=content.part,
+            n_images=len(self.ids),
+            n_rows=content.n_rows,
+            height_px=content.height_px,
+            width_px=content.width_px,
+            n_units=self.units.n_units,
+            by_group=self.units.groups is not None,
+            runs=self._summaries(checks, worst or accuracies),
+            attacks=accuracies,
+            worst_cases=worst,
+            changes=self.changes() if is_number else [],
+            transfer=[] if is_number else self.transfer(),
+            notes=notes,
+        )
+
+    def _summaries(
+        self, checks: Sequence[CheckOutcomes], accuracies: Sequence[RobustAccuracy]
+    ) -> list[AttackedRunSummary]:
+        """Return the runs, the one with the highest sum of accuracies first."""
+        sums = {run: sum(row.accuracy for row in accuracies if row.run == run) for run in self.runs}
+        return [self._summary(run, checks) for run in sorted(self.runs, key=lambda run: -sums[run])]
+
+    def _summary(self, run: str, checks: Sequence[CheckOutcomes]) -> AttackedRunSummary:
+        own = [outcomes for outcomes in checks if outcomes.run == run]
+        is_right = self.is_right_before(run)
+        clean = math.nan if self.kind == "numbers" else float(is_right.mean())
+        low, high = (math.nan, math.nan) if self.kind == "numbers" else self.units.share_interval(is_right)
+        return AttackedRunSummary(
+            run,
+            self.labels[run],
+            clean,
+            low,
+            high,
+            any(outcomes.has_gradient for outcomes in own),
+            sum(outcomes.n_checks for outcomes in own),
+            tuple(dict.fromkeys(text for outcomes in own for text in outcomes.failures)),
+        )

@@ -18,6 +18,8 @@ from featx.tables.ids import Kind
 
 # Smallest probability in double precision whose logarithm is taken.
 MIN_PROBABILITY = 1e-300
+# The same for labels, whose probabilities of 1 are near numbers of larger distance.
+MIN_LABEL_PROBABILITY = 1e-12
 
 
 class AttackedModel(nn.Module):
@@ -44,8 +46,8 @@ class AttackedModel(nn.Module):
         Preprocessing of the images, normalisation excluded.
     side_px
         Side of the square images that the first network takes.
-    has_gradient
-        Whether the scores have exact gradients.
+    gradient_problem
+        Reason why the scores have no exact gradients; empty if they have.
 
     Raises
     ------
@@ -71,15 +73,20 @@ class AttackedModel(nn.Module):
             )
         self.side_px = embedders[0].side_px
         self.preprocessing = embedders[0].network.preprocessing
-        self.has_gradient = True
+        self.gradient_problem = ""
         try:
             self._scores = _make_scores(model)
-        except UnsuitedError:
+        except UnsuitedError as error:
             if needs_gradient:
                 raise
-            self._scores, self.has_gradient = _PredictedScores(model), False
+            self._scores, self.gradient_problem = _PredictedScores(model), str(error)
         self._rule = model.header.decision
         self.eval().requires_grad_(False)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the scores have exact gradients."""
+        return not self.gradient_problem
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return scores (b, k) in double precision (`featx.robustness.differentiable_heads`).
@@ -150,6 +157,10 @@ class _PredictedScores(nn.Module):
     def forward(self, features: Features) -> Tensor:
         columns = {name: features[fp32].detach().cpu().numpy() for name, fp32 in self.names.items()}
         outputs = torch.as_tensor(self.model.predict_columns(columns), dtype=torch.float64)
+        if self.model.header.answers == "numbers":
+            return outputs
+        if self.model.header.answers == "labels":
+            return outputs.logit(eps=MIN_LABEL_PROBABILITY)
         return outputs.clamp(min=MIN_PROBABILITY).log()
 
 

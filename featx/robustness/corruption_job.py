@@ -153,9 +153,8 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     spec = spec or study.recipe.corruption or CorruptionSpec()
     name = _one_target(study, target)
     cells = make_cells(spec)
-    folders = [run for run in study.runs(name, runs) if run.kind != "smoothed"]
-    if not folders:
-        raise DataError("smoothed runs answer noisy copies of an image and are not evaluated here; name other runs")
+    # Smoothed runs are left out unless they are named, which is refused.
+    folders = [run for run in study.runs(name, runs) if runs or run.kind != "smoothed"]
     reference = None if spec.reference is None else _find_reference(study, name, spec.reference)
     if reference is not None and reference.name not in [run.name for run in folders]:
         folders = [*folders, reference]
@@ -194,6 +193,17 @@ def _find_reference(study: Study, target: str, name: str) -> RunFolder:
 
 
 def _load(run: RunFolder) -> Model:
+    """Return a run that predicts from embeddings.
+
+    Raises
+    ------
+    DataError
+        it is a smoothed run, or uses vectors that were made elsewhere.
+    """
+    if run.kind == "smoothed":
+        raise DataError(
+            f"smoothed runs answer noisy copies of an image, found {run.name}; name the run that it smooths"
+        )
     model = load(run.path)
     external = [embedding for embedding in model.embeddings if embedding.request.vectors is not None]
     if external:

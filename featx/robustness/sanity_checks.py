@@ -5,34 +5,48 @@ References
 .. [1] N. Carlini et al., On evaluating adversarial robustness, arXiv:1902.06705, 2019.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, cross_entropy, is_wrong, l2_norms
+from featx.robustness.attacks.attacked_images import (
+    GRADIENT_COST,
+    AttackedImages,
+    is_wrong,
+    l2_norms,
+    margin,
+    wrong_log_odds,
+)
 from featx.robustness.attacks.auto_pgd import apgd
-from featx.robustness.attacks.gradient_steps import fgsm, pgd
+from featx.robustness.attacks.gradient_steps import climb, fgsm, pgd
 from featx.robustness.attacks.square import square
 from featx.specs.attacking import AttackSpec
 
 # Number of images that are enough to see that an attack fails.
 N_CHECKED = 8
 FEW_STEPS, MORE_STEPS, N_QUERIES = 3, 10, 30
-# Passes with gradient and without that the checks of one run take for each image.
-N_GRADIENTS, N_PASSES = 6 * MORE_STEPS + 2 * FEW_STEPS + 4, N_QUERIES + 10
+# Cost of all checks of one run for each image, in units of one pass without gradient.
+N_CHECK_PASSES = GRADIENT_COST * (9 * MORE_STEPS + 2 * FEW_STEPS + 6) + N_QUERIES + 20
 # A difference of this many images is no evidence: paths of few and of many steps differ.
 MAX_CHANCE = 1
 # Share of images with a gradient of zero from which on gradients are called masked.
 MAX_ZERO_SHARE = 0.1
+# Largest difference of the scores of equal images, relative and absolute, that is rounding.
+TOLERANCE = 1e-6
+# A finding, or an empty text if the check is passed.
+Outcome = str
 
 
-def failed_checks(images: AttackedImages, spec: AttackSpec, has_gradient: bool) -> tuple[str, ...]:
-    """Return a sentence for each check that fails on a run: reasons why its robust accuracy cannot be trusted.
+def check_attacks(
+    images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_answers: bool = True
+) -> tuple[int, list[str]]:
+    """Return the number of checks on a run, and a sentence for each that fails.
 
-    The checks are: equal images get equal answers; gradients are not zero; PGD deceives at least as often as FGSM, more
-    steps as often as few, and a search without gradients not more often than one with gradients; without a limit,
-    everything is deceived.
+    The checks are: equal images get equal answers; gradients are not zero; PGD deceives at least as often as FGSM; more
+    steps as often as few; a search without gradients not more often than gradients; steps on the cross-entropy, which
+    may be saturated, as often as steps on the difference of scores; without a limit, everything is deceived.
 
     Parameters
     ----------
@@ -42,42 +56,64 @@ def failed_checks(images: AttackedImages, spec: AttackSpec, has_gradient: bool) 
         The attack whose limit is used.
     has_gradient
         Whether the run has gradients; otherwise only the first check is made.
+    has_answers
+        Whether answers are right or wrong; otherwise only the first two checks are made.
     """
     few = images.take(torch.arange(min(N_CHECKED, len(images.pixels))))
-    return tuple(_failures(few, spec, has_gradient))
+    outcomes = list(_outcomes(few, spec, has_gradient, has_answers))
+    return len(outcomes), [text for text in outcomes if text]
 
 
-def _failures(images: AttackedImages, spec: AttackSpec, has_gradient: bool) -> Iterator[str]:
+def is_random(scores: Callable[[Tensor], Tensor], pixels: Tensor) -> bool:
+    """Return whether equal images get different scores."""
     with torch.no_grad():
-        if not torch.equal(images.scores(images.pixels), images.scores(images.pixels)):
-            yield "its outputs are random; an attack needs the expectation over many draws"
+        return not torch.allclose(scores(pixels), scores(pixels), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def _outcomes(images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_answers: bool) -> Iterator[Outcome]:
+    random = is_random(images.scores, images.pixels)
+    yield "its outputs are random, although attacks use their mean over many draws" if random else ""
     if not has_gradient:
         return
-    gradient, scores = images.gradient(images.pixels, cross_entropy)
-    zero_share = float((l2_norms(gradient)[~is_wrong(scores, images.codes)] == 0).double().mean())
-    if zero_share > MAX_ZERO_SHARE:
-        yield f"the gradient is zero for {zero_share:.0%} of the images"
+    gradient, scores = images.gradient(images.pixels, wrong_log_odds)
+    right = ~is_wrong(scores, images.codes)
+    zero_share = float((l2_norms(gradient)[right] == 0).double().mean()) if right.any() else 0.0
+    yield f"the gradient is zero for {zero_share:.0%} of the images" if zero_share > MAX_ZERO_SHARE else ""
+    if has_answers:
+        yield from _compare_attacks(images, spec)
+        yield _without_limit(images, spec)
 
-    def n_wrong(perturb: object, **changes: object) -> int:
+
+def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outcome]:
+    """Yield the outcomes of the checks that compare the numbers of images that attacks deceive."""
+
+    def n_wrong(perturb: Callable[[AttackedImages, AttackSpec], Tensor], **changes: int) -> int:
         restarted = replace(images, generator=torch.Generator().manual_seed(spec.seed))
-        pixels = perturb(restarted, spec.model_copy(update=changes))  # type: ignore[operator]
+        pixels = perturb(restarted, spec.model_copy(update={"restarts": 1, **changes}))
         with torch.no_grad():
             return int(is_wrong(images.scores(pixels), images.codes).sum())
 
-    n_fgsm = n_wrong(fgsm)
-    n_few, n_more = (n_wrong(pgd, steps=steps, restarts=1) for steps in (FEW_STEPS, MORE_STEPS))
-    if n_more < n_fgsm:
-        yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {len(images.pixels)} images)"
-    if n_more + MAX_CHANCE < n_few:
-        yield f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few})"
-    strongest = max(n_more, n_wrong(apgd, steps=MORE_STEPS, restarts=1))
-    if (n_square := n_wrong(square, steps=N_QUERIES)) > strongest + MAX_CHANCE:
-        yield f"a search without gradients deceives more often than gradients ({n_square} and {strongest})"
-    unlimited = AttackedImages(images.scores, images.pixels, images.codes, "linf", 1.0, images.generator)
-    pixels = pgd(
-        unlimited, spec.model_copy(update={"norm": "linf", "eps": 1.0, "steps": 2 * MORE_STEPS, "restarts": 2})
-    )
+    n_fgsm, n_few, n_more = n_wrong(fgsm), n_wrong(pgd, steps=FEW_STEPS), n_wrong(pgd, steps=MORE_STEPS)
+    strongest = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
+    n_square, n_margin = n_wrong(square, n_queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
+    n = len(images.pixels)
+    yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
+    few_text = f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
+    yield few_text if n_more + MAX_CHANCE < n_few else ""
+    search_text = f"a search without gradients deceives more often than gradients ({n_square} and {strongest} of {n})"
+    yield search_text if n_square > strongest + MAX_CHANCE else ""
+    loss_text = f"the cross-entropy is misleading: steps on the difference of scores deceive {n_margin} of {n} images"
+    yield f"{loss_text}, steps on the cross-entropy {n_more}" if n_margin > n_more + MAX_CHANCE else ""
+
+
+def _pgd_on_margins(images: AttackedImages, spec: AttackSpec) -> Tensor:
+    return climb(images, spec, margin)
+
+
+def _without_limit(images: AttackedImages, spec: AttackSpec) -> Outcome:
+    unlimited = replace(images, norm="linf", eps=1.0)
+    effort = {"norm": "linf", "eps": 1.0, "steps": 2 * MORE_STEPS, "restarts": 2}
+    pixels = pgd(unlimited, spec.model_copy(update=effort))
     with torch.no_grad():
         n_left = int((~is_wrong(images.scores(pixels), images.codes)).sum())
-    if n_left:
-        yield f"{n_left} of {len(images.pixels)} images withstand perturbations without a limit"
+    return f"{n_left} of {len(images.pixels)} images withstand perturbations without a limit" if n_left else ""

@@ -88,7 +88,7 @@ class SmoothedModel(Model):
     ) -> Prediction:
         proba = np.stack(shares) if shares else np.empty((0, len(self.classes)))
         notes = [*warnings, *self.version_warnings]
-        return Prediction(images, proba, self.classes, unreadable, notes, conformal=self.header.conformal)
+        return Prediction(list(images), proba, self.classes, unreadable, notes, conformal=self.header.conformal)
 
     def _votes(self, device: str) -> NoiseVotes:
         """Return the run as it answers noisy copies on a device, which is built once."""

@@ -15,10 +15,10 @@ from featx.errors import DataError, UnsuitedError
 from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.robustness.attacked_model import AttackedModel
-from featx.robustness.attacked_rows import select_rows, to_pixels
+from featx.robustness.attacked_rows import to_pixels
 from featx.robustness.noise_votes import MAX_COPIES, NoiseVotes
 from featx.robustness.pixel_embedder import make_embedders
-from featx.robustness.sampled_rows import read_picture
+from featx.robustness.sampled_rows import read_picture, sample_rows
 from featx.specs.embedding import Preprocessing
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.run_folder import RunFolder
@@ -173,7 +173,7 @@ def prepare_smoothing(study: Study, spec: SmoothingSpec) -> SmoothingJob:
     model = load(base.path)
     if list(model.classes) != list(labels.classes):
         raise DataError(f"{base.name} predicts {list(model.classes)!r}, expected {list(labels.classes)!r}")
-    certified = select_rows(study, labels, "val", spec.images, spec.seed).ids
+    certified = sample_rows(study, labels, "val", spec.images, spec.seed).ids
     ids = np.concatenate([study.ids(part) for part in ("val", "test")])
     return SmoothingJob(study, base.spec.target, spec, base, model, ids, frozenset(map(str, certified)))
 

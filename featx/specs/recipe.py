@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
+from featx.specs.attacking import AttackSection
 from featx.specs.base import Spec
 from featx.specs.checkpoint_names import CHECKPOINT_PREFIX, find_checkpoint_problems, resolve_checkpoint
 from featx.specs.corrupting import CorruptionSpec
@@ -69,6 +70,7 @@ class Recipe(Spec):
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
+    attack: tuple[AttackSection, ...] = ()
     smoothing: tuple[SmoothingSpec, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     corruption: CorruptionSpec | None = None

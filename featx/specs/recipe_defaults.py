@@ -32,7 +32,7 @@ def sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     """Return the sections that have a seed, with this one where they state none."""
     single = content.get("split", {})
     sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
-    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}]}
+    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}], "attack": []}
     for name, default in defaults.items():
         listed = content.get(name, default)
         is_list = isinstance(listed, list | tuple)
@@ -41,5 +41,9 @@ def sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
 
 
 def _with_seed(section: Any, seed: Any) -> Any:
-    # The runs of a section that lists them have seeds of their own.
-    return {"seed": seed, **section} if isinstance(section, Mapping) and "runs" not in section else section
+    # The runs of a grid of networks that lists them have seeds of their own; those of an attack are names.
+    if not isinstance(section, Mapping):
+        return section
+    runs = section.get("runs")
+    has_own_seeds = isinstance(runs, list | tuple) and any(isinstance(run, Mapping) for run in runs)
+    return section if has_own_seeds else {"seed": seed, **section}

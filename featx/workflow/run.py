@@ -59,9 +59,9 @@ def stages(  # noqa: PLR0913 - as run
     """Yield the name and the result of each stage when it is finished.
 
     The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, evaluate, corrupt for each target if it has a
-    section ``[corruption]``, and report. With outer splits they are extract, split (each split) and splits, which
-    compares all runs over the splits and writes a page about them.
+    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, attack if it has a section ``[[attack]]``,
+    evaluate, corrupt for each target if it has a section ``[corruption]``, and report. With outer splits they are
+    extract, split (each split) and splits, which compares all runs over the splits and writes a page about them.
 
     Parameters
     ----------
@@ -102,6 +102,11 @@ def stages(  # noqa: PLR0913 - as run
     )
     if loaded.smoothing:
         yield "smooth", smooth(loaded, progress=progress)
+    if loaded.attack:
+        # Attacks import torch, which the other stages do without if their results exist.
+        from featx.robustness.attack import attack
+
+        yield "attack", attack(loaded, progress=progress)
     yield "evaluate", evaluate(loaded, progress=progress)
     for target in loaded.targets if loaded.corruption is not None else ():
         yield "corrupt", corrupt(loaded, target=target, progress=progress)

@@ -1,15 +1,32 @@
-"""``featx attack``: cost first, a table, and JSON; fractions, and limits in levels that are refused."""
+"""``featx attack``: cost first, tables, and JSON; sections of the recipe, and limits in levels that are refused.
+
+Modules: cli.attack_table, reports.study_report.attack_figures, reports.study_report.attack_section.
+"""
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
-from featx.cli.attack_command import parse_fraction
 from featx.cli.main import main
-from featx.errors import DataError
+from featx.robustness.robustness_evaluation import limit_text
 from featx.study.study import Study
+from tests.robustness.conftest import RECIPE
 from tests.robustness.conftest import study as study
+
+CURVE = """
+[[attack]]
+methods = ["fgsm", "pgd", "transfer"]
+eps = ["25/255", "75/255"]
+images = 6
+steps = 3
+
+[[attack]]
+methods = ["cw", "patch"]
+images = 6
+steps = 3
+"""
 
 
 def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
@@ -25,18 +42,38 @@ def test_attacks_are_announced_made_and_printed(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    words = "attack logreg --method fgsm --method pgd --eps 0.3 --steps 4 --images 6"
+    words = "attack logreg rf --method fgsm --method pgd --eps 0.3 --steps 4 --images 6 --queries 5"
     code, output, _ = run(words, capsys)
     assert code == 0
-    assert "2 attacks on 1 run with 6 of" in output
-    assert "of 20 × 18 px: about" in output
-    assert "most robust: logreg" in output
+    assert "3 attacks on 2 runs with 6 of" in output
+    assert "of 20 × 18 px:" in output
+    assert "image passes,\n  about" in output
+    assert "most robust at linf 0.3:" in output
+    # Seven checks of 'logreg', and one of the forest.
+    assert "of 8 passed" in output
+    assert "without gradient, attacked by transfer and square: rf" in run(f"{words} --verbose", capsys)[1]
     assert all(len(line) <= 80 for line in output.splitlines())
     code, output, _ = run(f"{words} --json", capsys)
-    attacks = json.loads(output)["attacks"]
-    assert [attack["spec"]["method"] for attack in attacks] == ["fgsm", "pgd"]
-    assert all(0 <= row["robust"] <= row["clean"] for attack in attacks for row in attack["runs"])
-    assert "all results are stored" in run(words, capsys)[1]
+    (evaluation,) = json.loads(output)["evaluations"]
+    assert {row["method"] for row in evaluation["attacks"]} == {"fgsm", "pgd"}
+    assert all(0 <= row["accuracy"] <= 1 for row in evaluation["worst_cases"])
+    assert "all results are\n  stored" in run(words, capsys)[1]
+
+
+def test_the_sections_of_a_recipe_give_the_whole_matrix(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    Path("featx.toml").write_text(RECIPE + CURVE)
+    code, output, errors = run("attack logreg lda", capsys)
+    assert code == 0, errors
+    assert "by limit (linf), worst case of all attacks" in output
+    assert "25/255" in output
+    output = run("attack logreg lda --verbose", capsys)[1]
+    Path("featx.toml").write_text(RECIPE)
+    assert "transfer of pgd within linf 75/255: accuracy in % of each run" in output
+    assert "without a limit" in output
+    assert all(len(line) <= 80 for line in output.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -45,7 +82,8 @@ def test_attacks_are_announced_made_and_printed(
         ("--eps 8", "write 0.03137 (8/255)"),
         ("--eps eight", "expected a number such as 0.03 or a fraction such as 8/255"),
         ("--method pdg", "pgd"),
-        ("--method cw", "attack 'cw' limits l2, found norm 'linf'"),
+        ("--norm l3", "found 'l3', expected to be 'linf' or 'l2'"),
+        ("rf --white-box", "cannot be attacked with gradients"),
     ],
 )
 def test_wrong_options_get_one_line(study: Study, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
@@ -55,9 +93,27 @@ def test_wrong_options_get_one_line(study: Study, capsys: pytest.CaptureFixture[
     assert "Traceback" not in errors
 
 
-def test_fractions() -> None:
-    assert parse_fraction("8/255") == 8 / 255
-    assert parse_fraction("0.5") == 0.5
-    for text in ("", "1/0", "nan", "a/b"):
-        with pytest.raises(DataError, match="expected a number"):
-            parse_fraction(text)
+def test_limits_are_written_as_fractions_where_they_are_some() -> None:
+    texts = [limit_text("linf", 8 / 255), limit_text("linf", 0.3), limit_text("l2", 8 / 255)]
+    assert texts == ["8/255", "0.3", "0.0314"]
+
+
+def test_a_whole_run_makes_attacks_and_reports_them(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    section = '[[attack]]\nmethods = ["pgd", "transfer"]\neps = [0.1, 0.3]\nsteps = 5\nimages = 9\nn_queries = 5\n'
+    Path("featx.toml").write_text(f'{RECIPE}\n{section}runs = ["logreg", "rf"]\n')
+    code, output, errors = run("run", capsys)
+    Path("featx.toml").write_text(RECIPE)
+    assert code == 0, errors
+    assert "attack   most robust at linf 0.3:" in output
+    assert all(len(line) <= 80 for line in output.splitlines() if not line.endswith("report.html"))
+    assert "most robust at linf 0.3:" in run("evaluate", capsys)[1]
+    (attacks,) = json.loads(run("evaluate --json", capsys)[1])["attacks"]
+    assert attacks["n_images"] == 9
+    page = Path("runs/featx/report.html").read_text()
+    for text in ("9 images of 13 in val were attacked", "strongest attack", "original, answered", "× 10"):
+        assert text in page, text
+    for name in ("linf", "smallest-linf", "worst", "each", "examples", "transfer-0"):
+        assert f'id="class-attacks-{name}"' in page, name

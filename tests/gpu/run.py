@@ -44,11 +44,25 @@ print(json.dumps({
 
 
 def install_wheels() -> None:
-    """Install the carried wheels into a folder that only this command uses."""
+    """Install the carried wheels into a folder that only this command uses.
+
+    Raises
+    ------
+    SystemExit
+        pip cannot install them, for example because they are for another version of Python.
+    """
     files = sorted(str(file) for folder in WHEELS for file in folder.glob("*.whl"))
-    if files:
-        options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade", "--target", str(SITE)]
-        subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
+    if not files:
+        return
+    options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade", "--target", str(SITE)]
+    command = [sys.executable, "-m", "pip", "install", *options, *files]
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        reasons = [line for line in process.stderr.splitlines() if line.startswith("ERROR")] or ["no reason is known"]
+        raise SystemExit(
+            f"error: the packages in build/gpu-wheels* cannot be installed ({reasons[0]}); remove the folders, or run "
+            "'make gpu-wheels BASE_PYTHON=…' with a Python of this machine's version"
+        )
 
 
 def environment_for(device: str) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """Attacks on the runs of a study: results are stored, reused and ordered, and refused where they make no sense.
 
-Modules: robustness.attack_job, robustness.attack_results, robustness.attacked_rows, robustness.sanity_checks.
+Modules: robustness.attack_batches, robustness.attack_job, robustness.attack_plan, robustness.attack_results,
+robustness.stored_attacks, robustness.attack_storage,
+robustness.attack_tables, robustness.attacked_rows, robustness.example_images, robustness.robustness_evaluation.
 """
 
+import operator
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,97 +16,271 @@ import torch
 from PIL import Image
 
 from featx.errors import DataError, UnsuitedError
-from featx.files.atomic import write_json
-from featx.robustness.attack import run_attacks
-from featx.robustness.attack_job import AttackJob, method_of, prepare_attacks
-from featx.robustness.attack_results import AttackResults
-from featx.robustness.attacks.attacked_images import AttackedImages
-from featx.robustness.sanity_checks import failed_checks
-from featx.specs.attacking import AttackSpec
+from featx.files.atomic import read_json_as, write_json
+from featx.files.seals import write_sealed
+from featx.robustness.attack import attack, run_attacks
+from featx.robustness.attack_batches import halved_batches
+from featx.robustness.attack_job import AttackJob, prepare_attacks
+from featx.robustness.attack_plan import group_sections, plan_attacks
+from featx.robustness.attack_storage import CheckOutcomes, stored_attacks
+from featx.robustness.attack_tables import AttackTable
+from featx.robustness.robustness_evaluation import RobustnessEvaluation
+from featx.robustness.stored_attacks import attack_notes, read_attacks
+from featx.specs.attacking import AttackSection
 from featx.study.study import Study
 
-PGD = AttackSpec(method="pgd", eps=0.3, steps=10)
-RUNS = ["logreg", "rf", "soft"]
-SPECS = (AttackSpec(method="fgsm", eps=0.3), PGD, AttackSpec(method="square", eps=0.3, steps=20))
+SECTION = AttackSection(
+    methods=("fgsm", "pgd", "square", "transfer", "cw"),
+    eps=(0.1, 0.3),
+    runs=("logreg", "lda", "rf"),
+    images=9,
+    steps=5,
+    n_queries=10,
+)
 
 
 @pytest.fixture(scope="module")
 def job(study: Study) -> AttackJob:
-    return prepare_attacks(specs=SPECS, runs=RUNS, n_images=9)
+    return prepare_attacks(sections=[SECTION])
 
 
 @pytest.fixture(scope="module")
-def results(job: AttackJob) -> list[AttackResults]:
+def result(job: AttackJob) -> RobustnessEvaluation:
     return run_attacks(job)
 
 
-def test_every_run_has_a_robust_accuracy(job: AttackJob, results: list[AttackResults]) -> None:
-    for attack in results:
-        assert {row.run for row in attack.runs} == {run.name for run in job.runs}
-        for row in attack.runs:
-            assert 0 <= row.robust <= row.clean <= 1
-            assert row.interval[0] <= row.robust <= row.interval[1]
-        robust = [row.robust for row in attack.runs]
-        assert robust == sorted(robust, reverse=True)
+def table_of(job: AttackJob, method: str, eps: float, run: str) -> AttackTable:
+    tasks = [task for task in job.tasks if task.spec.method == method and task.spec.eps == eps]
+    return AttackTable.read(job.files(next(task for task in tasks if task.source.name.startswith(run))))
 
 
-def test_runs_without_gradient_are_attacked_by_transfer(results: list[AttackResults]) -> None:
-    pgd = results[1]
-    forest = next(row for row in pgd.runs if row.run.startswith("rf"))
-    logistic = next(row for row in pgd.runs if row.run.startswith("logreg"))
+def test_every_run_has_a_robust_accuracy_under_every_attack(job: AttackJob, result: RobustnessEvaluation) -> None:
+    names = {run.name for run in job.runs}
+    assert {run.run for run in result.runs} == names
+    assert result.limits == {"linf": [0.1, 0.3]}
+    for method in ("fgsm", "pgd", "square", "transfer"):
+        for eps in (0.1, 0.3):
+            rows = result.under(method, "linf", eps)
+            assert set(rows) == names
+            assert all(0 <= row.low <= row.accuracy <= row.high <= 1 for row in rows.values())
+    clean = {run.run: run.clean for run in result.runs}
+    assert all(row.accuracy <= clean[row.run] for row in (*result.attacks, *result.worst_cases))
+    assert set(result.under("cw", "l2", None)) == names
+
+
+def test_the_worst_case_is_the_weakest_result_of_all(result: RobustnessEvaluation) -> None:
+    for eps in (0.1, 0.3):
+        for run, worst in result.worst("linf", eps).items():
+            rows = [result.under(method, "linf", eps)[run] for method in ("fgsm", "pgd", "square", "transfer")]
+            assert worst.accuracy <= min(row.accuracy for row in rows)
+            assert worst.strongest_method in {"fgsm", "pgd", "square", "cw"}
+            assert worst.accuracy <= result.worst("linf", 0.1)[run].accuracy
+
+
+def test_perturbations_keep_the_limit(job: AttackJob, result: RobustnessEvaluation) -> None:
+    limited = [task for task in job.tasks if task.spec.method != "cw"]
+    for task in limited:
+        table = AttackTable.read(job.files(task))
+        assert float(table.norms("linf").max()) <= task.spec.eps + 1e-6
+        # Nothing but a perturbation changes an answer.
+        is_same = table.norms("linf") == 0
+        assert (table.is_wrong(task.source.name) == table.is_wrong_before(task.source.name))[is_same].all()
+    assert len(limited) > len(job.runs)
+
+
+def test_pgd_is_not_weaker_than_fgsm_for_any_run(job: AttackJob, result: RobustnessEvaluation) -> None:
+    with_gradient = [run.name for run in job.runs if run.model.has_gradient]
+    assert len(with_gradient) == 2
+    for eps in (0.1, 0.3):
+        fgsm, pgd = (result.under(method, "linf", eps) for method in ("fgsm", "pgd"))
+        assert all(pgd[run].accuracy <= fgsm[run].accuracy for run in with_gradient)
+
+
+def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: RobustnessEvaluation) -> None:
+    rows = result.under("pgd", "linf", 0.3)
+    forest = next(row for run, row in rows.items() if run.startswith("rf"))
+    logistic = next(row for run, row in rows.items() if run.startswith("logreg"))
     assert logistic.sources == (logistic.run,)
-    assert set(forest.sources) == set(pgd.perturbed)
-    assert forest.run not in forest.sources
-    # The worst of all transferred images counts.
-    transfer = pgd.transfer()
-    assert forest.robust <= transfer[forest.run].min()
+    assert set(forest.sources) == set(rows)
+    assert next(run.has_gradient for run in result.runs if run.run == forest.run) is False
+    transferred = [
+        row.accuracy for row in result.transfer if (row.method, row.eps, row.run) == ("pgd", 0.3, forest.run)
+    ]
+    assert forest.accuracy <= min(transferred)
 
 
-def test_perturbations_keep_the_limit(results: list[AttackResults]) -> None:
-    for attack in results:
-        for row in attack.runs:
-            largest = max(float(attack.perturbed[source].frame["linf"].max()) for source in row.sources)
-            assert largest <= 0.3 + 1e-6
-            # Nothing but a perturbation changes an answer.
-            assert largest > 0.01 or row.robust == row.clean
+def test_transfer_counts_the_images_of_other_runs_alone(result: RobustnessEvaluation) -> None:
+    for run, row in result.under("transfer", "linf", 0.3).items():
+        assert run not in row.sources
+        others = [
+            r.accuracy for r in result.transfer if r.method == "pgd" and r.eps == 0.3 and r.run == run != r.source
+        ]
+        assert row.accuracy <= min(others)
 
 
-def test_pgd_is_not_weaker_than_fgsm_for_any_run(results: list[AttackResults]) -> None:
-    by_run = [{row.run: row.robust for row in attack.runs if row.run in row.sources} for attack in results[:2]]
-    assert all(by_run[1][name] <= robust for name, robust in by_run[0].items())
+def test_results_have_answers_and_probabilities_by_id(job: AttackJob, result: RobustnessEvaluation) -> None:
+    table = table_of(job, "pgd", 0.3, "logreg")
+    assert table.ids.tolist() == job.rows.ids.tolist()
+    assert float(table.norms("linf").max()) <= 0.3 + 1e-6
+    for run, rows in table.rows.items():
+        for prefix, answer in (("clean", "clean"), ("attacked", "attacked")):
+            proba = rows[[f"{prefix}.{name}" for name in job.rows.truth.names]].to_numpy()
+            np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-9)
+            names = np.array(job.rows.truth.names)[proba.argmax(axis=1)]
+            assert run.startswith("soft") or names.tolist() == rows[answer].tolist()
+        assert (rows["n_queries"] > 5).all()
+        assert (rows["seconds"] > 0).all()
+        # Nothing but a perturbation changes an answer.
+        is_same = rows["linf"] == 0
+        assert (rows["clean"][is_same] == rows["attacked"][is_same]).all()
+    examples = table.files.read_examples()
+    deceives = table.is_wrong(table.source) & ~table.is_wrong_before(table.source)
+    assert 0 < len(examples) == min(2, int(deceives.sum()))
+    assert examples["id"].tolist() == table.ids[deceives][: len(examples)].tolist()
+    assert all(picture.startswith(b"\x89PNG") for picture in examples["difference"])
 
 
-def test_finished_attacks_are_not_repeated(job: AttackJob, results: list[AttackResults]) -> None:
-    files = sorted(job.folder.glob("*.parquet"))
-    assert len(files) == sum(len(attack.perturbed) for attack in results)
+def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: RobustnessEvaluation) -> None:
+    files = [path for path in sorted(job.folder.iterdir()) if path.name != "none"]
+    assert len(stored_attacks(job.folder)) == len(job.tasks)
+    assert not list(job.folder.glob("*.parts"))
     assert job.expected_s == 0
     times = [file.stat().st_mtime_ns for file in files]
-    again = run_attacks(prepare_attacks(specs=SPECS, runs=RUNS, n_images=9))
-    assert [file.stat().st_mtime_ns for file in files] == times
-    assert again[1].runs == results[1].runs
-    files[0].unlink()
-    assert prepare_attacks(specs=SPECS, runs=RUNS, n_images=9).expected_s > 0
+    checks = {file: read_json_as(file, CheckOutcomes) for file in job.folder.glob("checks-*.json")}
+    assert len(checks) == len(job.runs)
+    for file, outcomes in checks.items():
+        write_json(file, outcomes.model_dump() | {"failures": ["this text was stored"]})
+    again = attack(sections=[SECTION])[0]
+    assert all(run.doubts == ("this text was stored",) for run in again.runs)
+    for file, outcomes in checks.items():
+        write_json(file, outcomes.model_dump())
+    assert again.attacks == result.attacks
+    assert [file.stat().st_mtime_ns for file in files if not file.name.startswith("checks-")] == [
+        time for file, time in zip(files, times, strict=True) if not file.name.startswith("checks-")
+    ]
+    assert prepare_attacks(sections=[SECTION.model_copy(update={"steps": 9})]).expected_s > 0
 
 
-def test_finished_checks_are_not_repeated(job: AttackJob, results: list[AttackResults]) -> None:
-    files = sorted(job.folder.glob("checks-*.json"))
-    assert len(files) == len(job.runs)
-    texts = {file: file.read_text() for file in files}
-    for file in files:
-        write_json(file, ["this text was stored"])
-    again = run_attacks(prepare_attacks(specs=SPECS, runs=RUNS, n_images=9))
-    assert all(row.doubts == ("this text was stored",) for attack in again for row in attack.runs)
-    for file, text in texts.items():
-        file.write_text(text)
+class Interrupted:
+    """A progress callback that stops the work like Ctrl-C after a number of reports of attacks."""
+
+    def __init__(self, n_reports: int) -> None:
+        self.n_left = n_reports
+
+    def __call__(self, stage: str, n_done: int, total: int, /, note: str = "") -> None:
+        assert n_done <= total
+        self.n_left -= stage == "attack"
+        if not self.n_left:
+            raise KeyboardInterrupt
+
+
+def test_stored_results_are_read_back_without_the_job(study: Study, result: RobustnessEvaluation) -> None:
+    stored = read_attacks(study, "class")
+    assert stored is not None
+    assert {run.run for run in stored.evaluation.runs} == {run.run for run in result.runs}
+    # The rows of a transfer are those of the attack that made the images.
+    expected = [row for row in result.attacks if row.method != "transfer"]
+    key = operator.attrgetter("method", "norm", "run", "accuracy")
+    assert sorted(map(key, stored.evaluation.attacks)) == sorted(map(key, expected))
+    assert [run.n_checks for run in stored.evaluation.runs] == [run.n_checks for run in result.runs]
+    assert read_attacks(study, "class", "test") is None
+    assert stored.evaluation.notes == []
+
+
+def test_results_of_runs_or_images_that_changed_are_never_shown(
+    study: Study, job: AttackJob, result: RobustnessEvaluation
+) -> None:
+    forest = next(run for run in job.runs if run.name.startswith("rf"))
+    contents = {files.header: files.read()[0] for files in stored_attacks(job.folder)}
+    for header, content in contents.items():
+        runs = content.runs | {forest.name: "another key"}
+        write_sealed(header, content.model_copy(update={"runs": runs}).model_dump(mode="json"))
+    stored = read_attacks(study, "class")
+    assert stored is not None
+    n_own = sum(content.source == forest.name for content in contents.values())
+    assert n_own > 0
+    assert stored.evaluation.notes == [
+        f"stored results of {n_own} attacks on runs or images that have changed since are not shown"
+    ]
+    assert forest.name not in {run.run for run in stored.evaluation.runs}
+    for header, content in contents.items():
+        write_sealed(header, content.model_copy(update={"version": 0}).model_dump(mode="json"))
+    assert read_attacks(study, "class") is None
+    assert "have changed since" in attack_notes(study, "class")[0]
+    for header, content in contents.items():
+        write_sealed(header, content.model_dump(mode="json"))
+    header = next(iter(contents))
+    header.write_text("{")
+    stored = read_attacks(study, "class")
+    assert stored is not None
+    assert "stored results of 1 attack cannot be read" in stored.evaluation.notes[0]
+    write_sealed(header, contents[header].model_dump(mode="json"))
+
+
+def test_an_interrupted_attack_goes_on_behind_its_last_batch(study: Study, tmp_path: Path) -> None:
+    section = SECTION.model_copy(update={"methods": ("pgd",), "eps": (0.2,), "runs": ("logreg",), "images": 11})
+    job = replace(prepare_attacks(sections=[section]), batch_size=4, folder=tmp_path / "interrupted")
+    (task,) = job.tasks
+    files, reports = job.files(task), Interrupted(-1)
+    whole = replace(job, folder=tmp_path / "whole")
+    run_attacks(whole, reports)
+    with pytest.raises(KeyboardInterrupt):
+        run_attacks(job, Interrupted(-reports.n_left // 2))
+    assert not files.is_finished
+    assert files.n_finished in {4, 8}
+    assert 0 < job.expected_s < replace(job, folder=tmp_path / "none").expected_s
+    # A batch behind a gap, which a kill between two batches cannot leave, is not used.
+    files.write_part(10, 11, AttackTable.read(whole.files(task)).rows[task.source.name].tail(1))
+    later = Interrupted(-1)
+    run_attacks(job, later)
+    assert later.n_left > reports.n_left
+    own, expected = (AttackTable.read(item).rows[task.source.name] for item in (files, whole.files(task)))
+    assert own.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+
+
+def test_a_batch_that_exceeds_the_memory_is_halved() -> None:
+    def attack_rows(rows: slice) -> int:
+        if rows.stop - rows.start > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return rows.stop - rows.start
+
+    sizes = [size for _, size in halved_batches(20, 2, 8, attack_rows)]
+    assert sizes == [2] * 9
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(halved_batches(2, 0, 1, lambda rows: torch.ones(1) if rows.start else raise_out_of_memory()))
+    with pytest.raises(ValueError, match="another problem"):
+        list(halved_batches(8, 0, 4, raise_other))
+
+
+def raise_out_of_memory() -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def raise_other(rows: slice) -> None:
+    raise ValueError("another problem")
 
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
-    source = job.runs[0]
+    task = job.tasks[0]
     # A renamed run, or one that was made again, has another key, and so have the results with its answers.
     changed = replace(job, runs=(*job.runs[:-1], replace(job.runs[-1], key="another")))
-    assert job.file(PGD, source) != changed.file(PGD, source)
-    assert job.file(PGD, source) != job.file(PGD.model_copy(update={"steps": 11}), source)
-    assert job.file(PGD, source) != job.file(PGD, job.runs[1])
+    stems = {job.files(task).stem, changed.files(task).stem, replace(job, pixels=1 - job.pixels).files(task).stem}
+    stems.add(job.files(replace(task, spec=task.spec.model_copy(update={"eps": 0.05}))).stem)
+    stems.add(job.files(replace(task, source=job.runs[-1])).stem)
+    assert len(stems) == 5
+
+
+def test_each_attack_is_made_once(job: AttackJob) -> None:
+    # Images of 'transfer' are those of 'pgd', and runs without gradient are searched as by 'square'.
+    names = [(task.spec.method, task.spec.eps, task.source.name) for task in job.tasks]
+    assert len(names) == len(set(names))
+    assert {name for name, _, _ in names} == {"fgsm", "pgd", "square", "cw"}
+    only_pgd = AttackSection(methods=("pgd",))
+    specs = plan_attacks([only_pgd, only_pgd.model_copy(update={"n_queries": 7})], "classes")
+    assert len(specs) == 1
+    assert len(plan_attacks([AttackSection(methods=("patch",), eps=(0.1, 0.2), norms=("linf", "l2"))], "classes")) == 1
+    groups = group_sections([only_pgd, AttackSection(images=5), AttackSection(methods=("cw",))])
+    assert [len(group) for group in groups] == [2, 1]
 
 
 def test_the_keys_of_runs_depend_on_their_names_and_files(job: AttackJob) -> None:
@@ -115,22 +292,29 @@ def test_images_that_changed_are_refused(study: Study, job: AttackJob) -> None:
     shutil.copy(path, "kept.png")
     Image.new("RGB", (20, 18), "red").save(path)
     with pytest.raises(DataError, match="has changed since the extraction; run 'featx extract'"):
-        prepare_attacks(specs=SPECS, runs=RUNS, n_images=9)
+        prepare_attacks(sections=[SECTION])
     path.unlink()
     with pytest.raises(DataError, match="cannot be read any more"):
-        prepare_attacks(specs=SPECS, runs=RUNS, n_images=9)
+        prepare_attacks(sections=[SECTION])
     shutil.copy("kept.png", path)
 
 
 def test_nothing_is_opened_for_runs_that_cannot_be_attacked(study: Study) -> None:
     with pytest.raises(DataError, match="no finished run is called 'none'"):
-        prepare_attacks(specs=SPECS, runs=["none"], final=True)
+        prepare_attacks(sections=[SECTION.model_copy(update={"runs": ("none",)})], final=True)
+    with pytest.raises(UnsuitedError, match="rf-.* cannot be attacked with gradients: .*leave out '--white-box'"):
+        prepare_attacks(sections=[SECTION.model_copy(update={"white_box": True})], final=True)
     assert study.openings() == []
 
 
-def test_a_norm_that_a_method_cannot_limit_is_refused() -> None:
-    with pytest.raises(UnsuitedError, match="attack 'cw' limits l2, found norm 'linf'"):
-        method_of(AttackSpec(method="cw"))
+def test_attacks_that_leave_no_result_are_refused(study: Study) -> None:
+    with pytest.raises(UnsuitedError, match="not defined for numbers"):
+        plan_attacks([AttackSection(methods=("cw",))], "numbers")
+    with pytest.raises(UnsuitedError, match="none of the runs has a gradient, which attack 'cw' needs"):
+        prepare_attacks(sections=[AttackSection(methods=("cw",), runs=("rf",), images=3)])
+    levels = AttackSection(methods=("pgd",), norms=("l2",), eps=(128,), runs=("logreg",), images=3)
+    with pytest.raises(UnsuitedError, match=r"found eps 128 \(l2\).*write 0.502 \(128/255\)"):
+        prepare_attacks(sections=[levels])
 
 
 def test_the_sample_keeps_the_shares_of_the_classes(study: Study, job: AttackJob) -> None:
@@ -138,29 +322,4 @@ def test_the_sample_keeps_the_shares_of_the_classes(study: Study, job: AttackJob
     assert job.rows.part == "val"
     assert job.rows.n_rows == len(codes) > 9
     expected = 9 * np.bincount(codes) / len(codes)
-    assert np.abs(np.bincount(job.rows.codes) - expected).max() <= 1
-
-
-def images_of(scores: object) -> AttackedImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(8, 3, 4, 4, dtype=torch.float64, generator=generator)
-    return AttackedImages(scores, pixels, torch.zeros(8, dtype=torch.long), "linf", 0.05, generator)  # type: ignore[arg-type]
-
-
-def test_masked_gradients_and_random_outputs_are_noticed() -> None:
-    weights = torch.randn(48, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 20
-    bias = torch.tensor([0.5, 0.0], dtype=torch.float64)
-
-    def linear(pixels: torch.Tensor) -> torch.Tensor:
-        return pixels.flatten(1) @ weights + bias
-
-    def rounded(pixels: torch.Tensor) -> torch.Tensor:
-        return linear(pixels + (pixels.round() - pixels).detach() * 0 - pixels + pixels.detach())
-
-    def noisy(pixels: torch.Tensor) -> torch.Tensor:
-        return linear(pixels) + 0.1 * torch.randn(len(pixels), 2, dtype=torch.float64)
-
-    assert failed_checks(images_of(linear), PGD, True) == ()
-    masked = failed_checks(images_of(rounded), PGD, True)
-    assert any("the gradient is zero for 100% of the images" in text for text in masked)
-    assert any("its outputs are random" in text for text in failed_checks(images_of(noisy), PGD, True))
+    assert np.abs(np.bincount(job.rows.truth.values) - expected).max() <= 1

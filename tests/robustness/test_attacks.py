@@ -11,9 +11,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn import functional
 
 from featx.registry import ATTACKS as REGISTERED
-from featx.robustness.attacks.attacked_images import AttackedImages, Norm, is_wrong, l2_norms, linf_norms, margin
+from featx.robustness.attacks.attacked_images import (
+    AttackedImages,
+    Norm,
+    is_wrong,
+    l2_norms,
+    linf_norms,
+    margin,
+    wrong_log_odds,
+)
 from featx.robustness.attacks.auto_pgd import apgd, targeted_ratio
 from featx.robustness.attacks.gradient_steps import fgsm, pgd
 from featx.robustness.attacks.patch import patch
@@ -120,7 +129,7 @@ def test_the_smallest_perturbation_of_a_linear_model_is_found() -> None:
 
 def test_equal_seeds_give_equal_perturbations() -> None:
     model = curved_model(3)
-    spec = AttackSpec(method="square", eps=0.05, steps=30)
+    spec = AttackSpec(method="square", eps=0.05, n_queries=30)
     one, same, other = (square(attacked(model, "linf", 0.05, seed), spec) for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -156,7 +165,7 @@ def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
 def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     model = curved_model(4)
     spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
-    parts = {"apgd": spec, "square": spec.model_copy(update={"steps": 100})}
+    parts = {"apgd": spec, "square": spec}
     wrong = {
         name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
         for name, part in parts.items()
@@ -168,7 +177,7 @@ def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
 
 
 def test_attacks_are_registered() -> None:
-    assert set(REGISTERED.names()) == {"fgsm", "pgd", "apgd", "cw", "patch", "square", "standard"}
+    assert set(REGISTERED.names()) == {"fgsm", "pgd", "apgd", "cw", "patch", "square", "standard", "transfer"}
     for name in REGISTERED.names():
         method = REGISTERED.get(name)
         assert method.n_passes(AttackSpec(method=name), 10) > 0
@@ -177,3 +186,17 @@ def test_attacks_are_registered() -> None:
 def test_a_patch_larger_than_the_image_is_refused() -> None:
     with pytest.raises(ValidationError, match="a patch is not larger than the image"):
         AttackSpec(method="patch", patch_share=1.5)
+
+
+def test_the_loss_has_the_direction_of_the_cross_entropy_and_is_not_saturated() -> None:
+    scores = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    codes = torch.arange(8) % 4
+    odds = wrong_log_odds(scores, codes)
+    torch.testing.assert_close(functional.softplus(odds), functional.cross_entropy(scores, codes, reduction="none"))
+    losses = (odds, functional.softplus(odds))
+    gradients = [torch.autograd.grad(loss.sum(), scores, retain_graph=True)[0] for loss in losses]
+    cosines = functional.cosine_similarity(*gradients)
+    torch.testing.assert_close(cosines, torch.ones_like(cosines))
+    certain = (1e5 * functional.one_hot(codes, 4)).double().requires_grad_()
+    (gradient,) = torch.autograd.grad(wrong_log_odds(certain, codes).sum(), certain)
+    assert float(gradient.abs().amax(dim=1).min()) > 0.1

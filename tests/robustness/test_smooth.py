@@ -34,6 +34,7 @@ from featx.robustness.corruption_job import prepare_corruptions
 from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smooth import SmoothingResult
 from featx.robustness.smoothing_job import make_votes, prepare_smoothing
+from featx.specs.attacking import AttackSection
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.study import Study
 from tests.cli.test_attack_command import run
@@ -259,7 +260,7 @@ def test_smoothed_runs_are_no_members_exports_or_targets(study: Study, smoothed:
     assert (named.proba == expected.proba).all()
     assert name not in featx.predict("images/dark/000.png")
     with pytest.raises(UnsuitedError, match="smoothed runs answer at random"):
-        prepare_attacks(runs=[name])
+        prepare_attacks(sections=[AttackSection(runs=(name,))])
     with pytest.raises(DataError, match="smoothed runs answer noisy copies"):
         prepare_corruptions(runs=[name])
     with pytest.raises(DataError, match="is a smoothed run; name the run that it smooths"):

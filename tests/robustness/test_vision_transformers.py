@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import featx
 from featx.robustness.attack import run_attacks
 from featx.robustness.attack_job import AttackJob, prepare_attacks
-from featx.specs.attacking import AttackSpec
+from featx.specs.attacking import AttackSection
 from tests.conftest import make_images
 from tests.recipes import toy_heads, toy_recipe
 
@@ -21,7 +21,7 @@ RECIPE = toy_recipe(
     head=toy_heads("logreg"),
     finetune=[{**LAST_BLOCK, "adversarial": {"attack": "fgsm", "share": 1.0}}],
 )
-SPEC = AttackSpec(method="pgd", eps=0.3, steps=4)
+SECTION = AttackSection(methods=("pgd",), eps=(0.3,), steps=4, images=4)
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,16 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackJob]:
         featx.extract()
         featx.finetune()
         featx.fit()
-        yield prepare_attacks(specs=[SPEC], n_images=4)
+        yield prepare_attacks(sections=[SECTION])
 
 
 def test_all_runs_on_a_transformer_have_gradients_and_can_be_deceived(job: AttackJob) -> None:
     assert len(job.runs) == 2
     assert all(run.model.has_gradient for run in job.runs)
-    (results,) = run_attacks(job)
-    assert all(row.robust <= row.clean for row in results.runs)
-    assert not any("gradient is zero" in doubt for row in results.runs for doubt in row.doubts)
+    result = run_attacks(job)
+    robust = result.under("pgd", "linf", 0.3)
+    assert all(robust[run.run].accuracy <= run.clean for run in result.runs)
+    assert not any("gradient is zero" in doubt for run in result.runs for doubt in run.doubts)
 
 
 def test_the_attacked_pixels_give_the_answers_of_the_run(job: AttackJob) -> None:

@@ -9,14 +9,24 @@ import featx
 from featx.artifacts.certificates import read_certificates
 from featx.artifacts.header import read_header
 from featx.robustness.smoothing_job import prepare_smoothing
-from featx.specs.attacking import AttackSpec
+from featx.specs.attacking import AttackSection
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.study import Study
 from tests.recipes import toy_recipe
 from tests.robustness.test_smooth import n_broken
 
-NETWORK = {"backbone": "small_cnn", "strategy": "scratch", "patience": 0, "batch_size": 64}
-ADVERSARIAL = {"attack": "pgd", "eps": 0.0314, "share": 1.0, "steps": 5}
+LAYERS = {"pool": "flatten", "hidden": [256], "dropout": 0.0}
+NETWORK = {
+    "backbone": "small_cnn",
+    "strategy": "scratch",
+    "lr": 2e-3,
+    "patience": 0,
+    "batch_size": 64,
+    "layers": LAYERS,
+}
+# Limits of the attacks in levels of 255; the undefended network has fallen at the last one.
+LEVELS = (2, 8, 16, 24)
+ADVERSARIAL = {"attack": "pgd", "eps": 0.0314, "share": 1.0, "steps": 4}
 RECIPE = toy_recipe(
     data={
         "source": "/usr/share/datasets/fashion-mnist",
@@ -40,14 +50,17 @@ def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fa
     (home / "featx.toml").write_text(RECIPE)
     featx.extract()
     plain, defended = sorted(featx.finetune(), key=lambda run: "adversarial.attack" in run.settings)
-    specs = [AttackSpec(method="pgd", eps=levels / 255) for levels in (2, 8)]
-    robust = [{row.run: row.robust for row in attack.runs} for attack in featx.attack(specs=specs, n_images=300)]
+    eps = tuple(levels / 255 for levels in LEVELS)
+    section = AttackSection(methods=("pgd",), eps=eps, steps=10, images=150)
+    (attacks,) = featx.attack(sections=[section])
+    robust = [{run: row.accuracy for run, row in attacks.under("pgd", "linf", limit).items()} for limit in eps]
     with capsys.disabled():
         print(f"clean: {plain.val_score:.3f} undefended, {defended.val_score:.3f} defended")
-        for levels, by_run in zip((2, 8), robust, strict=True):
+        for levels, by_run in zip(LEVELS, robust, strict=True):
             print(f"PGD {levels}/255: {by_run[plain.run]:.3f} undefended, {by_run[defended.run]:.3f} defended")
-    assert robust[1][defended.run] - robust[1][plain.run] >= 0.3
-    assert robust[0][defended.run] > robust[0][plain.run]
+    assert robust[-1][plain.run] < 0.3
+    assert robust[-1][defended.run] - robust[-1][plain.run] >= 0.3
+    assert robust[1][defended.run] > robust[1][plain.run]
     assert plain.val_score - defended.val_score < 0.15
 
 

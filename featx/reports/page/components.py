@@ -182,12 +182,15 @@ class Gallery:
         What the images are, and how many of all are shown.
     items
         Images in order.
+    is_even
+        Whether all pictures of an image have one size; otherwise, of three or more, the first one is larger.
     """
 
     template: ClassVar[str] = "gallery.html"
     name: str
     caption: str
     items: Sequence[GalleryItem]
+    is_even: bool = False
 
     @property
     def filters(self) -> dict[str, list[str]]:

@@ -1,18 +1,53 @@
 """Images under attack: the attacked scores, norms of perturbations, losses, and the best perturbation found so far."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 Norm = Literal["linf", "l2"]
 # (b, 3, h, w) pixels in [0, 1] → (b, k) scores, whose largest is the answer.
 Scores = Callable[[Tensor], Tensor]
+# (b, k) scores and (b,) positions of their images → (b, k') scores of alternatives.
+Compare = Callable[[Tensor, Tensor], Tensor]
 # Smallest length by which a perturbation is divided.
 MIN_LENGTH = 1e-12
+# Duration of a pass with its gradient in units of a pass without.
+GRADIENT_COST = 3.0
+
+
+class QueryMeter:
+    """Counts the queries of each image of a batch, and reports their cost.
+
+    Parameters
+    ----------
+    n_images
+        Number of images of the batch; None counts nothing.
+    report
+        Function that receives the number of images × the cost of each pass, in units of a pass without gradient.
+
+    Attributes
+    ----------
+    counts
+        (n_images,) number of queries of each image.
+    """
+
+    def __init__(self, n_images: int | None = None, report: Callable[[float], None] | None = None) -> None:
+        self.counts = torch.zeros(n_images or 0, dtype=torch.long)
+        self._report = report
+
+    def add(self, positions: Tensor, cost: float) -> None:
+        """Count a query of the images at some positions."""
+        if len(self.counts):
+            self.counts[positions.cpu()] += 1
+        if self._report is not None:
+            self._report(cost * len(positions))
+
+
+def _as_they_are(scores: Tensor, positions: Tensor) -> Tensor:
+    return scores
 
 
 @dataclass(frozen=True)
@@ -21,7 +56,7 @@ class AttackedImages:
 
     Attributes
     ----------
-    scores
+    model
         Function from pixels to the scores of the attacked run.
     pixels
         (b, 3, h, w) original pixels in [0, 1].
@@ -33,18 +68,49 @@ class AttackedImages:
         Largest norm of a perturbation, in units of the pixels.
     generator
         Source of random numbers; equal seeds give equal perturbations.
+    compare
+        Function from scores and the positions of their images to the scores of alternatives, of which `codes` are the
+        right ones (`featx.robustness.attack_goals`); by default the scores are those of classes.
+    meter
+        Counter of the queries.
+    rows
+        (b,) positions of the images in the batch that `meter` and `compare` know; None for all in order.
     """
 
-    scores: Scores
+    model: Scores
     pixels: Tensor
     codes: Tensor
     norm: Norm
     eps: float
     generator: torch.Generator
+    compare: Compare = _as_they_are
+    meter: QueryMeter = field(default_factory=QueryMeter)
+    rows: Tensor | None = None
 
     def take(self, rows: Tensor) -> "AttackedImages":
         """Return the images at the positions, or of the mask, `rows`."""
-        return replace(self, pixels=self.pixels[rows], codes=self.codes[rows])
+        return replace(self, pixels=self.pixels[rows], codes=self.codes[rows], rows=self.positions[rows])
+
+    @property
+    def positions(self) -> Tensor:
+        """(b,) positions of the images in the batch."""
+        return torch.arange(len(self.pixels), device=self.pixels.device) if self.rows is None else self.rows
+
+    def scores(self, pixels: Tensor, rows: Tensor | None = None, cost: float = 1.0) -> Tensor:
+        """Return the scores of perturbed pixels; this is a query of each image.
+
+        Parameters
+        ----------
+        pixels
+            (b, 3, h, w) pixels.
+        rows
+            Positions or mask of the images that they are of; None for all.
+        cost
+            Cost of the pass in units of a pass without gradient.
+        """
+        positions = self.positions if rows is None else self.positions[rows]
+        self.meter.add(positions, cost)
+        return self.compare(self.model(pixels), positions)
 
     def random(self, *shape: int) -> Tensor:
         """Return uniform random numbers in [-1, 1] in the type of the pixels."""
@@ -78,7 +144,7 @@ class AttackedImages:
     def gradient(self, pixels: Tensor, loss: "Loss") -> tuple[Tensor, Tensor]:
         """Return the gradient of the (b,) losses by the pixels, and the scores."""
         pixels = pixels.detach().requires_grad_()
-        scores = self.scores(pixels)
+        scores = self.scores(pixels, cost=GRADIENT_COST)
         (gradient,) = torch.autograd.grad(loss(scores, self.codes).sum(), pixels)
         return gradient, scores.detach()
 
@@ -98,9 +164,14 @@ def linf_norms(x: Tensor) -> Tensor:
     return x.flatten(1).abs().amax(dim=1)
 
 
-def cross_entropy(scores: Tensor, codes: Tensor) -> Tensor:
-    """Return the cross-entropy of the true classes."""
-    return functional.cross_entropy(scores, codes, reduction="none")
+def wrong_log_odds(scores: Tensor, codes: Tensor) -> Tensor:
+    """Return the log-odds of a wrong answer, whose softplus is the cross-entropy.
+
+    Its gradient has the direction of that of the cross-entropy, but does not vanish where the probability of the true
+    class is 1 in floating point.
+    """
+    others = scores.scatter(1, codes[:, None], -torch.inf)
+    return others.logsumexp(dim=1) - scores.gather(1, codes[:, None])[:, 0]
 
 
 def margin(scores: Tensor, codes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ References
 import torch
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, cross_entropy
+from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, wrong_log_odds
 from featx.specs.attacking import AttackSpec
 
 # Share of the last displacement in a step.
@@ -29,7 +29,7 @@ def apgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the best images of APGD on the cross-entropy and, from three classes on, towards each other class [1]_."""
     best = BestFound(images)
     for restart in range(spec.restarts):
-        _ascend(images, spec, best, cross_entropy, images.random_start() if restart else images.pixels)
+        _ascend(images, spec, best, wrong_log_odds, images.random_start() if restart else images.pixels)
     n_classes = best.scores.shape[1]
     if n_classes < MIN_CLASSES_FOR_RATIO:
         return best.pixels

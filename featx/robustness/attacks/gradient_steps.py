@@ -8,7 +8,7 @@ References
 
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, cross_entropy
+from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, wrong_log_odds
 from featx.specs.attacking import AttackSpec
 
 # Sum of the lengths of all steps in units of the limit, so that every point within the limit can be reached.
@@ -18,7 +18,7 @@ PATH_LENGTH = 2.5
 def fgsm(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return images after one step of the length of the limit along the gradient of the cross-entropy [1]_."""
     best = BestFound(images)
-    gradient, _ = images.gradient(images.pixels, cross_entropy)
+    gradient, _ = images.gradient(images.pixels, wrong_log_odds)
     perturbed = images.project(images.pixels + images.eps * images.direction(gradient))
     best.add(perturbed, images.scores(perturbed).detach())
     return best.pixels
@@ -27,26 +27,31 @@ def fgsm(images: AttackedImages, spec: AttackSpec) -> Tensor:
 def pgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the best images of all steps along the gradient of the cross-entropy, from several starts [2]_.
 
-    The first start is the original image, so that no result is weaker than that of `fgsm` along the same path; the
-    others are random. The step is 2.5 times the limit divided by the number of steps.
+    The first start is the original image, the others are random. The step is 2.5 times the limit divided by the number
+    of steps. The result of `fgsm` is tried too, so that none is weaker.
     """
+    return climb(images, spec, wrong_log_odds)
+
+
+def climb(images: AttackedImages, spec: AttackSpec, loss: Loss) -> Tensor:
+    """Return the best images of all steps along the gradient of a loss (`pgd`)."""
     best = BestFound(images)
     for restart in range(spec.restarts + 1):
-        todo = ~best.is_wrong
-        if not todo.any():
+        if best.is_wrong.all():
             break
-        _climb(images, spec, best, images.pixels if restart == 0 else images.random_start())
+        _climb(images, spec, best, images.pixels if restart == 0 else images.random_start(), loss)
     return best.pixels
 
 
-def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Tensor) -> None:
+def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Tensor, loss: Loss) -> None:
     """Take the steps of one start."""
     pixels = start
-    # The first step of the original is that of FGSM.
     step = images.eps * min(1.0, PATH_LENGTH / spec.steps)
     for number in range(spec.steps):
-        gradient, scores = images.gradient(pixels, cross_entropy)
+        gradient, scores = images.gradient(pixels, loss)
         best.add(pixels, scores)
-        length = images.eps if number == 0 and start is images.pixels else step
-        pixels = images.project(pixels + length * images.direction(gradient))
+        if number == 0 and start is images.pixels:
+            whole = images.project(pixels + images.eps * images.direction(gradient))
+            best.add(whole, images.scores(whole).detach())
+        pixels = images.project(pixels + step * images.direction(gradient))
     best.add(pixels, images.scores(pixels).detach())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featx.robustness.attacks.attacked_images import AttackedImages, cross_entropy
+from featx.robustness.attacks.attacked_images import GRADIENT_COST, AttackedImages, wrong_log_odds
 from featx.specs.attacking import AttackSpec
 
 LEARNING_RATE = 0.05
@@ -24,14 +24,16 @@ def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return all images with one square patch, learnt on these images over random placements, each placed at random.
 
     The side of the patch is `spec.patch_share` of that of the image. The limit `eps` and the norm are not used. The
-    placements that are returned were not used for learning.
+    logarithm of the probability of a wrong answer is increased. The placements that are returned were not used for
+    learning.
     """
     side = max(1, round(spec.patch_share * images.pixels.shape[-1]))
     learnt = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
     optimiser = torch.optim.Adam([learnt], lr=LEARNING_RATE)
     for _ in range(spec.steps):
-        scores = images.scores(_place(images, learnt.sigmoid()))
-        (learnt.grad,) = torch.autograd.grad(-cross_entropy(scores, images.codes).mean(), learnt)
+        scores = images.scores(_place(images, learnt.sigmoid()), cost=GRADIENT_COST)
+        loss = -functional.logsigmoid(wrong_log_odds(scores, images.codes)).mean()
+        (learnt.grad,) = torch.autograd.grad(loss, learnt)
         optimiser.step()
     with torch.no_grad():
         return _place(images, learnt.sigmoid())

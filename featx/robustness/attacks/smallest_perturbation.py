@@ -8,7 +8,7 @@ References
 import torch
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, is_wrong, l2_norms, margin
+from featx.robustness.attacks.attacked_images import GRADIENT_COST, AttackedImages, is_wrong, l2_norms, margin
 from featx.specs.attacking import AttackSpec
 
 # Pixels of 0 and 1 have no inverse of the hyperbolic tangent.
@@ -47,7 +47,7 @@ def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[
     best_pixels, best_norms = images.pixels.clone(), torch.full_like(weight, torch.inf)
     for _ in range(spec.steps):
         pixels = (variable.tanh() + 1) / 2
-        scores = images.scores(pixels)
+        scores = images.scores(pixels, cost=GRADIENT_COST)
         squared = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
         shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared)
         (variable.grad,) = torch.autograd.grad((squared + weight * shortfall).sum(), variable)

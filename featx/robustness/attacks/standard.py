@@ -11,11 +11,11 @@ from featx.specs.attacking import AttackSpec
 def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the worst case of each image: APGD on two losses, then the Square attack on the survivors."""
     best = BestFound(images)
-    for perturb, steps in ((apgd, spec.steps), (square, spec.n_queries)):
+    for perturb in (apgd, square):
         survivors = (~best.is_wrong).nonzero()[:, 0]
         if not len(survivors):
             break
-        perturbed = perturb(images.take(survivors), spec.model_copy(update={"steps": steps}))
+        perturbed = perturb(images.take(survivors), spec)
         pixels = best.pixels.clone()
         pixels[survivors] = perturbed
         best.add(pixels, images.scores(pixels).detach())

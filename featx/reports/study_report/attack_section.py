@@ -1,0 +1,245 @@
+"""Attacks on the runs of a target: accuracy by limit, paired tests, smallest perturbations, examples, and transfer."""
+
+import base64
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from featx.reports.page.components import (
+    Column,
+    Component,
+    Details,
+    Gallery,
+    GalleryItem,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from featx.reports.study_report.attack_figures import (
+    attack_name,
+    limited_name,
+    plot_accuracy_by_limit,
+    plot_smallest_perturbations,
+    plot_transfer,
+)
+from featx.reports.study_report.facts import TargetFacts, interval_text, plural
+from featx.robustness.attack_results import AttackedRuns
+from featx.robustness.attack_tables import ATTACKED, CLEAN, AttackTable
+from featx.robustness.robustness_evaluation import RobustAccuracy, RobustnessEvaluation, limit_text
+from featx.robustness.stored_attacks import StoredAttacks, attack_notes, read_attacks
+
+# Number of attacked images that are shown.
+MAX_SHOWN_EXAMPLES = 24
+NOTE = (
+    "An image counts as correct if it is answered correctly before and after the attack. Worst case: all perturbed "
+    "images within the limit count, whichever attack made them and on whichever run. p: paired test of no difference "
+    "to the most robust run within the largest limit, and after Holm's correction."
+)
+
+
+def build_attacks(facts: TargetFacts) -> Section | None:
+    """Return the section about attacks; None if none was made."""
+    part = "test" if facts.evaluation.part == "test" else "val"
+    stored = read_attacks(facts.study, facts.target, part)
+    if stored is None:
+        notes = attack_notes(facts.study, facts.target, part)
+        return Section("Attacks", [_warning(note) for note in notes]) if notes else None
+    evaluation = stored.evaluation
+    components: list[Component] = [Text(_describe_sample(evaluation)), *map(_warning, evaluation.notes)]
+    components += _doubts(evaluation)
+    name = facts.component_name("attacks")
+    components += _numbers(name, evaluation) if evaluation.kind == "numbers" else _accuracies(name, stored)
+    return Section("Attacks", components)
+
+
+def _warning(note: str) -> Text:
+    return Text(f"{note[0].upper()}{note[1:]}.", "warning")
+
+
+def _describe_sample(evaluation: RobustnessEvaluation) -> str:
+    units = f"whole groups, of which there are {evaluation.n_units}" if evaluation.by_group else "independent images"
+    n_checks = sum(run.n_checks for run in evaluation.runs)
+    n_passed = n_checks - sum(len(run.doubts) for run in evaluation.runs)
+    return (
+        f"{plural(evaluation.n_images, 'image')} of {evaluation.n_rows} in {evaluation.part} were attacked, at "
+        f"{evaluation.width_px} × {evaluation.height_px} px; intervals are of {units}. Sanity checks: {n_passed} of "
+        f"{n_checks} passed."
+    )
+
+
+def _doubts(evaluation: RobustnessEvaluation) -> Iterator[Component]:
+    for run in evaluation.runs:
+        if run.doubts:
+            yield Text(f"{run.label}: not to be trusted, because {'; '.join(run.doubts)}.", "warning")
+    without = [run.label for run in evaluation.runs if not run.has_gradient]
+    if without:
+        yield Text(f"Without gradient, attacked by transfer and by search: {', '.join(without)}.", "note")
+
+
+def _accuracies(name: str, stored: StoredAttacks) -> Iterator[Component]:
+    evaluation, attacked = stored.evaluation, stored.attacked
+    runs = [run.run for run in evaluation.runs]
+    norms = list(dict.fromkeys(table.attack.spec.norm for table in attacked.tables if table.attack.has_limit))
+    for norm in evaluation.limits:
+        yield plot_accuracy_by_limit(f"{name}-{norm}", evaluation, norm)
+    for norm in norms or ["l2"]:
+        figure = plot_smallest_perturbations(f"{name}-smallest-{norm}", attacked, runs, norm)
+        if figure is not None:
+            yield figure
+    yield Text(NOTE, "note")
+    yield _worst_table(name, evaluation)
+    yield Details("Accuracy under each attack", [_attack_table(name, evaluation)])
+    yield from _examples(name, stored)
+    yield from _transfer(name, attacked, runs)
+
+
+def _worst_table(name: str, evaluation: RobustnessEvaluation) -> Table:
+    """Return the accuracy of each run within each limit, with the strongest attack and p within the largest limit."""
+    pairs = [(norm, eps) for norm, limits in evaluation.limits.items() for eps in limits]
+    columns = [
+        Column("run"),
+        Column("clean", ".3f"),
+        *(Column(f"{norm} {limit_text(norm, eps)}", ".3f") for norm, eps in pairs),
+    ]
+    columns += [Column("strongest attack"), Column("p", ".2g"), Column("p (Holm)", ".2g")]
+    by_pair = [evaluation.worst(norm, eps) for norm, eps in pairs]
+    hints: dict[tuple[int, int], str] = {}
+    rows: list[list[Any]] = []
+    for number, run in enumerate(evaluation.runs):
+        own = [by_run[run.run] for by_run in by_pair]
+        hints[number, 0] = run.run
+        hints |= {(number, 1): f"95 % interval: {interval_text((run.low, run.high), '.3f')}"}
+        hints |= {(number, 2 + i): f"95 % interval: {interval_text((r.low, r.high), '.3f')}" for i, r in enumerate(own)}
+        last = own[-1] if own else None
+        strongest = "" if last is None else _strongest(evaluation, last)
+        p_values = (None, None) if last is None else (last.p, last.p_holm)
+        rows.append([run.label, run.clean, *(row.accuracy for row in own), strongest, *p_values])
+    caption = (
+        f"Accuracy of all runs on {evaluation.n_images} images, unperturbed and in the worst case within each limit."
+    )
+    return Table(f"{name}-worst", caption, columns, rows, hints)
+
+
+def _strongest(evaluation: RobustnessEvaluation, row: RobustAccuracy) -> str:
+    labels = {run.run: run.label for run in evaluation.runs}
+    if row.strongest_source == row.run:
+        return row.strongest_method
+    return f"{row.strongest_method} on {labels[row.strongest_source]}"
+
+
+def _attack_table(name: str, evaluation: RobustnessEvaluation) -> Table:
+    columns = [
+        Column("attack"),
+        Column("run"),
+        Column("accuracy", ".3f"),
+        Column("95 % interval"),
+        Column("median norm", ".3g", "Median norm of the perturbations that deceive."),
+        Column("p", ".2g", "Paired test of no difference to the most robust run under the same attack."),
+        Column("p (Holm)", ".2g"),
+    ]
+    rows = [
+        [
+            limited_name(row.method, row.norm, row.eps),
+            row.label,
+            row.accuracy,
+            interval_text((row.low, row.high), ".3f"),
+            row.median_norm,
+            row.p,
+            row.p_holm,
+        ]
+        for row in evaluation.attacks
+    ]
+    return Table(f"{name}-each", "Accuracy of each run under each attack.", columns, rows)
+
+
+def _examples(name: str, stored: StoredAttacks) -> Iterator[Component]:
+    """Yield a gallery of attacked images, an example of each attack on each run before second ones."""
+    tables = stored.attacked.tables
+    examples = [(table, table.files.read_examples().to_dict("records")) for table in tables]
+    first = [(table, rows[0]) for table, rows in examples if rows]
+    later = [(table, row) for table, rows in examples for row in rows[1:]]
+    shown = [*first, *later][:MAX_SHOWN_EXAMPLES]
+    if shown:
+        items = [_example_item(stored.attacked, table, row) for table, row in shown]
+        caption = (
+            f"{len(shown)} of {len(first) + len(later)} stored examples: original, difference × 10 around grey, and "
+            "attacked image."
+        )
+        yield Gallery(f"{name}-examples", caption, items, is_even=True)
+
+
+def _example_item(attacked: AttackedRuns, table: AttackTable, example: dict[Any, Any]) -> GalleryItem:
+    rows = table.rows[table.source]
+    row = rows[rows["id"] == example["id"]].iloc[0]
+    before, after = (_answer(row, answer, prefix) for answer, prefix in (("clean", CLEAN), ("attacked", ATTACKED)))
+    pictures = [
+        Picture(_data_uri(example["original"]), name=f"original, answered {before}"),
+        Picture(_data_uri(example["difference"]), name="difference of the attacked image and the original, × 10"),
+        Picture(_data_uri(example["attacked"]), name=f"attacked, answered {after}"),
+    ]
+    label, attack = attacked.labels[table.source], attack_name(table)
+    norms = f"l∞ {row['linf']:.3g}, l2 {row['l2']:.3g}, {plural(int(row['n_queries']), 'pass')}"
+    lines = [f"{label}, {attack}", f"true: {row['true']}", f"{before} → {after}", norms]
+    return GalleryItem(str(example["id"]), pictures, lines, {"run": label, "attack": attack})
+
+
+def _answer(row: Any, answer: str, prefix: str) -> str:
+    """Return an answer with its probability, if it is that of one class."""
+    probability = row.get(f"{prefix}{row[answer]}", math.nan)
+    return str(row[answer]) if math.isnan(probability) else f"{row[answer]} ({probability:.2f})"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _transfer(name: str, attacked: AttackedRuns, runs: Sequence[str]) -> Iterator[Component]:
+    """Yield a matrix of each attack that uses gradients; those with the largest limits first, others in details."""
+    if len(runs) < 2:
+        return
+    by_attack: dict[str, list[AttackTable]] = {}
+    for table in attacked.tables:
+        if table.attack.needs_gradient:
+            by_attack.setdefault(attack_name(table), []).append(table)
+    if not by_attack:
+        return
+    # Images of one step transfer less, and those of 'cw' are as close to the originals as possible.
+    ranked = sorted(by_attack.values(), key=lambda tables: (_rank(tables[0]), -(tables[0].attack.eps or 0)))
+    figures = [
+        plot_transfer(f"{name}-transfer-{number}", attacked, tables, runs) for number, tables in enumerate(ranked)
+    ]
+    yield figures[0]
+    if len(figures) > 1:
+        yield Details("Transfer of the other attacks", figures[1:])
+
+
+def _rank(table: AttackTable) -> int:
+    order = ("pgd", "standard", "apgd", "fgsm")
+    method = table.attack.spec.method
+    return order.index(method) if method in order else len(order)
+
+
+def _numbers(name: str, evaluation: RobustnessEvaluation) -> Iterator[Component]:
+    columns = [
+        Column("attack"),
+        Column("run"),
+        Column("mean change", ".4g", "Mean over the images of the largest absolute change of the predicted number."),
+        Column("95 % interval"),
+        Column("median change", ".4g"),
+        Column("largest change", ".4g"),
+    ]
+    rows = [
+        [
+            limited_name(row.method, row.norm, row.eps),
+            row.label,
+            row.mean,
+            interval_text((row.low, row.high), ".4g"),
+            row.median,
+            row.largest,
+        ]
+        for row in evaluation.changes
+    ]
+    yield Table(
+        f"{name}-changes", "Largest change of the predicted number within the limit, up or down.", columns, rows
+    )

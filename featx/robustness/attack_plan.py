@@ -1,0 +1,77 @@
+"""The attacks that sections of a recipe ask for, each once and without settings that its method does not use."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from featx.errors import UnsuitedError
+from featx.registry import ATTACKS
+from featx.robustness.attack_tables import EvaluatedAttack
+from featx.robustness.attacks.attack_method import AttackMethod
+from featx.specs.attacking import AttackSection, AttackSpec, Norm
+from featx.tables.ids import Kind
+
+
+def group_sections(sections: Sequence[AttackSection]) -> list[list[AttackSection]]:
+    """Return the sections in groups of those that attack the same images and runs."""
+    ordered = sorted(sections, key=lambda section: [section.job for section in sections].index(section.job))
+    return [list(group) for _, group in groupby(ordered, key=lambda section: section.job)]
+
+
+def plan_attacks(sections: Sequence[AttackSection], kind: Kind) -> list[AttackSpec]:
+    """Return the attacks of some sections on a target, each once.
+
+    Raises
+    ------
+    UnsuitedError
+        a method cannot change predictions of this kind.
+    """
+    return list(dict.fromkeys(spec for section in sections for spec in _expand(section, kind)))
+
+
+def _expand(section: AttackSection, kind: Kind) -> Iterator[AttackSpec]:
+    for name in section.methods:
+        method = method_of(name)
+        if kind == "numbers" and not method.has_numbers:
+            raise UnsuitedError(
+                f"attack {name!r} searches the smallest perturbation that changes an answer, which is not defined for "
+                "numbers; attack them by 'fgsm', 'pgd', 'apgd', 'square', 'standard' or 'patch'"
+            )
+        for norm in _norms(method, section.norms):
+            for eps in section.eps:
+                spec = AttackSpec(method=name, norm=norm, eps=eps, seed=section.seed)
+                spec = spec.model_copy(update={field: getattr(section, field) for field in method.effort})
+                yield spec if method.has_limit else _without_limit(spec)
+
+
+def _without_limit(spec: AttackSpec) -> AttackSpec:
+    """Return an attack whose limit, which it does not use, has the default value."""
+    return spec.model_copy(update={"eps": AttackSpec.model_fields["eps"].default})
+
+
+def _norms(method: AttackMethod, wanted: Sequence[Norm]) -> Sequence[Norm]:
+    """Return the norms of a section that a method can limit; its first one if there are none, or if it has no limit."""
+    possible = [norm for norm in wanted if norm in method.norms] if method.has_limit else []
+    return possible or method.norms[:1]
+
+
+def method_of(name: str) -> AttackMethod:
+    """Return a method of attack by its name."""
+    method: AttackMethod = ATTACKS.get(name)
+    return method
+
+
+def made_spec(spec: AttackSpec) -> AttackSpec:
+    """Return the attack that makes the images: itself, or for ``transfer`` the one whose images are tried."""
+    made_by = method_of(spec.method).made_by
+    return spec.model_copy(update={"method": made_by}) if made_by else spec
+
+
+def search_spec(spec: AttackSpec, n_queries: int) -> AttackSpec:
+    """Return the Square attack within the limit of an attack, for runs without gradient."""
+    return AttackSpec(method="square", norm=spec.norm, eps=spec.eps, n_queries=n_queries, seed=spec.seed)
+
+
+def evaluated(spec: AttackSpec) -> EvaluatedAttack:
+    """Return an attack with the properties that decide which images count."""
+    method = method_of(spec.method)
+    return EvaluatedAttack(spec, method.has_limit, method.needs_gradient, method.made_by)

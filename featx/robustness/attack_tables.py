@@ -1,0 +1,135 @@
+"""Tables of attack results by id, and the perturbed images that count for each run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.robustness.attack_storage import AttackFiles
+from featx.specs.attacking import AttackSpec, Norm
+from featx.tables.ids import Floats, Ids
+
+# Columns of the probabilities or numbers that a run predicts before and after the attack begin with these.
+CLEAN, ATTACKED = "clean.", "attacked."
+# A perturbation in single precision exceeds its limit by less than these, relative and absolute.
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-6
+
+
+@dataclass(frozen=True)
+class EvaluatedAttack:
+    """An attack, and the properties of its method that decide which images count.
+
+    Attributes
+    ----------
+    spec
+        The attack.
+    has_limit, needs_gradient, made_by
+        As in `featx.robustness.attacks.attack_method.AttackMethod`.
+    """
+
+    spec: AttackSpec
+    has_limit: bool
+    needs_gradient: bool
+    made_by: str = ""
+
+    @property
+    def eps(self) -> float | None:
+        """Limit of the attack; None if it has none."""
+        return self.spec.eps if self.has_limit else None
+
+
+@dataclass(frozen=True, eq=False)
+class AttackTable:
+    """Answers of every run to the images that one attack made on one run.
+
+    Attributes
+    ----------
+    attack
+        The attack.
+    source
+        Name of the attacked run.
+    rows
+        Name of a run → its rows, in the order of `ids`, with the columns ``id``, ``digest``, ``true``, ``clean`` and
+        ``attacked`` (answers as text), ``is_right_before``, ``is_right``, ``linf`` and ``l2`` (norms of the
+        perturbation, for pixels in [0, 1]), ``n_queries``, ``seconds``, and the predicted probabilities or numbers
+        before (``clean.NAME``) and after the attack (``attacked.NAME``).
+    files
+        Files of the attack.
+    """
+
+    attack: EvaluatedAttack
+    source: str
+    rows: dict[str, pd.DataFrame]
+    files: AttackFiles
+
+    @classmethod
+    def read(cls, files: AttackFiles) -> "AttackTable":
+        """Return the stored table of an attack, whose rows are those of all runs one below the other."""
+        content, frame = files.read()
+        attack = EvaluatedAttack(content.spec, content.has_limit, content.needs_gradient)
+        rows = {str(run): part.reset_index(drop=True) for run, part in frame.groupby("run", sort=False)}
+        return cls(attack, content.source, rows, files)
+
+    @cached_property
+    def ids(self) -> Ids:
+        """Ids of the attacked images."""
+        return next(iter(self.rows.values()))["id"].to_numpy(object)
+
+    def norms(self, norm: Norm) -> Floats:
+        """Return the (n,) norms of the perturbations."""
+        return next(iter(self.rows.values()))[norm].to_numpy(np.float64)
+
+    def is_wrong(self, run: str) -> NDArray[np.bool_]:
+        """Return (n,) whether a run answers each perturbed image wrongly."""
+        return ~self.rows[run]["is_right"].to_numpy(bool)
+
+    def is_wrong_before(self, run: str) -> NDArray[np.bool_]:
+        """Return (n,) whether a run answers each unperturbed image wrongly."""
+        return ~self.rows[run]["is_right_before"].to_numpy(bool)
+
+    def smallest_norms(self, run: str, norm: Norm) -> Floats:
+        """Return the (n,) norm of each perturbation that deceives a run: 0 where it errs before, infinite if none."""
+        norms = np.where(self.is_wrong(run), self.norms(norm), np.inf)
+        return np.where(self.is_wrong_before(run), 0.0, norms)
+
+    def changes(self, run: str) -> Floats:
+        """Return the (n,) changes of the number that a run predicts."""
+        before, after = (self.outputs(run, prefix)[:, 0] for prefix in (CLEAN, ATTACKED))
+        return np.asarray(after - before, dtype=np.float64)
+
+    def outputs(self, run: str, prefix: str) -> Floats:
+        """Return the (n, k) probabilities or numbers of a run before (`CLEAN`) or after the attack (`ATTACKED`)."""
+        frame = self.rows[run]
+        return frame[[name for name in map(str, frame.columns) if name.startswith(prefix)]].to_numpy(np.float64)
+
+
+def is_within(norms: Floats, eps: float) -> NDArray[np.bool_]:
+    """Return whether finite norms are within a limit, up to rounding."""
+    return np.isfinite(norms) & (norms <= eps * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE)
+
+
+def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: str) -> list[AttackTable]:
+    """Return the tables whose images count for a run under one attack.
+
+    Images that were made on the run itself count alone. For a run that the attack cannot be made on, all images that it
+    made on other runs count, and those of the Square attack on the run within the same limit. For ``transfer``, all
+    images of other runs count.
+    """
+    answered = [table for table in tables if run in table.rows]
+    if attack.made_by:
+        made = attack.spec.model_copy(update={"method": attack.made_by})
+        return [table for table in answered if table.attack.spec == made and table.source != run]
+    matching = [table for table in answered if table.attack.spec == attack.spec]
+    own = [table for table in matching if table.source == run]
+    if own or not attack.needs_gradient:
+        return own
+    return [*matching, *(table for table in answered if _is_search(table, attack) and table.source == run)]
+
+
+def _is_search(table: AttackTable, attack: EvaluatedAttack) -> bool:
+    """Return whether a table is that of the Square attack within the limit of another attack."""
+    spec = table.attack.spec
+    return attack.has_limit and (spec.method, spec.norm, spec.eps) == ("square", attack.spec.norm, attack.spec.eps)
