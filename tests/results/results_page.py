@@ -33,6 +33,8 @@ def _protocol_section(protocol: Protocol, measured: MeasuredProtocol | None) -> 
         parts.append(_table([_published_row(figure) for figure in protocol.published]))
         return "\n\n".join(parts)
     parts.append(_origin_text(measured))
+    if protocol.choices:
+        parts.append(protocol.choices)
     rows = []
     for score in protocol.scores:
         published = [figure for figure in protocol.published if figure.score == score]
