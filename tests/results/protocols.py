@@ -90,8 +90,8 @@ SONG_CHOICES = (
     "The study does not state C of its RBF-SVM. C = 3 is the value with which searches of featx begin. It was kept "
     "after a look at the test accuracy of the first 8 splits of the monocrystalline cells (0.786 with C = 3, 0.806 "
     "with C = 10), so the agreement with the published figure is not blind. The embeddings and heads of the recipe "
-    "were fixed after the test scores of a few splits had been seen; settings are chosen inside the training part of each "
-    "split."
+    "were fixed after the test scores of a few splits had been seen; settings are chosen inside the training part of "
+    "each split."
 )
 SONG = "Song et al. 2024"
 DEITSCH = "Deitsch et al. 2019"
