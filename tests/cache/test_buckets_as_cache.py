@@ -84,6 +84,7 @@ def test_a_second_extraction_embeds_nothing(cache: str, s3: Any, empty_bucket: s
     assert s3.find(empty_bucket) == before
 
 
+@pytest.mark.slow
 def test_two_concurrent_extractions_store_the_same_vectors(cache: str) -> None:
     featx.extract("local.toml")
     names = ("one", "two")

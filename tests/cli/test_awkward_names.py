@@ -67,7 +67,10 @@ def write_study(*targets: str, classes: Sequence[str] = ("dark", "light")) -> No
             groups={targets[0]: targets[0]},
             split={"test": 0.2, "val": 0.2},
             head=toy_heads("lda", folds=2),
-            finetune=[{"backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head"}],
+            finetune=[
+                {"target": target, "backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head"}
+                for target in targets[:2]
+            ],
         )
     )
 
@@ -90,22 +93,23 @@ def test_every_command_works_for_any_target_name(
     command("extract", *recipe)
     command("fit", *recipe)
     command("finetune", *recipe)
-    command("ensemble", "--method", "soft", *recipe)
+    for target in TARGETS[:2]:
+        command("ensemble", "--method", "soft", "--target", target, *recipe)
     command("evaluate", "--per-class", "--groups", *recipe)
-    output = json.loads(command("evaluate", "--final", "--json", *recipe))
+    output = json.loads(command("evaluate", "--final", "--target", TARGETS[1], "--json", *recipe))
+    assert [table["target"] for table in output["targets"]] == [TARGETS[1]]
+    output = json.loads(command("evaluate", "--json", *recipe))
     assert {table["target"] for table in output["targets"]} == set(TARGETS)
     command("leaks", *recipe)
     command("report", *recipe)
     command("predict", "images/0/001.png", "--output", "answers.csv", *recipe)
     for target in TARGETS:
-        (table,) = json.loads(command("evaluate", "--target", target, "--json", *recipe))["targets"]
-        assert table["target"] == target
         runs = Study.open("study/featx.toml").runs(target)
         assert {run.spec.target for run in runs} == {target}
-        assert len(runs) == 3
+        assert len(runs) == (3 if target in TARGETS[:2] else 1)
         head = next(run for run in runs if run.kind == "head")
-        command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
         command("show", str(head.path))
+    command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
     command("cache", "ls", *recipe)
     assert {path.name for path in Path.cwd().iterdir()} == {"images", "study", "exported", "answers.csv"}
     assert {path.name for path in Path("study").iterdir()} == {"featx.toml", "cache", "runs"}

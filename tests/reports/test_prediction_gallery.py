@@ -80,7 +80,7 @@ def test_a_page_of_many_images_is_small_and_states_what_it_shows(tmp_path: Path)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (160, 160, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
     gallery = PredictionGallery(max_images=100)
-    n_batches, n_batch = 40, 500
+    n_batches, n_batch = 12, 200
     true: list[str | None] = ["cat"] * n_batch
     peaks = []
     for number in range(n_batches):
@@ -97,10 +97,10 @@ def test_a_page_of_many_images_is_small_and_states_what_it_shows(tmp_path: Path)
     gallery.write(tmp_path / "page.html")
     caption = images_of(gallery.page()).caption
     counts = re.fullmatch(
-        r"100 of 20000 images: 50 of (\d+) that the best run predicts wrongly, 50 of (\d+) that the best run predicts "
+        r"100 of 2400 images: 50 of (\d+) that the best run predicts wrongly, 50 of (\d+) that the best run predicts "
         r"rightly\. The first answer is that of the best run\.",
         caption,
     )
     assert counts is not None
-    assert int(counts[1]) + int(counts[2]) == 20_000
+    assert int(counts[1]) + int(counts[2]) == 2_400
     assert (tmp_path / "page.html").stat().st_size < 4_000_000

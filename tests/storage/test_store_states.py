@@ -111,7 +111,7 @@ def test_the_store_is_a_dictionary_that_keeps_the_first_row(place: str) -> None:
         def new_store(self) -> str:
             return f"{place}/{uuid4().hex}.zarr"
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=12, stateful_step_count=12))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=8, stateful_step_count=12))
 
 
 def test_a_store_on_a_disk_survives_the_death_of_its_writers(home: Path) -> None:
