@@ -135,7 +135,7 @@ def corrected_interval(values: ArrayLike, test_share: float, level: float = 0.95
     --------
     >>> low, high = corrected_interval([0.80, 0.82, 0.81, 0.83], 0.25)
     >>> round(low, 3), round(high, 3)
-    (0.8, 0.83)
+    (0.786, 0.844)
     """
     x = np.asarray(values, dtype=np.float64)
     half_width = float(stdtrit(len(x) - 1, (1 + level) / 2) * math.sqrt(1 / len(x) + test_share) * x.std(ddof=1))

@@ -26,7 +26,6 @@ from featx.heads.search import regularisation_paths
 from featx.heads.search.fold_cache import FoldCache
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, ParameterPath
 from featx.heads.solvers import gpu
-from featx.heads.solvers.kernel_machines import MatrixKernelSVC, MatrixKernelSVR
 from featx.specs.head import Solver
 
 # Iterations of the solver of a logistic regression.
@@ -170,8 +169,7 @@ def svm(task: HeadTask) -> Head:
 
     def make_machine(params: Params, kernel: str, gamma: regularisation_paths.Gamma) -> SVC | SVR:
         options = {"gamma": gamma, "C": params["C"], "cache_size": SVM_CACHE_MB}
-        kind = MatrixKernelSVR if task.is_regression else partial(MatrixKernelSVC, random_state=task.random_state)
-        machine: SVC | SVR = kind(**options)
+        machine = SVR(**options) if task.is_regression else SVC(**options, random_state=task.random_state)
         return task.configure(machine).set_params(kernel=kernel)
 
     def predict_path(

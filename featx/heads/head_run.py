@@ -1,6 +1,5 @@
 """Making of one head's run: search, final fit, predictions, scores and files."""
 
-import pickle
 import shutil
 import tempfile
 import time
@@ -151,8 +150,6 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     start = time.perf_counter()
     model, out_of_fold, targets = fit_final(job, completed, progress)
     predictions = _predict_parts(job, completed, model, out_of_fold)
-    # Others load the model as this returns it: kernel machines of featx become those of scikit-learn.
-    model = pickle.loads(pickle.dumps(model))
     train_s = time.perf_counter() - start
     result = completed.result
     trees = (

@@ -109,7 +109,7 @@ def test_a_whole_run_makes_attacks_and_reports_them(
     assert code == 0, errors
     assert "attack   most robust at linf 0.3:" in output
     assert all(len(line) <= 80 for line in output.splitlines() if not line.endswith("report.html"))
-    assert "most robust at linf 0.3:" in run("evaluate", capsys)[1]
+    assert "most robust at linf 0.3:" in run("evaluate --verbose", capsys)[1]
     (attacks,) = json.loads(run("evaluate --json", capsys)[1])["attacks"]
     assert attacks["n_images"] == 9
     page = Path("runs/featx/report.html").read_text()

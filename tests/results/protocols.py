@@ -91,7 +91,8 @@ SONG_CHOICES = (
     "after a look at the test accuracy of the first 8 splits of the monocrystalline cells (0.786 with C = 3, 0.806 "
     "with C = 10), so the agreement with the published figure is not blind. The embeddings and heads of the recipe "
     "were fixed after the test scores of a few splits had been seen; settings are chosen inside the training part of "
-    "each split."
+    "each split. The seconds are those of commits that computed the kernel of the flattened block by matrix products; "
+    "libsvm, which computes it since, takes about 23 s instead of 0.5 s for one fit to 860 rows."
 )
 SONG = "Song et al. 2024"
 DEITSCH = "Deitsch et al. 2019"
@@ -100,7 +101,7 @@ PROTOCOLS = (
         "elpv_song",
         "mono",
         "ELPV, monocrystalline cells, four classes, 50 random splits 80/20",
-        0.8,
+        2.5,
         (
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.790, 0.020, REPRODUCED_RUN),
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.566, None, REPRODUCED_RUN, "balanced_accuracy"),
@@ -117,7 +118,7 @@ PROTOCOLS = (
         "elpv_song",
         "poly",
         "ELPV, polycrystalline cells, four classes, 50 random splits 80/20",
-        1.2,
+        4.5,
         (
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.745, 0.022, REPRODUCED_RUN),
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.487, None, REPRODUCED_RUN, "balanced_accuracy"),
