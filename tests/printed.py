@@ -1,6 +1,21 @@
-"""Printed texts without the line breaks of a narrow terminal."""
+"""Outputs of commands in tests."""
+
+import sys
+
+import pytest
+
+from featx.cli.main import main
+
+
+def run_command(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
+    """Return the exit code and the outputs of a command."""
+    capsys.readouterr()
+    sys.argv = ["featx", *words.split()]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return (stopped.value.code or 0, *capsys.readouterr())
 
 
 def unwrapped(text: str) -> str:
-    """Return a text on one line, each run of spaces and line breaks as one space."""
+    """Return a printed text without the line breaks of a narrow terminal, each run of spaces as one space."""
     return " ".join(text.split())

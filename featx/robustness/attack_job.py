@@ -23,7 +23,7 @@ from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles
 from featx.robustness.attacked_model import AttackedModel
 from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
-from featx.robustness.sampled_rows import SampledRows, sample_rows
+from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows
 from featx.robustness.sanity_checks import N_CHECK_PASSES, N_CHECKED, is_random
 from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, AttackSpec
 from featx.specs.base import fingerprint
@@ -280,12 +280,7 @@ def _one_target(study: Study, chosen: str | None) -> str:
     """Return the target to attack: the only one, or the only one with classes, unless one is chosen."""
     names = study.target_names(chosen)
     with_classes = [name for name in names if study.recipe.targets[name].kind == "classes"]
-    candidates = with_classes or names
-    if len(candidates) > 1:
-        raise DataError(f"the recipe has several targets: {', '.join(candidates)}; name one by '--target'")
-    if not candidates:
-        raise DataError("the recipe has no target; attacks need runs that predict one: add [targets.NAME]")
-    return candidates[0]
+    return only_target(with_classes or names)
 
 
 def _load_models(folders: Sequence[RunFolder], names: Sequence[str], progress: ProgressCallback) -> list[Model]:

@@ -55,18 +55,18 @@ def _outputs(job: CorruptionJob, cell: Cell) -> Outputs:
         for name, by_digest in vectors.items()
     }
     # Members of ensembles predict once for all ensembles.
-    known: dict[Path, Floats] = {}
+    predicted: dict[Path, Floats] = {}
     return {
-        run: (job.models[run.name].classes, _predict(job.models[run.name], columns, known)) for run in job.missing[cell]
+        run: (job.models[run.name].classes, _predict(job.models[run.name], columns, predicted)) for run in job.missing[cell]
     }
 
 
-def _predict(model: Model, columns: Columns, known: dict[Path, Floats]) -> Floats:
-    """Return the outputs (n, k) of a run, those of its members from `known` where they have predicted before."""
-    if model.folder not in known:
+def _predict(model: Model, columns: Columns, predicted: dict[Path, Floats]) -> Floats:
+    """Return the outputs (n, k) of a run, those of its members from `predicted` where they have predicted before."""
+    if model.folder not in predicted:
         if isinstance(model, EnsembleModel):
-            members = [model.reorder(member, _predict(member, columns, known)) for member in model.members]
-            known[model.folder] = model.combine(np.stack(members))
+            members = [model.reorder(member, _predict(member, columns, predicted)) for member in model.members]
+            predicted[model.folder] = model.combine(np.stack(members))
         else:
-            known[model.folder] = model.predict_columns(columns)
-    return known[model.folder]
+            predicted[model.folder] = model.predict_columns(columns)
+    return predicted[model.folder]

@@ -18,7 +18,7 @@ from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.robustness.corrupted_pictures import CorruptingDecoder, read_pictures
 from featx.robustness.corruption_store import FOLDER, ORIGINAL, Cell, CorruptionStore, make_cells, run_key
-from featx.robustness.sampled_rows import sample_rows
+from featx.robustness.sampled_rows import only_target, sample_rows
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.recipe import Recipe
@@ -151,7 +151,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     """
     study = Study.open(recipe)
     spec = spec or study.recipe.corruption or CorruptionSpec()
-    name = _one_target(study, target)
+    name = only_target(study.target_names(target))
     cells = make_cells(spec)
     # Smoothed runs are left out unless they are named, which is refused.
     folders = [run for run in study.runs(name, runs) if runs or run.kind != "smoothed"]
@@ -168,13 +168,6 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     reference_name = None if reference is None else reference.name
     job = CorruptionJob(study, name, spec, tuple(folders), reference_name, cells, store, missing, None, {}, {})
     return _with_networks(job, models, progress) if missing else job
-
-
-def _one_target(study: Study, chosen: str | None) -> str:
-    names = study.target_names(chosen)
-    if len(names) != 1:
-        raise DataError(f"the recipe has {len(names)} targets ({', '.join(names)}); name one by '--target'")
-    return names[0]
 
 
 def _find_reference(study: Study, target: str, name: str) -> RunFolder:

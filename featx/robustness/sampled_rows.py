@@ -1,5 +1,6 @@
 """Samples of the rows of a study in which each class keeps its share, and their decoded images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,21 @@ class SampledRows:
     def key(self) -> str:
         """Fingerprint (16 hex digits) of the ids and the contents of the images."""
         return fingerprint([list(self.ids), list(self.digests)])
+
+
+def only_target(names: Sequence[str]) -> str:
+    """Return the name of the only target.
+
+    Raises
+    ------
+    DataError
+        there is none, or there are several.
+    """
+    if not names:
+        raise DataError("the recipe has no target, so that no run predicts anything; add [targets.NAME]")
+    if len(names) > 1:
+        raise DataError(f"the recipe has {len(names)} targets ({', '.join(names)}); name one by '--target'")
+    return names[0]
 
 
 def sample_rows(study: Study, truth: AnyTruth, part: str, n_images: int, seed: int) -> SampledRows:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from featx.specs.attacking import MAX_EPS_IN_PIXELS
+from featx.specs.attacking import check_unit
 from featx.specs.base import Count, Spec
 
 
@@ -36,12 +36,7 @@ class AdversarialSpec(Spec):
     @field_validator("eps")
     @classmethod
     def _check_unit(cls, eps: float) -> float:
-        if eps > MAX_EPS_IN_PIXELS:
-            raise ValueError(
-                f"found {eps:g} for pixels in [0, 1], which any image would exceed; if levels of 0 … 255 were meant, "
-                f"write {eps / 255:.4g} ({eps:g}/255)"
-            )
-        return eps
+        return check_unit(eps, ["linf"])
 
     @property
     def canonical(self) -> "AdversarialSpec":

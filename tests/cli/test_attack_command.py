@@ -4,14 +4,13 @@ Modules: cli.attack_table, reports.study_report.attack_figures, reports.study_re
 """
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from featx.cli.main import main
 from featx.robustness.robustness_evaluation import limit_text
 from featx.study.study import Study
+from tests.printed import run_command
 from tests.robustness.conftest import RECIPE
 from tests.robustness.conftest import study as study
 
@@ -29,21 +28,12 @@ steps = 3
 """
 
 
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
-    """Return the exit code and the outputs of a command."""
-    capsys.readouterr()
-    sys.argv = ["featx", *words.split()]
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return (stopped.value.code or 0, *capsys.readouterr())
-
-
 def test_attacks_are_announced_made_and_printed(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     words = "attack logreg rf --method fgsm --method pgd --eps 0.3 --steps 4 --images 6 --queries 5"
-    code, output, _ = run(words, capsys)
+    code, output, _ = run_command(words, capsys)
     assert code == 0
     assert "3 attacks on 2 runs with 6 of" in output
     assert "of 20 × 18 px:" in output
@@ -51,13 +41,13 @@ def test_attacks_are_announced_made_and_printed(
     assert "most robust at linf 0.3:" in output
     # Seven checks of 'logreg', and one of the forest.
     assert "of 8 passed" in output
-    assert "without gradient, attacked by transfer and square: rf" in run(f"{words} --verbose", capsys)[1]
+    assert "without gradient, attacked by transfer and square: rf" in run_command(f"{words} --verbose", capsys)[1]
     assert all(len(line) <= 80 for line in output.splitlines())
-    code, output, _ = run(f"{words} --json", capsys)
+    code, output, _ = run_command(f"{words} --json", capsys)
     (evaluation,) = json.loads(output)["evaluations"]
     assert {row["method"] for row in evaluation["attacks"]} == {"fgsm", "pgd"}
     assert all(0 <= row["accuracy"] <= 1 for row in evaluation["worst_cases"])
-    assert "all results are\n  stored" in run(words, capsys)[1]
+    assert "all results are\n  stored" in run_command(words, capsys)[1]
 
 
 def test_the_sections_of_a_recipe_give_the_whole_matrix(
@@ -65,11 +55,11 @@ def test_the_sections_of_a_recipe_give_the_whole_matrix(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     Path("featx.toml").write_text(RECIPE + CURVE)
-    code, output, errors = run("attack logreg lda", capsys)
+    code, output, errors = run_command("attack logreg lda", capsys)
     assert code == 0, errors
     assert "by limit (linf), worst case of all attacks" in output
     assert "25/255" in output
-    output = run("attack logreg lda --verbose", capsys)[1]
+    output = run_command("attack logreg lda --verbose", capsys)[1]
     Path("featx.toml").write_text(RECIPE)
     assert "transfer of pgd within linf 75/255: accuracy in % of each run" in output
     assert "without a limit" in output
@@ -87,7 +77,7 @@ def test_the_sections_of_a_recipe_give_the_whole_matrix(
     ],
 )
 def test_wrong_options_get_one_line(study: Study, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
-    code, _, errors = run(f"attack {words}", capsys)
+    code, _, errors = run_command(f"attack {words}", capsys)
     assert code == 1
     assert message in errors
     assert "Traceback" not in errors
@@ -104,13 +94,13 @@ def test_a_whole_run_makes_attacks_and_reports_them(
     monkeypatch.setenv("COLUMNS", "80")
     section = '[[attack]]\nmethods = ["pgd", "transfer"]\neps = [0.1, 0.3]\nsteps = 5\nimages = 9\nn_queries = 5\n'
     Path("featx.toml").write_text(f'{RECIPE}\n{section}runs = ["logreg", "rf"]\n')
-    code, output, errors = run("run", capsys)
+    code, output, errors = run_command("run", capsys)
     Path("featx.toml").write_text(RECIPE)
     assert code == 0, errors
     assert "attack   most robust at linf 0.3:" in output
     assert all(len(line) <= 80 for line in output.splitlines() if not line.endswith("report.html"))
-    assert "most robust at linf 0.3:" in run("evaluate --verbose", capsys)[1]
-    (attacks,) = json.loads(run("evaluate --json", capsys)[1])["attacks"]
+    assert "most robust at linf 0.3:" in run_command("evaluate --verbose", capsys)[1]
+    (attacks,) = json.loads(run_command("evaluate --json", capsys)[1])["attacks"]
     assert attacks["n_images"] == 9
     page = Path("runs/featx/report.html").read_text()
     for text in ("9 images of 13 in val were attacked", "strongest attack", "original, answered", "× 10"):

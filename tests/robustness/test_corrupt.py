@@ -6,7 +6,6 @@ robustness.sampled_rows, specs.corrupting.
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 from PIL import Image
 
 import featx
-from featx.cli.main import main
 from featx.errors import DataError, RecipeError
 from featx.robustness.corrupt import corrupt, run_corruptions
 from featx.robustness.corrupted_pictures import MAX_SHORTER_SIDE_PX, reduce_picture
@@ -24,10 +22,11 @@ from featx.robustness.corruption_job import CorruptionJob, prepare_corruptions
 from featx.robustness.corruption_record import read_corruptions, read_summary
 from featx.robustness.corruption_results import CorruptionResults
 from featx.robustness.corruption_store import ORIGINAL, CorruptionStore, make_cells, run_key
-from featx.robustness.sampled_rows import sample_positions
+from featx.robustness.sampled_rows import only_target, sample_positions
 from featx.specs.corrupting import CorruptionSpec
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.printed import run_command
 from tests.recipes import toy_heads, toy_recipe
 
 SPEC = CorruptionSpec(kinds=("brightness", "gaussian_noise", "probe"), severities=(1, 5), images=9)
@@ -251,15 +250,6 @@ def test_large_pictures_are_reduced_and_small_ones_are_not() -> None:
     assert reduce_picture(Image.new("L", (20, 18))).shape == (18, 20)
 
 
-def run_command(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
-    """Return the exit code and the outputs of a command."""
-    capsys.readouterr()
-    sys.argv = ["featx", *words.split()]
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return (stopped.value.code or 0, *capsys.readouterr())
-
-
 def test_the_command_says_the_cost_and_prints_a_table(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,3 +280,8 @@ def test_the_test_split_is_opened_on_request_and_logged(recipe: Path, capsys: py
     assert [opening["target"] for opening in opened.openings()] == ["age"]
     # Reports show results on val only.
     assert read_corruptions(opened, "age") == before
+
+
+def test_a_study_without_a_target_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the recipe has no target, .* add \[targets.NAME\]"):
+        only_target([])
