@@ -57,7 +57,8 @@ def _outputs(job: CorruptionJob, cell: Cell) -> Outputs:
     # Members of ensembles predict once for all ensembles.
     predicted: dict[Path, Floats] = {}
     return {
-        run: (job.models[run.name].classes, _predict(job.models[run.name], columns, predicted)) for run in job.missing[cell]
+        run: (job.models[run.name].classes, _predict(job.models[run.name], columns, predicted))
+        for run in job.missing[cell]
     }
 
 
