@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from featx.reports.page.components import (
     Column,
@@ -133,9 +133,9 @@ def test_columns_are_chosen(browser: Browser, file: Path) -> None:
     with open_page(browser, file) as opened:
         opened.page.locator("#runs summary").click()
         cells = opened.page.locator("#runs td[data-column='1']")
-        assert cells.first.is_visible()
+        expect(cells.first).to_be_visible()
         opened.page.locator("#runs input[data-column='1']").press("Space")
-        assert not cells.first.is_visible()
+        expect(cells.first).to_be_hidden()
 
 
 def test_images_are_filtered(browser: Browser, file: Path) -> None:
@@ -151,9 +151,9 @@ def test_images_are_filtered(browser: Browser, file: Path) -> None:
 def test_a_cell_opens_its_images(browser: Browser, file: Path) -> None:
     with open_page(browser, file) as opened:
         images = opened.page.locator("#confusion-0-1 li")
-        assert not images.first.is_visible()
+        expect(images.first).to_be_hidden()
         opened.page.locator("#confusion a").first.press("Enter")
-        assert images.first.is_visible()
+        expect(images.first).to_be_visible()
 
 
 def test_scores_follow_the_threshold(browser: Browser, file: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_page_is_readable_without_scripts(browser: Browser, file: Path) -> N
         assert opened.page.locator("#runs tbody tr").count() == 3
         assert opened.page.locator("#open li:visible").count() == 7
         opened.page.locator("#confusion a").first.click()
-        assert opened.page.locator("#confusion-0-1").is_visible()
+        expect(opened.page.locator("#confusion-0-1")).to_be_visible()
 
 
 def test_the_first_link_leads_to_the_content(browser: Browser, file: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from typer.testing import CliRunner
 
 import featx
@@ -63,7 +63,7 @@ def test_the_report_answers_its_question_without_scripts(browser: Browser, pages
         sentences = opened.page.locator("main > section").first.locator(".summary").all_text_contents()
         assert len(sentences) == 5
         assert "the best of" in sentences[0]
-        assert opened.page.locator("table").first.is_visible()
+        expect(opened.page.locator("table").first).to_be_visible()
 
 
 def test_the_images_of_a_cell_are_shown(browser: Browser, pages: dict[str, Path]) -> None:
@@ -71,7 +71,7 @@ def test_the_images_of_a_cell_are_shown(browser: Browser, pages: dict[str, Path]
         link = opened.page.locator(".confusion td a").first
         target = opened.page.locator(f"[id='{str(link.get_attribute('href')).removeprefix('#')}']")
         link.press("Enter")
-        assert target.locator(".picture").first.is_visible()
+        expect(target.locator(".picture").first).to_be_visible()
 
 
 def test_predictions_are_filtered(browser: Browser, pages: dict[str, Path]) -> None:

@@ -37,8 +37,8 @@ from featx.robustness.smoothing_job import make_votes, prepare_smoothing
 from featx.specs.attacking import AttackSection
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.study import Study
-from tests.cli.test_attack_command import run
 from tests.conftest import make_images
+from tests.printed import run_command
 from tests.recipes import toy_heads, toy_recipe
 
 CPU = torch.device("cpu")
@@ -284,12 +284,12 @@ def test_smoothing_is_announced_and_printed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    code, output, _ = run("smooth", capsys)
+    code, output, _ = run_command("smooth", capsys)
     assert code == 0
     assert "already done" in output
     assert all(len(line) <= 80 for line in output.splitlines())
-    assert json.loads(run("smooth --json", capsys)[1])["runs"][0]["run"] == smoothed.run
-    assert run("smooth logreg --sigma 64", capsys)[0] == 1
+    assert json.loads(run_command("smooth --json", capsys)[1])["runs"][0]["run"] == smoothed.run
+    assert run_command("smooth logreg --sigma 64", capsys)[0] == 1
     capsys.readouterr()
     StagePrinter("").add("smooth", [smoothed])
     assert capsys.readouterr().out.startswith("smooth   val acc smoothed-logreg 0.")
