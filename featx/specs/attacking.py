@@ -44,7 +44,9 @@ def parse_fraction(value: Any) -> Any:
 def check_patch_share(share: float) -> float:
     """Return the side of a patch as a share of the image's side; a patch larger than the image is refused."""
     if share > 1:
-        raise ValueError(f"found {share:g}: a patch is not larger than the image; expected a share of its shorter side up to 1")
+        raise ValueError(
+            f"found {share:g}: a patch is not larger than the image; expected a share of its shorter side up to 1"
+        )
     return share
 
 

@@ -23,9 +23,9 @@ MAX_ROTATION, SIZES, LIGHTS = 25.0, (0.8, 1.2), (0.8, 1.2)
 def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return all images with one square patch, learnt on these images over random placements, each placed at random.
 
-    The side of the patch is `spec.patch_share` of the shorter side of the image. The limit `eps` and the norm are not used. The
-    logarithm of the probability of a wrong answer is increased. The placements that are returned were not used for
-    learning.
+    The side of the patch is `spec.patch_share` of the shorter side of the image. The limit `eps` and the norm are not
+    used. The logarithm of the probability of a wrong answer is increased. The placements that are returned were not
+    used for learning.
     """
     side = max(1, round(spec.patch_share * min(images.pixels.shape[-2:])))
     learnt = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
