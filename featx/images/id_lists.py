@@ -139,8 +139,7 @@ def _find_image_rule(tree: Tree, file: str, rows: Mapping[str, str]) -> PathRule
     texts = [paths[row] for row in sample]
     if not all(map(is_image_name, texts)) or any(is_image_name(keys[row]) for row in sample):
         return None
-    names = [entry.name for entry in tree.entries() if is_image_name(entry.name)]
-    rule, n = find_rule(texts, names, partial(rank_image_folder, file))
+    rule, n = find_rule(texts, tree.entries().image_names, partial(rank_image_folder, file))
     return rule if n >= MIN_NAMED * len(texts) else None
 
 

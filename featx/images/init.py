@@ -168,8 +168,7 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
     _check_source(source)
     with shared_listings():
         data = recognise(source, labels, target)
-        data, listing = _read_labelled(data, source, labels, target)
-        proposals = _propose(data, listing, target)
+        data, listing, proposals = _read_labelled(data, source, labels, target)
         part_lists: tuple[str, ...] = ()
         lacks_parts = bool(proposals.targets) and proposals.split_column is None
         if lacks_parts and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris))):
@@ -195,8 +194,10 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
     return text, _describe(listing, str(recipe), recognised, inventory)
 
 
-def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: str | None) -> tuple[ReaderSpec, Listing]:
-    """Return the images with labels, and how to read them: without labels if class folders are no classes.
+def _read_labelled(
+    data: ReaderSpec, source: str, labels: str | None, target: str | None
+) -> tuple[ReaderSpec, Listing, Proposals]:
+    """Return how to read the images, the images, and their targets: without labels if class folders are no classes.
 
     Raises
     ------
@@ -205,11 +206,13 @@ def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: st
     """
     listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
     _check_target(target, listing.manifest, source, labels)
-    if data.reader_name == "folder" and not _propose(data, listing, target).targets:
+    proposals = _propose(data, listing, target)
+    if data.reader_name == "folder" and not proposals.targets:
         # One class, or images beside a folder: all images are embedded.
         data = ReaderSpec(source=data.source, reader="images")
         listing = read_source(data, Path())
-    return data, listing
+        proposals = _propose(data, listing, target)
+    return data, listing, proposals
 
 
 def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:

@@ -136,10 +136,11 @@ def list_tables(tree: Tree) -> list[str]:
 
 def _list_tables(tree: Tree) -> list[str]:
     """Return the files of a tree that may be label tables."""
-    names = [entry.name for entry in tree.entries() if not entry.outcome]
-    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and not base_name(name).startswith(".")]
+    files = tree.entries().readable(*TABLE_SUFFIXES)
+    tables = [file.name for file in files if not base_name(file.name).startswith(".")]
     if tables:
-        image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
+        images = (entry.name for entry in tree.entries().images if not entry.outcome)
+        image_names = {base_name(name).rpartition(".")[0] for name in images}
         tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
     if len(tables) > MAX_TABLES:
         tables = [name for name in tables if "/" not in name]
@@ -232,7 +233,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
     """Return the column whose cells name most images of a tree or of an archive in it; None if there is none."""
     for inside in (None, *_list_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
-        names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
+        names = searched.entries().image_names
         path_column, n_most = None, 0
         for column in frame.columns:
             texts = _sample_texts(frame[column])
@@ -251,7 +252,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
 
 def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
     """Return the first column whose numbers, all different, are those of most images' names; None without a header."""
-    names = [entry.name for entry in tree.entries() if is_image_name(entry.name)] if with_header else []
+    names = tree.entries().image_names if with_header else []
     for column in frame.columns if names else []:
         texts = _sample_texts(frame[column])
         # Other columns of numbers, such as the epochs of a training log, name no images.
@@ -299,8 +300,10 @@ def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
 
 def _list_archives(tree: Tree) -> list[str]:
     """Return the archives at the top of a folder."""
-    names = [entry.name for entry in tree.entries() if not entry.outcome and "/" not in entry.name]
-    return [name for name in names if is_archive_name(name)] if not is_archive_name(tree.place) else []
+    if is_archive_name(tree.place):
+        return []
+    names = [entry.name for entry in tree.entries().others if not entry.outcome and "/" not in entry.name]
+    return [name for name in names if is_archive_name(name)]
 
 
 def _sample_texts(column: "pd.Series[Any]") -> list[str]:
