@@ -1,9 +1,8 @@
 """Zip and tar archives, read without unpacking them."""
 
 import os
-import re
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,8 +17,8 @@ from featx.images.trees import Entry, ListedTree
 from featx.images.unpacking import unpack
 from featx.locations import ARCHIVE_SUFFIXES
 
-# Marks of names, one a line, that are not yet relative paths with "/" below the folder of the tree.
-UNUSUAL_NAME = re.compile(r"\\|\.\.|^\.?/", re.MULTILINE)
+# Marks of names, each after a line break, that are not yet relative paths with "/" below the folder of the tree.
+UNUSUAL_MARKS = ("\\", "..", "\n/", "\n./")
 
 
 @lru_cache(maxsize=8)
@@ -138,7 +137,7 @@ class ArchiveTree(ListedTree):
         if path != unicode_name(path):
             raise DataError(f"the path of {unicode_name(path)!r} is not Unicode; rename it")
         archive, state = open_archive(path)
-        entries = {entry.name: entry for entry in _make_entries(archive, f"member:{path}//", state)}
+        entries = _make_entries(archive, f"member:{path}//", state)
         _check_readable(self.archive, entries)
         if not any(is_image_name(name) for name in entries):
             entries = _expand_nested(path, entries)
@@ -149,17 +148,18 @@ class ArchiveTree(ListedTree):
         return {name: entry._replace(name=name) for name, entry in inside}
 
 
-def _make_entries(archive: Archive, uri: str, state: FileState | None) -> Iterator[Entry]:
-    """Yield the entry of each member of an archive; `uri` is that of the archive, up to the names of its members."""
+def _make_entries(archive: Archive, uri: str, state: FileState | None) -> dict[str, Entry]:
+    """Return the members of an archive by name; `uri` is that of the archive, up to the names of its members."""
     members = archive.members()
     is_zip = isinstance(archive, ZipArchive)
-    text = "\n".join(members)
+    text = "\n" + "\n".join(members)
     # An archive may have millions of members, and most have plain names.
-    if unicode_name(text) == text and not any(members.values()) and not UNUSUAL_NAME.search(text):
-        yield from (Entry(member, uri + member, state) for member in members)
-    else:
-        for member, reason in members.items():
-            yield _make_entry(member, uri + unicode_name(member), state, reason, is_zip)
+    if unicode_name(text) == text and not any(members.values()) and not any(mark in text for mark in UNUSUAL_MARKS):
+        return {member: Entry(member, uri + member, state) for member in members}
+    entries = [
+        _make_entry(member, uri + unicode_name(member), state, reason, is_zip) for member, reason in members.items()
+    ]
+    return {entry.name: entry for entry in entries}
 
 
 def _make_entry(member: str, uri: str, state: FileState | None, reason: str, is_zip: bool) -> Entry:
@@ -206,7 +206,7 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
             continue
         archive = _open_nested(path, open_archive(path)[1], member)
         uri = f"nested:{path}//{member}//"
-        members = list(_make_entries(archive, uri, entries[name].state))
+        members = list(_make_entries(archive, uri, entries[name].state).values())
         stem = name[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)))]
         # Many archives hold one folder with their own name.
         own_folder = f"{stem.rpartition('/')[2]}/"

@@ -65,7 +65,7 @@ class FolderReader:
             _check_listable(place, unlabelled)
             if data.drop_unlabelled:
                 rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
-        labelled = images.where([entry.name not in rules for entry in images])
+        labelled = images.where([entry.name not in rules for entry in images]) if rules else images
         rules |= {entry.name: entry.non_image_reason for entry in entries.others if not entry.may_hold_images}
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
@@ -89,7 +89,7 @@ def _make_labels(images: Entries, depth: int, has_parts: bool) -> pd.DataFrame:
     """Return the labels of images, which are those of their folders; class folders are at a depth."""
     folders = [_split_folder(folder) for folder in images.folders]
     classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
-    labels = pd.DataFrame({"class": classes}, dtype=object)
+    labels = pd.DataFrame({"class": classes})
     if has_parts:
         labels["split"] = [part_of(names[0]) if names else None for names in folders]
     if folders and all(len(names) > depth for names in folders):
@@ -179,6 +179,8 @@ def _drop_featx_output(entries: Entries) -> Entries:
     """Return the entries outside the cache and the runs of featx, which lie in the source if a user works in it."""
     names = [entry.name for entry in entries.readable(".json")]
     output_folders = {match[1] for name in names if (match := FEATX_OUTPUT_FILE.fullmatch(name))}
+    if not output_folders:
+        return entries
     return entries.where([entry.name.partition("/")[0] not in output_folders for entry in entries])
 
 

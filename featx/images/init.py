@@ -150,6 +150,7 @@ def init(
     return recognition
 
 
+@shared_listings()
 def propose_recipe(source: str, labels: str | None, target: str | None, recipe: Path) -> tuple[str, Recognition]:
     """Return the text of the recipe for a source, and what was recognised; nothing is written.
 
@@ -166,17 +167,16 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
         the source is not recognised, several label tables fit, or the target is not a column.
     """
     _check_source(source)
-    with shared_listings():
-        data = recognise(source, labels, target)
-        data, listing, proposals = _read_labelled(data, source, labels, target)
-        part_lists: tuple[str, ...] = ()
-        lacks_parts = bool(proposals.targets) and proposals.split_column is None
-        if lacks_parts and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris))):
-            part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
-            listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-            proposals = _propose(data, listing, target)
-        place = source if labels is None else data.source
-        inventory = take_inventory(place, labels, target, listing, part_lists)
+    data = recognise(source, labels, target)
+    data, listing, proposals = _read_labelled(data, source, labels, target)
+    part_lists: tuple[str, ...] = ()
+    lacks_parts = bool(proposals.targets) and proposals.split_column is None
+    if lacks_parts and (lists := find_part_lists(source, data, listing.manifest.uris)):
+        part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
+        listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+        proposals = _propose(data, listing, target)
+    place = source if labels is None else data.source
+    inventory = take_inventory(place, labels, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
     sizes = (
         propose_size_settings(classes)

@@ -17,6 +17,7 @@ from featx.images.trees import Entries, Entry
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
 N_TYPES_NAMED = 6
+NO_SUFFIX = "no suffix"
 
 
 @dataclass(frozen=True)
@@ -96,20 +97,16 @@ def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[st
 
 def find_file_type(name: str) -> str:
     """Return the type of a file: the suffix of its name, or ``no suffix``."""
-    return file_suffix(name) or "no suffix"
+    return file_suffix(name) or NO_SUFFIX
 
 
 def _count_types(entries: Entries) -> Counter[tuple[str, str]]:
     """Return the number of files by folder of the top two levels and by type, in the order of the files."""
     tops = ["/".join(folder.split("/")[:2]) or "." for folder in entries.folders]
-    types = [_find_entry_type(entry) for entry in entries]
+    types = [suffix or NO_SUFFIX for suffix in entries.suffixes]
+    for row in [row for row, entry in enumerate(entries) if "folder" in entry.reason]:
+        types[row] = "linked folder" if "link" in entries[row].reason else "other folder"
     return Counter(zip([tops[code] for code in entries.folder_codes.tolist()], types, strict=True))
-
-
-def _find_entry_type(entry: Entry) -> str:
-    if "folder" in entry.reason:
-        return "linked folder" if "link" in entry.reason else "other folder"
-    return find_file_type(entry.name)
 
 
 def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict[str, int]:

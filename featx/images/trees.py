@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from featx.images.contents import FileState, file_uri, unicode_name
 from featx.images.litter import litter_folder_rule, litter_path_rule
-from featx.images.names import file_suffix, is_image_name, non_image_rule
+from featx.images.names import IMAGE_SUFFIXES, LITTER_INITIALS, file_suffix, is_image_name, non_image_rule
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
@@ -68,8 +68,25 @@ class Entries(list[Entry]):
     """The files of a tree; what is asked about all of them is worked out once, at the first use."""
 
     @cached_property
+    def suffixes(self) -> list[str]:
+        """(n,) suffix of each file, in lower case; empty if it has none."""
+        # Few names end in different ways; the character before the suffix tells hidden files, which have none.
+        ends = [entry.name[max(entry.name.rfind(".") - 1, 0) :] for entry in self]
+        suffix_of_end = {end: file_suffix(end) for end in set(ends)}
+        return [suffix_of_end[end] for end in ends]
+
+    @cached_property
     def _have_image_names(self) -> list[bool]:
-        return [is_image_name(entry.name) for entry in self]
+        return [
+            suffix in IMAGE_SUFFIXES
+            and (entry.name[entry.name.rfind("/") + 1] not in LITTER_INITIALS or is_image_name(entry.name))
+            for entry, suffix in zip(self, self.suffixes, strict=True)
+        ]
+
+    @cached_property
+    def by_name(self) -> dict[str, Entry]:
+        """The files by their names."""
+        return {entry.name: entry for entry in self}
 
     @cached_property
     def image_names(self) -> list[str]:
@@ -88,6 +105,8 @@ class Entries(list[Entry]):
     @cached_property
     def others(self) -> list[Entry]:
         """The files that are no images."""
+        if all(self._have_image_names) and not any(entry.outcome for entry in self):
+            return []
         named = zip(self, self._have_image_names, strict=True)
         return [entry for entry, is_image in named if not is_image or entry.outcome == "ignored"]
 
@@ -119,7 +138,7 @@ class Entries(list[Entry]):
 
     @cached_property
     def _folders(self) -> tuple[NDArray[np.intp], list[str]]:
-        return encode_texts([entry.folder for entry in self])
+        return encode_texts([entry.name.rpartition("/")[0] for entry in self])
 
 
 def encode_texts(texts: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
@@ -188,7 +207,9 @@ class ListedTree(ABC):
     def siblings(self, names: list[str]) -> Iterator[Entry]:
         """Yield all files of the folders that hold `names`, without the folders below them."""
         folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
-        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
+        entries = self.entries()
+        are_named = np.array([folder in folders for folder in entries.folders], dtype=bool)
+        return iter(entries.where(are_named[entries.folder_codes].tolist()))
 
 
 @dataclass(frozen=True)

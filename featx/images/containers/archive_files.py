@@ -124,8 +124,7 @@ class TarArchive:
         """Return ``is not a regular file`` for devices and pipes, ``""`` for other members, by their names."""
         files = [info for info in self._file.getmembers() if not info.isdir()]
         return {
-            info.name: "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file"
-            for info in files
+            info.name: "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file" for info in files
         }
 
     def read(self, name: str) -> bytes:
