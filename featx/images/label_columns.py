@@ -25,10 +25,9 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
     plain = labels.copy(deep=False)
     for name, column in texts.items():
         plain[name] = column
-    normal = {name: _normalise_text(plain[name]) for name in plain.columns if plain[name].dtype.kind == "O"}
-    for name, column in normal.items():
-        if column is not None:
-            plain[name] = column
+    for name in plain.columns:
+        if plain[name].dtype.kind == "O" and (normal := _normalise_text(plain[name])) is not None:
+            plain[name] = normal
     return plain
 
 

@@ -85,7 +85,7 @@ class NameIndex:
         stems = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
         stems |= {stem for name in stems if (stem := name.rpartition(".")[0])}
         stems |= {unicodedata.normalize("NFD", name) for name in stems}
-        return [self.names[row] for row in np.flatnonzero(self._stems.isin(list(stems)))]
+        return [self.names[row] for row in np.flatnonzero(self._stems.isin(list(stems))).tolist()]
 
 
 def find_rule(

@@ -73,7 +73,9 @@ class Manifest:
         """
         if name in self.labels.columns:
             raise DataError(f"groups.{name}: a label column has this name already; name the grouping otherwise")
-        return replace(self, labels=self.labels.assign(**{name: values}))
+        labels = self.labels.copy(deep=False)
+        labels[name] = values
+        return replace(self, labels=labels)
 
     def column(self, name: str) -> "pd.Series[Any]":
         """Return a label column as a series indexed by id.
