@@ -36,7 +36,7 @@ class Manifest:
         as_ids(self.ids)
         if not len(self.ids) == len(self.uris) == len(self.labels) == len(self.digests):
             raise AlignmentError("ids, uris, labels and digests of a manifest differ in length")
-        if not self.labels.index.equals(pd.Index(self.ids)):
+        if not self.labels.index.equals(pd.Index(self.ids, dtype=object)):
             raise AlignmentError("the labels of a manifest are not in the order of its ids")
 
     def __len__(self) -> int:

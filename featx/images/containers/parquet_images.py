@@ -175,8 +175,7 @@ def _list_parquet_files(source: str) -> list[tuple[Path, str]]:
         return [(path, path.name)] if file_suffix(path.name) == PARQUET_SUFFIX else []
     if not path.is_dir():
         return []
-    entries = [entry for entry in open_tree(source).entries() if not entry.outcome]
-    return [(path / entry.name, entry.name) for entry in entries if file_suffix(entry.name) == PARQUET_SUFFIX]
+    return [(path / entry.name, entry.name) for entry in open_tree(source).entries().readable(PARQUET_SUFFIX)]
 
 
 @lru_cache(maxsize=256)
