@@ -18,6 +18,7 @@ from featx.cli import (
     runs_commands,
     smoothing_command,
 )
+from featx.cli.help_pages import CommandGroup
 from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.escaping import escape_text
@@ -28,6 +29,7 @@ INTERRUPTED = 130  # what typer exits with after Ctrl-C
 
 app = typer.Typer(
     name="featx",
+    cls=CommandGroup,
     help="From a folder of images and some labels to a model that is proven to be the best of those tried.\n\n"
     "Typical use: featx init photos/ · featx run; or one stage after the other: featx extract · featx fit · "
     "featx ensemble · featx evaluate · featx report",

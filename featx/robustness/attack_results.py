@@ -17,6 +17,7 @@ from featx.robustness.robustness_evaluation import (
     RobustAccuracy,
     RobustnessEvaluation,
     TransferAccuracy,
+    limit_text,
 )
 from featx.specs.attacking import Norm
 from featx.tables.ids import Floats, Ids, Kind
@@ -224,5 +225,10 @@ class AttackedRuns:
             high,
             any(outcomes.has_gradient for outcomes in own),
             sum(outcomes.n_checks for outcomes in own),
-            tuple(dict.fromkeys(text for outcomes in own for text in outcomes.failures)),
+            tuple(f"{_within(outcomes)}: {text}" for outcomes in own for text in outcomes.failures),
         )
+
+
+def _within(outcomes: CheckOutcomes) -> str:
+    """Return the limit within which a run was checked, as text: each norm has its own checks."""
+    return f"within {outcomes.norm} {limit_text(outcomes.norm, outcomes.eps)}"

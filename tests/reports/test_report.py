@@ -93,7 +93,7 @@ def test_the_summary_has_five_sentences(toy_home: Path) -> None:
         f"the best of 2 runs is {row.label}, selected by accuracy on val: accuracy {row.scores['accuracy']:.4f}"
         in (sentences[0])
     )
-    assert f"(95 % interval {low:.4f} – {high:.4f}, n {row.scores['n']})" in sentences[0]
+    assert f"(95 % interval {low:.4f} … {high:.4f}, n {row.scores['n']})" in sentences[0]
     assert "too few to compare runs" in sentences[1]
     assert sentences[2].startswith("There is no ensemble")
 

@@ -151,7 +151,7 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump() | {"failures": ["this text was stored"]})
     again = attack(sections=[SECTION])[0]
-    assert all(run.doubts == ("this text was stored",) for run in again.runs)
+    assert all(run.doubts == ("within linf 0.1: this text was stored",) for run in again.runs)
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump())
     assert again.attacks == result.attacks
