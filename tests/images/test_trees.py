@@ -3,11 +3,15 @@
 Modules: images.trees.
 """
 
+import gc
 from pathlib import Path
 
 import pytest
 
+from featx.errors import DataError
+from featx.images.init import init
 from featx.images.names import file_suffix, is_image_name
+from featx.images.sources import shared_listings
 from featx.images.trees import Entries, Entry, FolderTree
 from tests.random_trees import write_tree
 
@@ -53,3 +57,12 @@ def test_a_selection_of_all_files_is_the_same_list(entries: Entries) -> None:
     assert entries.where([True] * len(entries)) is entries
     is_first = [row == 0 for row in range(len(entries))]
     assert entries.where(is_first) == entries[:1]
+
+
+def test_recognition_pauses_the_garbage_collector_and_starts_it_again(tmp_path: Path) -> None:
+    with shared_listings():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(DataError, match="found no files"):
+        init(tmp_path)
+    assert gc.isenabled()
