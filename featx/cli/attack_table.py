@@ -60,8 +60,10 @@ def attack_lines(
 
 
 def checks_text(result: "RobustnessEvaluation") -> str:
-    """Return the number of sanity checks that were passed."""
-    return f"checks: {result.n_passed_checks} of {result.n_checks} passed"
+    """Return the number of sanity checks that were passed, and the runs whose figures are not to be trusted."""
+    doubtful = ", ".join(run.label for run in result.runs if run.doubts)
+    passed = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
+    return f"{passed}; not to be trusted: {doubtful}" if doubtful else passed
 
 
 def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int = 0) -> None:
