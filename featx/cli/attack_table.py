@@ -60,9 +60,10 @@ def attack_lines(
 
 
 def checks_text(result: "RobustnessEvaluation") -> str:
-    """Return the number of sanity checks that were passed."""
-    n_checks = sum(run.n_checks for run in result.runs)
-    return f"checks: {n_checks - sum(len(run.doubts) for run in result.runs)} of {n_checks} passed"
+    """Return the number of sanity checks that were passed, and the runs whose figures are not to be trusted."""
+    doubtful = ", ".join(run.label for run in result.runs if run.doubts)
+    passed = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
+    return f"{passed}; not to be trusted: {doubtful}" if doubtful else passed
 
 
 def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int = 0) -> None:
@@ -95,7 +96,7 @@ def most_robust_text(result: "RobustnessEvaluation") -> str:
     units = f" of {result.n_units} groups" if result.by_group else ""
     return (
         f"most robust at {norm} {limit_text(norm, limits[-1])}: {row.label}, {row.accuracy:.3f} "
-        f"(95 %{units}: {row.low:.3f} … {row.high:.3f}) under the strongest attack, {_strongest(result, row)}"
+        f"(95 %{units}: {row.low:.3f} … {row.high:.3f}) under the strongest attack, {result.describe_strongest(row)}"
     )
 
 
@@ -115,13 +116,6 @@ def _labels(result: "RobustnessEvaluation") -> dict[str, str]:
     return {run.run: run.label for run in result.runs}
 
 
-def _strongest(result: "RobustnessEvaluation", row: "RobustAccuracy") -> str:
-    """Return the strongest attack on a run, with the run that the images were made on if it is another one."""
-    if row.strongest_source == row.run:
-        return row.strongest_method
-    return f"{row.strongest_method} on {_labels(result)[row.strongest_source]}"
-
-
 def _add_norm(result: "RobustnessEvaluation", norm: str, summary: Summary, rank: int) -> None:
     """Add the worst case at each limit of a norm, or if there is one limit, the accuracy under each method."""
     limits = result.limits[norm]  # type: ignore[index]
@@ -137,7 +131,7 @@ def _add_norm(result: "RobustnessEvaluation", norm: str, summary: Summary, rank:
             run.label,
             f"{run.clean:.3f}",
             *(f"{by_run[run.run].accuracy:.3f}" for by_run in worst),
-            _strongest(result, worst[-1][run.run]),
+            result.describe_strongest(worst[-1][run.run]),
         )
         for run in result.runs
     ]
@@ -164,7 +158,7 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
             f"{run.clean:.3f}",
             *(_accuracy(under[method].get(run.run)) for method in methods),
             f"{worst[run.run].accuracy:.3f}",
-            _strongest(result, worst[run.run]),
+            result.describe_strongest(worst[run.run]),
         )
         for run in result.runs
     ]
@@ -244,8 +238,7 @@ def _add_checks(result: "RobustnessEvaluation", summary: Summary) -> None:
     for run in result.runs:
         if run.doubts:
             summary.say(f"warning: {run.label} is not to be trusted, because {'; '.join(run.doubts)}", WARNING)
-    without = [run.label for run in result.runs if not run.has_gradient]
-    if without:
+    if without := result.labels_without_gradient:
         listed = ", ".join(without)
         summary.say(f"without gradient, attacked by transfer and square: {listed}", RANK_OF_SECOND_TABLE)
     for note in result.notes:

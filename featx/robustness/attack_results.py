@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.robustness.attack_statistics import AttackedUnits
-from featx.robustness.attack_storage import CheckOutcomes, StoredAttack
+from featx.robustness.attack_storage import MAX_CHANCE, SEARCH_IS_STRONGER, CheckOutcomes, StoredAttack
 from featx.robustness.attack_tables import AttackTable, EvaluatedAttack, counted_tables, is_within
 from featx.robustness.robustness_evaluation import (
     WORST_CASE,
@@ -17,9 +17,13 @@ from featx.robustness.robustness_evaluation import (
     RobustAccuracy,
     RobustnessEvaluation,
     TransferAccuracy,
+    limit_text,
 )
 from featx.specs.attacking import Norm
 from featx.tables.ids import Floats, Ids, Kind
+
+# The search without gradients, and the methods that follow gradients in many steps, which should be as strong.
+SEARCH, STRONG_METHODS = "square", ("pgd", "apgd", "standard")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,5 +228,27 @@ class AttackedRuns:
             high,
             any(outcomes.has_gradient for outcomes in own),
             sum(outcomes.n_checks for outcomes in own),
-            tuple(dict.fromkeys(text for outcomes in own for text in outcomes.failures)),
+            tuple(f"{_within(outcomes)}: {text}" for outcomes in own for text in self._failures(outcomes)),
         )
+
+    def _failures(self, outcomes: CheckOutcomes) -> list[str]:
+        """Return the checks of a run that failed; that of the search also fails if the results contradict it."""
+        failures = list(outcomes.failures)
+        limit = outcomes.norm, outcomes.eps
+        own = [
+            (table.attack.spec.method, int(self.survives(outcomes.run, [table], *limit).sum()))
+            for table in self.tables
+            if table.source == outcomes.run and (table.attack.spec.norm, table.attack.spec.eps) == limit
+        ]
+        searched = [n_left for method, n_left in own if method == SEARCH]
+        climbed = [n_left for method, n_left in own if method in STRONG_METHODS]
+        is_known = any(text.startswith(SEARCH_IS_STRONGER) for text in failures)
+        if searched and climbed and not is_known and min(searched) + MAX_CHANCE < min(climbed):
+            counts = f"{len(self.ids) - min(searched)} and {len(self.ids) - min(climbed)} of {len(self.ids)} images"
+            failures.append(f"{SEARCH_IS_STRONGER} ({counts})")
+        return failures
+
+
+def _within(outcomes: CheckOutcomes) -> str:
+    """Return the limit within which a run was checked, as text: each norm has its own checks."""
+    return f"within {outcomes.norm} {limit_text(outcomes.norm, outcomes.eps)}"

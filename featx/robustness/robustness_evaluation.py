@@ -195,6 +195,28 @@ class RobustnessEvaluation:
         """Return the accuracies of all runs under all attacks within a limit, by run."""
         return {row.run: row for row in self.worst_cases if (row.norm, row.eps) == (norm, eps)}
 
+    def describe_strongest(self, row: RobustAccuracy) -> str:
+        """Return the strongest attack on a run, with the run that the images were made on if it is another one."""
+        if row.strongest_source == row.run:
+            return row.strongest_method
+        label = next(run.label for run in self.runs if run.run == row.strongest_source)
+        return f"{row.strongest_method} on {label}"
+
+    @property
+    def n_checks(self) -> int:
+        """Number of sanity checks that were made."""
+        return sum(run.n_checks for run in self.runs)
+
+    @property
+    def n_passed_checks(self) -> int:
+        """Number of sanity checks that were passed."""
+        return self.n_checks - sum(len(run.doubts) for run in self.runs)
+
+    @property
+    def labels_without_gradient(self) -> list[str]:
+        """Labels of the runs that were attacked by transfer and by search."""
+        return [run.label for run in self.runs if not run.has_gradient]
+
     @property
     def limits(self) -> dict[Norm, list[float]]:
         """Limits of each norm in rising order."""

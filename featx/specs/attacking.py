@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from featx.registry import ATTACKS
 from featx.specs.base import Spec, check_registered
@@ -41,7 +41,17 @@ def parse_fraction(value: Any) -> Any:
     return parsed
 
 
+def check_patch_share(share: float) -> float:
+    """Return the side of a patch as a share of the image's side; a patch larger than the image is refused."""
+    if share > 1:
+        raise ValueError(
+            f"found {share:g}: a patch is not larger than the image; expected a share of its shorter side up to 1"
+        )
+    return share
+
+
 Eps = Annotated[float, BeforeValidator(parse_fraction), Field(ge=0)]
+PatchShare = Annotated[float, Field(gt=0), AfterValidator(check_patch_share)]
 
 
 class AttackSpec(Spec):
@@ -62,7 +72,7 @@ class AttackSpec(Spec):
     restarts
         Random starts, or bisections of ``cw``.
     patch_share
-        Side of the square of ``patch`` as a share of the side of the image.
+        Side of the square of ``patch`` as a share of the shorter side of the image.
     seed
         Seed of all random choices.
     """
@@ -73,7 +83,7 @@ class AttackSpec(Spec):
     steps: Annotated[int, Field(ge=1)] = DEFAULT_STEPS
     n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
-    patch_share: Annotated[float, Field(gt=0)] = 0.25
+    patch_share: PatchShare = 0.25
     seed: int = 0
 
     @field_validator("method")
@@ -81,22 +91,10 @@ class AttackSpec(Spec):
     def _check_method(cls, method: str) -> str:
         return check_registered(ATTACKS, method)
 
-    @field_validator("patch_share")
-    @classmethod
-    def _check_patch(cls, share: float) -> float:
-        return check_patch_share(share)
-
     @field_validator("eps")
     @classmethod
-    def _check_unit(cls, eps: float, info: object) -> float:
-        return check_unit(eps, [getattr(info, "data", {}).get("norm", "l2")])
-
-
-def check_patch_share(share: float) -> float:
-    """Return the side of a patch as a share of the image's side; a patch larger than the image is refused."""
-    if share > 1:
-        raise ValueError(f"found {share:g}: a patch is not larger than the image; expected a share of its side up to 1")
-    return share
+    def _check_unit(cls, eps: float, info: ValidationInfo) -> float:
+        return check_unit(eps, [info.data.get("norm", "l2")])
 
 
 def check_unit(eps: float, norms: list[str]) -> float:
@@ -144,7 +142,7 @@ class AttackSection(Spec):
     steps: Annotated[int, Field(ge=1)] = DEFAULT_STEPS
     n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
-    patch_share: Annotated[float, Field(gt=0)] = 0.25
+    patch_share: PatchShare = 0.25
     seed: int = 0
 
     @field_validator("methods")
@@ -152,15 +150,10 @@ class AttackSection(Spec):
     def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_registered(ATTACKS, method) for method in methods)
 
-    @field_validator("patch_share")
-    @classmethod
-    def _check_patch(cls, share: float) -> float:
-        return check_patch_share(share)
-
     @field_validator("eps")
     @classmethod
-    def _check_units(cls, limits: tuple[float, ...], info: object) -> tuple[float, ...]:
-        norms = list(getattr(info, "data", {}).get("norms", ())) or ["linf"]
+    def _check_units(cls, limits: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        norms = list(info.data.get("norms", ())) or ["linf"]
         return tuple(check_unit(eps, norms) for eps in limits)
 
     @property

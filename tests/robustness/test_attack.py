@@ -15,13 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
+from featx.cli.attack_table import checks_text
 from featx.errors import DataError, UnsuitedError
 from featx.files.atomic import read_json_as, write_json
 from featx.files.seals import write_sealed
 from featx.robustness.attack import attack, run_attacks
 from featx.robustness.attack_batches import halved_batches
 from featx.robustness.attack_job import AttackJob, prepare_attacks
-from featx.robustness.attack_plan import group_sections, plan_attacks
+from featx.robustness.attack_plan import evaluated, group_sections, plan_attacks
+from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_storage import CheckOutcomes, stored_attacks
 from featx.robustness.attack_tables import AttackTable
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
@@ -96,6 +98,27 @@ def test_pgd_is_not_weaker_than_fgsm_for_any_run(job: AttackJob, result: Robustn
         assert all(pgd[run].accuracy <= fgsm[run].accuracy for run in with_gradient)
 
 
+def test_a_search_stronger_than_gradients_makes_a_run_doubtful(job: AttackJob, result: RobustnessEvaluation) -> None:
+    tables = [AttackTable.read(job.files(task)) for task in job.tasks]
+    run = next(run.name for run in job.runs if run.model.has_gradient)
+    for table in tables:
+        if table.source == run:
+            table.rows[run]["is_right"] = table.attack.spec.method == "pgd"
+    passed = CheckOutcomes(run=run, key="", norm="linf", eps=0.1, has_gradient=True, n_checks=7, failures=[])
+    runs = AttackedRuns("classes", {run: "label"}, tables, list(map(evaluated, job.specs)), job.units)
+    content = job.content(job.tasks[0])
+    doubtful, trusted = (runs.evaluate(job.target, content, [item]) for item in (passed, replace_eps(passed, 0.2)))
+    (doubt,) = doubtful.runs[0].doubts
+    assert doubt.startswith("within linf 0.1: a search without gradients deceives more often than gradients (9 and ")
+    assert checks_text(doubtful) == "checks: 6 of 7 passed; not to be trusted: label"
+    # Nothing was attacked within this limit.
+    assert checks_text(trusted) == "checks: 7 of 7 passed"
+
+
+def replace_eps(outcomes: CheckOutcomes, eps: float) -> CheckOutcomes:
+    return outcomes.model_copy(update={"eps": eps})
+
+
 def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: RobustnessEvaluation) -> None:
     rows = result.under("pgd", "linf", 0.3)
     forest = next(row for run, row in rows.items() if run.startswith("rf"))
@@ -151,7 +174,7 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump() | {"failures": ["this text was stored"]})
     again = attack(sections=[SECTION])[0]
-    assert all(run.doubts == ("this text was stored",) for run in again.runs)
+    assert all(run.doubts == ("within linf 0.1: this text was stored",) for run in again.runs)
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump())
     assert again.attacks == result.attacks

@@ -162,6 +162,18 @@ def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
     assert n_wrong > n_wrong_by_chance
 
 
+def test_a_patch_is_a_square_on_images_of_any_shape() -> None:
+    pixels = torch.full((N, 3, 30, 90), 0.5)
+    codes = torch.zeros(N, dtype=torch.long)
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = AttackedImages(model, pixels, codes, "linf", 0.0, torch.Generator().manual_seed(0))
+    changed = (patch(images, AttackSpec(method="patch", steps=1, patch_share=0.5)) != pixels).any(dim=1)
+    height, width = (changed.any(dim=dim).sum(dim=1).double().mean() for dim in (2, 1))
+    assert float(height / width) == pytest.approx(1, abs=0.05)
+    # The side is half the shorter one, more or less when scaled and turned.
+    assert 15 * 0.8 <= float(width) <= 15 * 1.2 * 2**0.5
+
+
 def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     model = curved_model(4)
     spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)

@@ -26,7 +26,7 @@ from featx.reports.study_report.attack_figures import (
 from featx.reports.study_report.facts import TargetFacts, interval_text, plural
 from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_tables import ATTACKED, CLEAN, AttackTable
-from featx.robustness.robustness_evaluation import RobustAccuracy, RobustnessEvaluation, limit_text
+from featx.robustness.robustness_evaluation import RobustnessEvaluation, limit_text
 from featx.robustness.stored_attacks import StoredAttacks, attack_notes, read_attacks
 
 # Number of attacked images that are shown.
@@ -59,12 +59,10 @@ def _warning(note: str) -> Text:
 
 def _describe_sample(evaluation: RobustnessEvaluation) -> str:
     units = f"whole groups, of which there are {evaluation.n_units}" if evaluation.by_group else "independent images"
-    n_checks = sum(run.n_checks for run in evaluation.runs)
-    n_passed = n_checks - sum(len(run.doubts) for run in evaluation.runs)
     return (
         f"{plural(evaluation.n_images, 'image')} of {evaluation.n_rows} in {evaluation.part} were attacked, at "
-        f"{evaluation.width_px} × {evaluation.height_px} px; intervals are of {units}. Sanity checks: {n_passed} of "
-        f"{n_checks} passed."
+        f"{evaluation.width_px} × {evaluation.height_px} px; intervals are of {units}. Sanity checks: "
+        f"{evaluation.n_passed_checks} of {evaluation.n_checks} passed."
     )
 
 
@@ -72,8 +70,7 @@ def _doubts(evaluation: RobustnessEvaluation) -> Iterator[Component]:
     for run in evaluation.runs:
         if run.doubts:
             yield Text(f"{run.label}: not to be trusted, because {'; '.join(run.doubts)}.", "warning")
-    without = [run.label for run in evaluation.runs if not run.has_gradient]
-    if without:
+    if without := evaluation.labels_without_gradient:
         yield Text(f"Without gradient, attacked by transfer and by search: {', '.join(without)}.", "note")
 
 
@@ -112,20 +109,13 @@ def _worst_table(name: str, evaluation: RobustnessEvaluation) -> Table:
         hints |= {(number, 1): f"95 % interval: {interval_text((run.low, run.high), '.3f')}"}
         hints |= {(number, 2 + i): f"95 % interval: {interval_text((r.low, r.high), '.3f')}" for i, r in enumerate(own)}
         last = own[-1] if own else None
-        strongest = "" if last is None else _strongest(evaluation, last)
+        strongest = "" if last is None else evaluation.describe_strongest(last)
         p_values = (None, None) if last is None else (last.p, last.p_holm)
         rows.append([run.label, run.clean, *(row.accuracy for row in own), strongest, *p_values])
     caption = (
         f"Accuracy of all runs on {evaluation.n_images} images, unperturbed and in the worst case within each limit."
     )
     return Table(f"{name}-worst", caption, columns, rows, hints)
-
-
-def _strongest(evaluation: RobustnessEvaluation, row: RobustAccuracy) -> str:
-    labels = {run.run: run.label for run in evaluation.runs}
-    if row.strongest_source == row.run:
-        return row.strongest_method
-    return f"{row.strongest_method} on {labels[row.strongest_source]}"
 
 
 def _attack_table(name: str, evaluation: RobustnessEvaluation) -> Table:

@@ -23,11 +23,11 @@ MAX_ROTATION, SIZES, LIGHTS = 25.0, (0.8, 1.2), (0.8, 1.2)
 def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return all images with one square patch, learnt on these images over random placements, each placed at random.
 
-    The side of the patch is `spec.patch_share` of that of the image. The limit `eps` and the norm are not used. The
-    logarithm of the probability of a wrong answer is increased. The placements that are returned were not used for
-    learning.
+    The side of the patch is `spec.patch_share` of the shorter side of the image. The limit `eps` and the norm are not
+    used. The logarithm of the probability of a wrong answer is increased. The placements that are returned were not
+    used for learning.
     """
-    side = max(1, round(spec.patch_share * images.pixels.shape[-1]))
+    side = max(1, round(spec.patch_share * min(images.pixels.shape[-2:])))
     learnt = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
     optimiser = torch.optim.Adam([learnt], lr=LEARNING_RATE)
     for _ in range(spec.steps):
@@ -41,18 +41,19 @@ def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
 
 def _place(images: AttackedImages, square: Tensor) -> Tensor:
     """Return the images with a (1, 3, s, s) patch, each placed, turned, scaled and lit at random."""
-    b, _, _, width = images.pixels.shape
+    b, _, height, width = images.pixels.shape
     size, light = (_uniform(images, b, *limits) for limits in (SIZES, LIGHTS))
-    relative = size * square.shape[-1] / width
+    # Side of the patch as a share of the width and of the height.
+    of_width, of_height = (size * square.shape[-1] / length for length in (width, height))
     angle = _uniform(images, b, -math.radians(MAX_ROTATION), math.radians(MAX_ROTATION))
+    cosine, sine = angle.cos(), angle.sin()
     # Coordinates are in [-1, 1]; the turned patch stays within the image where it fits.
-    reach = (1 - relative * (angle.cos() + angle.sin().abs())).clamp(min=0)
-    x, y = (_uniform(images, b, -1, 1) * reach for _ in range(2))
-    # `affine_grid` maps positions of the image to those of the patch.
-    cosine, sine = angle.cos() / relative, angle.sin() / relative
+    reach = cosine + sine.abs()
+    x, y = (_uniform(images, b, -1, 1) * (1 - share * reach).clamp(min=0) for share in (of_width, of_height))
+    # `affine_grid` maps positions of the image to those of the patch, which stays a square in pixels.
     rows = [
-        torch.stack([cosine, sine, -(cosine * x + sine * y)], 1),
-        torch.stack([-sine, cosine, sine * x - cosine * y], 1),
+        torch.stack([cosine / of_width, sine / of_height, -(cosine * x / of_width + sine * y / of_height)], 1),
+        torch.stack([-sine / of_width, cosine / of_height, sine * x / of_width - cosine * y / of_height], 1),
     ]
     grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.pixels.shape), align_corners=False)
     lit = (square * light[:, None, None, None]).clamp(0, 1)
