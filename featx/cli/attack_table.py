@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli.command_summary import DETAIL, WARNING, Summary
+from featx.cli.output_settings import with_recipe_option
 from featx.cli.table_layout import Column
 from featx.robustness.robustness_evaluation import limit_text
 
@@ -20,7 +21,7 @@ def print_robustness(result: "RobustnessEvaluation") -> None:
     """Print the accuracy of each run under attack, the most robust run, and the sanity checks."""
     with Summary() as summary:
         add_robustness(result, summary)
-        summary.next_step("featx report, which shows these results with examples")
+        summary.next_step(f"{with_recipe_option('featx report')}, which shows these results with examples")
 
 
 def print_all(results: "Sequence[RobustnessEvaluation]") -> None:

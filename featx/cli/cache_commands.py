@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.completions import complete_embedding
+from featx.cli.help_pages import CommandGroup
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -18,6 +19,7 @@ N_LOST_SHOWN = 10
 
 app = typer.Typer(
     name="cache",
+    cls=CommandGroup,
     help="List, verify, repair, compact, clean up and export the cache of embeddings.",
     no_args_is_help=True,
     rich_markup_mode=None,

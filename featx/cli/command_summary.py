@@ -1,5 +1,6 @@
 """Summaries of commands: at most 12 lines, of which the most important ones stay, and details on request."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +17,8 @@ MAX_SUMMARY_LINES = 12
 MAX_TABLE_ROWS, MAX_TABLE_LINES = 4, 8
 # Rank of what `--verbose` alone prints, and of warnings, which give way only to the result and to the next step.
 DETAIL, WARNING = 9, 1
+# Space before the second of two commands.
+_CONJUNCTION = re.compile(r"(?<=[,;]) (?=or |then |when |which )")
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,12 @@ class Summary:
         self._paragraphs.append(_Paragraph(console.text_lines(text), 0, is_result=True))
 
     def next_step(self, text: str) -> None:
-        """Add the command to type next."""
+        """Add the command to type next; of several commands, each has a line of its own if one line is too short."""
         self._next = console.labelled_lines("next", text)
+        if len(self._next) > 1:
+            first, *others = _CONJUNCTION.split(text)
+            lines = [console.labelled_lines("next", first), *(console.labelled_lines("", other) for other in others)]
+            self._next = [line for part in lines for line in part]
 
     def show(self) -> None:
         """Print the lines that the options of the command ask for."""

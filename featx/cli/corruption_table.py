@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.output_settings import with_recipe_option
 from featx.cli.run_table import span
 from featx.cli.table_layout import Column
 
@@ -23,7 +24,7 @@ def print_corruptions(results: "CorruptionResults") -> None:
     """Print the scores of all runs and the most harmful kinds; with ``--verbose`` also each kind and severity."""
     with Summary() as summary:
         add_corruptions(summary, results)
-        summary.next_step("featx report, which shows corrupted images and each kind")
+        summary.next_step(f"{with_recipe_option('featx report')}, which shows corrupted images and each kind")
 
 
 def add_corruptions(summary: Summary, results: "CorruptionResults") -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli.command_summary import DETAIL, Summary
 from featx.cli.console import format_counts
+from featx.cli.output_settings import with_recipe_option
 
 if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
@@ -28,7 +29,7 @@ def print_extraction(result: "Extraction") -> None:
         _add_failures(result, summary)
         _add_speed(result, summary)
         if not problem:
-            summary.next_step("featx fit" if result.embeddings else "featx finetune")
+            summary.next_step(with_recipe_option("featx fit" if result.embeddings else "featx finetune"))
 
 
 def counts_line(result: "Extraction") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
-from featx.cli.output_settings import output_settings
+from featx.cli.output_settings import output_settings, with_recipe_option
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def networks(runs: Sequence["FinetuningResult"]) -> None:
     with Summary() as summary:
         for target in dict.fromkeys(run.target for run in runs):
             _add_networks([run for run in runs if run.target == target], summary)
-        summary.next_step("featx evaluate, or featx ensemble")
+        summary.next_step(f"{with_recipe_option('featx evaluate')}, or {with_recipe_option('featx ensemble')}")
 
 
 def _add_networks(runs: Sequence["FinetuningResult"], summary: Summary) -> None:

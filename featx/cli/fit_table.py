@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.output_settings import with_recipe_option
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def fits(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"] = ()) -> 
         for head in skipped:
             summary.say(f"not fitted: {head.target}: {head.reason}", 1)
         if any(run.refit_of is None for run in runs):
-            summary.next_step("featx ensemble, or featx evaluate")
+            summary.next_step(f"{with_recipe_option('featx ensemble')}, or {with_recipe_option('featx evaluate')}")
 
 
 def summary(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def heads(json: JsonOption = False) -> None:
 
     Example: featx heads
     """
-    from featx.cli.console import Column, as_json, say, table
+    from featx.cli.console import Column, as_json, say_wrapped, table
     from featx.registry import HEADS
 
     rows = [{"name": name, "about": _describe_head(HEADS.get(name).__doc__)} for name in HEADS.names()]
@@ -117,7 +117,7 @@ def heads(json: JsonOption = False) -> None:
         as_json({"heads": rows})
         return
     table("", ["name", Column("about", is_text=True)], [(row["name"], row["about"]) for row in rows])
-    say("next: featx fit --head NAME")
+    say_wrapped("next", "featx fit --head NAME")
 
 
 def doctor(

@@ -1,7 +1,8 @@
-"""Options of all commands about what is printed: ``--wide``, ``--verbose`` and ``--quiet``."""
+"""Options of all commands about what is printed (``--wide``, ``--verbose`` and ``--quiet``), and the next command."""
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,11 +24,14 @@ class OutputSettings:
         Whether details are printed below the summary.
     quiet
         Whether only the result and errors are printed.
+    recipe
+        Path of the recipe as it was typed; empty for the default one.
     """
 
     wide: bool = False
     verbose: bool = False
     quiet: bool = False
+    recipe: str = ""
 
 
 DEFAULT_SETTINGS = OutputSettings()
@@ -54,12 +58,19 @@ def printing(settings: OutputSettings) -> Iterator[None]:
         _SETTINGS.reset(token)
 
 
+def with_recipe_option(command: str) -> str:
+    """Return a command to type next with the recipe that was named for the command that runs."""
+    recipe = output_settings().recipe
+    return f"{command} -r {shlex.quote(recipe)}" if recipe else command
+
+
 def with_output_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that has the options of `OutputSettings` beside its own."""
 
     @functools.wraps(command)
     def call(*args: Any, **options: Any) -> None:
-        settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS})
+        recipe = str(options.get("recipe") or "")
+        settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS}, recipe=recipe)
         if settings.verbose and settings.quiet:
             raise typer.BadParameter("--verbose and --quiet exclude each other; leave out one of them")
         with printing(settings):

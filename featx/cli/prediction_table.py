@@ -43,10 +43,11 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
     """Print the predictions of all runs, one table per target: rows are images, or runs if there is one image."""
     from featx.predictors.prediction_texts import best_first, prediction_texts
 
-    for target, predictions in by_target(predictions_by_run).items():
+    for number, (target, predictions) in enumerate(by_target(predictions_by_run).items()):
         first, *next_best = best_first(predictions)
         run, prediction = first
-        console.show()
+        if number:
+            console.show()
         if len(prediction.images) == 1:
             _print_image(target, [first, *next_best], coverage)
             continue
@@ -57,10 +58,12 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
         if prediction.true:
             columns.append(Column("true", TRUE_VALUE, is_text=True))
             values.append(_true_texts(prediction))
-        for number, (name, item) in enumerate(next_best):
-            columns.append(Column(console.run_name(name, item.label), OTHER_RUNS + number, is_text=True))
+        for rank, (name, item) in enumerate(next_best, start=OTHER_RUNS):
+            columns.append(Column(console.run_name(name, item.label), rank, is_text=True))
             values.append(prediction_texts(item, coverage))
         title = f"{target} of images in {folder}" if folder else target
+        if next_best:
+            title = f"{title}: predictions of {len(predictions)} runs, the best run first"
         console.table(title, columns, list(zip(*values, strict=True)))
 
 

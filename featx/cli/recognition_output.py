@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli.command_summary import MAX_SUMMARY_LINES, WARNING, Summary
 from featx.cli.console import format_counts
+from featx.cli.output_settings import with_recipe_option
 
 if TYPE_CHECKING:
     from featx.images.init import Recognition
@@ -17,14 +18,20 @@ CHOICE, PIXELS, OTHERS, IGNORED = 2, 3, 4, 5
 
 def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
     """Print what ``init`` recognised; with `explain` also all files and tables of the source."""
+    from featx.specs.recipe import DEFAULT_RECIPE
+
     with Summary(EXPLAINED_LINES if explain else MAX_SUMMARY_LINES) as summary:
         _add_recognition(recognition, summary)
         if explain:
             _add_inventory(recognition, summary)
         has_target = bool(recognition.target)
-        next_commands = "featx run, or featx extract" if has_target else "featx extract, then featx cache export"
+        first, second = (
+            ("featx run", "or featx extract") if has_target else ("featx extract", "then featx cache export")
+        )
+        if recognition.recipe != DEFAULT_RECIPE:
+            first, second = with_recipe_option(first), with_recipe_option(second)
         summary.result(f"wrote {recognition.recipe}")
-        summary.next_step(next_commands)
+        summary.next_step(f"{first}, {second}")
 
 
 def _add_recognition(recognition: "Recognition", summary: Summary) -> None:

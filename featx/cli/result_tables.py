@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
+from featx.cli.output_settings import with_recipe_option
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def votes(runs: Sequence["EnsembleResult"]) -> None:
     with Summary() as summary:
         for target in dict.fromkeys(run.target for run in runs):
             _add_ensembles([run for run in runs if run.target == target], summary)
-        summary.next_step("featx evaluate")
+        summary.next_step(with_recipe_option("featx evaluate"))
 
 
 def _add_ensembles(runs: Sequence["EnsembleResult"], summary: Summary) -> None:

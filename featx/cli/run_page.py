@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
-from featx.cli.output_settings import output_settings
+from featx.cli.output_settings import output_settings, with_recipe_option
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
             console.say()
             for run in listed:
                 console.say(f"  {run.run}: {_settings_line(run)}")
-    console.say(f"{len(runs)} runs, {size_text(sum(run.n_bytes for run in runs))}")
+    console.say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {size_text(sum(run.n_bytes for run in runs))}")
     if runs:
-        console.say("next: featx runs show RUN")
+        console.say_wrapped("next", with_recipe_option("featx runs show RUN"))
     else:
         console.say("no finished run lies here; name the recipe with '-r PATH', or a preset with '-r PATH#PRESET'")
     for reason in dict.fromkeys(run.reason for run in runs if run.state == "unknown" and run.reason):
@@ -98,7 +98,7 @@ def print_run(description: "RunDescription") -> None:
             "weights": run.weights if run.kind == "network" else "",
             "members": ", ".join(run.members),
             "cost": _cost(description.cost),
-            "code": " ".join(filter(None, [header.created[:16].replace("T", " "), header.commit or ""])),
+            "commit": header.commit or "",
             "versions": ", ".join(f"{name} {version}" for name, version in header.versions.items()),
         }
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
-from featx.cli.output_settings import output_settings
+from featx.cli.output_settings import output_settings, with_recipe_option
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def evaluations(
 
 
 def _next_command(result: "Evaluation") -> str:
+    report = with_recipe_option("featx report")
     if result.part == "test":
-        return "featx report, which writes these scores into report.html"
+        return f"{report}, which writes these scores into report.html"
     if result.n_test and not result.n_openings:
-        return "featx report; when all models are made, featx evaluate --final"
-    return "featx report"
+        return f"{report}; when all models are made, {with_recipe_option('featx evaluate --final')}"
+    return report
 
 
 def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.completions import complete_run
+from featx.cli.help_pages import CommandGroup
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="runs",
+    cls=CommandGroup,
     help="List, describe, remove and rename finished runs.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -8,6 +8,7 @@ import typer
 from featx.cli.attack_command import parse_fraction
 from featx.cli.completions import complete_run
 from featx.cli.options import ForceOption, JsonOption, RecipeOption, TargetOption
+from featx.cli.output_settings import with_recipe_option
 
 if TYPE_CHECKING:
     from featx.robustness.smooth import SmoothingResult
@@ -108,4 +109,4 @@ def print_smoothed(results: "Sequence[SmoothingResult]") -> None:
     with Summary() as summary:
         summary.table("smoothed runs on val", columns, rows)
         summary.say("'featx evaluate' compares them with all runs and states the certified accuracy", 2)
-        summary.next_step("featx evaluate")
+        summary.next_step(with_recipe_option("featx evaluate"))

@@ -15,7 +15,7 @@ from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed, is_native
 from featx.errors import DeviceError
 from featx.progress import ProgressCallback, no_progress
-from featx.specs.embedding import ReducedPrecision
+from featx.specs.embedding import EmbeddingRequest, ReducedPrecision
 from featx.specs.extraction import EngineSpec
 
 # Shares of the first layers that may keep a higher precision, tried in this order; errors in early layers matter most.
@@ -99,8 +99,8 @@ def reduced_precisions(dtype: str, engine: EngineSpec, portable: PortableNetwork
         yield ReducedPrecision.model_validate(all_layers | {"first_layers": n_layers, "first_dtype": first_dtype})
 
 
-def check_accurate(audit: PrecisionAudit, precision: str, engine: EngineSpec) -> None:
-    """Check that the precision named in a recipe is as close to fp32 as `engine` requires.
+def check_accurate(audit: PrecisionAudit, request: EmbeddingRequest, engine: EngineSpec) -> None:
+    """Check that the precision that a request names is as close to fp32 as `engine` requires.
 
     Raises
     ------
@@ -109,6 +109,7 @@ def check_accurate(audit: PrecisionAudit, precision: str, engine: EngineSpec) ->
     """
     if audit.precision == "fp32":
         raise DeviceError(
-            f"precision = {precision!r} is not accurate enough on this machine: {audit.drift}; expected lowest cosines "
-            f"of {engine.min_cosine} or more (extraction.min_cosine); set precision = 'fp32'"
+            f"backbone {request.backbone!r}: precision = {request.precision!r} is not accurate enough on this machine: "
+            f"{audit.drift}; expected lowest cosines of {engine.min_cosine} or more (extraction.min_cosine); set "
+            "precision = 'fp32'"
         )

@@ -107,7 +107,7 @@ class RuntimeSelector:
         audit = self._journal(group).precision(reason) or self._compare_with_fp32(group, reason, dtypes)
         # Without a drift there was no image to compare.
         if precision != "auto" and audit.drift is not None:
-            check_accurate(audit, precision, self.engine)
+            check_accurate(audit, group.requests[0], self.engine)
         return audit
 
     def _compare_with_fp32(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> PrecisionAudit:

@@ -121,7 +121,8 @@ class PortableNetwork:
             pixels = torch.zeros(rows or BATCH_SIZES["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
             options = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
             buffer = io.BytesIO()
-            with warnings.catch_warnings(), self.network.lock:
+            # Without no_grad the exporter's pass would keep the outputs of all layers for gradients.
+            with warnings.catch_warnings(), self.network.lock, torch.no_grad():
                 # The exporter warns that it is outdated, and of shapes that are fixed on purpose.
                 warnings.simplefilter("ignore")
                 # The exporter's annotations leave out the buffers that it takes.

@@ -93,10 +93,15 @@ def _group_numbers(name: str, values: Floats, missing: NDArray[np.bool_]) -> Gro
         names = tuple(map(category_text, unique.tolist()))
         return GroupMembership(name, _codes(values, missing, list(unique)), names, True)
     edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, N_BINS + 1)[1:-1]))
-    texts = [f"{edge:.4g}" for edge in edges]
+    texts = [_edge_text(float(edge)) for edge in edges]
     names = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
     codes = np.where(missing, NO_GROUP, np.searchsorted(edges, values, side="right"))
     return GroupMembership(name, codes.astype(np.intp), names, True)
+
+
+def _edge_text(edge: float) -> str:
+    """Return a number with four digits; a large one is not written with an exponent."""
+    return f"{edge:.4g}" if abs(edge) < 10_000 else f"{edge:,.0f}"
 
 
 def groupings(columns: Mapping[str, "pd.Series[Any]"]) -> Iterator[GroupMembership]:

@@ -58,17 +58,20 @@ class CodedProperty:
     is_of_picture
         Whether the property follows from what a picture shows, as its brightness does, so that classes may differ in it
         without a fault.
+    unit
+        Unit of the numbers, with the space before it; empty for numbers without one and for texts.
     """
 
     name: str
     values: NDArray[Any]
     codes: Codes
     is_of_picture: bool = False
+    unit: str = ""
 
     @classmethod
-    def of_numbers(cls, name: str, values: Numbers, is_of_picture: bool = False) -> "CodedProperty":
+    def of_numbers(cls, name: str, values: Numbers, is_of_picture: bool = False, unit: str = "") -> "CodedProperty":
         """Return a property of numbers, nan where one is unknown."""
-        return cls(name, values, code_numbers(values), is_of_picture)
+        return cls(name, values, code_numbers(values), is_of_picture, unit)
 
     @classmethod
     def of_texts(cls, name: str, values: Sequence[str]) -> "CodedProperty":
@@ -111,16 +114,18 @@ def coded_properties(images: ExploredImages, labels: Sequence[str]) -> Iterator[
     for name, column in FILE_TEXTS.items():
         yield CodedProperty.of_texts(name, properties[column].fillna("").tolist())
     for name, column in FILE_NUMBERS.items():
-        yield CodedProperty.of_numbers(name, properties[column].to_numpy(np.float64))
-    yield CodedProperty.of_numbers(FRAME, properties["frame_share"].to_numpy(np.float64))
-    yield CodedProperty.of_numbers(FILE_SIZE, unexplained_size(properties))
+        unit = " px" if column.endswith("_px") else ""
+        yield CodedProperty.of_numbers(name, properties[column].to_numpy(np.float64), unit=unit)
+    yield CodedProperty.of_numbers(FRAME, properties["frame_share"].to_numpy(np.float64), unit=" of the side")
+    yield CodedProperty.of_numbers(FILE_SIZE, unexplained_size(properties), unit=" times the expected size")
     if not _names_give_labels(images):
         yield CodedProperty.of_texts(FOLDER, property_folders(images, labels))
     for grouping, values in images.groups.items():
         texts = [NO_VALUE if pd.isna(value) else category_text(value) for value in values]
         yield CodedProperty.of_texts(f"group {grouping}", texts)
     for name, column in PICTURE_NUMBERS.items():
-        yield CodedProperty.of_numbers(name, properties[column].to_numpy(np.float64), is_of_picture=True)
+        unit = " bits" if column.endswith("_bits") else ""
+        yield CodedProperty.of_numbers(name, properties[column].to_numpy(np.float64), is_of_picture=True, unit=unit)
 
 
 def _names_give_labels(images: ExploredImages) -> bool:
@@ -155,7 +160,7 @@ def code_texts(texts: Sequence[str]) -> Codes:
 
 @single_threaded()
 def unexplained_size(properties: pd.DataFrame) -> Numbers:
-    """Return log2 of each file's size minus what the size, type and detail of its picture let expect.
+    """Return each file's size divided by what the size, type and detail of its picture let expect.
 
     Files of pictures with more detail are larger, whatever their class; this part is removed by a regression that is
     fitted on other images (5 folds).
@@ -166,7 +171,7 @@ def unexplained_size(properties: pd.DataFrame) -> Numbers:
     size = np.log2(properties["file_bytes"].to_numpy(np.float64))
     is_known = ~np.isnan(size)
     if is_known.sum() < 2 * FOLDS or np.ptp(size[is_known]) == 0:
-        return np.zeros(len(size))
+        return np.ones(len(size))
     x = np.column_stack(
         [
             np.log2(properties["width_px"] * properties["height_px"]),
@@ -176,9 +181,9 @@ def unexplained_size(properties: pd.DataFrame) -> Numbers:
     )
     model = HistGradientBoostingRegressor(max_iter=80, random_state=SEED)
     folds = KFold(FOLDS, shuffle=True, random_state=SEED)
-    rest = np.full(len(size), math.nan)
-    rest[is_known] = size[is_known] - cross_val_predict(model, x[is_known], size[is_known], cv=folds)
-    return rest
+    ratio = np.full(len(size), math.nan)
+    ratio[is_known] = np.exp2(size[is_known] - cross_val_predict(model, x[is_known], size[is_known], cv=folds))
+    return ratio
 
 
 def property_folders(images: ExploredImages, labels: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from featx.evaluation.group_membership import GroupMembership, group_rows
 from featx.exploration.analysis import AnalysisResult, Highlight, count_text
 from featx.exploration.explored_images import ExploredImages
+from featx.exploration.image_properties import CHANNEL_COLUMNS
 from featx.exploration.run_errors import RunErrors, best_run_errors
 from featx.exploration.weak_segments import Segment, cluster_rows, compare_segments
 from featx.progress import ProgressCallback
@@ -69,9 +70,12 @@ def _memberships(images: ExploredImages, target: str, errors: RunErrors) -> list
     columns = {name: values.reindex(errors.ids) for name, values in images.groups.items()}
     for name, values in images.properties.reindex(errors.ids).items():
         columns.setdefault(str(name), values)
-    for name, values in columns.items():
-        if values.nunique() > 1:
-            memberships.append(group_rows(name, values.reset_index(drop=True)))
+    # Channels of grey images have the same bands as their brightness and contrast, which are listed in their place.
+    for name in sorted(columns, key=lambda name: name in CHANNEL_COLUMNS):
+        if columns[name].nunique() > 1:
+            membership = group_rows(name, columns[name].reset_index(drop=True))
+            if not any(np.array_equal(membership.codes, other.codes) for other in memberships):
+                memberships.append(membership)
     return memberships
 
 

@@ -183,7 +183,7 @@ def describe_difference(item: CodedProperty, has_label: NDArray[np.bool_]) -> st
     """Return how the values of images with the label differ from the others, as text."""
     inside, outside = item.values[has_label], item.values[~has_label]
     if item.values.dtype.kind == "f":
-        return f"median {np.nanmedian(inside):.3g}, of the others {np.nanmedian(outside):.3g}"
+        return f"median {np.nanmedian(inside):.3g}{item.unit}, of the others {np.nanmedian(outside):.3g}{item.unit}"
     shares = (
         pd.Series(inside)
         .value_counts(normalize=True)
@@ -205,7 +205,7 @@ def _examples(task: LabelTask, item: CodedProperty, has_label: NDArray[np.bool_]
         candidates = np.flatnonzero(has_label == is_inside)
         for row in rng.choice(candidates, min(N_EXAMPLES, len(candidates)), replace=False):
             value = item.values[row]
-            yield task.ids[row], is_inside, f"{value:.3g}" if item.values.dtype.kind == "f" else str(value)
+            yield task.ids[row], is_inside, f"{value:.3g}{item.unit}" if item.values.dtype.kind == "f" else str(value)
 
 
 def _highlights(table: pd.DataFrame) -> Iterator[Highlight]:

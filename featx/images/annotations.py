@@ -58,7 +58,7 @@ class AnnotationReader:
         if labels is not None or not is_tree(source):
             return None
         entries = open_tree(source).entries()
-        if not any(entry.name.lower().endswith(ANNOTATION_SUFFIXES) for entry in entries):
+        if not any(file_suffix(entry.name) in ANNOTATION_SUFFIXES for entry in entries.others):
             return None
         files = _match_annotations(entries)
         if _are_in_class_folders(files.images):

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -66,13 +66,13 @@ class ArchiveFolderTree(ListedTree):
         entries = {entry.name: entry for entry in FolderTree(self.folder).entries()}
         for archive, top in self._tops.items():
             del entries[archive]
-            members = [replace(entry, name=top + entry.name) for entry in self._members[archive]]
+            members = [entry._replace(name=top + entry.name) for entry in self._members[archive]]
             entries |= {entry.name: entry for entry in members}
         if not self.inside:
             return entries
         start = f"{self.inside.strip('/')}/"
         inside = [(name.removeprefix(start), entry) for name, entry in entries.items() if name.startswith(start)]
-        return {name: replace(entry, name=name) for name, entry in inside}
+        return {name: entry._replace(name=name) for name, entry in inside}
 
     @cached_property
     def conflict(self) -> NameConflict | None:
@@ -112,7 +112,7 @@ def _list_members(folder: str, archive: str) -> list[Entry]:
     own_folder = f"{_get_stem(archive)}/"
     if not all(entry.name.startswith(own_folder) for entry in entries):
         return entries
-    return [replace(entry, name=entry.name.removeprefix(own_folder)) for entry in entries]
+    return [entry._replace(name=entry.name.removeprefix(own_folder)) for entry in entries]
 
 
 def _get_stem(archive: str) -> str:

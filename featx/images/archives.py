@@ -3,7 +3,7 @@
 import os
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +16,9 @@ from featx.images.names import is_archive_name, is_image_name
 from featx.images.trees import Entry, ListedTree
 from featx.images.unpacking import unpack
 from featx.locations import ARCHIVE_SUFFIXES
+
+# Marks of names, each after a line break, that are not yet relative paths with "/" below the folder of the tree.
+UNUSUAL_MARKS = ("\\", "..", "\n/", "\n./")
 
 
 @lru_cache(maxsize=8)
@@ -134,12 +137,7 @@ class ArchiveTree(ListedTree):
         if path != unicode_name(path):
             raise DataError(f"the path of {unicode_name(path)!r} is not Unicode; rename it")
         archive, state = open_archive(path)
-        entries: dict[str, Entry] = {}
-        is_zip = isinstance(archive, ZipArchive)
-        for member, reason in archive.members():
-            uri = f"member:{path}//{unicode_name(member)}"
-            entry = _make_entry(member, uri, state, reason, is_zip)
-            entries[entry.name] = entry
+        entries = _make_entries(archive, f"member:{path}//", state)
         _check_readable(self.archive, entries)
         if not any(is_image_name(name) for name in entries):
             entries = _expand_nested(path, entries)
@@ -147,7 +145,21 @@ class ArchiveTree(ListedTree):
         if not prefix:
             return entries
         inside = [(name[len(prefix) :], entry) for name, entry in entries.items() if name.startswith(prefix)]
-        return {name: replace(entry, name=name) for name, entry in inside}
+        return {name: entry._replace(name=name) for name, entry in inside}
+
+
+def _make_entries(archive: Archive, uri: str, state: FileState | None) -> dict[str, Entry]:
+    """Return the members of an archive by name; `uri` is that of the archive, up to the names of its members."""
+    members = archive.members()
+    is_zip = isinstance(archive, ZipArchive)
+    text = "\n" + "\n".join(members)
+    # An archive may have millions of members, and most have plain names.
+    if unicode_name(text) == text and not any(members.values()) and not any(mark in text for mark in UNUSUAL_MARKS):
+        return {member: Entry(member, uri + member, state) for member in members}
+    entries = [
+        _make_entry(member, uri + unicode_name(member), state, reason, is_zip) for member, reason in members.items()
+    ]
+    return {entry.name: entry for entry in entries}
 
 
 def _make_entry(member: str, uri: str, state: FileState | None, reason: str, is_zip: bool) -> Entry:
@@ -194,10 +206,7 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
             continue
         archive = _open_nested(path, open_archive(path)[1], member)
         uri = f"nested:{path}//{member}//"
-        members = [
-            _make_entry(inner, uri + unicode_name(inner), entries[name].state, reason, isinstance(archive, ZipArchive))
-            for inner, reason in archive.members()
-        ]
+        members = list(_make_entries(archive, uri, entries[name].state).values())
         stem = name[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)))]
         # Many archives hold one folder with their own name.
         own_folder = f"{stem.rpartition('/')[2]}/"
@@ -207,8 +216,8 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
             if is_archive_name(entry.name):
                 deep.append(f"{name}!{entry.name}")
                 rule = f"is an archive inside {name!r}; unpack the outer archive to read it"
-                entry = replace(entry, outcome="ignored", reason=rule)
-            expanded[inner_name] = replace(entry, name=inner_name)
+                entry = entry._replace(outcome="ignored", reason=rule)
+            expanded[inner_name] = entry._replace(name=inner_name)
         del expanded[name]
     if deep and not any(is_image_name(name) for name in expanded):
         raise DataError(

@@ -13,7 +13,7 @@ from featx.images.litter import litter_path_rule
 from featx.images.names import part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
-from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
+from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entries, Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
@@ -43,9 +43,10 @@ class FolderReader:
         tree = open_tree(source)
         if isinstance(tree, ArchiveFolderTree):
             _check_archives_differ(tree)
-        names = [entry.name for entry in tree.entries() if entry.is_image and not entry.outcome]
-        common_folder = _find_common_folder(names)
-        if not any("/" in name.removeprefix(common_folder) for name in names):
+        images = tree.entries().images
+        images = images.where([not entry.outcome for entry in images])
+        common_folder = _find_common_folder(images.folders)
+        if not any(f"{folder}/".removeprefix(common_folder) for folder in images.folders if folder):
             return None
         return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
 
@@ -54,28 +55,46 @@ class FolderReader:
         place = resolve_source(data.source, folder)
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
-        images = [entry for entry in entries if entry.may_hold_images]
-        has_parts = _has_part_folders(images)
+        images = _list_images(entries)
+        has_parts = _has_part_folders(images.folders)
         depth = 2 if has_parts else 1
         rules = _find_unlabelled_parts(images) if has_parts else {}
-        unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
-        _check_listable(place, unlabelled)
-        if data.drop_unlabelled:
-            rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
-        rules |= {entry.name: entry.non_image_reason for entry in entries if not entry.may_hold_images}
-        labelled = [entry for entry in images if entry.name not in rules]
-        folders = [entry.name.split("/")[:-1] for entry in labelled]
-        classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
-        labels = pd.DataFrame({"class": classes}, dtype=object)
-        if has_parts:
-            labels["split"] = [part_of(names[0]) if names else None for names in folders]
-        if folders and all(len(names) > depth for names in folders):
-            labels["subfolder"] = [names[depth] for names in folders]
+        shallow = {folder for folder in images.folders if len(_split_folder(folder)) < depth}
+        if shallow:
+            unlabelled = [entry for entry in images if entry.folder in shallow and entry.name not in rules]
+            _check_listable(place, unlabelled)
+            if data.drop_unlabelled:
+                rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
+        labelled = images.where([entry.name not in rules for entry in images]) if rules else images
+        rules |= {entry.name: entry.non_image_reason for entry in entries.others if not entry.may_hold_images}
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
-            for name in _find_folders_without_images(entries, labelled, depth)
+            for name in _find_folders_without_images(entries, labelled.folders, depth)
         ]
-        return Listing.from_tree(tree, labelled, labels, rules, warnings)
+        return Listing.from_tree(tree, labelled, _make_labels(labelled, depth, has_parts), rules, warnings)
+
+
+def _list_images(entries: Entries) -> Entries:
+    """Return the images, and the folders that cannot be listed and may hold some."""
+    if any(entry.may_hold_images for entry in entries.others):
+        return entries.where([entry.may_hold_images for entry in entries])
+    return entries.images
+
+
+def _split_folder(folder: str) -> list[str]:
+    return folder.split("/") if folder else []
+
+
+def _make_labels(images: Entries, depth: int, has_parts: bool) -> pd.DataFrame:
+    """Return the labels of images, which are those of their folders; class folders are at a depth."""
+    folders = [_split_folder(folder) for folder in images.folders]
+    classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
+    labels = pd.DataFrame({"class": classes})
+    if has_parts:
+        labels["split"] = [part_of(names[0]) if names else None for names in folders]
+    if folders and all(len(names) > depth for names in folders):
+        labels["subfolder"] = [names[depth] for names in folders]
+    return labels.iloc[images.folder_codes].reset_index(drop=True)
 
 
 def _check_archives_differ(tree: ArchiveFolderTree) -> None:
@@ -96,15 +115,16 @@ def _check_archives_differ(tree: ArchiveFolderTree) -> None:
         )
 
 
-def _find_unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
+def _find_unlabelled_parts(images: Entries) -> dict[str, str]:
     """Return a rule by name for the images of parts without class folders, which can only be predicted.
 
     Such a part holds its images directly; a test part may also hold them in one folder with a general name.
     """
     folders: dict[str, set[str]] = {}
-    for entry in images:
-        part, _, rest = entry.name.partition("/")
-        folders.setdefault(part, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    for folder in filter(None, images.folders):
+        part, _, below = folder.partition("/")
+        folders.setdefault(part, set()).add(below.partition("/")[0])
+    folders |= {entry.name: {""} for entry in images if not entry.folder}
     unlabelled = {
         part
         for part, names in folders.items()
@@ -118,25 +138,24 @@ def _find_unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def _find_common_folder(names: Sequence[str]) -> str:
+def _find_common_folder(folders: Sequence[str]) -> str:
     """Return the folder, with its ``/``, that holds all class folders: archives often have such a folder.
 
     Examples
     --------
-    >>> _find_common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _find_common_folder(["cat/0.png", "dog/1.png"])
+    >>> _find_common_folder(["photos/cat", "photos/dog"]), _find_common_folder(["cat", "dog"])
     ('photos/', '')
     """
     common = ""
-    while names:
-        top_folders = {name.removeprefix(common).partition("/")[0] for name in names}
-        has_folders_below = all(name.removeprefix(common).count("/") >= 2 for name in names)
-        if len(top_folders) != 1 or not has_folders_below:
+    while folders:
+        names = [folder.removeprefix(common).split("/") for folder in folders]
+        if len({top for top, *_ in names}) != 1 or any(len(below) < 2 for below in names):
             break
-        common += f"{top_folders.pop()}/"
+        common += f"{names[0][0]}/"
     return common
 
 
-def _has_part_folders(images: Iterable[Entry]) -> bool:
+def _has_part_folders(folders: Iterable[str]) -> bool:
     """Whether the top folders are parts: one is called ``train`` and all are train, val or test.
 
     Raises
@@ -144,7 +163,7 @@ def _has_part_folders(images: Iterable[Entry]) -> bool:
     DataError
         there are part folders and other folders.
     """
-    top_folders = sorted({entry.name.partition("/")[0] for entry in images if "/" in entry.name})
+    top_folders = sorted({folder.partition("/")[0] for folder in folders if folder})
     parts = [folder for folder in top_folders if part_of(folder)]
     if "train" not in {part_of(folder) for folder in parts}:
         return False
@@ -156,18 +175,23 @@ def _has_part_folders(images: Iterable[Entry]) -> bool:
     return True
 
 
-def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
+def _drop_featx_output(entries: Entries) -> Entries:
     """Return the entries outside the cache and the runs of featx, which lie in the source if a user works in it."""
-    output_folders = {match[1] for entry in entries if (match := FEATX_OUTPUT_FILE.fullmatch(entry.name))}
-    return [entry for entry in entries if entry.name.partition("/")[0] not in output_folders]
+    names = [entry.name for entry in entries.readable(".json")]
+    output_folders = {match[1] for name in names if (match := FEATX_OUTPUT_FILE.fullmatch(name))}
+    if not output_folders:
+        return entries
+    return entries.where([entry.name.partition("/")[0] not in output_folders for entry in entries])
 
 
-def _find_folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
+def _find_folders_without_images(entries: Entries, image_folders: Iterable[str], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    searched = [entry for entry in entries if not litter_path_rule(entry.name)]
-    folders = {"/".join(entry.name.split("/")[:depth]) for entry in searched if entry.name.count("/") >= depth}
-    folders |= {entry.name for entry in entries if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1}
-    return sorted(folders - {"/".join(entry.name.split("/")[:depth]) for entry in images})
+    searched = [_split_folder(folder) for folder in entries.folders if not litter_path_rule(f"{folder}/")]
+    folders = {"/".join(names[:depth]) for names in searched if len(names) >= depth}
+    folders |= {
+        entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1
+    }
+    return sorted(folders - {"/".join(_split_folder(folder)[:depth]) for folder in image_folders})
 
 
 def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:

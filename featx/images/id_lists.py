@@ -12,7 +12,7 @@ from featx.files.text_tables import detect_encoding
 from featx.images.label_files import find_images, read_table_bytes
 from featx.images.label_tables import list_tables, rank_image_folder
 from featx.images.names import base_name, is_image_name, split_words
-from featx.images.path_matching import PathRule, find_rule
+from featx.images.path_matching import NameIndex, PathRule, find_rule
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import Entry, Tree
@@ -139,8 +139,7 @@ def _find_image_rule(tree: Tree, file: str, rows: Mapping[str, str]) -> PathRule
     texts = [paths[row] for row in sample]
     if not all(map(is_image_name, texts)) or any(is_image_name(keys[row]) for row in sample):
         return None
-    names = [entry.name for entry in tree.entries() if is_image_name(entry.name)]
-    rule, n = find_rule(texts, names, partial(rank_image_folder, file))
+    rule, n = find_rule(texts, NameIndex(tree.entries().image_names), partial(rank_image_folder, file))
     return rule if n >= MIN_NAMED * len(texts) else None
 
 

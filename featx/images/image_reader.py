@@ -19,12 +19,12 @@ class ImageReader:
         """Return how to read the source if it holds images, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        has_images = any(entry.is_image and not entry.outcome for entry in open_tree(source).entries())
+        has_images = not all(entry.outcome for entry in open_tree(source).entries().images)
         return ReaderSpec(source=source, reader="images") if has_images else None
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all images of the source."""
         tree = open_tree(resolve_source(data.source, folder))
-        images = [entry for entry in tree.entries() if entry.is_image]
-        rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not entry.is_image}
+        images = tree.entries().images
+        rules = {entry.name: entry.non_image_reason for entry in tree.entries().others}
         return Listing.from_tree(tree, images, pd.DataFrame(index=range(len(images))), rules)

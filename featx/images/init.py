@@ -150,6 +150,7 @@ def init(
     return recognition
 
 
+@shared_listings()
 def propose_recipe(source: str, labels: str | None, target: str | None, recipe: Path) -> tuple[str, Recognition]:
     """Return the text of the recipe for a source, and what was recognised; nothing is written.
 
@@ -166,18 +167,16 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
         the source is not recognised, several label tables fit, or the target is not a column.
     """
     _check_source(source)
-    with shared_listings():
-        data = recognise(source, labels, target)
-        data, listing = _read_labelled(data, source, labels, target)
+    data = recognise(source, labels, target)
+    data, listing, proposals = _read_labelled(data, source, labels, target)
+    part_lists: tuple[str, ...] = ()
+    lacks_parts = bool(proposals.targets) and proposals.split_column is None
+    if lacks_parts and (lists := find_part_lists(source, data, listing.manifest.uris)):
+        part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
+        listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         proposals = _propose(data, listing, target)
-        part_lists: tuple[str, ...] = ()
-        lacks_parts = bool(proposals.targets) and proposals.split_column is None
-        if lacks_parts and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris))):
-            part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
-            listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-            proposals = _propose(data, listing, target)
-        place = source if labels is None else data.source
-        inventory = take_inventory(place, labels, target, listing, part_lists)
+    place = source if labels is None else data.source
+    inventory = take_inventory(place, labels, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
     sizes = (
         propose_size_settings(classes)
@@ -195,8 +194,10 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
     return text, _describe(listing, str(recipe), recognised, inventory)
 
 
-def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: str | None) -> tuple[ReaderSpec, Listing]:
-    """Return the images with labels, and how to read them: without labels if class folders are no classes.
+def _read_labelled(
+    data: ReaderSpec, source: str, labels: str | None, target: str | None
+) -> tuple[ReaderSpec, Listing, Proposals]:
+    """Return how to read the images, the images, and their targets: without labels if class folders are no classes.
 
     Raises
     ------
@@ -205,11 +206,13 @@ def _read_labelled(data: ReaderSpec, source: str, labels: str | None, target: st
     """
     listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
     _check_target(target, listing.manifest, source, labels)
-    if data.reader_name == "folder" and not _propose(data, listing, target).targets:
+    proposals = _propose(data, listing, target)
+    if data.reader_name == "folder" and not proposals.targets:
         # One class, or images beside a folder: all images are embedded.
         data = ReaderSpec(source=data.source, reader="images")
         listing = read_source(data, Path())
-    return data, listing
+        proposals = _propose(data, listing, target)
+    return data, listing, proposals
 
 
 def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:

@@ -12,11 +12,12 @@ from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
-from featx.images.trees import Entry
+from featx.images.trees import Entries, Entry
 
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
 N_TYPES_NAMED = 6
+NO_SUFFIX = "no suffix"
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,10 @@ def take_inventory(
     if not is_tree(place):
         return Inventory(1, {find_file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
     entries = open_tree(place).entries()
-    entry_types = [_find_entry_type(entry) for entry in entries]
-    types = Counter(entry_types)
     folders: dict[str, Counter[str]] = {}
-    for entry, entry_type in zip(entries, entry_types, strict=True):
-        folder = "/".join(entry.name.split("/", 2)[:-1][:2]) or "."
-        if folder not in folders and len(folders) < MAX_FOLDERS:
-            folders[folder] = Counter()
-        if folder in folders:
-            folders[folder][entry_type] += 1
+    for (folder, entry_type), n in _count_types(entries).items():
+        folders.setdefault(folder, Counter())[entry_type] += n
+    types = sum(folders.values(), Counter())
     is_table = label_table is not None and Path(label_table).is_file()
     if is_table or (label_table is None and types.keys() & set(TABLE_SUFFIXES)):
         tables = examine_source(place, label_table, target)
@@ -83,7 +79,8 @@ def take_inventory(
     if listing is not None:
         tables = _mark_lists(tables, listing, part_lists)
     uses = _count_uses(entries, listing, tables) if listing is not None else {}
-    by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
+    listed = sorted(list(folders.items())[:MAX_FOLDERS])
+    by_folder = {folder: dict(counts.most_common()) for folder, counts in listed}
     return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
 
 
@@ -100,25 +97,27 @@ def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[st
 
 def find_file_type(name: str) -> str:
     """Return the type of a file: the suffix of its name, or ``no suffix``."""
-    return file_suffix(name) or "no suffix"
+    return file_suffix(name) or NO_SUFFIX
 
 
-def _find_entry_type(entry: Entry) -> str:
-    if "folder" in entry.reason:
-        return "linked folder" if "link" in entry.reason else "other folder"
-    return find_file_type(entry.name)
+def _count_types(entries: Entries) -> Counter[tuple[str, str]]:
+    """Return the number of files by folder of the top two levels and by type, in the order of the files."""
+    tops = ["/".join(folder.split("/")[:2]) or "." for folder in entries.folders]
+    types = [suffix or NO_SUFFIX for suffix in entries.suffixes]
+    for row in [row for row, entry in enumerate(entries) if "folder" in entry.reason]:
+        types[row] = "linked folder" if "link" in entries[row].reason else "other folder"
+    return Counter(zip([tops[code] for code in entries.folder_codes.tolist()], types, strict=True))
 
 
-def _count_uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> dict[str, int]:
+def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict[str, int]:
     """Return the number of files by what they were taken for."""
     images = {uri.partition("#")[0] for uri in listing.manifest.uris}
     reports = {report.file: report for report in tables.reports}
     ignored = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
-    uses: Counter[str] = Counter()
-    for entry in entries:
-        if entry.uri in images:
-            uses["image"] += 1
-        elif entry.name in reports:
+    others = [entry for entry in entries if entry.uri not in images]
+    uses = Counter({"image": len(entries) - len(others)})
+    for entry in others:
+        if entry.name in reports:
             uses["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
         elif entry.uri in tables.unlabelled:
             uses[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
@@ -126,7 +125,7 @@ def _count_uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> 
             uses[ignored[entry.name]] += 1
         else:
             uses[_describe_use(entry)] += 1
-    return dict(uses.most_common())
+    return {use: n for use, n in uses.most_common() if n}
 
 
 def _describe_use(entry: Entry) -> str:

@@ -22,9 +22,13 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
     """
     is_mixed = {name: labels[name].dtype == object and not _is_plain(labels[name].dropna()) for name in labels.columns}
     texts = {name: labels[name].map(_to_text, na_action="ignore") for name, mixed in is_mixed.items() if mixed}
-    plain = labels.assign(**texts) if texts else labels
-    normal = {name: _normalise_text(plain[name]) for name in plain.columns if plain[name].dtype.kind == "O"}
-    return plain.assign(**{name: column for name, column in normal.items() if column is not None})
+    plain = labels.copy(deep=False)
+    for name, column in texts.items():
+        plain[name] = column
+    for name in plain.columns:
+        if plain[name].dtype.kind == "O" and (normal := _normalise_text(plain[name])) is not None:
+            plain[name] = normal
+    return plain
 
 
 def _normalise_text(column: "pd.Series[Any]") -> "pd.Series[Any] | None":

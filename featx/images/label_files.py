@@ -54,25 +54,23 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
     DataError
         a path can mean several images.
     """
-    entries = {entry.name: entry for entry in root.entries()}
-    index = ImageIndex(entries, rule)
-    names_of_paths = [index.find(text) for text in texts]
-    unclear = [(text, names) for text, names in zip(texts, names_of_paths, strict=True) if len(names) > 1]
-    if unclear:
-        text, names = unclear[0]
+    entries = root.entries().by_name
+    matches = ImageIndex(entries, rule).find_all(texts)
+    if matches.unclear:
+        n_unclear = sum(text in matches.unclear for text in texts)
+        text, (first, second, *_) = next(iter(matches.unclear.items()))
         raise DataError(
-            f"{table}: {len(unclear)} paths fit several images, first {text!r} ({names[0]!r}, {names[1]!r}); write "
-            "longer paths into the table, or name the folder of its images in data.labels.root"
+            f"{table}: {n_unclear} paths fit several images, first {text!r} ({first!r}, {second!r}); write longer "
+            "paths into the table, or name the folder of its images in data.labels.root"
         )
+    names = [name or text for name, text in zip(matches.names, texts, strict=True)]
     images = [
         # A table may name an image among files that are ignored otherwise.
-        entries[names[0]] if names and entries[names[0]].outcome != "ignored" else root.entry((*names, text)[0])
-        for text, names in zip(texts, names_of_paths, strict=True)
+        entries[name] if found and entries[name].outcome != "ignored" else root.entry(name)
+        for name, found in zip(names, matches.names, strict=True)
     ]
-    ids = list(texts)
-    if rule.strip_folders or rule.suffix or rule.match != "path":
-        ids = [(*names, text)[0] for text, names in zip(texts, names_of_paths, strict=True)]
-    return images, ids
+    is_changed = rule.strip_folders or rule.suffix or rule.match != "path"
+    return images, names if is_changed else list(texts)
 
 
 def pop_paths(frame: pd.DataFrame, spec: LabelsSpec, file: str) -> list[str]:
@@ -169,8 +167,11 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()][0]
         raise ReadError(f"{file.name} has several columns called {repeated!r}; expected different names")
-    text_columns = frame.select_dtypes(["object", "str"]).columns
-    frame[text_columns] = frame[text_columns].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    for name, column in frame.items():
+        if column.dtype == object:
+            frame[name] = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+        elif column.dtype == "str":
+            frame[name] = column.str.strip()
     return frame
 
 

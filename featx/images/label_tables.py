@@ -15,9 +15,9 @@ from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
-from featx.images.path_matching import ImageIndex, PathRule, find_number_rule, find_rule
+from featx.images.path_matching import ImageIndex, NameIndex, PathRule, find_number_rule, find_rule
 from featx.images.sources import join_place, open_tree, shared
-from featx.images.trees import Entry, Tree
+from featx.images.trees import Entries, Entry, Tree
 from featx.specs.data import LabelsSpec
 from featx.tables.ids import sample_rows
 
@@ -136,10 +136,11 @@ def list_tables(tree: Tree) -> list[str]:
 
 def _list_tables(tree: Tree) -> list[str]:
     """Return the files of a tree that may be label tables."""
-    names = [entry.name for entry in tree.entries() if not entry.outcome]
-    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and not base_name(name).startswith(".")]
+    files = tree.entries().readable(*TABLE_SUFFIXES)
+    tables = [file.name for file in files if not base_name(file.name).startswith(".")]
     if tables:
-        image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
+        images = (entry.name for entry in tree.entries().images if not entry.outcome)
+        image_names = {base_name(name).rpartition(".")[0] for name in images}
         tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
     if len(tables) > MAX_TABLES:
         tables = [name for name in tables if "/" not in name]
@@ -232,7 +233,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
     """Return the column whose cells name most images of a tree or of an archive in it; None if there is none."""
     for inside in (None, *_list_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
-        names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
+        names = NameIndex(searched.entries().image_names)
         path_column, n_most = None, 0
         for column in frame.columns:
             texts = _sample_texts(frame[column])
@@ -251,7 +252,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
 
 def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
     """Return the first column whose numbers, all different, are those of most images' names; None without a header."""
-    names = [entry.name for entry in tree.entries() if is_image_name(entry.name)] if with_header else []
+    names = tree.entries().image_names if with_header else []
     for column in frame.columns if names else []:
         texts = _sample_texts(frame[column])
         # Other columns of numbers, such as the epochs of a training log, name no images.
@@ -299,8 +300,10 @@ def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
 
 def _list_archives(tree: Tree) -> list[str]:
     """Return the archives at the top of a folder."""
-    names = [entry.name for entry in tree.entries() if not entry.outcome and "/" not in entry.name]
-    return [name for name in names if is_archive_name(name)] if not is_archive_name(tree.place) else []
+    if is_archive_name(tree.place):
+        return []
+    names = [entry.name for entry in tree.entries().others if not entry.outcome and "/" not in entry.name]
+    return [name for name in names if is_archive_name(name)]
 
 
 def _sample_texts(column: "pd.Series[Any]") -> list[str]:
@@ -326,17 +329,18 @@ def _make_candidate(
         | ({"strip_folders": rule.strip_folders} if rule.strip_folders else {})
     )
     root = tree if rule.root == "." else open_tree(join_place(tree.place, rule.root))
-    uris = {entry.name: entry.uri for entry in root.entries()} if column.has_images else {}
-    index = ImageIndex(uris, rule)
-    names_of_paths = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
-    images = frozenset(uris[image_names[0]] for image_names in names_of_paths if image_names)
-    n_named = sum(map(bool, names_of_paths))
-    if not n_named:
-        return _reject_missing_images(report, to_path_texts(frame[column.name].dropna()))
+    entries = root.entries() if column.has_images else Entries()
+    paths = to_path_texts(frame[column.name].dropna())
+    matches = ImageIndex(entries.by_name, rule).find_all(paths)
+    names = list(filter(None, matches.names))
+    if not names:
+        return _reject_missing_images(report, paths)
+    images = frozenset(entries.by_name[name].uri for name in names)
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
-    reason = f"names {len(images)} of {sum(map(is_image_name, uris))} images{folder}"
+    reason = f"names {len(images)} of {len(entries.image_names)} images{folder}"
     if rule.match == "number":
-        example = next(name for name in names_of_paths if len(name) == 1)[0]
+        named = zip(paths, matches.names, strict=True)
+        example = next(name for path, name in named if name and path not in matches.unclear)
         reason += f", by the numbers of their names such as {base_name(example)!r}"
-    report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
+    report = replace(report, n_named=len(names), n_missing=len(frame) - len(names), folder=rule.root, reason=reason)
     return Candidate(report, spec, frame.drop(columns=column.name), images)

@@ -45,7 +45,7 @@ class NamePatternReader:
             raise DataError("data.labels: is missing; the reader 'names' needs a pattern, 'labels = { name = … }'")
         pattern = data.labels.name
         tree = open_tree(resolve_source(data.source, folder))
-        images = [entry for entry in tree.entries() if entry.is_image]
+        images = tree.entries().images
         rows = [match_name(pattern, entry.name) for entry in images]
         unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
         if images and len(unmatched) == len(images):
@@ -54,10 +54,10 @@ class NamePatternReader:
                 "the pattern"
             )
         warnings = [_describe_mismatches(pattern, images, unmatched)] if unmatched else []
-        rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not entry.is_image}
+        rules = {entry.name: entry.non_image_reason for entry in tree.entries().others}
         if data.drop_unlabelled:
             rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched}
-            images = [entry for entry in images if entry.name not in rules]
+            images = images.where([entry.name not in rules for entry in images])
             rows = [row for row in rows if row is not None]
         labels = pd.DataFrame([row or {} for row in rows], index=range(len(images)))
         return Listing.from_tree(tree, images, labels, rules, warnings)

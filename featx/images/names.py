@@ -5,8 +5,8 @@ import re
 from featx.images.litter import litter_file_rule
 from featx.locations import ARCHIVE_SUFFIXES
 
-# First characters of the names of images that `featx.images.litter` may leave out; hidden files are left out anyway.
-LITTER_INITIALS = frozenset("~sS")
+# First characters of the names of images that are hidden or that `featx.images.litter` may leave out.
+LITTER_INITIALS = frozenset(".~sS")
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
@@ -52,13 +52,10 @@ def is_image_name(name: str) -> bool:
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    # A source may have millions of names.
-    suffix = name[name.rfind(".") :]
-    if suffix not in IMAGE_SUFFIXES and suffix.lower() not in IMAGE_SUFFIXES:
+    if file_suffix(name) not in IMAGE_SUFFIXES:
         return False
-    start = name.rfind("/") + 1
-    first = name[start : start + 1]
-    return first != "." and not (first in LITTER_INITIALS and litter_file_rule(name))
+    first = name[name.rfind("/") + 1]
+    return first not in LITTER_INITIALS or (first != "." and not litter_file_rule(name))
 
 
 def base_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Lists of the images of train, val and test, beside labels that are in folders or in another table."""
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featx.errors import DataError
@@ -20,7 +20,7 @@ READERS_WITH_LISTS = frozenset({"folder", "table", "annotations", "labelme", "on
 TRAIN_AND_VAL = "trainval"
 
 
-def find_part_lists(source: str, data: ReaderSpec, uris: Set[str]) -> tuple[LabelsSpec, tuple[str, ...]] | None:
+def find_part_lists(source: str, data: ReaderSpec, uris: Iterable[str]) -> tuple[LabelsSpec, tuple[str, ...]] | None:
     """Return how to read the lists of parts and their names in the source; None if a part has two, or there are none.
 
     Parameters
@@ -41,7 +41,8 @@ def find_part_lists(source: str, data: ReaderSpec, uris: Set[str]) -> tuple[Labe
     tree = open_tree(place)
     used = data.labels.files if data.labels is not None else ()
     candidates = [c for c in examine_tables(tree, list_tables(tree))[0] if c.file not in used]
-    candidates = [c for c in candidates if 2 * len(c.images & uris) > len(c.images)]
+    images = frozenset(uris if candidates else ())
+    candidates = [c for c in candidates if 2 * len(c.images & images) > len(c.images)]
     spec = _choose_lists(candidates)
     if spec is None or place == data.source:
         return None if spec is None else (spec, spec.files)

@@ -4,10 +4,14 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
 
 from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix
 
@@ -60,8 +64,32 @@ def list_spellings(path: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((path, plain, decoded)))
 
 
+class NameIndex:
+    """Names of images, found by their last part without its ending.
+
+    Parameters
+    ----------
+    names
+        Names of all images of a tree.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    @cached_property
+    def _stems(self) -> "pd.Index[str]":
+        return pd.Index([name[name.rfind("/") + 1 : name.rfind(".")].lower() for name in self.names], dtype=object)
+
+    def find(self, paths: Sequence[str]) -> list[str]:
+        """Return the names whose last part is that of a path, apart from its ending, case and Unicode form."""
+        stems = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
+        stems |= {stem for name in stems if (stem := name.rpartition(".")[0])}
+        stems |= {unicodedata.normalize("NFD", name) for name in stems}
+        return [self.names[row] for row in np.flatnonzero(self._stems.isin(list(stems))).tolist()]
+
+
 def find_rule(
-    paths: Sequence[str], names: Iterable[str], rank_folder: Callable[[str], int] = lambda _: 0
+    paths: Sequence[str], names: NameIndex, rank_folder: Callable[[str], int] = lambda _: 0
 ) -> tuple[PathRule, int]:
     """Return the rule by which `paths` lead to files, and how many of them do.
 
@@ -77,7 +105,7 @@ def find_rule(
     rank_folder
         Rank of a folder among those from which as many paths lead to files; the highest one is taken.
     """
-    candidates = _keep_base_names(paths, names)
+    candidates = names.find(paths)
     counts: Counter[tuple[int, bool]] = Counter()
     roots: dict[tuple[int, bool], list[tuple[str, str, int]]] = {}
     ends = _index_ends(candidates)
@@ -118,27 +146,16 @@ def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRu
     if not all(any(character.isdigit() for character in path) for path in paths):
         return PathRule(), 0
     rule = PathRule(match="number", suffix=ANY_SUFFIX)
-    index = ImageIndex(names, rule)
-    return rule, sum(len(index.find(path)) == 1 for path in paths)
+    matches = ImageIndex(set(names), rule).find_all(paths)
+    return rule, sum(
+        bool(name) and path not in matches.unclear for path, name in zip(paths, matches.names, strict=True)
+    )
 
 
 def _make_number_key(name: str) -> str:
     """Return a name without folders and ending, and without zeros in front of its numbers."""
     stem = _drop_suffix(base_name(unicodedata.normalize("NFC", name)))
     return re.sub(r"\d+", lambda match: match[0].lstrip("0") or "0", stem).lower()
-
-
-def _keep_base_names(paths: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the names whose last part is that of a path, apart from its ending, case and Unicode form."""
-    base_names = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
-    base_names |= {stem for name in base_names if (stem := name.rpartition(".")[0])}
-    base_names |= {unicodedata.normalize("NFD", name) for name in base_names}
-    matching_names = []
-    for name in names:
-        base = base_name(name).lower()
-        if base in base_names or base.rpartition(".")[0] in base_names:
-            matching_names.append(name)
-    return matching_names
 
 
 def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
@@ -202,20 +219,35 @@ def _find_root(name: str, key: str) -> str:
     return "/".join(name.split("/")[:n_folders]) or "."
 
 
+class Matches(NamedTuple):
+    """The images that paths of a table name.
+
+    Attributes
+    ----------
+    names
+        (n,) name of the image of each path, the first one if several fit; empty if there is none.
+    unclear
+        Names of the images that fit, by each path that several fit.
+    """
+
+    names: list[str]
+    unclear: dict[str, list[str]]
+
+
 class ImageIndex:
     """The images of a tree, found by the paths that a table writes.
 
     Parameters
     ----------
     names
-        Names of the tree's files, relative to the root of the paths.
+        Names of the tree's files, relative to the root of the paths: a set, or the keys of a mapping.
     rule
         The way from paths to names.
     """
 
-    def __init__(self, names: Iterable[str], rule: PathRule) -> None:
+    def __init__(self, names: Collection[str], rule: PathRule) -> None:
         self.rule = rule
-        self._names = set(names)
+        self._names = names
 
     @cached_property
     def _by_key(self) -> dict[str, list[str]]:
@@ -240,6 +272,17 @@ class ImageIndex:
                 for end in dict.fromkeys((key, *(numbers if len(numbers) == 1 else ()))):
                     by_number.setdefault(end, []).append(name)
         return by_number
+
+    def find_all(self, paths: Sequence[str]) -> Matches:
+        """Return what `find` finds for each path; paths that are written as the names are found at once."""
+        are_names = not self.rule.strip_folders and not self.rule.suffix and self.rule.match != "number"
+        names = [path if path in self._names else "" for path in paths] if are_names else [""] * len(paths)
+        unclear = {}
+        for row in [row for row, name in enumerate(names) if not name]:
+            names[row], *others = self.find(paths[row]) or [""]
+            if others:
+                unclear[paths[row]] = [names[row], *others]
+        return Matches(names, unclear)
 
     def find(self, path: str) -> list[str]:
         """Return the names of the images that a path of the table can mean: one if it is found, several if unclear."""

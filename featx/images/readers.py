@@ -74,9 +74,8 @@ class Listing:
         names = np.asarray([entry.name for entry in entries] if ids is None else ids, dtype=object)
         states = np.empty(n, dtype=object)
         states[:] = [entry.state for entry in entries]
-        outcomes = {
-            name: (entry.outcome, entry.reason) for name, entry in zip(names, entries, strict=True) if entry.outcome
-        }
+        rows = [row for row, entry in enumerate(entries) if entry.outcome]
+        outcomes = {names[row]: (entries[row].outcome, entries[row].reason) for row in rows}
         uris = np.asarray([entry.uri for entry in entries], dtype=object)
         manifest = Manifest(
             names, uris, to_plain_columns(labels).set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object)
@@ -107,8 +106,9 @@ class Listing:
         warnings
             Messages about files that the user should check.
         """
-        ids = [tree.prefix + entry.name for entry in entries]
-        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
+        prefix = tree.prefix
+        ids = [prefix + entry.name for entry in entries]
+        ignored = {prefix + name: rule for name, rule in rules.items()}
         return cls.from_entries(entries, labels, ignored, ids, warnings)
 
     def __len__(self) -> int:

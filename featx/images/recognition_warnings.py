@@ -94,7 +94,7 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
             "them, name them in data.parts"
         )
     if data.reader_name == "table":
-        folders = {posixpath.dirname(uri) for uri in manifest.uris}
+        folders = {posixpath.dirname(f"{folder}/") for folder in {uri.rpartition("/")[0] for uri in manifest.uris}}
         if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(
             find_part(posixpath.basename(folder)) for folder in folders
         ):

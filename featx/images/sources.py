@@ -6,6 +6,7 @@ paths of containers are normalised, so the first ``//`` ends them. A path that i
 and percent-encoded.
 """
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -63,13 +64,18 @@ def _read_uri(uri: str) -> Content:
 def shared_listings() -> Iterator[None]:
     """List each tree and read each table once while a source is recognised, although several readers look at it.
 
-    The source must not change in the meantime.
+    The source must not change in the meantime. No cyclic garbage is collected either: each collection would visit the
+    records of all files, which are in use.
     """
+    collects_garbage = gc.isenabled()
     token = _MEMO.set({})
+    gc.disable()
     try:
         yield
     finally:
         _MEMO.reset(token)
+        if collects_garbage:
+            gc.enable()
 
 
 def shared(key: tuple[str, ...], make: Callable[[], T]) -> T:

@@ -3,22 +3,26 @@
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from featx.images.contents import FileState, file_uri, unicode_name
 from featx.images.litter import litter_folder_rule, litter_path_rule
-from featx.images.names import is_image_name, non_image_rule
+from featx.images.names import IMAGE_SUFFIXES, LITTER_INITIALS, file_suffix, is_image_name, non_image_rule
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file in a tree.
 
     Attributes
@@ -40,6 +44,11 @@ class Entry:
     reason: str = ""
 
     @property
+    def folder(self) -> str:
+        """Name of the folder that holds it; empty for the top of the tree."""
+        return self.name.rpartition("/")[0]
+
+    @property
     def is_image(self) -> bool:
         """Whether it is an image, readable or not."""
         return self.outcome != "ignored" and is_image_name(self.name)
@@ -55,6 +64,89 @@ class Entry:
         return self.reason or non_image_rule(self.name)
 
 
+class Entries(list[Entry]):
+    """The files of a tree; what is asked about all of them is worked out once, at the first use."""
+
+    @cached_property
+    def suffixes(self) -> list[str]:
+        """(n,) suffix of each file, in lower case; empty if it has none."""
+        # Few names end in different ways; the character before the suffix tells hidden files, which have none.
+        ends = [entry.name[max(entry.name.rfind(".") - 1, 0) :] for entry in self]
+        suffix_of_end = {end: file_suffix(end) for end in set(ends)}
+        return [suffix_of_end[end] for end in ends]
+
+    @cached_property
+    def _have_image_names(self) -> list[bool]:
+        return [
+            suffix in IMAGE_SUFFIXES
+            and (entry.name[entry.name.rfind("/") + 1] not in LITTER_INITIALS or is_image_name(entry.name))
+            for entry, suffix in zip(self, self.suffixes, strict=True)
+        ]
+
+    @cached_property
+    def by_name(self) -> dict[str, Entry]:
+        """The files by their names."""
+        return {entry.name: entry for entry in self}
+
+    @cached_property
+    def image_names(self) -> list[str]:
+        """Names of the files that are called like images, ignored or not."""
+        return [entry.name for entry in compress(self, self._have_image_names)]
+
+    @property
+    def images(self) -> "Entries":
+        """The images, readable or not."""
+        return self._images if self.others else self
+
+    @cached_property
+    def _images(self) -> "Entries":
+        return Entries(entry for entry in compress(self, self._have_image_names) if entry.outcome != "ignored")
+
+    @cached_property
+    def others(self) -> list[Entry]:
+        """The files that are no images."""
+        if all(self._have_image_names) and not any(entry.outcome for entry in self):
+            return []
+        named = zip(self, self._have_image_names, strict=True)
+        return [entry for entry, is_image in named if not is_image or entry.outcome == "ignored"]
+
+    @cached_property
+    def _others_by_suffix(self) -> dict[str, list[Entry]]:
+        by_suffix: dict[str, list[Entry]] = {}
+        for entry in self.others:
+            if not entry.outcome:
+                by_suffix.setdefault(file_suffix(entry.name), []).append(entry)
+        return by_suffix
+
+    def readable(self, *suffixes: str) -> list[Entry]:
+        """Return the readable files, other than images, with one of some suffixes."""
+        return [entry for suffix in suffixes for entry in self._others_by_suffix.get(suffix, ())]
+
+    def where(self, is_selected: Sequence[bool]) -> "Entries":
+        """Return the files with a true value: the same list, with all that is known about it, if no value is false."""
+        return self if all(is_selected) else Entries(compress(self, is_selected))
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders that hold the files, in the order of their first files; empty for the top of the tree."""
+        return self._folders[1]
+
+    @property
+    def folder_codes(self) -> NDArray[np.intp]:
+        """(n,) position in `folders` of the folder that holds each file."""
+        return self._folders[0]
+
+    @cached_property
+    def _folders(self) -> tuple[NDArray[np.intp], list[str]]:
+        return encode_texts([entry.name.rpartition("/")[0] for entry in self])
+
+
+def encode_texts(texts: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
+    """Return the code of each text, and the different texts in the order of their codes."""
+    codes, different = pd.factorize(np.array(texts, dtype=object))
+    return codes, different.tolist()
+
+
 class Tree(Protocol):
     """The interface of a tree of files under names."""
 
@@ -66,7 +158,7 @@ class Tree(Protocol):
     def prefix(self) -> str:
         """The text that ids begin with before the name: an archive's own name, empty for other trees."""
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """Return all files at any depth, sorted folder by folder; a folder that is not searched is one entry."""
 
     def entry(self, name: str) -> Entry:
@@ -93,15 +185,18 @@ class ListedTree(ABC):
         """All files by name; the last one of several with the same name."""
 
     @cached_property
-    def _sorted_entries(self) -> list[Entry]:
-        entries = sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
-        rules = [litter_path_rule(entry.name) for entry in entries]
-        return [
-            replace(entry, outcome="ignored", reason=rule) if rule else entry
-            for entry, rule in zip(entries, rules, strict=True)
-        ]
+    def _sorted_entries(self) -> Entries:
+        # No character is smaller than NUL: files of one folder stay together.
+        entries = Entries(sorted(self.entries_by_name.values(), key=lambda entry: entry.name.replace("/", "\0")))
+        rules = [litter_path_rule(f"{folder}/") for folder in entries.folders]
+        if not any(rules):
+            return entries
+        return Entries(
+            entry._replace(outcome="ignored", reason=rules[code]) if rules[code] else entry
+            for entry, code in zip(entries, entries.folder_codes, strict=True)
+        )
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """Return all files, sorted folder by folder; those in folders that are not searched are ignored."""
         return self._sorted_entries
 
@@ -112,7 +207,9 @@ class ListedTree(ABC):
     def siblings(self, names: list[str]) -> Iterator[Entry]:
         """Yield all files of the folders that hold `names`, without the folders below them."""
         folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
-        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
+        entries = self.entries()
+        are_named = np.array([folder in folders for folder in entries.folders], dtype=bool)
+        return iter(entries.where(are_named[entries.folder_codes].tolist()))
 
 
 @dataclass(frozen=True)
@@ -130,13 +227,13 @@ class FolderTree:
     place: str
     prefix: str = ""
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Entries:
         """Return all files, sorted folder by folder; links to folders, hidden folders and litter are not searched."""
         return self._entries
 
     @cached_property
-    def _entries(self) -> list[Entry]:
-        return list(self._walk(Path(self.place).absolute(), ""))
+    def _entries(self) -> Entries:
+        return Entries(self._walk(Path(self.place).absolute(), ""))
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:
         try:

@@ -135,7 +135,9 @@ class FeatureNetwork(nn.Module):
         self._outputs.clear()
         views = _views(normalise_pixels(pixels, self.mean, self.std), self.preprocessing)
         self.body(torch.cat(views).contiguous(memory_format=torch.channels_last))
-        return [self._joined(tap, len(pixels), len(views)) for tap in self.taps]
+        vectors = [self._joined(tap, len(pixels), len(views)) for tap in self.taps]
+        self._outputs.clear()
+        return vectors
 
     def _joined(self, tap: Tap, b: int, n_views: int) -> Tensor:
         x = self._pooled(tap.layer, tap.pool, b * n_views)

@@ -1,5 +1,6 @@
 """Page of predictions: the images with the answers of all runs side by side, and scores where true values are known."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,16 +41,25 @@ KIND_TEXTS = {
     DISAGREE: "that runs disagree on",
     "": "that all runs predict alike",
 }
+# Number of runs up to which each run has its own line below an image; the answers of more are grouped.
+MAX_SEPARATE_RUNS = 4
+# Number of classes whose images are counted in the summary.
+MAX_CLASSES_IN_SUMMARY = 8
 # Larger matrices are wider than a page.
 MAX_CLASSES_IN_MATRIX = 30
 
 
 @dataclass
 class _TargetImages:
-    """Images of one target that are shown, by what is interesting about them, and how many there are of each kind."""
+    """Images of one target that are shown, by what is interesting about them, and how many there are of each kind.
 
+    ``run`` is the label of the best run, and ``n_by_class`` has the number of images of each class that it predicts.
+    """
+
+    run: str
     items: dict[str, list[GalleryItem]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    n_by_class: Counter[str] = field(default_factory=Counter)
 
 
 class PredictionGallery:
@@ -85,11 +95,13 @@ class PredictionGallery:
 
     def _add_target(self, target: str, predictions: Mapping[str, Prediction]) -> None:
         """Keep the first images of each kind of answer of a batch."""
-        shown = self._targets.setdefault(target, _TargetImages())
         ordered = [prediction for _, prediction in best_first(predictions)]
+        shown = self._targets.setdefault(target, _TargetImages(ordered[0].label))
         texts = [prediction_texts(prediction) for prediction in ordered]
         answers = [_answers(prediction) for prediction in ordered]
         results = _results(ordered[0])
+        if ordered[0].kind == "classes":
+            shown.n_by_class.update(label or "no class" for label in ordered[0].labels)
         for row in range(len(ordered[0].images)):
             kind = results.get(row) or (DISAGREE if len({answer[row] for answer in answers}) > 1 else "")
             shown.counts[kind] = shown.counts.get(kind, 0) + 1
@@ -100,7 +112,7 @@ class PredictionGallery:
     def page(self, title: str = "Predictions") -> Page:
         """Return the page."""
         n_runs = len(self._scores.by_run)
-        subtitle = f"{self._n_images} images, {n_runs} {'run' if n_runs == 1 else 'runs'}"
+        subtitle = f"{self._n_images:,} images, {n_runs} {'run' if n_runs == 1 else 'runs'}"
         sections = [Section(f"Images: {target}", [self._gallery(target)]) for target in self._targets]
         scored = [target for target in self._targets if self._scores.of_target(target)]
         sections += [Section(f"Scores: {target}", list(_score_components(target, self._scores))) for target in scored]
@@ -113,16 +125,19 @@ class PredictionGallery:
         self.page().write(path)
 
     def _summary(self) -> Iterator[Component]:
-        yield Text(f"{self._n_images} images were predicted, {self._n_unreadable} cannot be read.", "summary")
-        for target in self._targets:
+        unreadable = f"{self._n_unreadable:,} cannot be read" if self._n_unreadable else "all could be read"
+        yield Text(f"{self._n_images:,} images were predicted, {unreadable}.", "summary")
+        for target, shown in self._targets.items():
+            if shown.n_by_class:
+                yield Text(f"{target}: {shown.run} predicts {_class_counts(shown.n_by_class)}.", "summary")
             scores = sorted(self._scores.of_target(target).values(), key=lambda score: -score.n)
             if scores:
                 score = scores[0]
                 value, interval = score.value, score.interval
-                edges = "" if interval is None else f" (95 %: {interval[0]:.4f} … {interval[1]:.4f})"
+                edges = "" if interval is None else f" (95 % interval {interval[0]:.4f} … {interval[1]:.4f})"
                 yield Text(
-                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n} images with a true "
-                    "value."
+                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n:,} images with a "
+                    "true value."
                 )
         for warning in self._warnings:
             yield Text(warning, "warning")
@@ -138,9 +153,9 @@ class PredictionGallery:
             share = (self._max_images - len(items)) // (len(kinds) - number)
             chosen = shown.items[kind][:share]
             items += chosen
-            parts.append(f"{len(chosen)} of {shown.counts[kind]} {KIND_TEXTS[kind]}")
+            parts.append(f"{len(chosen)} of {shown.counts[kind]:,} {KIND_TEXTS[kind]}")
         total = sum(shown.counts.values())
-        caption = f"{len(items)} of {total} images: {', '.join(parts)}. The first answer is that of the best run."
+        caption = f"{len(items)} of {total:,} images: {', '.join(parts)}. The first answer is that of the best run."
         return Gallery(f"images-{target}", caption, items)
 
     def _unreadable_components(self) -> Iterator[Component]:
@@ -175,7 +190,11 @@ def _item(
     best = ordered[0]
     true = best.true[row] if best.true else None
     lines = [] if true is None else [f"true: {true_text(best, true)}"]
-    lines += [f"{prediction.label}: {text or '–'}" for prediction, text in zip(ordered, texts, strict=True)]
+    n_separate = len(ordered) if best.kind != "classes" or len(ordered) <= MAX_SEPARATE_RUNS else 1
+    lines += [
+        f"{prediction.label}: {text or '–'}" for prediction, text in list(zip(ordered, texts, strict=True))[:n_separate]
+    ]
+    lines += _grouped_answers(row, ordered[n_separate:])
     tags = {} if best.kind == "numbers" else {"answer": best.labels[row] or "none"}
     if true is not None and best.kind != "numbers":
         tags |= {"true": true_text(best, true) or "none", "result": result or "no answer"}
@@ -183,6 +202,26 @@ def _item(
         tags["result"] = DISAGREE
     picture = _picture(best.uris[row], best.decoding) if best.uris else Picture(note="no image")
     return GalleryItem(best.images[row], [picture], lines, tags)
+
+
+def _grouped_answers(row: int, others: Sequence[Prediction]) -> list[str]:
+    """Return one line per class, the one that most runs predict first, with these runs and their probabilities."""
+    by_class: dict[str, list[str]] = {}
+    for prediction in others:
+        answer = f"{prediction.label} {prediction.label_proba[row]:.2f}"
+        by_class.setdefault(prediction.labels[row] or "no class", []).append(answer)
+    most_first = sorted(by_class.items(), key=lambda item: -len(item[1]))
+    return [
+        f"{len(answers)} {'other' if len(answers) == 1 else 'others'} {label}: {', '.join(answers)}"
+        for label, answers in most_first
+    ]
+
+
+def _class_counts(counts: Counter[str]) -> str:
+    """Return the most frequent classes with their numbers of images."""
+    texts = [f"{label} for {n:,}" for label, n in counts.most_common(MAX_CLASSES_IN_SUMMARY)]
+    n_left_out = len(counts) - len(texts)
+    return ", ".join(texts) + (f" and {n_left_out} more classes" if n_left_out > 0 else "") + " images"
 
 
 def _picture(uri: str, decoding: Decoding | None) -> Picture:

@@ -25,7 +25,7 @@ def as_ids(ids: Ids) -> NDArray[np.object_]:
         An id occurs more than once.
     """
     array = np.asarray(ids, dtype=object)
-    index = pd.Index(array)
+    index: pd.Index[str] = pd.Index(array, dtype=object)
     if not index.is_unique:
         repeated = index[index.duplicated()].unique()
         raise DataError(f"{len(repeated)} ids occur more than once, first {repeated[0]!r}; expected each image once")

@@ -36,7 +36,7 @@ class Manifest:
         as_ids(self.ids)
         if not len(self.ids) == len(self.uris) == len(self.labels) == len(self.digests):
             raise AlignmentError("ids, uris, labels and digests of a manifest differ in length")
-        if not self.labels.index.equals(pd.Index(self.ids)):
+        if not self.labels.index.equals(pd.Index(self.ids, dtype=object)):
             raise AlignmentError("the labels of a manifest are not in the order of its ids")
 
     def __len__(self) -> int:
@@ -73,7 +73,9 @@ class Manifest:
         """
         if name in self.labels.columns:
             raise DataError(f"groups.{name}: a label column has this name already; name the grouping otherwise")
-        return replace(self, labels=self.labels.assign(**{name: values}))
+        labels = self.labels.copy(deep=False)
+        labels[name] = values
+        return replace(self, labels=labels)
 
     def column(self, name: str) -> "pd.Series[Any]":
         """Return a label column as a series indexed by id.

@@ -1,7 +1,7 @@
 """Commands on the command line: in sequence without arguments, with JSON output, and their help.
 
-Modules: cli.console, cli.data_commands, cli.fit_table, cli.listing_commands, cli.main, cli.model_commands, cli.options,
-cli.result_tables, workflow.run, workflow.stages.
+Modules: cli.console, cli.data_commands, cli.fit_table, cli.help_pages, cli.listing_commands, cli.main,
+cli.model_commands, cli.options, cli.result_tables, workflow.run, workflow.stages.
 """
 
 import json
@@ -151,6 +151,35 @@ def test_every_command_has_the_options_of_its_output() -> None:
     result = CliRunner().invoke(app, ["heads", "--quiet", "--verbose"])
     assert result.exit_code == 2
     assert "--verbose and --quiet exclude each other" in result.output
+
+
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    for words in ([], ["cache"], ["runs"]):
+        result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+        commands = result.output.partition("Commands:")[2]
+        assert len(commands.splitlines()) > 4
+        assert "..." not in commands
+        assert all(len(line) <= 80 for line in commands.splitlines())
+    assert "explore.html and tables." in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+
+
+def test_the_next_command_names_the_recipe(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my study.toml").write_text(TOY_RECIPE)
+    result = CliRunner().invoke(app, ["extract", "-r", "my study.toml"])
+    assert result.output.splitlines()[-1] == "next     featx fit -r 'my study.toml'"
+    assert run("extract", capsys).splitlines()[-1] == "next     featx fit"
+
+
+def test_a_next_command_is_not_broken_where_a_line_is_long_enough(
+    toy_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    Path("long_name_of_a_study.toml").write_text(TOY_RECIPE)
+    run("extract -r long_name_of_a_study.toml", capsys)
+    assert run("fit --head rf -r long_name_of_a_study.toml", capsys).splitlines()[-2:] == [
+        "next     featx ensemble -r long_name_of_a_study.toml,",
+        "         or featx evaluate -r long_name_of_a_study.toml",
+    ]
 
 
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,13 +125,14 @@ def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
     y = x.copy()
     y[:, 2] += 1
     large_drift = drift(x, y)
+    request = EmbeddingRequest(backbone="toy", weights="none", precision="bf16")
 
-    with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not accurate enough on this machine: .*") as raised:
-        check_accurate(PrecisionAudit("fp32", large_drift), "bf16", engine_for("auto", 0.998))
+    with pytest.raises(DeviceError, match=r"precision = 'bf16' is not accurate enough on this machine: .*") as raised:
+        check_accurate(PrecisionAudit("fp32", large_drift), request, engine_for("auto", 0.998))
 
     assert str(raised.value) == (
-        f"precision = 'bf16' is not accurate enough on this machine: {large_drift}; expected lowest cosines of 0.998 "
-        "or more (extraction.min_cosine); set precision = 'fp32'"
+        f"backbone 'toy': precision = 'bf16' is not accurate enough on this machine: {large_drift}; expected lowest "
+        "cosines of 0.998 or more (extraction.min_cosine); set precision = 'fp32'"
     )
     assert f"on 30 images: lowest cosine {round_down(large_drift.cosine)}" in str(raised.value)
     assert "(feature 2)" in str(raised.value)
@@ -148,7 +149,9 @@ def test_a_precision_is_refused_only_if_another_one_was_accurate(
 ) -> None:
     drift_of_rows = drift(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
     with expectation:
-        check_accurate(PrecisionAudit(accurate, drift_of_rows), "bf16", engine_for("auto", 0.999))
+        check_accurate(
+            PrecisionAudit(accurate, drift_of_rows), EmbeddingRequest(precision="bf16"), engine_for("auto", 0.999)
+        )
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])

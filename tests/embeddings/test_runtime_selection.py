@@ -287,8 +287,9 @@ def test_a_named_precision_that_is_inaccurate_is_an_error(recipe: Path, runtime:
     for _ in range(2):  # asked again, what is remembered answers
         with pytest.raises(
             DeviceError,
-            match=r"^precision = 'bf16' is not accurate enough on this machine: compared with fp32 on 48 images: .*; "
-            r"expected lowest cosines of 0\.9999999 or more \(extraction\.min_cosine\); set precision = 'fp32'$",
+            match=r"^backbone 'toy': precision = 'bf16' is not accurate enough on this machine: compared with fp32 on "
+            r"48 images: .*; expected lowest cosines of 0\.9999999 or more \(extraction\.min_cosine\); set "
+            r"precision = 'fp32'$",
         ) as raised:
             extract(recipe, engine=engine(recipe, runtime=runtime))
         assert "\n" not in str(raised.value)

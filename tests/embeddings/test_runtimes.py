@@ -1,5 +1,6 @@
 """All runtimes give eager torch's numbers in fp32, and the same ones whatever stands beside an image."""
 
+import gc
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import PACKAGES, Execution, PortableNetwork
@@ -61,6 +63,18 @@ def test_a_vector_does_not_depend_on_batch_and_thread(runtime: Runtime) -> None:
     for shift, outputs in enumerate(all_outputs):
         for x, unshifted in zip(outputs, all_outputs[0], strict=True):
             assert np.roll(x, -shift, axis=0).tobytes() == unshifted.tobytes()
+
+
+def tensors() -> list[torch.Tensor]:
+    gc.collect()
+    return [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
+
+
+def test_exporting_keeps_no_outputs_of_layers() -> None:
+    portable = PortableNetwork(network(), SIDE)
+    before = tensors()
+    assert portable.as_onnx(8)
+    assert {id(x) for x in tensors()} <= {id(x) for x in before}
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])

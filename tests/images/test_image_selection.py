@@ -1,6 +1,6 @@
 """Selection of images by label, class and balance, and the classes that labels become.
 
-Modules: images.trees, tables.undersampling.
+Modules: tables.undersampling.
 """
 
 from collections.abc import Sequence

@@ -125,3 +125,11 @@ def test_a_store_that_cannot_be_opened_is_reported_in_one_line(protocol: str, ho
     with pytest.raises(DataError, match=r"^data\.source: ") as error:
         init(f"{protocol}://x")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_column_may_have_the_name_of_a_parameter_of_python(images: Path) -> None:
+    # This "é" of two characters is replaced by one, so that the column is written anew.
+    accented = "cafe\u0301"
+    rows = [f"{name},{accented if row % 2 else 'tea'},{row % 3}" for row, name in enumerate(NAMES)]
+    (images / "labels.csv").write_text("\n".join(["file,self,other", *rows]))
+    assert labelled("self") == ("café", "tea")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from featx.images.path_matching import ImageIndex, PathRule, find_rule
+from featx.images.path_matching import ImageIndex, NameIndex, PathRule, find_rule
 
 CASES = {
     "in a folder": (["0.png", "1.png"], ["im/0.png", "im/1.png"], ["im/0.png", "im/1.png"]),
@@ -26,7 +26,7 @@ CASES = {
 
 @pytest.mark.parametrize(("texts", "names", "expected"), CASES.values(), ids=CASES)
 def test_paths_lead_to_their_images(texts: list[str], names: list[str], expected: list[str]) -> None:
-    rule, n = find_rule(texts, names)
+    rule, n = find_rule(texts, NameIndex(names))
     prefix = "" if rule.root == "." else f"{rule.root}/"
     index = ImageIndex([name.removeprefix(prefix) for name in names if name.startswith(prefix)], rule)
     assert n == len(texts)
@@ -35,7 +35,7 @@ def test_paths_lead_to_their_images(texts: list[str], names: list[str], expected
 
 def test_a_missing_image_is_not_replaced_by_one_of_another_folder() -> None:
     names = ["cat/0.png", "cat/1.png", "dog/7.png"]
-    rule, n = find_rule(["cat/0.png", "cat/1.png", "cat/7.png"], names)
+    rule, n = find_rule(["cat/0.png", "cat/1.png", "cat/7.png"], NameIndex(names))
     assert (rule, n) == (PathRule(), 2)
     assert ImageIndex(names, rule).find("cat/7.png") == []
 
@@ -48,5 +48,5 @@ def test_a_name_in_two_folders_is_unclear() -> None:
 def test_a_preferred_folder_is_chosen_among_equal_ones() -> None:
     names = [f"{part}/{i}.png" for part in ("test", "train") for i in range(3)]
     texts = ["0.png", "1.png"]
-    assert find_rule(texts, names, lambda folder: folder == "train")[0].root == "train"
-    assert find_rule(texts, names, lambda folder: folder == "test")[0].root == "test"
+    assert find_rule(texts, NameIndex(names), lambda folder: folder == "train")[0].root == "train"
+    assert find_rule(texts, NameIndex(names), lambda folder: folder == "test")[0].root == "test"

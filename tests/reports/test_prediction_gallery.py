@@ -11,7 +11,7 @@ from PIL import Image
 from featx.images.contents import file_uri
 from featx.metrics.share_intervals import wilson_interval
 from featx.predictors.prediction import Prediction
-from featx.reports.page.components import ConfusionMatrix, Details, Gallery, Table
+from featx.reports.page.components import ConfusionMatrix, Details, Gallery, Table, Text
 from featx.reports.page.page import Page
 from featx.reports.prediction_gallery import DISAGREE, RIGHT, WRONG, PredictionGallery
 
@@ -48,6 +48,32 @@ def test_wrong_images_come_first_and_can_be_filtered() -> None:
     assert [item.tags.get("result") for item in shown.items] == [WRONG, DISAGREE, None, RIGHT]
     assert shown.filters.keys() == {"answer", "result"}
     assert shown.items[0].lines == ["true: cat", f"best: {HOSTILE} 0.80", "other: cat 0.80"]
+
+
+def test_answers_of_many_runs_are_grouped_by_class() -> None:
+    gallery = PredictionGallery()
+    runs = {
+        name: prediction([code], name, score=score)
+        for score, (name, code) in enumerate(zip("abcdef", [0, 1, 1, 0, 1, 1], strict=True))
+    }
+    gallery.add(runs)
+    (item,) = images_of(gallery.page()).items
+    assert item.lines == [
+        f"f: {HOSTILE} 0.80",
+        f"3 others {HOSTILE}: e 0.80, c 0.80, b 0.80",
+        "2 others cat: d 0.80, a 0.80",
+    ]
+
+
+def test_the_summary_counts_the_images_of_each_class() -> None:
+    gallery = PredictionGallery()
+    gallery.add({"a": prediction([0, 0, 1], "best")})
+    gallery.add({"a": prediction([0], "best")})
+    texts = [item.text for item in gallery.page().sections[0].components if isinstance(item, Text)]
+    assert texts == [
+        "4 images were predicted, all could be read.",
+        f"kind: best predicts cat for 3, {HOSTILE} for 1 images.",
+    ]
 
 
 def test_scores_have_intervals_and_confusion_matrices() -> None:
@@ -97,10 +123,10 @@ def test_a_page_of_many_images_is_small_and_states_what_it_shows(tmp_path: Path)
     gallery.write(tmp_path / "page.html")
     caption = images_of(gallery.page()).caption
     counts = re.fullmatch(
-        r"100 of 2400 images: 50 of (\d+) that the best run predicts wrongly, 50 of (\d+) that the best run predicts "
-        r"rightly\. The first answer is that of the best run\.",
+        r"100 of 2,400 images: 50 of ([\d,]+) that the best run predicts wrongly, 50 of ([\d,]+) that the best run "
+        r"predicts rightly\. The first answer is that of the best run\.",
         caption,
     )
     assert counts is not None
-    assert int(counts[1]) + int(counts[2]) == 2_400
+    assert sum(int(count.replace(",", "")) for count in counts.groups()) == 2_400
     assert (tmp_path / "page.html").stat().st_size < 4_000_000

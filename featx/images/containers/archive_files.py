@@ -29,8 +29,8 @@ MAX_TAR_MEMBERS = 10_000_000
 class Archive(Protocol):
     """The interface of an open archive; several threads may read its members."""
 
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member but folders, and the reason why it cannot be read, or ``""``."""
+    def members(self) -> dict[str, str]:
+        """Return the reason why each member but folders cannot be read, or ``""``, by the member's name."""
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes.
@@ -59,12 +59,14 @@ class ZipArchive:
     def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
         self._file = zipfile.ZipFile(stream or path)
 
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member, and why it cannot be read: encryption, or an unknown compression."""
-        for info in self._file.infolist():
-            # Programs of Windows write folders with a backslash.
-            if not (info.is_dir() or info.filename.endswith("\\")):
-                yield info.filename, _find_zip_problem(info)
+    def members(self) -> dict[str, str]:
+        """Return why each member cannot be read, by its name: encryption, or an unknown compression."""
+        # Programs of Windows write folders with a backslash.
+        return {
+            info.filename: _find_zip_problem(info.flag_bits, info.compress_type)
+            for info in self._file.infolist()
+            if not info.filename.endswith(("/", "\\"))
+        }
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes, once its size has been checked."""
@@ -77,14 +79,14 @@ class ZipArchive:
             yield from read_chunks(stream)
 
 
-def _find_zip_problem(info: zipfile.ZipInfo) -> str:
-    """Return why a member of a zip cannot be read; empty if it can."""
-    if info.flag_bits & 1:
+def _find_zip_problem(flags: int, method: int) -> str:
+    """Return why a member with these flags and this compression cannot be read; empty if it can."""
+    if flags & 1:
         return "is encrypted"
-    if info.compress_type in ZIP_METHODS:
+    if method in ZIP_METHODS:
         return ""
-    method = ZIP_METHOD_NAMES.get(info.compress_type, "an unknown method")
-    return f"is compressed with {method} (method {info.compress_type}), which Python does not read"
+    name = ZIP_METHOD_NAMES.get(method, "an unknown method")
+    return f"is compressed with {name} (method {method}), which Python does not read"
 
 
 class TarArchive:
@@ -121,11 +123,12 @@ class TarArchive:
         if self._stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise tarfile.ReadError(f"it has no end marker at byte {self._file.offset}")
 
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member, and ``is not a regular file`` for devices and pipes."""
-        for info in self._file.getmembers():
-            if not info.isdir():
-                yield info.name, "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file"
+    def members(self) -> dict[str, str]:
+        """Return ``is not a regular file`` for devices and pipes, ``""`` for other members, by their names."""
+        files = [info for info in self._file.getmembers() if not info.isdir()]
+        return {
+            info.name: "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file" for info in files
+        }
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes, once its size has been checked."""

@@ -150,9 +150,9 @@ def make_twin_key(name: str) -> str:
 
 def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
     """Return the images and the annotation files of a tree by the key that an image shares with its annotation."""
-    files = [entry for entry in tree.entries() if entry.name.lower().endswith(suffix) and not entry.outcome]
+    files = tree.entries().readable(suffix)
     # Most sources have no such files, and some have a million images.
-    images = {make_twin_key(entry.name): entry for entry in tree.entries() if entry.is_image} if files else {}
+    images = {make_twin_key(entry.name): entry for entry in tree.entries().images} if files else {}
     return images, {make_twin_key(entry.name): entry for entry in files}
 
 

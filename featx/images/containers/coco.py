@@ -113,9 +113,8 @@ class _ImageFinder:
 
     def __init__(self, tree: Tree) -> None:
         self._by_base_name: dict[str, list[Entry]] = {}
-        for entry in tree.entries():
-            if entry.is_image:
-                self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
+        for entry in tree.entries().images:
+            self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
 
     def find(self, name: str, annotation: str) -> Entry:
         """Return the file with a name, from the folder of the annotation file or any other folder.
@@ -147,7 +146,7 @@ class _ImageFinder:
 
 
 def _list_candidates(tree: Tree) -> list[Entry]:
-    json_files = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
+    json_files = tree.entries().readable(".json")
     if len(json_files) <= MAX_SEARCHED_FILES:
         return json_files
     return [entry for entry in json_files if COCO_NAME.search(base_name(entry.name))]

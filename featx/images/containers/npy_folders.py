@@ -29,7 +29,7 @@ class NpyFolderReader:
         """Return how to read the source if npy files of images are in class folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        files = [entry for entry in open_tree(source).entries() if _is_npy(entry)]
+        files = [entry for entry in open_tree(source).entries().others if _is_npy(entry)]
         classes = {label for label, _ in _read_folder_labels([entry.name for entry in files]) if label is not None}
         if len(classes) < 2:
             return None

@@ -21,14 +21,12 @@ class OneHotReader(CategoryReader):
 
     def has_annotations(self, tree: Tree) -> bool:
         """Whether a folder of the tree holds such a table."""
-        return any(base_name(entry.name) == TABLE_NAME for entry in tree.entries() if not entry.outcome)
+        return bool(_list_tables(tree))
 
     def read_categories(self, tree: Tree) -> Categories:
         """Return the classes of all images that the tables name."""
         categories = Categories()
-        for table in tree.entries():
-            if table.outcome or base_name(table.name) != TABLE_NAME:
-                continue
+        for table in _list_tables(tree):
             frame = _read_table(table)
             home = table.name.removesuffix(TABLE_NAME)
             paths = frame.pop(PATH_COLUMN).astype(str).str.strip()
@@ -43,6 +41,10 @@ class OneHotReader(CategoryReader):
                     )
             categories.annotations[table.name] = "is the label table"
         return categories
+
+
+def _list_tables(tree: Tree) -> list[Entry]:
+    return [entry for entry in tree.entries().readable(".csv") if base_name(entry.name) == TABLE_NAME]
 
 
 def _read_table(table: Entry) -> pd.DataFrame:

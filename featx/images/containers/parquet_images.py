@@ -175,8 +175,7 @@ def _list_parquet_files(source: str) -> list[tuple[Path, str]]:
         return [(path, path.name)] if file_suffix(path.name) == PARQUET_SUFFIX else []
     if not path.is_dir():
         return []
-    entries = [entry for entry in open_tree(source).entries() if not entry.outcome]
-    return [(path / entry.name, entry.name) for entry in entries if file_suffix(entry.name) == PARQUET_SUFFIX]
+    return [(path / entry.name, entry.name) for entry in open_tree(source).entries().readable(PARQUET_SUFFIX)]
 
 
 @lru_cache(maxsize=256)
@@ -287,7 +286,9 @@ def _name_classes(frame: pd.DataFrame, column: str, names: Sequence[str], is_lis
         raise DataError(f"{file}: column {column!r} holds {unknown[0]!r}, but its metadata name {len(names)} classes")
     if not is_list:
         class_names = [None if pd.isna(code) else names[int(code)] for code in codes]
-        return frame.assign(**{column: np.array(class_names, dtype=object)})
+        frame = frame.copy(deep=False)
+        frame[column] = np.array(class_names, dtype=object)
+        return frame
     columns = {name: np.array([number in row for row in rows], dtype=np.int64) for number, name in enumerate(names)}
     others = frame.drop(columns=column)
     if repeated := columns.keys() & set(others.columns):

@@ -123,9 +123,9 @@ class VocReader(ShapeFileReader):
         """Return the categories of all images, and the parts that the lists of stems name."""
         categories = super().read_categories(tree)
         parts: dict[str, str] = {}
-        for entry in tree.entries():
+        for entry in tree.entries().readable(".txt"):
             stem = base_name(entry.name).removesuffix(".txt")
-            if not entry.outcome and f"/{entry.name}".endswith(f"/{VOC_LISTS}{stem}.txt") and stem in PARTS:
+            if f"/{entry.name}".endswith(f"/{VOC_LISTS}{stem}.txt") and stem in PARTS:
                 lines = read_annotation(entry).decode("utf-8", "replace").splitlines()
                 parts |= {words[0]: PARTS[stem] for line in lines if (words := line.split())}
                 categories.annotations[entry.name] = "lists the images of a part"

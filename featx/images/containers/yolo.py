@@ -87,7 +87,7 @@ def _read_names(tree: Tree) -> tuple[dict[int, str], list[str]]:
     """
     names: dict[int, str] = {}
     files: list[str] = []
-    for entry in tree.entries():
+    for entry in tree.entries().others:
         if entry.outcome:
             continue
         if file_suffix(entry.name) in YAML_SUFFIXES:

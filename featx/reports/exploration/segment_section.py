@@ -52,7 +52,7 @@ def _target(
     table = frame_table(
         f"weak_segments_{target}",
         "Segments, the weak ones first. The error of classes is the share of wrong predictions.",
-        segments.drop(columns="run").head(MAX_ROWS).replace({"is_weak": {True: "weak", False: ""}}),
+        segments.drop(columns="run").head(MAX_ROWS),
         HEADINGS,
         FORMATS,
     )

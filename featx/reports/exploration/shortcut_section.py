@@ -14,7 +14,13 @@ EXPLANATION = (
     f"Properties of files are reported from {MIN_FILE_AUROC:g} on. Those of pictures, which also follow from what is "
     f"shown, from {MIN_PICTURE_AUROC:g} on."
 )
-HEADINGS = {"label": "class", "auroc": "AUROC", "p_holm": "p (corrected)", "is_shortcut": "shortcut", "of": "of the"}
+HEADINGS = {
+    "label": "class",
+    "auroc": "AUROC",
+    "p_holm": "p (corrected)",
+    "is_shortcut": "shortcut",
+    "of": "property of the",
+}
 
 
 def build_shortcut_section(exploration: Exploration, thumbnails: Thumbnails) -> Section:

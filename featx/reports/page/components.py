@@ -11,6 +11,11 @@ from featx.reports.page.map_encoding import atlas_columns, encode_map
 
 TextStyle = Literal["plain", "note", "summary", "warning", "code"]
 MISSING = "–"
+# Number of classes up to which a confusion matrix shows shares beside counts. Columns of that width do not fit into a
+# page if there are more.
+MAX_WIDE_CLASSES = 12
+# Width in inches from which on a figure keeps its size on a phone and can be scrolled, so that its text stays legible.
+MIN_SCROLLED_WIDTH = 6.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,11 @@ class Figure:
     description: str
     figure: MatplotlibFigure
 
+    @property
+    def is_scrolled(self) -> bool:
+        """Whether the figure is scrolled on a narrow screen; a smaller figure is scaled."""
+        return bool(self.figure.get_figwidth() >= MIN_SCROLLED_WIDTH)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -242,10 +252,20 @@ class ConfusionMatrix:
         rows = [[name, *counts] for name, counts in zip(self.classes, self.counts, strict=True)]
         return Table(self.name, self.caption, columns, rows)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether cells are narrow: they show counts above 0, and shares on demand."""
+        return len(self.classes) > MAX_WIDE_CLASSES
+
     def share(self, true: int, predicted: int) -> float:
         """Return the share of a true class that was predicted as a class; 0 for a class without rows."""
         total = sum(self.counts[true])
         return self.counts[true][predicted] / total if total else 0.0
+
+    def share_text(self, true: int, predicted: int) -> str:
+        """Return the share as text; a share above 0 is not shown as 0 %."""
+        percent = 100 * self.share(true, predicted)
+        return "<1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
 
 
 @dataclass(frozen=True)

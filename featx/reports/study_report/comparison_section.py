@@ -66,28 +66,28 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
     if not number:
         names = [evaluation.compared, *(name for name in names if name != evaluation.compared)]
     heading = "run" if not number else f"run, scores of {number}"
-    columns = [Column(heading), Column("n", ",d", "Number of rows.")]
-    columns += [
-        Column(score_name(name.partition(".")[0]), ".4f", is_shown=_is_shown(evaluation, name)) for name in names
-    ]
-    first_score = 2
-    hints = {
-        (row_number, first_score + position): f"95 % interval: {interval_text(row.intervals[name])}"
-        for row_number, row in enumerate(evaluation.rows)
-        for position, name in enumerate(names)
-        if name in row.intervals
-    }
-    hints |= {(row_number, 0): row.run for row_number, row in enumerate(evaluation.rows)}
-    cells: list[list[Any]] = [
-        [row.label, row.scores["n"], *(row.scores.get(name) for name in names)] for row in evaluation.rows
-    ]
-    if not number:
-        extra = _comparison_columns(evaluation)
-        columns += extra
-        cells = [line + _comparison_cells(evaluation, row) for line, row in zip(cells, evaluation.rows, strict=True)]
+    sizes = sorted({row.scores["n"] for row in evaluation.rows})
+    columns = [Column(heading), Column("n", ",d", "Number of rows.", is_shown=len(sizes) > 1)]
+    scores = [Column(score_name(name.partition(".")[0]), ".4f", is_shown=_is_shown(evaluation, name)) for name in names]
+    edges = [] if number else _interval_columns(evaluation)
+    columns += [*scores[:1], *edges, *scores[1:]]
+    hints: dict[tuple[int, int], str] = {}
+    cells: list[list[Any]] = []
+    for row_number, row in enumerate(evaluation.rows):
+        hints[row_number, 0] = row.run
+        for position, name in enumerate(names):
+            if name in row.intervals:
+                column = 2 + position + (len(edges) if position else 0)
+                hints[row_number, column] = f"95 % interval: {interval_text(row.intervals[name])}"
+        values = [row.scores.get(name) for name in names]
+        interval = row.intervals.get(evaluation.compared, (None, None)) if edges else ()
+        line = [row.label, row.scores["n"], *values[:1], *interval, *values[1:]]
+        cells.append(line if number else line + _comparison_cells(evaluation, row))
+    columns += [] if number else _comparison_columns(evaluation)
     title = f"{evaluation.target}-runs-on-{evaluation.part}{f'-{number}' if number else ''}"
     chosen = frozenset(position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen)
-    caption = f"All runs on {evaluation.part}, best first by the selection score; the chosen run stands out."
+    n_rows = f" ({sizes[0]:,} rows)" if len(sizes) == 1 else ""
+    caption = f"All runs on {evaluation.part}{n_rows}, best first by the selection score; the chosen run stands out."
     return Table(title, caption, columns, cells, hints, chosen)
 
 
@@ -96,11 +96,16 @@ def _is_shown(evaluation: Evaluation, name: str) -> bool:
     return name == evaluation.compared or stem in SHOWN_SCORES or stem.endswith("without_leaks")
 
 
-def _comparison_columns(evaluation: Evaluation) -> list[Column]:
+def _interval_columns(evaluation: Evaluation) -> list[Column]:
     name = score_name(evaluation.compared)
     return [
-        Column("low", ".4f", f"Low edge of the 95 % interval of {name}."),
-        Column("high", ".4f", f"High edge of the 95 % interval of {name}."),
+        Column("95 % low", ".4f", f"Low edge of the 95 % interval of {name}."),
+        Column("95 % high", ".4f", f"High edge of the 95 % interval of {name}."),
+    ]
+
+
+def _comparison_columns(evaluation: Evaluation) -> list[Column]:
+    return [
         Column("on train", ".4f", "Score on the rows that the run was trained on.", evaluation.has_train_scores),
         Column("difference", "+.4f", "Difference to the chosen run."),
         Column("difference, low", "+.4f", "Low edge of its paired 95 % interval.", is_shown=False),
@@ -114,12 +119,9 @@ def _comparison_columns(evaluation: Evaluation) -> list[Column]:
 
 
 def _comparison_cells(evaluation: Evaluation, row: RunEvaluation) -> list[Any]:
-    low, high = row.intervals.get(evaluation.compared, (None, None))
     remarks = ["recommended"] if row.run == evaluation.recommended else []
     remarks += [row.relation] if row.relation in RELATIONS else []
     return [
-        low,
-        high,
         row.train_scores.get(evaluation.score),
         row.difference,
         row.difference_low,

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from featx.evaluation.class_intervals import ReliabilityBand
 from featx.metrics.reliability import Reliability
@@ -130,7 +130,8 @@ def _roc(is_true: Floats, proba: Floats) -> Curve:
 
 def _precision_recall(is_true: Floats, proba: Floats) -> Curve:
     precision, recall, _ = precision_recall_curve(is_true, proba)
-    return recall[::-1], precision[::-1], float(average_precision_score(is_true, proba))
+    # The formula of `average_precision_score`, which would compute the curve once more.
+    return recall[::-1], precision[::-1], float(-np.sum(np.diff(recall) * precision[:-1]))
 
 
 # Function of a curve, names of its axes, name of the figure, and name of the area below it.

@@ -30,7 +30,7 @@ def describe_score(evaluation: Evaluation) -> str:
     text = f"{score_name(name)} {row.scores[name]:.4f}"
     if name in row.intervals:
         low, high = row.intervals[name]
-        text += f" (95 % interval {low:.4f} – {high:.4f}, n {row.scores['n']:,})"
+        text += f" (95 % interval {low:.4f} … {high:.4f}, n {row.scores['n']:,})"
     else:
         text += f" (n {row.scores['n']:,})"
     main = evaluation.main_score
