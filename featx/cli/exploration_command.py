@@ -95,5 +95,7 @@ def _next_command(exploration: "Exploration", source: str | None, recipe: Path |
     if not images.is_extracted:
         named = f" {quote(source)}" if source else ""
         return f"featx extract{named}{option}"
+    if not images.truths:
+        return f"featx cache export{option}; when the labels of the recipe are corrected, featx extract{option}"
     has_runs = any(images.runs(target) for target in images.truths)
     return f"featx report{option}" if has_runs else f"featx fit{option}"

@@ -73,12 +73,26 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(escape_text(f"error: {mask_secrets(str(error))}{_remedy(error)}") + "\n")
+        _print_error(f"{mask_secrets(_describe(error))}{_remedy(error)}")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
     except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
         reason = f"{type(error).__name__} {error}".rstrip()
-        sys.stderr.write(f"error: there is not enough memory for what was asked ({reason}); what was done is kept\n")
+        _print_error(f"there is not enough memory for what was asked ({reason}); what was done is kept")
         sys.exit(1)
+
+
+def _describe(error: Exception) -> str:
+    """Return the text of an error; that of a place that cannot be written to names the place and the next step."""
+    from featx.files.unwritable_places import describe_unwritable, unwritable_path
+
+    path = unwritable_path(error) if isinstance(error, OSError) else None
+    return str(error) if path is None or not isinstance(error, OSError) else describe_unwritable(path, error)
+
+
+def _print_error(text: str) -> None:
+    from featx.cli.text import message_text
+
+    sys.stderr.write(message_text(escape_text(f"error: {text}")) + "\n")
 
 
 def _remedy(error: Exception) -> str:

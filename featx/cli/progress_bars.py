@@ -31,6 +31,8 @@ from featx.text.escaping import escape_text
 NEWS_END = " · "
 N_NEWS_SHOWN = 8
 REFRESHED_PER_S = 8
+# Width of the terminal from which on the note of a stage has room beside its bar, rate and remaining time.
+MIN_CELLS_WITH_NOTES = 110
 
 
 class RateColumn(ProgressColumn):
@@ -54,15 +56,18 @@ class Screen:
     """
 
     def __init__(self, console: Console) -> None:
+        self._has_note_column = console.width >= MIN_CELLS_WITH_NOTES
+        self._note = ("", "")
+        note = TextColumn(
+            "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+        )
         columns = (
             TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             RateColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            TextColumn(
-                "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
-            ),
+            *([note] if self._has_note_column else []),
         )
         self._bars = Progress(*columns, console=console)
         self._stages: dict[str, TaskID] = {}
@@ -71,9 +76,10 @@ class Screen:
     def __rich__(self) -> Group:
         """Return the bars and the news as one renderable."""
         drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
-        for line in self._news or ():
+        lines = [*(self._news or ()), *([self._note] if self._note[1] else [])]
+        for line in lines:
             drawn.add_row(*map(as_text, line))
-        return Group(self._bars, drawn) if self._news else Group(self._bars)
+        return Group(self._bars, drawn) if lines else Group(self._bars)
 
     def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Update the bar of a stage (a `featx.progress.ProgressCallback`); the first part of a note is news."""
@@ -84,6 +90,8 @@ class Screen:
         if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
             self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(latest))
         self._bars.update(self._stages[stage], completed=done, total=total, note=escape_text(latest))
+        if not self._has_note_column:
+            self._note = (f"  {stage}", latest)
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 

@@ -37,7 +37,7 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
             console.say()
             for run in listed:
                 console.say(f"  {run.run}: {_settings_line(run)}")
-    console.say(f"{len(runs)} runs, {size_text(sum(run.n_bytes for run in runs))}")
+    console.say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {size_text(sum(run.n_bytes for run in runs))}")
     if runs:
         console.say_wrapped("next", with_recipe_option("featx runs show RUN"))
     else:

@@ -1,6 +1,8 @@
 """Data as text that rich draws as it stands, and lines that are broken between words."""
 
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 
 from rich.cells import cell_len
@@ -16,6 +18,13 @@ _NAME_PARTS = re.compile(r"[^/\\_\-.,=+:!|#]*[/\\_\-.,=+:!|#]*")
 def as_text(value: str, style: str = "") -> Text:
     """Return one line of text: brackets and colons in it are no markup, and control characters are shown as escapes."""
     return Text(escape_text(value), style)
+
+
+def message_text(text: str) -> str:
+    """Return a message for standard error: broken between words on a terminal, which would break it anywhere."""
+    if not sys.stderr.isatty():
+        return text
+    return "\n".join(wrap_cells(text, shutil.get_terminal_size().columns, "  "))
 
 
 def wrap_cells(text: str, width: int, indent: str = "") -> list[str]:

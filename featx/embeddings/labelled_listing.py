@@ -65,7 +65,7 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     if not recipe.targets:
-        problem = f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+        problem = "the recipe has no [targets]; add one, such as [targets.class] with column = 'class'"
         data = recipe.data
         return select_images(listing, {}, recipe.split, sample=data.sample, keep=data.keep), [], problem
     try:

@@ -1,6 +1,5 @@
 """Report of a study: scores, figures, images and the origin of the results in one ``report.html``."""
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from featx.artifacts.header import commit
 from featx.errors import StoreError
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.leaks import leaks
+from featx.files.unwritable_places import NOT_WRITABLE_ERRNOS, describe_unwritable
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.model_card import MODEL_CARD, write_model_cards
 from featx.reports.page.components import Section
@@ -39,8 +39,6 @@ from featx.text.masking import mask_secrets
 
 # Coverage of the prediction sets and intervals in the report.
 COVERAGE = 0.9
-# Errors of a place that cannot be written to; a full disk is none of them.
-NOT_WRITABLE_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NOT_WRITABLE_ERRNOS:
             raise
-        raise StoreError(
-            f"{path} cannot be written ({error.strerror}); expected a folder that you may write to: change its "
-            "permissions, or name another folder"
-        ) from error
+        raise StoreError(describe_unwritable(path, error)) from error
 
 
 def _build_page(study: Study, targets: Sequence[TargetFacts], progress: ProgressCallback) -> Page:

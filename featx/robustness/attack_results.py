@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.robustness.attack_statistics import AttackedUnits
-from featx.robustness.attack_storage import CheckOutcomes, StoredAttack
+from featx.robustness.attack_storage import MAX_CHANCE, SEARCH_IS_STRONGER, CheckOutcomes, StoredAttack
 from featx.robustness.attack_tables import AttackTable, EvaluatedAttack, counted_tables, is_within
 from featx.robustness.robustness_evaluation import (
     WORST_CASE,
@@ -21,6 +21,11 @@ from featx.robustness.robustness_evaluation import (
 )
 from featx.specs.attacking import Norm
 from featx.tables.ids import Floats, Ids, Kind
+
+# Norms in the order in which results are shown.
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+# The search without gradients, and the methods that follow gradients in many steps, which should be as strong.
+SEARCH, STRONG_METHODS = "square", ("pgd", "apgd", "standard")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +70,8 @@ class AttackedRuns:
     @property
     def limits(self) -> list[tuple[Norm, float]]:
         """Norms and limits of the attacks that have a limit."""
-        return sorted({(attack.spec.norm, attack.spec.eps) for attack in self.attacks if attack.has_limit})
+        limits = {(attack.spec.norm, attack.spec.eps) for attack in self.attacks if attack.has_limit}
+        return sorted(limits, key=lambda limit: (NORMS.index(limit[0]), limit[1]))
 
     def accuracies(self) -> list[RobustAccuracy]:
         """Return the accuracy of each run under each attack."""
@@ -117,7 +123,10 @@ class AttackedRuns:
         attack: tuple[str, Norm, float | None, float],
     ) -> RobustAccuracy:
         method, norm, eps, limit = attack
-        strongest = min(counted, key=lambda table: self.survives(run, [table], norm, limit).sum())
+        # Of attacks that are equally strong, that on the run itself is named.
+        strongest = min(
+            counted, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
+        )
         smallest = np.min([table.smallest_norms(run, norm) for table in counted], axis=0)
         deceiving = smallest[self.is_right_before(run) & ~survivors]
         low, high = self.units.share_interval(survivors)
@@ -225,8 +234,25 @@ class AttackedRuns:
             high,
             any(outcomes.has_gradient for outcomes in own),
             sum(outcomes.n_checks for outcomes in own),
-            tuple(f"{_within(outcomes)}: {text}" for outcomes in own for text in outcomes.failures),
+            tuple(f"{_within(outcomes)}: {text}" for outcomes in own for text in self._failures(outcomes)),
         )
+
+    def _failures(self, outcomes: CheckOutcomes) -> list[str]:
+        """Return the checks of a run that failed; that of the search also fails if the results contradict it."""
+        failures = list(outcomes.failures)
+        limit = outcomes.norm, outcomes.eps
+        own = [
+            (table.attack.spec.method, int(self.survives(outcomes.run, [table], *limit).sum()))
+            for table in self.tables
+            if table.source == outcomes.run and (table.attack.spec.norm, table.attack.spec.eps) == limit
+        ]
+        searched = [n_left for method, n_left in own if method == SEARCH]
+        climbed = [n_left for method, n_left in own if method in STRONG_METHODS]
+        is_known = any(text.startswith(SEARCH_IS_STRONGER) for text in failures)
+        if searched and climbed and not is_known and min(searched) + MAX_CHANCE < min(climbed):
+            counts = f"{len(self.ids) - min(searched)} and {len(self.ids) - min(climbed)} of {len(self.ids)} images"
+            failures.append(f"{SEARCH_IS_STRONGER} ({counts})")
+        return failures
 
 
 def _within(outcomes: CheckOutcomes) -> str:

@@ -29,6 +29,10 @@ from featx.specs.base import fingerprint
 from featx.study.run_folder import RunFolder
 
 FOLDER = "attacks"
+# A difference of this many images is no evidence: paths of few and of many steps differ.
+MAX_CHANCE = 1
+# The failure of a check that results of whole attacks can show too.
+SEARCH_IS_STRONGER = "a search without gradients deceives more often than gradients"
 # Version of the attacks and of their files; results of another version are not used.
 ATTACKS_VERSION = 2
 REMEDY = "featx attack"

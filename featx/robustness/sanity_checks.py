@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from featx.robustness.attack_storage import MAX_CHANCE, SEARCH_IS_STRONGER
 from featx.robustness.attacks.attacked_images import (
     GRADIENT_COST,
     AttackedImages,
@@ -29,8 +30,6 @@ N_CHECKED = 8
 FEW_STEPS, MORE_STEPS, N_QUERIES = 3, 10, 30
 # Cost of all checks of one run for each image, in units of one pass without gradient.
 N_CHECK_PASSES = GRADIENT_COST * (9 * MORE_STEPS + 2 * FEW_STEPS + 6) + N_QUERIES + 20
-# A difference of this many images is no evidence: paths of few and of many steps differ.
-MAX_CHANCE = 1
 # Share of images with a gradient of zero from which on gradients are called masked.
 MAX_ZERO_SHARE = 0.1
 # Largest difference of the scores of equal images, relative and absolute, that is rounding.
@@ -100,7 +99,7 @@ def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outco
     yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
     few_text = f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
     yield few_text if n_more + MAX_CHANCE < n_few else ""
-    search_text = f"a search without gradients deceives more often than gradients ({n_square} and {strongest} of {n})"
+    search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {strongest} of {n} images)"
     yield search_text if n_square > strongest + MAX_CHANCE else ""
     loss_text = f"the cross-entropy is misleading: steps on the difference of scores deceive {n_margin} of {n} images"
     yield f"{loss_text}, steps on the cross-entropy {n_more}" if n_margin > n_more + MAX_CHANCE else ""

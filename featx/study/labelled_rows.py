@@ -64,8 +64,15 @@ class LabelledRows(ExtractedData):
             raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
         return matching
 
+    @cached_property
+    def _truth_by_target(self) -> dict[str, AnyTruth]:
+        """Target → true values of all images; filled on demand, because reading many label columns takes seconds."""
+        return {}
+
     def _known(self, target: str) -> AnyTruth:
-        return encode_target(self._labelled, target, self.recipe.targets[target])
+        if target not in self._truth_by_target:
+            self._truth_by_target[target] = encode_target(self._labelled, target, self.recipe.targets[target])
+        return self._truth_by_target[target]
 
     def labels(self, target: str) -> AnyTruth:
         """Return the labels of all train and val rows, never of the test split."""

@@ -177,7 +177,8 @@ class Study(LabelledRows):
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)
-            left_out = f" for the current data ({len(intact)} others: {stale[intact[0].name]})" if intact else ""
+            others = "1 other" if len(intact) == 1 else f"{len(intact)} others, the first"
+            left_out = f" for the current data ({others}: {stale[intact[0].name]})" if intact else ""
             raise IncompleteError(
                 f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
                 f"{self.preset_hint()}"

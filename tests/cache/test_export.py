@@ -151,7 +151,7 @@ def test_a_study_without_targets_has_no_parts(home: Path, file_format: str) -> N
     exported = read_back(Path(result.file))
     assert result.columns == ["ids", "digests", "split"]
     assert exported["split"] == [""] * 48
-    assert result.warnings[0].startswith("there are no labels and no split: featx has no [targets]")
+    assert result.warnings[0].startswith("there are no labels and no split: the recipe has no [targets]")
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from featx.cli.output_settings import OutputSettings, printing
 from featx.cli.progress_bars import NEWS_END, Screen, watching
+from featx.cli.text import message_text
 
 
 def test_the_total_of_a_stage_can_grow() -> None:
@@ -110,3 +111,28 @@ def test_colours_follow_the_environment(
     monkeypatch.setenv(variable, "1")
     console.table("title", ["run", "score"], [["svm", 0.5]])
     assert ("\x1b[" in capsys.readouterr().out) == has_codes
+
+
+def test_at_80_columns_the_rate_and_the_remaining_time_are_whole() -> None:
+    console = Console(file=StringIO(), width=80)
+    screen = Screen(console)
+    for n_done in range(0, 50_000, 10_000):
+        screen.progress(
+            "compare images", n_done, 70_000, f"{NEWS_END}bf16 by openvino on cpu, its first 10 layers fp16"
+        )
+    with console.capture() as drawn:
+        console.print(screen)
+    bar, note = drawn.get().splitlines()
+    assert re.search(r"40000/70000 \d+\.\d/s +\d:\d\d:\d\d", bar)
+    assert note.strip() == "compare images  bf16 by openvino on cpu, its first 10 layers fp16"
+
+
+def test_messages_are_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "error: expected a folder that exists"
+    assert message_text(text) == text
+    terminal, side_of_program = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "20")
+    with os.fdopen(side_of_program, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert message_text(text) == "error: expected a\n  folder that exists"
+    os.close(terminal)

@@ -14,7 +14,12 @@ from featx.exploration.analysis import AnalysisResult
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.property_codes import CodedProperty, code_numbers, code_texts, name_words, property_folders
 from featx.exploration.property_tests import score_properties
-from featx.exploration.shortcuts import MIN_IMAGES_PER_CLASS, MIN_PICTURE_AUROC, find_shortcuts
+from featx.exploration.shortcuts import (
+    MIN_IMAGES_PER_CLASS,
+    MIN_PICTURE_AUROC,
+    describe_difference,
+    find_shortcuts,
+)
 from featx.progress import no_progress
 from featx.tables.truth import Labels, Numbers
 from tests.exploration.digit_images import Change, take, write_digits
@@ -232,3 +237,8 @@ def test_examples_have_and_lack_the_label() -> None:
     label_of = dict(zip(IDS, LABELS, strict=True))
     assert pd.Series([label_of[name] == "cat" for name in examples["id"]]).equals(examples["has_label"])
     assert set(examples["value"]) == {"A", "B"}
+
+
+def test_differences_of_numbers_have_their_unit() -> None:
+    width = CodedProperty.of_numbers("width", np.array([10.0, 12.0, 30.0]), unit=" px")
+    assert describe_difference(width, np.array([True, True, False])) == "median 11 px, of the others 30 px"

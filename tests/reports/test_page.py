@@ -110,6 +110,24 @@ def test_cells_of_a_confusion_matrix_lead_to_their_images() -> None:
     assert matrix.share(1, 0) == 0, "a class without rows has no shares"
 
 
+def test_a_matrix_of_many_classes_is_dense() -> None:
+    counts = [[300.0 if true == predicted else 0.0 for predicted in range(20)] for true in range(20)]
+    counts[3][5] = 1.0
+    matrix = ConfusionMatrix("confusion", "Predictions on val.", [f"species {code}" for code in range(20)], counts)
+    text = Page("Study", "", [Section("Matrix", [matrix])]).render()
+    assert 'class="confusion dense"' in text
+    assert 'title="species 3 predicted as species 5: &lt;1 %"' in text
+    assert len(re.findall(r"<td [^>]*>\s*</td>", text)) == 20 * 19 - 1
+    assert "<small>" not in text
+
+
+def test_long_names_break_after_separators() -> None:
+    table = Table("runs", "Runs.", [Column("run")], [["efficientnet_lite0/blocks.3,resize=squash"], ["svm/all"]])
+    text = Page("Study", "", [Section("Runs", [table])]).render()
+    assert ">efficientnet_<wbr>lite0/<wbr>blocks.3,<wbr>resize=<wbr>squash</th>" in text
+    assert ">svm/all</th>" in text
+
+
 def test_filters_with_one_value_are_left_out() -> None:
     items = [GalleryItem(name, [], (), {"part": "val", "true class": name}) for name in "ba"]
     assert Gallery("g", "", items).filters == {"true class": ["a", "b"]}

@@ -21,7 +21,7 @@ from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-VOID_TAGS = {"img", "meta", "br", "link", "input"}
+VOID_TAGS = {"img", "meta", "br", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -95,6 +95,9 @@ def test_the_summary_has_five_sentences(toy_home: Path) -> None:
     )
     assert f"(95 % interval {low:.4f} … {high:.4f}, n {row.scores['n']})" in sentences[0]
     assert "too few to compare runs" in sentences[1]
+    headings = re.findall(r"<th scope=\"col\" data-column[^>]*>([^<]*)</th>", text)
+    assert headings[:6] == ["run", "n", "accuracy", "95 % low", "95 % high", "balanced accuracy"]
+    assert f"All runs on val ({row.scores['n']} rows), best first" in text
     assert sentences[2].startswith("There is no ensemble")
 
 

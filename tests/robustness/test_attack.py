@@ -15,13 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
+from featx.cli.attack_table import checks_text
 from featx.errors import DataError, UnsuitedError
 from featx.files.atomic import read_json_as, write_json
 from featx.files.seals import write_sealed
 from featx.robustness.attack import attack, run_attacks
 from featx.robustness.attack_batches import halved_batches
 from featx.robustness.attack_job import AttackJob, prepare_attacks
-from featx.robustness.attack_plan import group_sections, plan_attacks
+from featx.robustness.attack_plan import count_queries, evaluated, group_sections, plan_attacks
+from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_storage import CheckOutcomes, stored_attacks
 from featx.robustness.attack_tables import AttackTable
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
@@ -94,6 +96,27 @@ def test_pgd_is_not_weaker_than_fgsm_for_any_run(job: AttackJob, result: Robustn
     for eps in (0.1, 0.3):
         fgsm, pgd = (result.under(method, "linf", eps) for method in ("fgsm", "pgd"))
         assert all(pgd[run].accuracy <= fgsm[run].accuracy for run in with_gradient)
+
+
+def test_a_search_stronger_than_gradients_makes_a_run_doubtful(job: AttackJob, result: RobustnessEvaluation) -> None:
+    tables = [AttackTable.read(job.files(task)) for task in job.tasks]
+    run = next(run.name for run in job.runs if run.model.has_gradient)
+    for table in tables:
+        if table.source == run:
+            table.rows[run]["is_right"] = table.attack.spec.method == "pgd"
+    passed = CheckOutcomes(run=run, key="", norm="linf", eps=0.1, has_gradient=True, n_checks=7, failures=[])
+    runs = AttackedRuns("classes", {run: "label"}, tables, list(map(evaluated, job.specs)), job.units)
+    content = job.content(job.tasks[0])
+    doubtful, trusted = (runs.evaluate(job.target, content, [item]) for item in (passed, replace_eps(passed, 0.2)))
+    (doubt,) = doubtful.runs[0].doubts
+    assert doubt.startswith("within linf 0.1: a search without gradients deceives more often than gradients (9 and ")
+    assert checks_text(doubtful) == "checks: 6 of 7 passed; not to be trusted: label"
+    # Nothing was attacked within this limit.
+    assert checks_text(trusted) == "checks: 7 of 7 passed"
+
+
+def replace_eps(outcomes: CheckOutcomes, eps: float) -> CheckOutcomes:
+    return outcomes.model_copy(update={"eps": eps})
 
 
 def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: RobustnessEvaluation) -> None:
@@ -281,6 +304,18 @@ def test_each_attack_is_made_once(job: AttackJob) -> None:
     assert len(plan_attacks([AttackSection(methods=("patch",), eps=(0.1, 0.2), norms=("linf", "l2"))], "classes")) == 1
     groups = group_sections([only_pgd, AttackSection(images=5), AttackSection(methods=("cw",))])
     assert [len(group) for group in groups] == [2, 1]
+
+
+def test_runs_without_gradient_are_searched_once_within_each_limit(job: AttackJob) -> None:
+    stated = AttackSection(methods=("pgd", "square"), eps=(0.1,), n_queries=10)
+    other = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), n_queries=20)
+    without_limit = AttackSection(methods=("cw", "patch"), n_queries=900)
+    sections = [stated, other, without_limit]
+    specs = tuple(plan_attacks(sections, "classes"))
+    forest = next(run for run in job.runs if not run.model.has_gradient)
+    tasks = replace(job, specs=specs, runs=(forest,), n_queries=count_queries(sections)).tasks
+    assert {task.spec.method for task in tasks} == {"square"}
+    assert sorted((task.spec.eps, task.spec.n_queries) for task in tasks) == [(0.1, 10), (0.3, 20)]
 
 
 def test_the_keys_of_runs_depend_on_their_names_and_files(job: AttackJob) -> None:

@@ -166,7 +166,7 @@ def test_runs_of_another_split_or_labelling_are_left_out(recipe: Path) -> None:
         extract()
         with pytest.raises(
             IncompleteError,
-            match=r"no finished run for the current data \(1 others: logreg-class-.* was (trained|made)",
+            match=r"no finished run for the current data \(1 other: logreg-class-.* was (trained|made)",
         ):
             Study.open(None).runs()
         Path("images/labels.csv").write_text(labels)

@@ -103,5 +103,5 @@ def build_sample_section(exploration: Exploration, thumbnails: Thumbnails) -> Se
             for image_id, label in zip(rows["id"], rows["label"], strict=True)
         ]
         caption = f"Random images of each class of {target}" if target else "Random images"
-        components.append(Gallery(f"samples {target}", f"{caption}: {len(items)} of {len(images)}.", items))
+        components.append(Gallery(f"samples {target}", f"{caption}: {len(items)} of {len(images):,}.", items))
     return Section("Random samples", components)

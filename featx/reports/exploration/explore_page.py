@@ -113,7 +113,7 @@ def build_explore_page(exploration: Exploration) -> Page:
     images = exploration.images
     return Page(
         f"Exploration of {images.recipe.name}",
-        f"{len(images)} images of {images.recipe.data.source}",
+        f"{len(images):,} images of {images.recipe.data.source}",
         sections,
     )
 

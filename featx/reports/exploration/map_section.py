@@ -49,7 +49,7 @@ def _map(exploration: Exploration, table: pd.DataFrame) -> list[Component]:
     facts = exploration.results["map"].facts
     method = METHODS[facts["method"]]
     n_images, n_fitted = int(facts["n_images"]), int(facts["n_fitted"])
-    text = f"{n_images} images of the embedding {facts['embedding']} by {method}."
+    text = f"{n_images:,} images of the embedding {facts['embedding']} by {method}."
     if n_fitted < n_images:
         text += (
             f" {n_fitted} of them, an even sample, were projected; each of the others is at the mean position of its "

@@ -29,7 +29,7 @@ def build_outlier_section(exploration: Exploration, thumbnails: Thumbnails) -> S
 
 def _outliers(table: pd.DataFrame, n_outliers: int, thumbnails: Thumbnails) -> list[Component]:
     text = (
-        f"{n_outliers} of {len(table)} images are outliers: their mean distance to the 10 nearest images of all "
+        f"{n_outliers:,} of {len(table):,} images are outliers: their mean distance to the 10 nearest images of all "
         f"classes is more than {MIN_OUTLIER_SCORE} robust standard deviations above the median of their class. "
         "Damaged files, other subjects and rare views are outliers; a wrong label alone is not."
     )

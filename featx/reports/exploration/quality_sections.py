@@ -57,7 +57,7 @@ def build_copy_section(exploration: Exploration, thumbnails: Thumbnails) -> Sect
             [
                 f"copy: {row['copy']}",
                 f"{row['kind']}, similarity {row['similarity']:.4f}",
-                *([f"{row['part']} and {row['copy_part']}"] if row["part"] else []),
+                *([_parts_text(row["part"], row["copy_part"])] if row["part"] else []),
                 *(["labels differ"] if row["labels_differ"] else []),
             ],
             {"kind": row["kind"], "parts": "different" if row["in_several_parts"] else "one part"},
@@ -67,3 +67,7 @@ def build_copy_section(exploration: Exploration, thumbnails: Thumbnails) -> Sect
     components.append(Gallery("copies shown", f"The first {len(items)} of {len(table)} pairs.", items))
     components.append(frame_table("copies", "Pairs of copies.", table))
     return Section("Copies", components)
+
+
+def _parts_text(part: str, copy_part: str) -> str:
+    return f"both in {part}" if part == copy_part else f"{part} and {copy_part}"

@@ -11,7 +11,7 @@ def build_recognition_section(exploration: Exploration, thumbnails: Thumbnails) 
     result = exploration.results["recognition"]
     facts = result.facts
     components: list[Component] = [
-        Text(f"{facts['n_found']} images were found in {facts['source']} by the reader {facts['reader']}."),
+        Text(f"{facts['n_found']:,} images were found in {facts['source']} by the reader {facts['reader']}."),
     ]
     if sentences := [*facts["choice"], *facts["warnings"]]:
         components.append(Items(sentences))

@@ -34,7 +34,7 @@ def build_separability_section(exploration: Exploration, thumbnails: Thumbnails)
 def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs: pd.DataFrame) -> list[Component]:
     summary = (
         f"In the embedding {facts['embedding']}, the 10 nearest images vote for the right class of {target!r} for "
-        f"{facts['accuracy']:.1%} of {facts['n_images']} images; always predicting the largest class is right for "
+        f"{facts['accuracy']:.1%} of {facts['n_images']:,} images; always predicting the largest class is right for "
         f"{facts['majority_share']:.1%}. The mean silhouette is {facts['silhouette']:.2f}."
     )
     bound = (

@@ -36,7 +36,7 @@ def _size_section(exploration: Exploration, measured: pd.DataFrame) -> Section:
     components: list[Component] = []
     if len(sizes) == 1:
         width, height = sizes.iloc[0][["width_px", "height_px"]].astype(int)
-        components.append(Text(f"All {len(measured)} images are {width} × {height} px."))
+        components.append(Text(f"All {len(measured):,} images are {width} × {height} px."))
     else:
         components += _size_figures(measured)
         headings = {"width_px": "width (px)", "height_px": "height (px)", "n": "images"}

@@ -1,5 +1,6 @@
 """A page as one HTML file that needs no other file and no network, and its figures and tables as files."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from featx.file_names import file_name
 from featx.files.atomic import atomic_file, write_text
@@ -28,6 +29,9 @@ from featx.reports.page.figure_style import inline_svg, png_file, svg_file
 from featx.text.escaping import escape_text
 
 TEMPLATES = "page/templates"
+# Number of characters of a name that fits into a column of a table.
+MAX_UNBROKEN_LENGTH = 16
+_NAME_PARTS = re.compile(r"[^/,=_+]*[/,=_+]+|[^/,=_+]+")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Page:
         environment.globals["picture_class"] = pool.class_of
         environment.globals["svg"] = lambda figure: Markup(inline_svg(figure.figure, file_name(figure.name)))
         environment.filters["anchor"] = file_name
+        environment.filters["breakable"] = _breakable
         body = environment.get_template("body.html").render(page=self)
         source = environment.loader
         assert source is not None
@@ -136,6 +141,13 @@ def _flatten_components(components: Sequence[Component]) -> Iterator[Component]:
         yield component
         if isinstance(component, Details):
             yield from _flatten_components(component.components)
+
+
+def _breakable(text: str) -> str:
+    """Return a text in which long names may be broken after separators; else a browser breaks them anywhere."""
+    if max(map(len, text.split()), default=0) <= MAX_UNBROKEN_LENGTH:
+        return text
+    return Markup("<wbr>").join(escape(escape_text(part)) for part in _NAME_PARTS.findall(text))
 
 
 def _escape_controls(value: Any) -> Any:

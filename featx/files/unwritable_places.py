@@ -1,0 +1,41 @@
+"""Errors of places that cannot be written to, in words that name the place and the next step."""
+
+import errno
+import re
+from pathlib import Path
+
+# Errors of a place that cannot be written to; a full disk is none of them.
+NOT_WRITABLE_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
+# Errors that reading never raises.
+_WRITE_ERRNOS = frozenset({errno.EROFS, errno.EEXIST})
+# A private name of `featx.files.atomic.private_name`.
+_PRIVATE_NAME = re.compile(r"^\.(?P<final>.+)\.[0-9a-f]{8}-\d+-\d+-[0-9a-f]{8}$")
+
+
+def unwritable_path(error: OSError) -> Path | None:
+    """Return the file or folder that could not be written; None if the error is another one.
+
+    Examples
+    --------
+    >>> str(unwritable_path(OSError(errno.EROFS, "Read-only file system", "runs/.leaks.parquet.00c0ffee-1-2-00c0ffee")))
+    'runs/leaks.parquet'
+    """
+    if error.errno not in NOT_WRITABLE_ERRNOS or not isinstance(error.filename, str | Path):
+        return None
+    path = Path(error.filename)
+    if private := _PRIVATE_NAME.match(path.name):
+        return path.with_name(private["final"])
+    is_write = error.filename2 is not None or error.errno in _WRITE_ERRNOS
+    return path if is_write else None
+
+
+def describe_unwritable(path: str | Path, error: OSError) -> str:
+    """Return what could not be written and why, what was expected, and the next step."""
+    if error.errno == errno.EISDIR:
+        return f"{path} cannot be written, because it is a folder; remove or rename the folder, or name another file"
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        return f"{path} cannot be written, because a file is in the place of a folder; name another folder"
+    return (
+        f"{path} cannot be written ({error.strerror}); expected a folder that you may write to: change its "
+        "permissions, or name another folder"
+    )
