@@ -87,16 +87,22 @@ def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int =
 
 
 def most_robust_text(result: "RobustnessEvaluation") -> str:
-    """Return a sentence about the most robust run at the largest limit; empty without limits."""
+    """Return a sentence about the most robust run at the largest limit that a run withstands; empty without limits."""
     if not result.limits:
         return ""
     norm, limits = next(iter(result.limits.items()))
-    rows = result.worst(norm, limits[-1])
-    row = max(rows.values(), key=lambda item: item.accuracy)
+    best = [max(result.worst(norm, eps).values(), key=lambda item: item.accuracy) for eps in limits]
+    withstood = [row for row in best if row.accuracy > 0]
+    row = withstood[-1] if withstood else best[0]
     units = f" of {result.n_units} groups" if result.by_group else ""
+    interval = f"(95 %{units}: {row.low:.3f} … {row.high:.3f})"
+    limit = f"{norm} {limit_text(norm, limits[len(withstood) - 1] if withstood else limits[0])}"
+    if not withstood:
+        return f"no run withstands {limit}: accuracy 0.000 {interval}"
+    broken = f"; no run withstands {limit_text(norm, limits[len(withstood)])}" if len(withstood) < len(limits) else ""
     return (
-        f"most robust at {norm} {limit_text(norm, limits[-1])}: {row.label}, {row.accuracy:.3f} "
-        f"(95 %{units}: {row.low:.3f} … {row.high:.3f}) under the strongest attack, {result.describe_strongest(row)}"
+        f"most robust at {limit}: {row.label}, {row.accuracy:.3f} {interval} under the strongest attack, "
+        f"{result.describe_strongest(row)}{broken}"
     )
 
 
@@ -151,13 +157,14 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
     worst = result.worst(norm, eps)  # type: ignore[arg-type]
     under = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
     columns: list[str | Column] = ["run", Column("clean", 0), *(Column(method, 3) for method in methods)]
-    columns += [Column("worst", 1), Column("strongest", 2, is_text=True)]
+    columns += [Column("worst", 1), Column("95 %", 4), Column("strongest", 2, is_text=True)]
     rows = [
         (
             run.label,
             f"{run.clean:.3f}",
             *(_accuracy(under[method].get(run.run)) for method in methods),
             f"{worst[run.run].accuracy:.3f}",
+            f"{worst[run.run].low:.3f} … {worst[run.run].high:.3f}",
             result.describe_strongest(worst[run.run]),
         )
         for run in result.runs

@@ -17,7 +17,7 @@ from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.robustness.attack_goals import AttackGoal, make_goal
-from featx.robustness.attack_plan import made_spec, method_of, plan_attacks, search_spec
+from featx.robustness.attack_plan import count_queries, made_spec, method_of, plan_attacks, search_spec
 from featx.robustness.attack_statistics import AttackedUnits
 from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file, run_key
 from featx.robustness.attacked_model import AttackedModel
@@ -137,7 +137,7 @@ class AttackJob:
                 if run.model.has_gradient or not method.needs_gradient:
                     tasks.append((made, run.name))
                 elif method.has_limit:
-                    tasks.append((search_spec(spec, self.n_queries), run.name))
+                    tasks.append((search_spec(spec, self.specs, self.n_queries), run.name))
         by_name = {run.name: run for run in self.runs}
         return tuple(AttackTask(spec, by_name[name]) for spec, name in dict.fromkeys(tasks))
 
@@ -272,7 +272,7 @@ def prepare_attacks(
         pixels,
         measured,
         tuple(specs),
-        max(section.n_queries for section in sections),
+        count_queries(sections),
     )
 
 

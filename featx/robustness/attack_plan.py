@@ -7,7 +7,7 @@ from featx.errors import UnsuitedError
 from featx.registry import ATTACKS
 from featx.robustness.attack_tables import EvaluatedAttack
 from featx.robustness.attacks.attack_method import AttackMethod
-from featx.specs.attacking import AttackSection, AttackSpec, Norm
+from featx.specs.attacking import DEFAULT_QUERIES, AttackSection, AttackSpec, Norm
 from featx.tables.ids import Kind
 
 
@@ -66,9 +66,21 @@ def made_spec(spec: AttackSpec) -> AttackSpec:
     return spec.model_copy(update={"method": made_by}) if made_by else spec
 
 
-def search_spec(spec: AttackSpec, n_queries: int) -> AttackSpec:
-    """Return the Square attack within the limit of an attack, for runs without gradient."""
-    return AttackSpec(method="square", norm=spec.norm, eps=spec.eps, n_queries=n_queries, seed=spec.seed)
+def search_spec(spec: AttackSpec, specs: Sequence[AttackSpec], n_queries: int) -> AttackSpec:
+    """Return the Square attack within the limit of an attack, for runs without gradient.
+
+    It is the one among `specs` that has this limit; without one, the number of queries is `n_queries`.
+    """
+    limit = spec.norm, spec.eps, spec.seed
+    stated = (item for item in specs if item.method == "square" and (item.norm, item.eps, item.seed) == limit)
+    default = AttackSpec(method="square", norm=spec.norm, eps=spec.eps, n_queries=n_queries, seed=spec.seed)
+    return next(stated, default)
+
+
+def count_queries(sections: Sequence[AttackSection]) -> int:
+    """Return the number of queries of the Square attack on runs without gradient: that of sections with a limit."""
+    limited = [section for section in sections if any(method_of(name).has_limit for name in section.methods)]
+    return max((section.n_queries for section in limited), default=DEFAULT_QUERIES)
 
 
 def evaluated(spec: AttackSpec) -> EvaluatedAttack:

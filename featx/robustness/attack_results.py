@@ -22,6 +22,8 @@ from featx.robustness.robustness_evaluation import (
 from featx.specs.attacking import Norm
 from featx.tables.ids import Floats, Ids, Kind
 
+# Norms in the order in which results are shown.
+NORMS: tuple[Norm, ...] = ("linf", "l2")
 # The search without gradients, and the methods that follow gradients in many steps, which should be as strong.
 SEARCH, STRONG_METHODS = "square", ("pgd", "apgd", "standard")
 
@@ -68,7 +70,8 @@ class AttackedRuns:
     @property
     def limits(self) -> list[tuple[Norm, float]]:
         """Norms and limits of the attacks that have a limit."""
-        return sorted({(attack.spec.norm, attack.spec.eps) for attack in self.attacks if attack.has_limit})
+        limits = {(attack.spec.norm, attack.spec.eps) for attack in self.attacks if attack.has_limit}
+        return sorted(limits, key=lambda limit: (NORMS.index(limit[0]), limit[1]))
 
     def accuracies(self) -> list[RobustAccuracy]:
         """Return the accuracy of each run under each attack."""
@@ -120,7 +123,10 @@ class AttackedRuns:
         attack: tuple[str, Norm, float | None, float],
     ) -> RobustAccuracy:
         method, norm, eps, limit = attack
-        strongest = min(counted, key=lambda table: self.survives(run, [table], norm, limit).sum())
+        # Of attacks that are equally strong, that on the run itself is named.
+        strongest = min(
+            counted, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
+        )
         smallest = np.min([table.smallest_norms(run, norm) for table in counted], axis=0)
         deceiving = smallest[self.is_right_before(run) & ~survivors]
         low, high = self.units.share_interval(survivors)

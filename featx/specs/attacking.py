@@ -70,7 +70,7 @@ class AttackSpec(Spec):
     n_queries
         Queries of an image by the Square attack, alone and within ``standard``.
     restarts
-        Random starts, or bisections of ``cw``.
+        Random starts, or weights that ``cw`` tries, which are five at least.
     patch_share
         Side of the square of ``patch`` as a share of the shorter side of the image.
     seed

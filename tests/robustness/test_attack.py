@@ -22,7 +22,7 @@ from featx.files.seals import write_sealed
 from featx.robustness.attack import attack, run_attacks
 from featx.robustness.attack_batches import halved_batches
 from featx.robustness.attack_job import AttackJob, prepare_attacks
-from featx.robustness.attack_plan import evaluated, group_sections, plan_attacks
+from featx.robustness.attack_plan import count_queries, evaluated, group_sections, plan_attacks
 from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_storage import CheckOutcomes, stored_attacks
 from featx.robustness.attack_tables import AttackTable
@@ -304,6 +304,18 @@ def test_each_attack_is_made_once(job: AttackJob) -> None:
     assert len(plan_attacks([AttackSection(methods=("patch",), eps=(0.1, 0.2), norms=("linf", "l2"))], "classes")) == 1
     groups = group_sections([only_pgd, AttackSection(images=5), AttackSection(methods=("cw",))])
     assert [len(group) for group in groups] == [2, 1]
+
+
+def test_runs_without_gradient_are_searched_once_within_each_limit(job: AttackJob) -> None:
+    stated = AttackSection(methods=("pgd", "square"), eps=(0.1,), n_queries=10)
+    other = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), n_queries=20)
+    without_limit = AttackSection(methods=("cw", "patch"), n_queries=900)
+    sections = [stated, other, without_limit]
+    specs = tuple(plan_attacks(sections, "classes"))
+    forest = next(run for run in job.runs if not run.model.has_gradient)
+    tasks = replace(job, specs=specs, runs=(forest,), n_queries=count_queries(sections)).tasks
+    assert {task.spec.method for task in tasks} == {"square"}
+    assert sorted((task.spec.eps, task.spec.n_queries) for task in tasks) == [(0.1, 10), (0.3, 20)]
 
 
 def test_the_keys_of_runs_depend_on_their_names_and_files(job: AttackJob) -> None:

@@ -127,6 +127,19 @@ def test_the_smallest_perturbation_of_a_linear_model_is_found() -> None:
     assert float(ratio.median()) < 1.1
 
 
+def test_few_steps_find_small_perturbations_of_large_images() -> None:
+    torch.manual_seed(0)
+    side = 128
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * side**2, 2)).double().requires_grad_(False)
+    pixels = 0.4 + 0.2 * torch.rand(6, 3, side, side, dtype=torch.float64)
+    codes = model(pixels).argmax(dim=1)
+    images = AttackedImages(model, pixels, codes, "l2", 0.0, torch.Generator().manual_seed(0))
+    distances = -margin(model(pixels), codes) / (model[1].weight[1] - model[1].weight[0]).norm()
+    perturbed = cw(images, AttackSpec(method="cw", norm="l2", steps=10)).detach()
+    assert bool(is_wrong(model(perturbed), codes).all())
+    assert float((l2_norms(perturbed - pixels) / distances).median()) < 2.5
+
+
 def test_equal_seeds_give_equal_perturbations() -> None:
     model = curved_model(3)
     spec = AttackSpec(method="square", eps=0.05, n_queries=30)
@@ -177,7 +190,7 @@ def test_a_patch_is_a_square_on_images_of_any_shape() -> None:
 def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     model = curved_model(4)
     spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
-    parts = {"apgd": spec, "square": spec}
+    parts = {"apgd": spec, "pgd": spec, "square": spec}
     wrong = {
         name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
         for name, part in parts.items()

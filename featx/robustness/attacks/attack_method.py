@@ -12,6 +12,7 @@ from featx.robustness.attacks.gradient_steps import fgsm as run_fgsm
 from featx.robustness.attacks.gradient_steps import pgd as run_pgd
 from featx.robustness.attacks.patch import patch as run_patch
 from featx.robustness.attacks.smallest_perturbation import cw as run_cw
+from featx.robustness.attacks.smallest_perturbation import n_weights
 from featx.robustness.attacks.square import square as run_square
 from featx.robustness.attacks.standard import standard as run_standard
 from featx.specs.attacking import AttackSpec
@@ -64,7 +65,11 @@ def _n_pgd_passes(spec: AttackSpec, n_classes: int) -> float:
 
 
 def _n_cw_passes(spec: AttackSpec, n_classes: int) -> float:
-    return 1 + GRADIENT_COST * spec.restarts * spec.steps
+    return 1 + GRADIENT_COST * n_weights(spec) * spec.steps
+
+
+def _n_standard_passes(spec: AttackSpec, n_classes: int) -> float:
+    return _n_apgd_passes(spec, n_classes) + _n_pgd_passes(spec, n_classes) + spec.n_queries + 6
 
 
 fgsm = AttackMethod(run_fgsm, lambda spec, n_classes: GRADIENT_COST + 2)
@@ -83,7 +88,7 @@ square = AttackMethod(
 )
 standard = AttackMethod(
     run_standard,
-    lambda spec, n_classes: _n_apgd_passes(spec, n_classes) + spec.n_queries + 4,
+    _n_standard_passes,
     ("steps", "restarts", "n_queries"),
 )
 transfer = AttackMethod(run_pgd, _n_pgd_passes, ("steps", "restarts"), made_by="pgd")

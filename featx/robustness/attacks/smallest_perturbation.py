@@ -5,6 +5,8 @@ References
 .. [1] N. Carlini, D. Wagner, Towards evaluating the robustness of neural networks, IEEE S&P 2017.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,14 +16,18 @@ from featx.specs.attacking import AttackSpec
 # Pixels of 0 and 1 have no inverse of the hyperbolic tangent.
 INSIDE = 1 - 1e-6
 FIRST_WEIGHT, MAX_WEIGHT = 1e-2, 1e10
-LEARNING_RATE = 1e-2
+# Number of weights that are tried at least: one weight leaves most images whose margin it does not outweigh.
+MIN_WEIGHTS = 5
+# Length of a step of the optimiser for each number, and at most for an image: perturbations that deceive are not longer
+# in images of more pixels.
+LEARNING_RATE, MAX_STEP = 1e-2, 0.5
 
 
 def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the images with the smallest perturbation found that changes the answer, the original where none is [1]_.
 
-    The weight of the margin against the length is searched by bisection for each image, `spec.restarts` times. The
-    limit `eps` is not used: the caller counts the perturbations below any limit.
+    The weight of the margin against the length is searched by bisection for each image: `spec.restarts` weights, and at
+    least `MIN_WEIGHTS`. The limit `eps` is not used: the caller counts the perturbations below any limit.
     """
     n = len(images.pixels)
     best_pixels, best_norms = images.pixels.clone(), images.pixels.new_full((n,), torch.inf)
@@ -30,7 +36,7 @@ def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
     low = images.pixels.new_zeros(n)
     high = images.pixels.new_full((n,), MAX_WEIGHT)
     weight = images.pixels.new_full((n,), FIRST_WEIGHT)
-    for _ in range(spec.restarts):
+    for _ in range(n_weights(spec)):
         found, pixels, norms = _descend(images, spec, weight)
         is_better = norms < best_norms
         best_pixels[is_better], best_norms[is_better] = pixels[is_better], norms[is_better]
@@ -40,10 +46,16 @@ def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
     return best_pixels
 
 
+def n_weights(spec: AttackSpec) -> int:
+    """Return the number of weights that are tried for each image."""
+    return max(MIN_WEIGHTS, spec.restarts)
+
+
 def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return whether each answer was changed, and the smallest perturbation that changed it with its norm."""
     variable = torch.atanh((2 * images.pixels - 1) * INSIDE).requires_grad_()
-    optimiser = torch.optim.Adam([variable], lr=LEARNING_RATE)
+    step = min(LEARNING_RATE, MAX_STEP / math.sqrt(images.pixels[0].numel()))
+    optimiser = torch.optim.Adam([variable], lr=step)
     best_pixels, best_norms = images.pixels.clone(), torch.full_like(weight, torch.inf)
     for _ in range(spec.steps):
         pixels = (variable.tanh() + 1) / 2

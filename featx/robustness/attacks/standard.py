@@ -4,14 +4,15 @@ from torch import Tensor
 
 from featx.robustness.attacks.attacked_images import AttackedImages, BestFound
 from featx.robustness.attacks.auto_pgd import apgd
+from featx.robustness.attacks.gradient_steps import pgd
 from featx.robustness.attacks.square import square
 from featx.specs.attacking import AttackSpec
 
 
 def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
-    """Return the worst case of each image: APGD on two losses, then the Square attack on the survivors."""
+    """Return the worst case of each image: APGD on two losses, then PGD, then the Square attack on the survivors."""
     best = BestFound(images)
-    for perturb in (apgd, square):
+    for perturb in (apgd, pgd, square):
         survivors = (~best.is_wrong).nonzero()[:, 0]
         if not len(survivors):
             break
