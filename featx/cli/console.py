@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -45,6 +45,25 @@ MAX_LABELS_SHOWN = 4
 UNLIMITED_WIDTH = 100_000
 
 
+class _AboveBars:
+    """Standard output while bars are drawn, whose lines are moved above these.
+
+    It hides from rich that it is redirected: rich would write to the terminal itself, into the line of a bar.
+    """
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        sys.stdout.flush()
+
+    def isatty(self) -> bool:
+        """Return whether the lines are shown on a terminal."""
+        return sys.stdout.isatty()
+
+
 def console() -> Console:
     """Return a console on standard output; lines have any width unless it is a terminal or COLUMNS is set.
 
@@ -52,6 +71,7 @@ def console() -> Console:
     """
     has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return Console(
+        file=cast("IO[str]", _AboveBars()) if hasattr(sys.stdout, "rich_proxied_file") else None,
         highlight=False,
         soft_wrap=True,
         width=None if has_width else UNLIMITED_WIDTH,

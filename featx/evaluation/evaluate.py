@@ -239,7 +239,7 @@ def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredic
 
 def _rows_text(comparison: Comparison, part: str) -> str:
     units = f"groups of {part} rows" if comparison.by_group else f"{part} rows"
-    return f"{comparison.n_units} {units}"
+    return f"{comparison.n_units:,} {units}"
 
 
 def _test_warnings(evaluation: Evaluation, problem: str) -> list[str]:

@@ -71,7 +71,7 @@ def test_bars_leave_one_line() -> None:
     screen.progress("embed", 48, 48)
     assert screen.done_line(2.0) == "embed 48/48 in 2.0 s"
     screen.progress("tune svm", 3, 8)
-    assert screen.done_line(3.0) == "2 steps in 3.0 s, the last one tune svm"
+    assert screen.done_line(3.0) == "2 steps in 3.0 s; last step: tune svm"
 
 
 def test_bars_are_drawn_in_a_terminal_and_removed_at_the_end() -> None:
@@ -82,6 +82,17 @@ def test_bars_are_drawn_in_a_terminal_and_removed_at_the_end() -> None:
     output = in_terminal([sys.executable, "-c", code])
     assert "━" in output
     assert output.rstrip().splitlines()[-1].strip().startswith("embed 3/3 in 0.")
+
+
+def test_results_are_printed_above_the_bars() -> None:
+    code = (
+        "import time\nfrom featx.cli import console\nfrom featx.cli.progress_bars import watching\n"
+        "with watching() as progress:\n    progress('embed', 3, 4); time.sleep(0.3)\n"
+        "    console.say_wrapped('extract', '48 files'); progress('embed', 4, 4); time.sleep(0.3)\n"
+    )
+    lines = [line.rstrip() for line in in_terminal([sys.executable, "-c", code]).splitlines()]
+    assert lines.count("extract  48 files") == 1, lines
+    assert any(line.startswith("embed") and "4/4" in line for line in lines[lines.index("extract  48 files") :])
 
 
 def in_terminal(command: list[str]) -> str:

@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
-from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from featx.evaluation.class_intervals import ReliabilityBand
 from featx.metrics.reliability import Reliability
@@ -124,14 +123,29 @@ def plot_precision_recall(name: str, targets: TargetValues, outputs: Floats) -> 
 
 
 def _roc(is_true: Floats, proba: Floats) -> Curve:
-    false_rate, true_rate, _ = roc_curve(is_true, proba)
-    return false_rate, true_rate, float(auc(false_rate, true_rate))
+    true_positives, false_positives = _cumulative_counts(is_true, proba)
+    false_rate = np.append(0, false_positives / false_positives[-1])
+    true_rate = np.append(0, true_positives / true_positives[-1])
+    return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
 
 
 def _precision_recall(is_true: Floats, proba: Floats) -> Curve:
-    precision, recall, _ = precision_recall_curve(is_true, proba)
-    # The formula of `average_precision_score`, which would compute the curve once more.
-    return recall[::-1], precision[::-1], float(-np.sum(np.diff(recall) * precision[:-1]))
+    true_positives, false_positives = _cumulative_counts(is_true, proba)
+    recall = np.append(0, true_positives / true_positives[-1])
+    precision = np.append(1, true_positives / (true_positives + false_positives))
+    return recall, precision, float(np.sum(np.diff(recall) * precision[1:]))
+
+
+def _cumulative_counts(is_true: Floats, proba: Floats) -> tuple[Floats, Floats]:
+    """Return the true and the false positives at each distinct threshold, the highest first.
+
+    `sklearn.metrics.roc_curve` counts the same. A report of 30 runs of 40 labels has 2,400 curves, for which its checks
+    of arguments take several seconds.
+    """
+    order = np.argsort(-proba, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(proba[order])), len(order) - 1)
+    true_positives = np.cumsum(is_true[order])[last]
+    return true_positives, 1 + last - true_positives
 
 
 # Function of a curve, names of its axes, name of the figure, and name of the area below it.
