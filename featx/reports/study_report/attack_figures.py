@@ -17,7 +17,7 @@ from featx.specs.attacking import Norm
 MAX_PLOTTED_RUNS, MAX_RUNS_WITH_INTERVALS = 8, 4
 # Number of runs up to which a matrix has the numbers.
 MAX_RUNS_WITH_NUMBERS = 12
-NORM_NAMES = {"linf": "largest change of a pixel in levels of 255 (l∞)", "l2": "root of the sum of squares (l2)"}
+NORM_NAMES = {"linf": "change of a pixel × 255 (l∞)", "l2": "root of the sum of squares (l2)"}
 # Units of the axes for each unit of the pixels: limits of single pixels are whole numbers of levels.
 AXIS_UNITS = {"linf": 255, "l2": 1}
 
