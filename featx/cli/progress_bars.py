@@ -102,7 +102,7 @@ class Screen:
             return ""
         if len(tasks) == 1:
             return f"{tasks[0].description} {tasks[0].completed:.0f}/{tasks[0].total:.0f} in {seconds:.1f} s"
-        return f"{len(tasks)} steps in {seconds:.1f} s, the last one {tasks[-1].description}"
+        return f"{len(tasks)} steps in {seconds:.1f} s; last step: {tasks[-1].description}"
 
 
 @contextmanager

@@ -6,17 +6,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.containers.categories import ANNOTATION_RULES
 from featx.images.id_lists import JOINED_RULE
 from featx.images.label_tables import TableReport
 from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
-from featx.images.sources import is_tree, open_tree
+from featx.images.sources import URI_SCHEME, is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
 from featx.images.trees import Entries, Entry
 
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
 N_TYPES_NAMED = 6
+# Schemes of uris of files: members of archives, and files with unusual names.
+MEMBER_SCHEMES = frozenset({"member", "nested", "file"})
 NO_SUFFIX = "no suffix"
 
 
@@ -85,12 +88,13 @@ def take_inventory(
 
 
 def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[str]) -> TableChoice:
-    """Return the tables with the lists that are joined by ids, and those of parts, as taken."""
+    """Return the tables with the lists that are joined by ids, and those of parts, as taken; without annotations."""
     reasons = {name: "joined by ids" for name, rule in listing.ignored.items() if rule == JOINED_RULE}
     reasons |= dict.fromkeys(part_lists, "lists the images of parts")
     reports = [
         replace(report, is_taken=True, reason=reasons[report.file]) if report.file in reasons else report
         for report in tables.reports
+        if report.is_taken or listing.ignored.get(report.file) not in ANNOTATION_RULES
     ]
     return replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
 
@@ -115,9 +119,12 @@ def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict
     reports = {report.file: report for report in tables.reports}
     ignored = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
     others = [entry for entry in entries if entry.uri not in images]
+    containers = {path for uri in images if (path := _find_container(uri))} if others else set()
     uses = Counter({"image": len(entries) - len(others)})
     for entry in others:
-        if entry.name in reports:
+        if entry.uri in containers:
+            uses["file of images"] += 1
+        elif entry.name in reports:
             uses["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
         elif entry.uri in tables.unlabelled:
             uses[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
@@ -126,6 +133,15 @@ def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict
         else:
             uses[_describe_use(entry)] += 1
     return {use: n for use, n in uses.most_common() if n}
+
+
+def _find_container(uri: str) -> str:
+    """Return the uri of the file that holds an image beside others, or as an array; empty if the image is a file."""
+    scheme = URI_SCHEME.match(uri)
+    if scheme is None or scheme[1] in MEMBER_SCHEMES:
+        return ""
+    place = uri[scheme.end() :]
+    return place if scheme[1] == "npy" else place.partition("//")[0]
 
 
 def _describe_use(entry: Entry) -> str:

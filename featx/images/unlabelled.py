@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -136,12 +137,16 @@ def _list_place(place: str) -> UnlabelledImages:
     if is_archive_name(archive) and Path(archive).is_file():
         return _list_member(archive, folder) if is_image_name(folder) else _list_tree(open_tree(place))
     if file_suffix(place) in TABLE_SUFFIXES and path.is_file():
-        return _list_table(place)
+        return _list_recognised(place)
     return UnlabelledImages([place], [file_uri(str(path.absolute()))], {})
 
 
 def _list_folder(folder: Path) -> UnlabelledImages:
-    """Return the image files of a folder, or the images of its archives and array files if there are none."""
+    """Return the image files of a folder, or the images of its archives and array files if there are none.
+
+    If none of these holds images, they are those that an extraction reads, such as Parquet files or npy files in class
+    folders.
+    """
     images = _list_tree(open_tree(str(folder)))
     if images.ids or images.unreadable:
         return images
@@ -159,6 +164,10 @@ def _list_folder(folder: Path) -> UnlabelledImages:
         uris += container_images.uris
         images.unreadable.update(container_images.unreadable)
         n_ignored += container_images.n_ignored
+    if not ids and not images.unreadable:
+        # Where nothing is recognised, the caller reports what was expected.
+        with suppress(DataError):
+            return _list_recognised(str(folder))
     return UnlabelledImages(ids, uris, images.unreadable, n_ignored)
 
 
@@ -184,8 +193,8 @@ def _list_member(archive: str, name: str) -> UnlabelledImages:
     return _convert_entries([tree.entry(name)], tree.prefix, 0)
 
 
-def _list_table(place: str) -> UnlabelledImages:
-    """Return the images that a label table names, and its labels."""
+def _list_recognised(place: str) -> UnlabelledImages:
+    """Return the images that an extraction from a place reads, and their labels: those that a label table names."""
     data = recognise(place, None)
     listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
     manifest, unreadable = listing.manifest, {name: reason for name, (_, reason) in listing.known.items()}

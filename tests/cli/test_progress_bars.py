@@ -71,7 +71,7 @@ def test_bars_leave_one_line() -> None:
     screen.progress("embed", 48, 48)
     assert screen.done_line(2.0) == "embed 48/48 in 2.0 s"
     screen.progress("tune svm", 3, 8)
-    assert screen.done_line(3.0) == "2 steps in 3.0 s, the last one tune svm"
+    assert screen.done_line(3.0) == "2 steps in 3.0 s; last step: tune svm"
 
 
 def test_bars_are_drawn_in_a_terminal_and_removed_at_the_end() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from featx.errors import DataError
 from featx.images.containers.coco import iterate_lists
-from featx.images.init import recognise
+from featx.images.init import init, recognise
 from featx.images.readers import Listing, read_source
 from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
@@ -78,6 +78,14 @@ def test_files_of_keypoints_and_captions_do_not_replace_instances(tmp_path: Path
         listing.ignored["annotations/person_keypoints_train2017.json"] == "names the same images as another COCO file"
     )
     assert listing.ignored["annotations/captions_train2017.json"] == "is not an image: its suffix is '.json'"
+
+
+def test_files_of_categories_are_annotations_and_no_damaged_tables(tmp_path: Path) -> None:
+    recognition = init(on_disk(tmp_path / "d", dict(coco_files(PNGS))), recipe=tmp_path / "featx.toml")
+    assert recognition.reader == "coco"
+    assert set(recognition.inventory.uses) == {"image", "is an annotation"}
+    assert recognition.inventory.tables == ()
+    assert not any("cannot be read as a table" in warning for warning in recognition.warnings)
 
 
 def test_an_image_that_is_not_there_is_missing(tmp_path: Path) -> None:

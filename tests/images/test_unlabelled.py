@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from featx.errors import DataError
-from featx.images.init import recognise
+from featx.images.init import init, recognise
 from featx.images.readers import read_source
 from featx.images.sources import read_content
 from featx.images.unlabelled import UnlabelledImages, list_images
@@ -173,3 +173,19 @@ def test_a_place_without_images_is_an_error() -> None:
         list_images(["photos"])
     with pytest.raises(DataError, match=r"^no images in an empty list; expected"):
         list_images([])
+
+
+def test_images_in_files_of_a_folder_are_listed_as_they_are_extracted(home: Path) -> None:
+    for row, name in enumerate(NAMES):
+        file = home / "npy" / Path(name).with_suffix(".npy")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, PIXELS[row])
+    (home / "parquet").mkdir()
+    images = [{"bytes": png, "path": name} for name, png in zip(NAMES, PNGS, strict=True)]
+    pd.DataFrame({"image": images, "label": CODES}).to_parquet(home / "parquet" / "train.parquet")
+    for place in ("npy", "parquet"):
+        listed = list_images([place])
+        assert listed.ids == extracted_ids(place)
+        assert len(contents(listed)) == 10
+        uses = init(place, recipe="featx.toml", force=True).inventory.uses
+        assert uses == {"file of images": 10 if place == "npy" else 1}

@@ -21,6 +21,11 @@ from featx.specs.data import ReaderSpec
 GENERIC_FOLDERS = frozenset(
     {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "xmls", "json"}
 )
+# Rules of files that readers of categories use, although the images are not listed in them one row each.
+ANNOTATION_RULES = frozenset(
+    {"is an annotation", "is the label table", "names the classes", "names the same images as another COCO file"}
+    | {"lists the images of a part"}
+)
 
 
 @dataclass

@@ -17,7 +17,9 @@ from featx.specs.attacking import Norm
 MAX_PLOTTED_RUNS, MAX_RUNS_WITH_INTERVALS = 8, 4
 # Number of runs up to which a matrix has the numbers.
 MAX_RUNS_WITH_NUMBERS = 12
-NORM_NAMES = {"linf": "largest change of a pixel (l∞)", "l2": "root of the sum of squares (l2)"}
+NORM_NAMES = {"linf": "largest change of a pixel in levels of 255 (l∞)", "l2": "root of the sum of squares (l2)"}
+# Units of the axes for each unit of the pixels: limits of single pixels are whole numbers of levels.
+AXIS_UNITS = {"linf": 255, "l2": 1}
 
 
 @matplotlib.rc_context(STYLE)
@@ -31,7 +33,7 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
         rows = [by_run[run.run] for by_run in by_limit]
         middle = [run.clean, *(row.accuracy for row in rows)]
         low, high = [run.low, *(row.low for row in rows)], [run.high, *(row.high for row in rows)]
-        colour, positions = PALETTE[number], [0.0, *limits]
+        colour, positions = PALETTE[number], [AXIS_UNITS[norm] * eps for eps in (0.0, *limits)]
         axes.plot(
             positions, middle, color=colour, lw=1.3, marker="o", ms=3, label=shorten_name(run.label, MAX_LEGEND_LENGTH)
         )
@@ -47,7 +49,7 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
     caption = f"Accuracy within each limit; at 0 the images are unperturbed.{band}{left_out}"
     description = (
         f"Curves of {len(runs)} runs; {first.label} falls from {first.clean:.2f} to "
-        f"{by_limit[-1][first.run].accuracy:.2f} at {limits[-1]:.3g}."
+        f"{by_limit[-1][first.run].accuracy:.2f} at {limit_text(norm, limits[-1])}."
     )
     return Figure(name, caption, description, figure)
 
@@ -55,7 +57,7 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
 @matplotlib.rc_context(STYLE)
 def plot_smallest_perturbations(name: str, attacked: AttackedRuns, runs: Sequence[str], norm: Norm) -> Figure | None:
     """Plot the share of images that are deceived by perturbations up to each norm; None if none is."""
-    by_run = {run: attacked.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
+    by_run = {run: AXIS_UNITS[norm] * attacked.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
     finite = np.concatenate([norms[np.isfinite(norms)] for norms in by_run.values()])
     if not finite.any():
         return None
