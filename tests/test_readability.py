@@ -22,7 +22,8 @@ FRAGMENT = re.compile(
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Calls that fail where something is wrong, beside the functions of the tests that assert.
 ASSERTING_CALLS = re.compile(
-    r"pytest\.(raises|warns|fail)|\w*testing\.assert_|estimator_checks|run_state_machine_as_test|^expect\("
+    r"pytest\.(raises|warns|fail)|\w*testing\.assert_|estimator_checks|run_state_machine_as_test"
+    r"|^expect\(.*\)\.(not_)?to_"
 )
 MAX_VAGUE_SHARE = 0.005
 MAX_FUNCTION_LINES = 40

@@ -164,7 +164,7 @@ def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys
     assert predict("new") == 0
     output = capsys.readouterr()
     lines = [line.split() for line in output.out.splitlines() if line]
-    assert lines[0] == ["class"]
+    assert output.out.splitlines()[0] == "class: predictions of 3 runs, the best run first"
     best, *others = [name for name in lines[1] if name not in {"image", "true"}]
     assert lines[1] == ["image", best, "true", *others]
     assert {best, *others} == {"logreg", "rf", "soft"}

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from numpy.typing import NDArray
 
 from featx.evaluation.class_intervals import ReliabilityBand
 from featx.metrics.reliability import Reliability
@@ -124,15 +125,15 @@ def plot_precision_recall(name: str, targets: TargetValues, outputs: Floats) -> 
 
 def _roc(is_true: Floats, proba: Floats) -> Curve:
     true_positives, false_positives = _cumulative_counts(is_true, proba)
-    false_rate = np.append(0, false_positives / false_positives[-1])
-    true_rate = np.append(0, true_positives / true_positives[-1])
+    false_rate: Floats = np.append(0, false_positives / false_positives[-1])
+    true_rate: Floats = np.append(0, true_positives / true_positives[-1])
     return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
 
 
 def _precision_recall(is_true: Floats, proba: Floats) -> Curve:
     true_positives, false_positives = _cumulative_counts(is_true, proba)
-    recall = np.append(0, true_positives / true_positives[-1])
-    precision = np.append(1, true_positives / (true_positives + false_positives))
+    recall: Floats = np.append(0, true_positives / true_positives[-1])
+    precision: Floats = np.append(1, true_positives / (true_positives + false_positives))
     return recall, precision, float(np.sum(np.diff(recall) * precision[1:]))
 
 
@@ -143,7 +144,7 @@ def _cumulative_counts(is_true: Floats, proba: Floats) -> tuple[Floats, Floats]:
     of arguments take several seconds.
     """
     order = np.argsort(-proba, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(proba[order])), len(order) - 1)
+    last: NDArray[np.intp] = np.append(np.flatnonzero(np.diff(proba[order])), len(order) - 1)
     true_positives = np.cumsum(is_true[order])[last]
     return true_positives, 1 + last - true_positives
 
