@@ -100,7 +100,7 @@ def test_the_folder_of_all_images_is_printed_once(
     prediction = Prediction(images, np.full((3, 2), 0.5), ("cat", "dog"), {}, [], target="kind", label="svm")
     print_predictions({"svm-kind-1": prediction}, None)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:4] == [f"kind of images in {folder}", "image      svm", "new/a.png  cat 0.50"]
+    assert lines[:3] == [f"kind of images in {folder}", "image      svm", "new/a.png  cat 0.50"]
     monkeypatch.setenv("COLUMNS", "300")
     print_predictions({"svm-kind-1": prediction}, None)
     assert f"{folder}old/c.png  cat 0.50" in capsys.readouterr().out
