@@ -86,7 +86,7 @@ bench-search: $(INSTALLED) ## the search of heads against the script that people
 bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning
 
-bench-report: $(INSTALLED) ## time and size of reports with 30 runs of 50 classes or of 40 labels, and 20,000 test rows (half an hour on 2 cores)
+bench-report: $(INSTALLED) ## time and size of reports with 30 runs of 50 classes or of 40 labels, and 20,000 test rows (4 minutes on 2 cores)
 	$(BIN)/python -m tests.benchmarks.report_size
 
 bench-intervals: $(INSTALLED) ## 2,000 draws of ten scores of 20 runs against one pass of scikit-learn's metrics
