@@ -33,7 +33,7 @@ class CoverageCheck:
     """
 
     coverage: float | None
-    abstain_below: float | None
+    abstain_below: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("coverage", self.coverage), ("abstain_below", self.abstain_below)):

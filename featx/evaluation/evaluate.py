@@ -70,8 +70,20 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     DataError
         there are no test rows.
     """
-    study = Study.open(recipe)
     coverage_check = CoverageCheck(coverage, abstain_below)
+    return evaluate_study(Study.open(recipe), coverage_check, target, final=final, user=user, progress=progress)
+
+
+def evaluate_study(  # noqa: PLR0913 (as `evaluate`)
+    study: Study,
+    coverage_check: CoverageCheck,
+    target: str | None = None,
+    *,
+    final: bool = False,
+    user: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[Evaluation]:
+    """Score all finished runs of an open study; parameters and errors are those of `evaluate`."""
     copies = find_copies(study, progress)
     return [_evaluate(study, name, final, coverage_check, copies, user) for name in _targets_with_runs(study, target)]
 

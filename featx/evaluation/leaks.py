@@ -154,7 +154,11 @@ def leaks(
     DataError
         there are no test rows to open.
     """
-    study = Study.open(recipe)
+    return find_leaks(Study.open(recipe), final=final, progress=progress)
+
+
+def find_leaks(study: Study, *, final: bool = False, progress: ProgressCallback = no_progress) -> Leaks:
+    """Return the copies and groups in several parts of an open study; parameters and errors are those of `leaks`."""
     copies = find_copies(study, progress)
     labels = {target: study.labels(target).texts() for target in study.recipe.targets}
     if final:

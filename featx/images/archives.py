@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import ClassVar
 
@@ -155,7 +156,8 @@ def _make_entries(archive: Archive, uri: str, state: FileState | None) -> dict[s
     text = "\n" + "\n".join(members)
     # An archive may have millions of members, and most have plain names.
     if unicode_name(text) == text and not any(members.values()) and not any(mark in text for mark in UNUSUAL_MARKS):
-        return {member: Entry(member, uri + member, state) for member in members}
+        fields = zip(members, map(uri.__add__, members), repeat(state), repeat(""), repeat(""))
+        return dict(zip(members, map(Entry._make, fields), strict=True))
     entries = [
         _make_entry(member, uri + unicode_name(member), state, reason, is_zip) for member, reason in members.items()
     ]

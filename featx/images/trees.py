@@ -70,8 +70,9 @@ class Entries(list[Entry]):
     @cached_property
     def suffixes(self) -> list[str]:
         """(n,) suffix of each file, in lower case; empty if it has none."""
-        # Few names end in different ways; the character before the suffix tells hidden files, which have none.
-        ends = [entry.name[max(entry.name.rfind(".") - 1, 0) :] for entry in self]
+        # Few names end in different ways. The character before the point tells hidden files, which have no suffix; of a
+        # name without a point, or that begins with its only one, the last characters are taken, which hold none.
+        ends = [entry.name[entry.name.rfind(".") - 1 :] for entry in self]
         suffix_of_end = {end: file_suffix(end) for end in set(ends)}
         return [suffix_of_end[end] for end in ends]
 

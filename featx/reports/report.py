@@ -8,8 +8,9 @@ from pathlib import Path
 
 from featx.artifacts.header import commit
 from featx.errors import StoreError
-from featx.evaluation.evaluate import evaluate
-from featx.evaluation.leaks import leaks
+from featx.evaluation.coverage import CoverageCheck
+from featx.evaluation.evaluate import evaluate_study
+from featx.evaluation.leaks import find_leaks
 from featx.files.unwritable_places import NOT_WRITABLE_ERRNOS, describe_unwritable
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.model_card import MODEL_CARD, write_model_cards
@@ -87,7 +88,7 @@ def report(
         a folder cannot be written to.
     """
     study = Study.open(recipe)
-    evaluations = evaluate(study.recipe, coverage=COVERAGE, progress=progress)
+    evaluations = evaluate_study(study, CoverageCheck(COVERAGE), progress=progress)
     targets = [TargetFacts.collect(study, evaluation) for evaluation in evaluations]
     page = _build_page(study, targets, progress)
     path = study.folder / "report.html"
@@ -114,7 +115,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
 
 
 def _build_page(study: Study, targets: Sequence[TargetFacts], progress: ProgressCallback) -> Page:
-    study_leaks = leaks(study.recipe, progress=progress)
+    study_leaks = find_leaks(study, progress=progress)
     budget = PictureBudget()
     pairs = [name for pair in select_pairs(study_leaks) for name in (pair.id, pair.copy)]
     budget.admit(pairs, len(pairs))
