@@ -8,11 +8,8 @@ from featx.cli.completions import complete_run, complete_target
 from featx.cli.options import JsonOption, RecipeOption, UserOption
 
 if TYPE_CHECKING:
-    from featx.robustness.attack_job import AttackJob
     from featx.specs.attacking import AttackSection
     from featx.specs.recipe import Recipe
-
-SECONDS_PER_MINUTE = 60
 
 
 def attack(
@@ -73,9 +70,7 @@ def attack(
     from featx.cli import console
     from featx.cli.attack_table import print_all
     from featx.cli.progress_bars import watching
-    from featx.robustness.attack import run_attacks
-    from featx.robustness.attack_job import prepare_attacks
-    from featx.robustness.attack_plan import group_sections
+    from featx.robustness.attack import attack as attack_runs
     from featx.specs.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -83,13 +78,9 @@ def attack(
     options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}
     chosen = {name: value for name, value in options.items() if value is not None}
     scope = {name: value for name, value in {"runs": runs, "target": target}.items() if value}
-    results = []
+    sections = _sections(loaded, chosen, scope)
     with watching() as progress:
-        for sections in group_sections(_sections(loaded, chosen, scope)):
-            job = prepare_attacks(loaded, sections=sections, final=final, user=user, progress=progress)
-            if not json:
-                console.say(describe_cost(job))
-            results.append(run_attacks(job, progress))
+        results = attack_runs(loaded, sections=sections, final=final, user=user, progress=progress)
     if json:
         console.as_json({"evaluations": console.plain(results)})
         return
@@ -121,15 +112,3 @@ def parse_fraction(text: str, option: str = "--eps") -> float:
         return float(attacking.parse_fraction(text))
     except ValueError as error:
         raise DataError(str(error).replace("found", f"found {option}", 1)) from error
-
-
-def describe_cost(job: "AttackJob") -> str:
-    """Return the number of attacks, images and passes, and how long they are expected to take."""
-    height, width = job.pixels.shape[-2:]
-    n_attacks, n_passes = len(job.tasks), sum(map(job.n_passes, job.pending_tasks))
-    sample = f"{len(job.pixels)} of {job.rows.n_rows} {job.rows.part} images of {width} × {height} px"
-    minutes = job.expected_s / SECONDS_PER_MINUTE
-    cost = f"{n_passes:,.0f} image passes, about {max(minutes, 0.1):.1f} minutes"
-    time = cost if job.expected_s else "all results are stored"
-    runs = "1 run" if len(job.runs) == 1 else f"{len(job.runs)} runs"
-    return f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: {time}"

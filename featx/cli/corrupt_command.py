@@ -1,14 +1,11 @@
 """``featx corrupt``."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from featx.cli.completions import complete_run, complete_target
 from featx.cli.options import JsonOption, RecipeOption
-
-if TYPE_CHECKING:
-    from featx.robustness.corruption_job import CorruptionJob
 
 
 def corrupt(
@@ -59,31 +56,12 @@ def corrupt(
     from featx.cli import console
     from featx.cli.corruption_table import plain_results, print_corruptions
     from featx.cli.progress_bars import watching
-    from featx.robustness.corrupt import run_corruptions
-    from featx.robustness.corruption_job import prepare_corruptions
+    from featx.robustness.corrupt import corrupt as corrupt_images
     from featx.specs.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     changes: dict[str, Any] = {"kinds": kind, "severities": severity, "images": n_images, "reference": reference}
     with watching() as progress:
-        job = prepare_corruptions(
-            loaded, spec=loaded.corruption_spec(**changes), runs=runs, target=target, final=final, progress=progress
-        )
-        if not json:
-            console.say(_describe_cost(job))
-        results = run_corruptions(job, progress)
+        spec = loaded.corruption_spec(**changes)
+        results = corrupt_images(loaded, spec=spec, runs=runs, target=target, final=final, progress=progress)
     console.as_json(plain_results(results)) if json else print_corruptions(results)
-
-
-def _describe_cost(job: "CorruptionJob") -> str:
-    n_damaged = sum(cell.is_damage for cell in job.cells)
-    n_probes = len(job.cells) - 1 - n_damaged
-    counts = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((n_damaged, "corruption"), (n_probes, "probe")) if n]
-    rows = job.store.rows
-    sample = f"{len(rows.ids)} of {rows.n_rows} {rows.part} images"
-    runs = "1 run" if len(job.runs) == 1 else f"{len(job.runs)} runs"
-    if not job.missing:
-        return f"{' and '.join(counts)} of {sample}, {runs}: all outputs are stored"
-    networks = "1 network" if job.n_networks == 1 else f"{job.n_networks} networks"
-    minutes = max(job.expected_s / 60, 0.1)
-    return f"{' and '.join(counts)} of {sample} through {networks} for {runs}: about {minutes:.1f} minutes"

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from featx.files.atomic import read_json_as, write_json
-from featx.progress import ProgressCallback, no_progress
+from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.robustness.attack_batches import images_under_attack, run_task, scores_of
 from featx.robustness.attack_goals import NumberGoal
 from featx.robustness.attack_job import AttackedRun, AttackJob, AttackTask, prepare_attacks
@@ -68,6 +68,7 @@ def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> Rob
 
     Each batch of images is stored when it is finished, so that an interrupted call continues there.
     """
+    progress(NOTE_STAGE, 0, 1, job.cost_text)
     meter = _ProgressMeter(job, progress)
     pending = job.pending_tasks
     is_checked = all(job.checks_file(run, spec).is_file() for run in job.runs for spec in job.check_specs)

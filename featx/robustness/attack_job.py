@@ -202,6 +202,18 @@ class AttackJob:
             seconds.append(n_checks * n_checked * passes * run.n_draws * run.seconds_per_pass)
         return sum(seconds)
 
+    @property
+    def cost_text(self) -> str:
+        """The number of attacks, images and passes, and how long they are expected to take."""
+        height, width = self.pixels.shape[-2:]
+        n_attacks, n_passes = len(self.tasks), sum(map(self.n_passes, self.pending_tasks))
+        sample = f"{len(self.pixels)} of {self.rows.n_rows} {self.rows.part} images of {width} × {height} px"
+        seconds = self.expected_s
+        cost = f"{n_passes:,.0f} image passes, about {max(seconds / 60, 0.1):.1f} minutes"
+        time = cost if seconds else "all results are stored"
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        return f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: {time}"
+
     def finished_share(self, task: AttackTask) -> float:
         """Return the share of the images whose results an interrupted call has stored."""
         return self.files(task).n_finished / len(self.pixels)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from featx.predictors.models import Columns, EnsembleModel, Model
-from featx.progress import ProgressCallback, no_progress
+from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.robustness.corruption_job import CorruptionJob, Outputs, prepare_corruptions
 from featx.robustness.corruption_record import record_evaluation
 from featx.robustness.corruption_results import CorruptionResults, summarise_corruptions
@@ -36,6 +36,7 @@ def run_corruptions(job: CorruptionJob, progress: ProgressCallback = no_progress
 
     Outputs are stored after each kind and severity, so that an interrupted call continues there.
     """
+    progress(NOTE_STAGE, 0, 1, job.cost_text)
     n_cells = len(job.missing)
     for number, cell in enumerate(job.missing):
         progress("corrupt", number, n_cells, f"{cell.kind} {cell.severity}")

@@ -90,6 +90,22 @@ class CorruptionJob:
         workers = workers_for(self.study.recipe.engine())
         return sum(n * (network_s + damage_s[cell] / workers) for cell in self.missing)
 
+    @property
+    def cost_text(self) -> str:
+        """The number of corruptions, images and networks, and how long they are expected to take."""
+        n_damaged = sum(cell.is_damage for cell in self.cells)
+        n_probes = len(self.cells) - 1 - n_damaged
+        counts = [
+            f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((n_damaged, "corruption"), (n_probes, "probe")) if n
+        ]
+        sample = f"{len(self.store.rows.ids)} of {self.store.rows.n_rows} {self.store.rows.part} images"
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        if not self.missing:
+            return f"{' and '.join(counts)} of {sample}, {runs}: all outputs are stored"
+        networks = "1 network" if self.n_networks == 1 else f"{self.n_networks} networks"
+        minutes = max(self.expected_s / 60, 0.1)
+        return f"{' and '.join(counts)} of {sample} through {networks} for {runs}: about {minutes:.1f} minutes"
+
     def embed(self, cell: Cell, digests: Sequence[str] = ()) -> dict[str, dict[str, Floats]]:
         """Return the vectors of the damaged images by fingerprint and digest; of some images if `digests` are given.
 

@@ -255,16 +255,16 @@ def test_the_command_says_the_cost_and_prints_a_table(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     words = "corrupt svm-toy --kind fog --kind probe --severity 2 --images 6 --reference svm-toy"
-    code, output, _ = run_command(words, capsys)
+    code, output, errors = run_command(words, capsys)
     assert code == 0
-    assert "1 corruption and 14 probes of 6 of 13 val images through 1 network for 1" in output
+    assert "1 corruption and 14 probes of 6 of 13 val images through 1 network for 1 run: about" in errors
     assert "best under corruption: svm" in output
     assert "most harmful: fog" in output
     assert all(len(line) <= 80 for line in output.splitlines())
     written = json.loads(run_command(f"{words} --json", capsys)[1])
     assert (written["target"], written["part"], written["n"], written["score"]) == ("class", "val", 6, "accuracy")
     assert written["runs"][0]["by_kind"].keys() == written["losses_by_kind"].keys() == {"fog"}
-    assert "all outputs are stored" in run_command(words, capsys)[1]
+    assert "all outputs are stored" in run_command(words, capsys)[2]
     code, _, errors = run_command("corrupt --kind fogg", capsys)
     assert code == 1
     assert "no corruption is called 'fogg'; did you mean 'fog'" in errors
