@@ -1,5 +1,6 @@
 """Defences on Fashion-MNIST: adversarial training keeps accuracy under attack, and no attack breaks a certificate."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from featx.study.study import Study
 from tests.recipes import toy_recipe
 from tests.robustness.test_smooth import n_broken
 
+PIPELINES = Path(__file__).parents[2] / "pipelines"
 LAYERS = {"pool": "flatten", "hidden": [256], "dropout": 0.0}
 NETWORK = {
     "backbone": "small_cnn",
@@ -62,6 +64,25 @@ def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fa
     assert robust[-1][defended.run] - robust[-1][plain.run] >= 0.3
     assert robust[1][defended.run] > robust[1][plain.run]
     assert plain.val_score - defended.val_score < 0.15
+
+
+@pytest.mark.slow
+def test_adversarial_training_of_the_last_blocks_keeps_accuracy_within_two_levels(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Its settings were chosen on val; these are test images.
+    shutil.copy(PIPELINES / "fashion_mnist_defence.toml", home / "featx.toml")
+    featx.extract()
+    scores = {run.run.partition("-")[0]: (run.run, run.val_score) for run in featx.finetune()}
+    section = AttackSection(methods=("pgd",), eps=(2 / 255,), steps=10, images=150)
+    (attacks,) = featx.attack(sections=[section], final=True, user="test")
+    accuracy = {run: row.accuracy for run, row in attacks.under("pgd", "linf", 2 / 255).items()}
+    with capsys.disabled():
+        for name, (run, val_score) in scores.items():
+            print(f"{name}: {val_score:.3f} on unperturbed val images, {accuracy[run]:.3f} on test images after PGD")
+    (plain, plain_score), (defended, defended_score) = scores["undefended"], scores["defended"]
+    assert accuracy[defended] - accuracy[plain] >= 0.3
+    assert plain_score - defended_score < 0.05
 
 
 @pytest.mark.slow
