@@ -12,16 +12,13 @@ from threading import Lock
 from typing import IO, Protocol
 
 from featx.errors import DataError, ReadError
+from featx.images.containers.zip_directory import EMPTY_ZIP, find_zip_problem, read_directory
 from featx.images.contents import check_size
 from featx.images.names import file_suffix
 from featx.images.unpacking import UNPACKERS, read_chunks, unpack
 
 ARCHIVE_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile,
                   tarfile.TarError, zlib.error, lzma.LZMAError, MemoryError, OverflowError)  # fmt: skip
-# Compressions of zip members that Python reads, and names of others; the newest Python reads zstandard too.
-ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA,
-               getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # fmt: skip
-ZIP_METHOD_NAMES = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd", 99: "AES"}
 # Number of members of one tar; each takes about 1 KiB of memory.
 MAX_TAR_MEMBERS = 10_000_000
 
@@ -57,36 +54,37 @@ class ZipArchive:
     """
 
     def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
-        self._file = zipfile.ZipFile(stream or path)
+        self._stream: IO[bytes] = stream or Path(path).open("rb")  # noqa: SIM115 (a finalizer closes it)
+        weakref.finalize(self, self._stream.close)
+        self._directory = read_directory(self._stream)
+        self._file = zipfile.ZipFile(self._stream if self._directory is None else io.BytesIO(EMPTY_ZIP))
+        if self._directory is not None:
+            self._file.fp = self._stream
 
     def members(self) -> dict[str, str]:
         """Return why each member cannot be read, by its name: encryption, or an unknown compression."""
+        if self._directory is not None:
+            problems = self._directory.problems
+        else:
+            problems = {
+                info.filename: find_zip_problem(info.flag_bits, info.compress_type) for info in self._file.infolist()
+            }
         # Programs of Windows write folders with a backslash.
-        return {
-            info.filename: _find_zip_problem(info.flag_bits, info.compress_type)
-            for info in self._file.infolist()
-            if not info.filename.endswith(("/", "\\"))
-        }
+        return {name: problem for name, problem in problems.items() if not name.endswith(("/", "\\"))}
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
+        return self._file.getinfo(name) if self._directory is None else self._directory.info(name)
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes, once its size has been checked."""
-        check_size(self._file.getinfo(name).file_size)
-        return self._file.read(name)
+        info = self._info(name)
+        check_size(info.file_size)
+        return self._file.read(info)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield a member's bytes in chunks."""
-        with self._file.open(name) as stream:
+        with self._file.open(self._info(name)) as stream:
             yield from read_chunks(stream)
-
-
-def _find_zip_problem(flags: int, method: int) -> str:
-    """Return why a member with these flags and this compression cannot be read; empty if it can."""
-    if flags & 1:
-        return "is encrypted"
-    if method in ZIP_METHODS:
-        return ""
-    name = ZIP_METHOD_NAMES.get(method, "an unknown method")
-    return f"is compressed with {name} (method {method}), which Python does not read"
 
 
 class TarArchive:
