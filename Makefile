@@ -83,7 +83,7 @@ bench-store: $(INSTALLED) ## a million vectors against NumPy's memmap
 bench-search: $(INSTALLED) ## the search of heads against the script that people write with Optuna (hours on 2 cores)
 	$(BIN)/python -m tests.benchmarks.search
 
-bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
+bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (45 minutes on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning
 
 bench-report: $(INSTALLED) ## time and size of reports with 30 runs of 50 classes or of 40 labels, and 20,000 test rows (4 minutes on 2 cores)
