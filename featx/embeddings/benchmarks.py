@@ -27,10 +27,10 @@ from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, Precision
 from featx.specs.extraction import Runtime
 
-# Seconds. An extraction that eager torch finishes sooner is not worth the time of further benchmarks.
-MIN_SECONDS_TO_BENCHMARK = 5.0
+# Seconds. If a measured runtime embeds all images sooner, further benchmarks would take longer than they save.
+MIN_SECONDS_TO_BENCHMARK = 3.0
 # Seconds that the speed of one runtime is measured for.
-BENCHMARK_S = 0.7
+BENCHMARK_S = 0.5
 # A runtime that is less than this factor faster may be so by chance.
 MIN_SPEEDUP = 1.1
 
@@ -55,9 +55,9 @@ class RuntimeSpeed:
     images_per_s: float
     build_s: float
 
-    def seconds(self, n_images: int) -> float:
-        """Return the expected seconds to build the runner and embed `n_images`."""
-        return self.build_s + n_images / self.images_per_s
+    def seconds(self, n_images: int, *, is_built: bool) -> float:
+        """Return the expected seconds to embed `n_images`, and to build the runner if it is not built."""
+        return (0.0 if is_built else self.build_s) + n_images / self.images_per_s
 
 
 class BenchmarkJournal:
@@ -132,30 +132,29 @@ def fastest_runtime(
     load_pixels
         Returns images to measure with, (n, h, w, 3) uint8; called only if there is something to measure.
     """
-    speeds = journal.speeds()
+    speeds, runners = journal.speeds(), dict[Runtime, Runner]()
     installed = [name for name in CPU_RUNTIMES if is_installed(name)]
-    if set(installed) <= set(speeds):
-        fastest: Runtime = min(installed, key=lambda name: speeds[name].seconds(n_images))
-        return journal.portable.build_runner(Execution(fastest, "cpu"), rows)
-    pixels = load_pixels()
-    speeds = {}
-    runners: dict[Runtime, Runner] = {}
-    for number, name in enumerate(installed, start=1):
+
+    def expected_s(name: Runtime) -> float:
+        return speeds[name].seconds(n_images, is_built=name in runners)
+
+    for name in [name for name in installed if name not in speeds]:
+        if any(expected_s(other) < MIN_SECONDS_TO_BENCHMARK for other in speeds):
+            break
         start = time.perf_counter()
         runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
         build_s = time.perf_counter() - start
-        speeds[name] = RuntimeSpeed(rounded_rate(images_per_s(runners[name], pixels)), round(build_s, 2))
-        is_enough = speeds["torch"].seconds(n_images) < MIN_SECONDS_TO_BENCHMARK
-        n_done = len(installed) if is_enough else number
-        progress("try runtimes", n_done, len(installed), f"{name} {speeds[name].images_per_s} images/s")
-        if is_enough:
-            return runners["torch"]
-    journal.record_speeds(speeds)
-    fastest = "torch"
-    for name in installed:
-        if speeds[name].images_per_s > MIN_SPEEDUP * speeds[fastest].images_per_s:
+        speeds[name] = RuntimeSpeed(rounded_rate(images_per_s(runners[name], load_pixels())), round(build_s, 2))
+        progress("try runtimes", len(speeds), len(installed), f"{name} {speeds[name].images_per_s} images/s")
+    if runners:
+        progress("try runtimes", len(installed), len(installed))
+        journal.record_speeds(speeds)
+    measured = [name for name in installed if name in speeds]
+    fastest = measured[0]
+    for name in measured[1:]:
+        if MIN_SPEEDUP * expected_s(name) < expected_s(fastest):
             fastest = name
-    return runners[fastest]
+    return runners.get(fastest) or journal.portable.build_runner(Execution(fastest, "cpu"), rows)
 
 
 def images_per_s(runner: Runner, pixels: Pixels) -> float:

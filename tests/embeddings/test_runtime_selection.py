@@ -1,11 +1,10 @@
 """`auto` uses fp32 by eager torch for few images; for many it measures once and reuses the choice.
 
-Modules: embeddings.benchmarks, embeddings.groups, embeddings.machine.
+Modules: embeddings.groups, embeddings.machine.
 """
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 
 from featx import extract
-from featx.embeddings.benchmarks import images_per_s
 from featx.embeddings.extract import Extraction
 from featx.embeddings.groups import network_groups
 from featx.embeddings.machine import CPU_RUNTIMES
@@ -22,7 +20,6 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_native
 from featx.errors import DeviceError, FeatxError
-from featx.images.value_ranges import Pixels
 from featx.progress import no_progress
 from featx.specs.embedding import ReducedPrecision
 from featx.specs.extraction import EngineSpec
@@ -94,23 +91,6 @@ def vectors(recipe: Path) -> dict[str, bytes]:
     study = Study.open(recipe)
     ids = study.manifest.ids
     return {name: row.tobytes() for name, row in zip(ids, read_embeddings(study, ids, study.locked).x, strict=True)}
-
-
-class SlowRunner:
-    """A runner of two images whose call outlasts the time of a measurement."""
-
-    rows = 2
-    in_flight = 2
-
-    def __call__(self, pixels: Pixels) -> list[Any]:
-        time.sleep(0.01)
-        return []
-
-
-def test_a_slow_runner_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.embeddings.benchmarks.BENCHMARK_S", 0.0)
-    rate = images_per_s(SlowRunner(), np.zeros((1, 4, 4, 3), np.uint8))  # type: ignore[arg-type]
-    assert 0 < rate < 2 * 2 / 0.01 * 1.01
 
 
 def test_few_images_use_fp32_by_eager_torch_without_benchmarks(recipe: Path) -> None:
