@@ -19,7 +19,7 @@ N_AXIS_SHIFTS = 4
 
 @dataclass(frozen=True)
 class ShiftConsistency:
-    """Whether the answers of a run stay when the content moves by one pixel.
+    """Consistency of the answers of a run when the content moves by one pixel.
 
     Attributes
     ----------

@@ -115,9 +115,9 @@ def smooth(
     # All networks are built before the first one runs, so that a run that cannot be smoothed is refused at once.
     if seconds := sum(job.expected_s for job in todo):
         n_passes = sum(job.n_passes for job in todo)
-        progress(
-            "note", 0, 1, f"{n_passes:,} noisy images for {len(todo)} runs, about {max(seconds / 60, 0.1):.1f} min"
-        )
+        noun = "run" if len(todo) == 1 else "runs"
+        cost = f"{n_passes:,} noisy images for {len(todo)} {noun}, about {max(seconds / 60, 0.1):.1f} min"
+        progress("note", 0, 1, cost)
     runs = {job.run_spec.fingerprint(): _smooth(job, force, progress) for job in jobs}
     labels = label_runs({result.run: RunFolder(Path(result.path)).spec for result in runs.values()})
     return [replace(result, label=labels[result.run]) for result in runs.values()]

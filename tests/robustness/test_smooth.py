@@ -188,7 +188,7 @@ def test_an_interrupted_call_continues_and_ends_like_an_uninterrupted_one(
 
     with pytest.raises(KeyboardInterrupt):
         featx.smooth(force=True, progress=interrupt)
-    assert "noisy images for 1 runs, about" in calls[0][1]
+    assert "noisy images for 1 run, about" in calls[0][1]
     spec = prepare_smoothing(study, SPEC).state_folder
     assert len(list(spec.glob("votes-*.parquet"))) == 1
     Path(smoothed.path).rename("elsewhere")
