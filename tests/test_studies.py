@@ -133,7 +133,7 @@ def test_earth(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     defences = {"vgg16_adversarial", "vgg16_distilled", "transformer", "smoothed"}
     assert defences <= {row.run.split("-")[0] for row in evaluation.rows}
     attacks = printed(capsys, "attack", "-r", recipe, "--verbose")
-    assert all(f" {name} " in attacks for name in ("fgsm", "pgd", "transfer", "cw", "patch", "study-majority"))
+    assert all(f" {name} " in attacks for name in ("fgsm", "pgd", "transfer", "cw", "patch", "majority"))
     classes = printed(capsys, "evaluate", "-r", recipe, "--per-class")
     assert classes.count(" R ") >= len(evaluation.rows)
     report = (Study.open(recipe).folder / "report.html").read_text()
