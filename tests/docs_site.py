@@ -82,15 +82,8 @@ def build(folder: Path = BUILD) -> Path:
     settings = yaml.safe_load(CONFIGURATION.read_text())
     settings |= {"docs_dir": source.name, "site_dir": site.name, "nav": navigation()}
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    command = [
-        "/tmp/dszen/bin/python",
-        "-m",
-        "zensical",
-        "build",
-        "--clean",
-        "--config-file",
-        str(folder / "mkdocs.yml"),
-    ]
+    configuration = str(folder / "mkdocs.yml")
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--config-file", configuration]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if process.returncode or not (site / "index.html").is_file():
         raise SystemExit(f"error: the site was not built: {process.stdout}{process.stderr}")
