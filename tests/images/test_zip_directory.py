@@ -4,6 +4,7 @@ Modules: images.containers.zip_directory.
 """
 
 import io
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -93,3 +94,35 @@ def test_an_empty_archive_and_a_missing_member_are_read_as_such() -> None:
     assert opened.members() == {}
     with pytest.raises(KeyError, match="cat"):
         opened.read("cat.png")
+
+
+def damage(rng: random.Random, content: bytes) -> bytes:
+    """Change a byte, more often near the end, where the directory is; or cut the file short, or extend it."""
+    damaged = bytearray(content)
+    action = rng.randrange(4)
+    if action == 0:
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+    elif action == 1:
+        damaged[-1 - rng.randrange(min(160, len(damaged)))] = rng.choice((0, 1, 255, rng.randrange(256)))
+    elif action == 2:
+        del damaged[rng.randrange(1, len(damaged)) :]
+    else:
+        damaged += bytes(rng.randrange(1, 30))
+    return bytes(damaged)
+
+
+def test_a_directory_that_is_read_after_damage_is_the_one_that_zipfile_reads() -> None:
+    rng, n_read = random.Random(0), 0
+    originals = [write(), write(method=zipfile.ZIP_STORED), write_large_end(write())]
+    for _ in range(3_000):
+        content = damage(rng, rng.choice(originals))
+        directory = read_directory(io.BytesIO(content))
+        if directory is None:
+            continue
+        infos = zipfile.ZipFile(io.BytesIO(content)).infolist()
+        n_read += 1
+        assert list(directory.positions) == [info.filename for info in infos]
+        for info in infos:
+            read = directory.info(info.filename)
+            assert [getattr(read, field) for field in FIELDS] == [getattr(info, field) for field in FIELDS]
+    assert n_read > 1_000
