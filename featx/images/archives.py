@@ -5,7 +5,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import repeat
 from pathlib import Path
 from typing import ClassVar
 
@@ -156,8 +155,7 @@ def _make_entries(archive: Archive, uri: str, state: FileState | None) -> dict[s
     text = "\n" + "\n".join(members)
     # An archive may have millions of members, and most have plain names.
     if unicode_name(text) == text and not any(members.values()) and not any(mark in text for mark in UNUSUAL_MARKS):
-        fields = zip(members, map(uri.__add__, members), repeat(state), repeat(""), repeat(""))
-        return dict(zip(members, map(Entry._make, fields), strict=True))
+        return {member: Entry(member, uri + member, state) for member in members}
     entries = [
         _make_entry(member, uri + unicode_name(member), state, reason, is_zip) for member, reason in members.items()
     ]

@@ -108,20 +108,17 @@ def _count_types(entries: Entries) -> Counter[tuple[str, str]]:
     """Return the number of files by folder of the top two levels and by type, in the order of the files."""
     tops = ["/".join(folder.split("/")[:2]) or "." for folder in entries.folders]
     types = [suffix or NO_SUFFIX for suffix in entries.suffixes]
-    for row in [row for row, entry in enumerate(entries) if entry.reason and "folder" in entry.reason]:
+    for row in [row for row, entry in enumerate(entries) if "folder" in entry.reason]:
         types[row] = "linked folder" if "link" in entries[row].reason else "other folder"
     return Counter(zip([tops[code] for code in entries.folder_codes.tolist()], types, strict=True))
 
 
 def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict[str, int]:
     """Return the number of files by what they were taken for."""
-    images = set(listing.manifest.uris)
-    others = [entry for entry in entries if entry.uri not in images]
-    if others:
-        images = {uri.partition("#")[0] for uri in images}
-        others = [entry for entry in others if entry.uri not in images]
+    images = {uri.partition("#")[0] for uri in listing.manifest.uris}
     reports = {report.file: report for report in tables.reports}
     ignored = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
+    others = [entry for entry in entries if entry.uri not in images]
     containers = {path for uri in images if (path := _find_container(uri))} if others else set()
     uses = Counter({"image": len(entries) - len(others)})
     for entry in others:

@@ -186,7 +186,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, above: flo
     _check_gaps(column, name, column_name)
     if above is not None:
         return np.asarray(_as_numbers(column, f"targets.{name}", "above") > above)
-    # Equal numbers have the same text; equal objects, such as 1 and True, have not.
+    # Equal numbers have one text, which is made once; equal objects, such as 1 and True, have different texts.
     is_numeric = pd.api.types.is_numeric_dtype(column)
     texts = column.map({value: category_text(value) for value in column.unique()} if is_numeric else category_text)
     texts = texts.str.lower()
