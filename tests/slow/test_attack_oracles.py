@@ -1,4 +1,4 @@
-"""Attacks against those of the Adversarial Robustness Toolbox and of SecML-Torch: equal robust accuracy, never weaker.
+"""Attacks against those of other libraries (ART, SecML-Torch, torchattack): equal robust accuracy, never weaker.
 
 The same network, images and settings are given to both. Traps of the other libraries:
 
@@ -46,8 +46,19 @@ Attack = Callable[[np.ndarray, np.ndarray], np.ndarray]
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     """Return a small network for handwritten digits, in three equal channels, with more than 95 % accuracy."""
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()]
+    return train_network(width=16, seed=0)
+
+
+@pytest.fixture(scope="module")
+def other_network() -> nn.Module:
+    """Return a network of another width, from another seed, on which the images made on the first one are tried."""
+    return train_network(width=24, seed=1)
+
+
+def train_network(width: int, seed: int) -> nn.Module:
+    """Return a network for the digits, trained on the first of them."""
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 32, 3, stride=2, padding=1), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))
     pixels, codes = digits()
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -74,10 +85,15 @@ def attacked_digits() -> tuple[Tensor, Tensor]:
 
 def own_accuracy(network: nn.Module, spec: AttackSpec) -> float:
     """Return the accuracy that an attack of featx leaves."""
+    return accuracy(network, own_images(network, spec), spec.norm, spec.eps)
+
+
+def own_images(network: nn.Module, spec: AttackSpec) -> Tensor:
+    """Return the images that an attack of featx makes."""
     pixels, codes = attacked_digits()
     images = AttackedImages(network, pixels, codes, spec.norm, spec.eps, torch.Generator().manual_seed(0))
     method: AttackMethod = ATTACKS.get(spec.method)
-    return accuracy(network, method.perturb(images, spec).detach(), spec.norm, spec.eps)
+    return method.perturb(images, spec).detach()
 
 
 def accuracy(network: nn.Module, perturbed: Tensor, norm: Norm, eps: float) -> float:
@@ -181,3 +197,21 @@ def test_pgd_agrees_with_that_of_secml(network: nn.Module, norm: Norm) -> None:
         print(f"pgd {norm} {eps}: own {own}, SecML-Torch {other}")
         assert own <= other + 1 / N_ATTACKED + 1e-9
         assert abs(own - other) <= MAX_DIFFERENCE
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_transferred_images_agree_with_those_of_torchattack(
+    network: nn.Module, other_network: nn.Module, norm: Norm
+) -> None:
+    torchattack = pytest.importorskip("torchattack", reason="needs the extra 'robust': pip install 'featx[robust]'")
+    make = {"linf": torchattack.PGD, "l2": torchattack.PGDL2}[norm]
+    for eps in LIMITS[norm]:
+        step = PATH_LENGTH * eps / STEPS
+        attack = make(network, device=torch.device("cpu"), eps=eps, steps=STEPS, alpha=step, random_start=False)
+        perturbed = attack(*attacked_digits()).detach()
+        own = own_images(network, AttackSpec(method="transfer", norm=norm, eps=eps, steps=STEPS))
+        for name, target in (("source", network), ("other", other_network)):
+            own_share, other_share = (accuracy(target, images, norm, eps) for images in (own, perturbed))
+            print(f"transfer {norm} {eps}, {name} network: own {own_share}, torchattack {other_share}")
+            assert own_share <= other_share + 1 / N_ATTACKED + 1e-9
+            assert abs(own_share - other_share) <= MAX_DIFFERENCE
