@@ -42,7 +42,15 @@ def attack(
     queries: Annotated[
         int | None, typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="200")
     ] = None,
-    restarts: Annotated[int | None, typer.Option("--restarts", min=1, help="Random starts.", show_default="1")] = None,
+    restarts: Annotated[
+        int | None,
+        typer.Option(
+            "--restarts",
+            min=1,
+            help="Random starts; for cw the weights that are tried, five at least.",
+            show_default="1",
+        ),
+    ] = None,
     n_images: Annotated[
         int | None,
         typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="100"),
