@@ -102,7 +102,7 @@ class Comparison:
 
     @property
     def has_enough_units(self) -> bool:
-        """Whether there are enough rows or groups to compare runs."""
+        """Whether the rows or groups are enough to compare runs."""
         return self.n_units >= MIN_UNITS_TO_COMPARE
 
     def relation(self, run: str) -> Relation:

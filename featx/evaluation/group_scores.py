@@ -159,7 +159,7 @@ class GroupPredictions:
 
     @property
     def is_binary(self) -> bool:
-        """Whether there are two classes."""
+        """Whether the number of classes is two."""
         return self.targets.kind == "classes" and self.targets.n_outputs == 2
 
     def without_weights(self) -> "GroupPredictions":

@@ -76,7 +76,7 @@ class CachedRows:
 
     @property
     def has_views(self) -> bool:
-        """Whether there are augmented views."""
+        """Whether images have augmented views."""
         return bool(self.digests.shape[1] > 1)
 
     def take(self, rows: Rows) -> "CachedRows":
