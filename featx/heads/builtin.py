@@ -225,8 +225,9 @@ def rbf_gamma(params: Params, task: HeadTask) -> regularisation_paths.Gamma:
         return gamma
     if "relative_gamma" not in params:
         return "scale"
-    n_features = {"standard": task.n_features, "pca": params.get("components", 0), "l2": 1}[params["scaling"]]
-    return float(params["relative_gamma"] / n_features)
+    # Rows of unit length have the total variance 1 or a little less.
+    variances = {"standard": task.n_features, "pca": params.get("components", 0)}
+    return float(params["relative_gamma"] / variances.get(params["scaling"], 1))
 
 
 def rf(task: HeadTask) -> Head:

@@ -5,6 +5,7 @@ from typing import Any
 
 import optuna
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 Params = dict[str, Any]
@@ -20,6 +21,7 @@ SCALERS: dict[str, Callable[[Params], Any]] = {
     "none": lambda _: identity_transformer(),
     "standard": lambda _: StandardScaler(),
     "l2": lambda _: Normalizer(),
+    "standard_l2": lambda _: make_pipeline(StandardScaler(), Normalizer()),
     "pca": lambda params: PCA(params["components"], whiten=True, svd_solver=params["solver"]),
 }
 
@@ -46,7 +48,7 @@ def make_scaler(params: Params, shape: tuple[int, ...]) -> Any:
 
 def is_scaling_learnt(params: Params) -> bool:
     """Return whether the scaling of a setting depends on the rows that it is fitted on."""
-    return params.get("scaling") in ("standard", "pca")
+    return params.get("scaling") in ("standard", "standard_l2", "pca")
 
 
 def make_full_scaler(method: str, shape: tuple[int, ...]) -> Any:

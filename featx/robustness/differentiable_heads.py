@@ -179,6 +179,8 @@ def _scaler(step: Any) -> nn.Module:
     if isinstance(step, FunctionTransformer):
         # Heads use it only as the identity.
         return nn.Identity()
+    if isinstance(step, Pipeline):
+        return nn.Sequential(*(_scaler(part) for _, part in step.steps))
     if isinstance(step, Normalizer):
         return _UnitLength()
     if isinstance(step, StandardScaler):

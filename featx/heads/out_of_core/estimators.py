@@ -92,10 +92,12 @@ def fit_linear(
 def _fit_scalers(params: Params, data: OutOfCoreData) -> list[Any]:
     """Return a fitted scaler for each set of rows; standard scaling takes one pass."""
     scalers = [make_scaler(params, (len(data.y), data.rows.n_features)) for _ in data.sets]
-    if params["scaling"] != "standard":
+    if params["scaling"] not in ("standard", "standard_l2"):
         return [scaler.fit(data.rows.read(np.arange(1))) for scaler in scalers]
+    # Of "standard_l2", only the first step learns.
+    learning = [scaler[0] if isinstance(scaler, Pipeline) else scaler for scaler in scalers]
     for row_numbers, x in data.rows.blocks():
-        for scaler, in_set in zip(scalers, data.sets[:, row_numbers], strict=True):
+        for scaler, in_set in zip(learning, data.sets[:, row_numbers], strict=True):
             if in_set.any():
                 scaler.partial_fit(x[in_set])
     return scalers

@@ -169,7 +169,7 @@ def test_a_head_without_out_of_core_fit_is_refused(toy_home: Path) -> None:
         featx.fit(heads=HeadSpec(name="rf", trials=2, folds=3, memory_gb=1e-9))
 
 
-@pytest.mark.parametrize("scaling", ["none", "standard", "l2"])
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2"])
 def test_blocks_may_be_held_out_completely_and_hold_one_class(
     scaling: str, rows: TrainRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,10 +193,11 @@ def test_blocks_may_be_held_out_completely_and_hold_one_class(
     models = head.fit_out_of_core({"scaling": scaling, "alpha": 1e-4}, data)
 
     for model, in_set in zip(models, sets, strict=True):
-        if scaling == "standard":
+        if scaling in ("standard", "standard_l2"):
             expected = StandardScaler().fit(subset.x[in_set])
-            np.testing.assert_allclose(model[0].mean_, expected.mean_, rtol=1e-5)
-            np.testing.assert_allclose(model[0].scale_, expected.scale_, rtol=1e-5)
+            scaler = model[0] if scaling == "standard" else model[0][0]
+            np.testing.assert_allclose(scaler.mean_, expected.mean_, rtol=1e-5)
+            np.testing.assert_allclose(scaler.scale_, expected.scale_, rtol=1e-5)
         assert model.n_features_in_ == 20
         in_memory = head.build({"scaling": scaling, "alpha": 1e-4}).fit(
             subset.x[in_set], subset.targets.y[in_set], clf__sample_weight=weights[in_set]
@@ -205,13 +206,13 @@ def test_blocks_may_be_held_out_completely_and_hold_one_class(
             (pipeline.predict(subset.x) == subset.targets.y).mean() for pipeline in (model, in_memory)
         )
         # Eight passes over few rows in the order of their classes are not enough to converge.
-        assert accuracy > expected_accuracy - (0.2 if scaling == "l2" else 0.1)
+        assert accuracy > expected_accuracy - (0.2 if scaling in ("l2", "standard_l2") else 0.1)
 
 
 def test_constant_features_give_a_finite_model(rows: TrainRows, tmp_path: Path) -> None:
     constant = TrainRows(np.zeros_like(rows.x[::10]), rows.targets.take(np.arange(0, 3000, 10)))
     stored_rows, n = store_rows(tmp_path, constant), len(constant)
     data = OutOfCoreData(stored_rows, constant.targets.y, None, np.ones((1, n), dtype=bool), 3)
-    for scaling in ("none", "standard", "l2"):
+    for scaling in ("none", "standard", "l2", "standard_l2"):
         (model,) = head_for("logreg", constant).fit_out_of_core({"scaling": scaling, "alpha": 1e-4}, data)
         assert np.isfinite(model.predict_proba(constant.x)).all()
