@@ -21,7 +21,7 @@ from featx.files.parsing import ParseError, parse_json
 from featx.files.seals import has_valid_seal, write_sealed
 from featx.metrics.conformal import ConformalSpec
 from featx.specs.base import Spec
-from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.embedding import CHECKPOINT_PREFIX, ResolvedEmbedding
 from featx.specs.trained_network import NetworkSpec
 from featx.study.run_folder import PREDICTIONS
 from featx.tables.decision_rule import DecisionRule
@@ -260,13 +260,51 @@ def find_run_folder(path: str | Path) -> Path:
         Several runs match.
     """
     path = Path(path)
-    if path.exists():
-        return path
-    matches = sorted(header.parent for header in path.parent.glob(f"{glob.escape(path.name)}*/{HEADER_FILE}"))
+    matches = _runs_at(path)
     if len(matches) > 1:
         listed = ", ".join(match.name for match in matches)
         raise ArtifactError(f"{path} matches {len(matches)} runs: {listed}; name one of them")
     return matches[0] if matches else path
+
+
+def _runs_at(path: Path) -> list[Path]:
+    """Return `path` if it exists, or the finished runs whose folders' names start with its name."""
+    if path.exists():
+        return [path]
+    return sorted(header.parent for header in path.parent.glob(f"{glob.escape(path.name)}*/{HEADER_FILE}"))
+
+
+def find_network(backbone: str, model_folder: Path, sha256: str | None = None) -> str:
+    """Return a backbone that is the network of a run with the path of the run's folder on this machine.
+
+    The run is expected beside the folder of the model that uses it, or at the path in the backbone's name.
+
+    Parameters
+    ----------
+    backbone
+        Name of the backbone; others than those of runs are returned as they are.
+    model_folder
+        Folder of the model.
+    sha256
+        SHA-256 of the network's weights; None takes any run of this name.
+
+    Raises
+    ------
+    ArtifactError
+        There is no such run, or there are several.
+    """
+    if not backbone.startswith(CHECKPOINT_PREFIX):
+        return backbone
+    stated = Path(backbone.removeprefix(CHECKPOINT_PREFIX))
+    places = [model_folder.resolve().parent / stated.name, stated]
+    runs = [run for place in places for run in _runs_at(place)]
+    found = [run for run in runs if sha256 is None or read_header(run)[1].body_sha256 == sha256]
+    if not found:
+        raise ArtifactError(
+            f"{model_folder} takes the outputs of the network {stated.name}, which is not in "
+            f"{model_folder.resolve().parent}; copy the folder of its run there, or train it again"
+        )
+    return CHECKPOINT_PREFIX + str(found[0])
 
 
 def _format_number(text: bytes) -> int:
@@ -278,7 +316,7 @@ def _format_number(text: bytes) -> int:
 
 
 def write_header(folder: Path, **fields: Any) -> None:
-    """Write the header of a model whose body and predictions are in `folder`, with weights named without folders."""
+    """Write the header of a model whose body and predictions are in `folder`; files and runs have no folders in it."""
     body = BODY_FILES[fields["kind"]]
     files = {name: file_sha256(folder / name) for name in (body, PREDICTIONS) if (folder / name).is_file()}
     header = Header(body_sha256=files[body], files_sha256=files, **fields)

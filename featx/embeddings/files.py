@@ -245,12 +245,11 @@ def check_same_embeddings(ours: Sequence[EmbeddingSpec], expected: Sequence[Embe
         they would compute other ones; the message names the first field that differs.
     """
     for spec, expected_spec in zip(ours, expected, strict=True):
-        if spec != expected_spec:
-            name = next(
-                field for field in type(spec).model_fields if getattr(spec, field) != getattr(expected_spec, field)
-            )
+        found, wanted = spec.identity(), expected_spec.identity()
+        if found != wanted:
+            name = next(field for field in wanted if found[field] != wanted[field])
             raise ArtifactError(
-                f"the model was trained on embedding {expected_spec.fingerprint()} of {expected_spec.backbone}; this "
+                f"the model was trained on embedding {expected_spec.fingerprint()} of {expected_spec.name}; this "
                 f"machine computes {spec.fingerprint()}: {name} is {getattr(spec, name)!r}, expected "
                 f"{getattr(expected_spec, name)!r}"
             )

@@ -5,8 +5,7 @@ from typing import Any
 from featx.finetuning.strategies import canonical_strategy
 from featx.networks.backbones import get_backbone
 from featx.networks.features import preprocessing_for
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
-from featx.specs.embedding import Preprocessing
+from featx.specs.embedding import CHECKPOINT_PREFIX, Preprocessing
 from featx.specs.finetuning import FROM_SCRATCH, FinetuneSpec, LossSpec, ScheduleSpec
 from featx.specs.suitability import CLASS_LOSSES, LOSS_ACTIVATIONS
 from featx.tables.ids import Kind

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featx.artifacts.artifact import OUTPUT_TAP, check_golden, verify_body
-from featx.artifacts.header import BODY_FILES, GoldenInputs, find_run_folder, read_header, write_header
+from featx.artifacts.header import BODY_FILES, GoldenInputs, find_network, find_run_folder, read_header, write_header
 from featx.errors import ArtifactError
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import build_loss
@@ -17,8 +17,7 @@ from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
 from featx.networks.features import BuiltBackbone, build_backbone, normalise_pixels
 from featx.networks.pretrained_weights import WeightsFile
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
-from featx.specs.embedding import EmbeddingRequest
+from featx.specs.embedding import CHECKPOINT_PREFIX, EmbeddingRequest
 from featx.specs.trained_network import NetworkSpec
 
 N_GOLDEN_IMAGES = 2
@@ -119,7 +118,9 @@ def checkpoint_backbone(path: str) -> Backbone:
         raise ArtifactError(
             f"{folder} holds a {header.kind}, expected a fine-tuned network (a run of 'featx finetune')"
         )
-    spec = header.network
+    request = header.network.request
+    request = request.model_copy(update={"backbone": find_network(request.backbone, folder)})
+    spec = header.network.model_copy(update={"request": request})
     remedy = "run 'featx finetune --force' to train it again"
     file = WeightsFile(folder / BODY_FILES["network"], header.body_sha256, None, remedy)
     return Backbone(

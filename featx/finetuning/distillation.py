@@ -19,9 +19,8 @@ from featx.errors import DataError
 from featx.finetuning.objective import Objective
 from featx.finetuning.phase_inputs import PhaseInputs
 from featx.finetuning.task import TrainingTask
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
 from featx.specs.defences import DistillationSpec
-from featx.specs.embedding import EmbeddingRequest
+from featx.specs.embedding import CHECKPOINT_PREFIX, EmbeddingRequest
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.run_spec import NetworkRunSpec

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.artifacts.artifact import OUTPUT_TAP
-from featx.artifacts.header import Header, describe_version_changes
+from featx.artifacts.header import Header, describe_version_changes, find_network
 from featx.artifacts.outputs import predict_outputs
 from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.errors import ArtifactError, DataError
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
-from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.specs.embedding import CHECKPOINT_PREFIX, EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.study.embedding_lock import read_locked
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Floats
@@ -183,14 +182,15 @@ class Model(ABC):
 
 
 def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedEmbedding:
-    """Return an embedding with the path of its file of weights on this machine, if it has such a file.
+    """Return an embedding with the paths of its network and of its file of weights on this machine, if it has such.
 
     The file is searched where the study's last extraction read it, in the model's folder, its three parent folders and
     the working directory, and in the folder ``weights`` of each of these.
     """
     request, sha256 = embedding.request, embedding.spec.weights_sha256
+    request = request.model_copy(update={"backbone": find_network(request.backbone, model_folder, sha256)})
     if not request.has_own_weights:
-        return embedding
+        return embedding.model_copy(update={"request": request})
     from featx.networks.pretrained_weights import find_weights
 
     last_read = [

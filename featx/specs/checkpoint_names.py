@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from featx.registry import suggest_names
+from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.sections import EmbeddingSection, FinetuneSection
 from featx.specs.target import TargetSpec
-
-# Prefix of a backbone's name that is followed by a section of networks, by a run, or by the path of a run's folder.
-CHECKPOINT_PREFIX = "checkpoint:"
 
 
 def section_of(backbone: str) -> str | None:

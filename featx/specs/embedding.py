@@ -12,6 +12,8 @@ Pool = Literal["avg", "max", "avgmax", "gem", "flatten", "cls"]
 Resize = Literal["crop", "squash", "border"]
 StoredDtype = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
+# Prefix of a backbone's name that is followed by a section of networks, by a run, or by the path of a run's folder.
+CHECKPOINT_PREFIX = "checkpoint:"
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Channels = tuple[float, float, float]
 # Share of the canvas's side that each of five crops takes, as in torchvision's 224 of 256 pixels.
@@ -19,6 +21,13 @@ MAX_FIVE_CROP_SHARE = 0.875
 # Backbone in the spec of vectors that were made elsewhere.
 EXTERNAL = "external"
 VECTOR_SUFFIXES = (".npz", ".h5", ".parquet")
+
+
+def without_folders(backbone: str) -> str:
+    """Return a backbone's name; that of a run without the folders of its path."""
+    if not backbone.startswith(CHECKPOINT_PREFIX):
+        return backbone
+    return CHECKPOINT_PREFIX + PurePath(backbone.removeprefix(CHECKPOINT_PREFIX)).name
 
 
 class Decoding(Spec):
@@ -128,7 +137,8 @@ class EmbeddingRequest(Spec):
         """
         not_listed = {"backbone", "tap", "pool", "decoding", "vectors"}
         fields = self.model_dump(exclude=not_listed, exclude_defaults=True, mode="json")
-        source = f"{self.backbone}/{self.tap}/{self.pool}" if self.vectors is None else PurePath(self.vectors).name
+        backbone = without_folders(self.backbone)
+        source = f"{backbone}/{self.tap}/{self.pool}" if self.vectors is None else PurePath(self.vectors).name
         return source + "".join(f",{key}={value}" for key, value in fields.items())
 
     def is_called(self, text: str) -> bool:
@@ -138,7 +148,8 @@ class EmbeddingRequest(Spec):
         """
         if self.vectors is not None:
             return text in {self.name, PurePath(self.vectors).name, PurePath(self.vectors).stem}
-        return text in {self.name, self.backbone, self.tap, self.pool, f"{self.backbone}/{self.tap}"}
+        backbones = {self.backbone, without_folders(self.backbone)}
+        return text in {self.name, self.tap, self.pool} | backbones | {f"{name}/{self.tap}" for name in backbones}
 
     @property
     def nickname(self) -> str:
@@ -154,11 +165,13 @@ class EmbeddingRequest(Spec):
 
     @property
     def portable(self) -> "EmbeddingRequest":
-        """The same request with its files named without their folders, which other machines do not have."""
+        """The same request with files and runs named without their folders, which other machines do not have."""
         if self.vectors is not None:
             return self.model_copy(update={"vectors": PurePath(self.vectors).name})
-        name = PurePath(self.weights).name
-        return self.model_copy(update={"weights": name}) if self.has_own_weights else self
+        changes = {"backbone": without_folders(self.backbone)}
+        if self.has_own_weights:
+            changes["weights"] = PurePath(self.weights).name
+        return self.model_copy(update=changes)
 
     @property
     def network_key(self) -> "EmbeddingRequest":
@@ -286,7 +299,11 @@ class EmbeddingSpec(Spec):
         """Backbone, tap and pooling; for external vectors the beginning of their file's SHA-256."""
         if self.backbone == EXTERNAL:
             return f"{EXTERNAL}/{self.weights_sha256[:12]}"
-        return f"{self.backbone}/{self.tap}/{self.pool}"
+        return f"{without_folders(self.backbone)}/{self.tap}/{self.pool}"
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that the fingerprint is computed from; the SHA-256 stands for the place of a network."""
+        return super().identity() | {"backbone": without_folders(self.backbone)}
 
 
 class ResolvedEmbedding(Spec):

@@ -17,10 +17,10 @@ from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.attacking import AttackSection
 from featx.specs.base import Spec
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX, find_checkpoint_problems, resolve_checkpoint
+from featx.specs.checkpoint_names import find_checkpoint_problems, resolve_checkpoint
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ReaderSpec
-from featx.specs.embedding import Decoding, EmbeddingRequest
+from featx.specs.embedding import CHECKPOINT_PREFIX, Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
@@ -199,7 +199,8 @@ class Recipe(Spec):
         backbones = {item.backbone for item in self.embedding}
         backbones |= {run.backbone for section in self.finetune for run in section.runs}
         try:
-            paths = {name: resolve_checkpoint(name, self.finetune, folder) for name in sorted(backbones)}
+            # The same run has the same path from every working folder.
+            paths = {name: resolve_checkpoint(name, self.finetune, folder.resolve()) for name in sorted(backbones)}
         except ValueError as error:
             raise RecipeError(str(self.folder / f"{self.name}.toml"), [str(error)]) from error
         if all(name == path for name, path in paths.items()):

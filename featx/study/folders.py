@@ -7,7 +7,7 @@ from pathlib import Path
 from featx.errors import DataError
 from featx.file_names import file_name
 from featx.locations import is_url
-from featx.specs.embedding import EmbeddingSpec
+from featx.specs.embedding import EmbeddingSpec, without_folders
 from featx.specs.recipe import Recipe
 from featx.storage.places import DEFAULT_CACHE_FOLDER, STORE_SUFFIX, CachePlace, cache_at
 
@@ -24,7 +24,7 @@ RESULT_PATTERNS = (
 
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
     """Return the folder or URL of one embedding's store in a cache."""
-    return cache.store(file_name(spec.backbone, spec.fingerprint()) + STORE_SUFFIX)
+    return cache.store(file_name(without_folders(spec.backbone), spec.fingerprint()) + STORE_SUFFIX)
 
 
 def study_folder(recipe: Recipe) -> Path:

@@ -26,7 +26,7 @@ from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
-from featx.specs.checkpoint_names import CHECKPOINT_PREFIX
+from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder

@@ -58,7 +58,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     }
     recipe = toy_recipe(**SECTIONS | sections)
     (study / "featx.toml").write_text(recipe)
-    assert featx.extract().pending_embeddings == [f"checkpoint:{prefix}/last/avg"]
+    assert featx.extract().pending_embeddings == ["checkpoint:deep-scratch-class-/last/avg"]
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
@@ -74,7 +74,7 @@ def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
     head = {"name": "logreg", "target": "class", "embeddings": "checkpoint:own/4", "trials": 1, "folds": 2}
     sections = {"finetune": [first, further], "embedding": [embedding], "head": [head]}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | sections))
-    assert featx.extract().pending_embeddings == [f"checkpoint:runs/featx/own-/{tap}/avg" for tap in ("last", "4")]
+    assert featx.extract().pending_embeddings == [f"checkpoint:own-/{tap}/avg" for tap in ("last", "4")]
     runs = {run.run.partition("-")[0]: run for run in featx.finetune()}
     assert list(read_header(runs["further"].path)[1].numbers) == []
     assert runs["own"].run.startswith("own-deep-")
@@ -83,7 +83,7 @@ def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
     assert fitted.embeddings.endswith("/4/avg")
     by_run = {"embedding": [{"backbone": f"checkpoint:{runs['own'].run}"}], "head": toy_heads("logreg", folds=2)}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | by_run))
-    assert Study.open(None).recipe.requests[0].backbone == f"checkpoint:{runs['own'].path}"
+    assert Study.open(None).recipe.requests[0].backbone == f"checkpoint:{Path(runs['own'].path).resolve()}"
     by_run["embedding"] = [{"backbone": "checkpoint:owm"}]
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"finetune": [first]} | by_run))
     with pytest.raises(
