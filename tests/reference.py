@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import featx
+from featx.specs.attacking import AttackSection
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ArraySpec, LabelsSpec
 from featx.specs.defences import AdversarialSpec, DistillationSpec
@@ -60,6 +61,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[[finetune]] distillation": DistillationSpec,
     "[[ensemble]]": EnsembleSpec,
     "[[smoothing]]": SmoothingSpec,
+    "[[attack]]": AttackSection,
     "[evaluation]": EvaluationSpec,
     "[corruption]": CorruptionSpec,
     "[paths]": PathsSpec,

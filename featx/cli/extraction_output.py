@@ -34,13 +34,17 @@ def print_extraction(result: "Extraction") -> None:
 
 def counts_line(result: "Extraction") -> str:
     """Return the number of files by outcome."""
-    images = f"{result.n_embedded} embedded, {result.n_cached} cached"
-    has_embeddings = bool(result.embeddings or result.pending_embeddings)
     return (
-        f"{result.n_found} files: {images if has_embeddings else f'{result.n_cached} readable images'}, "
-        f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, "
-        f"{result.n_ignored} ignored"
+        f"{result.n_found} files: {images_text(result)}, {result.n_duplicate} duplicate, "
+        f"{result.n_unreadable} unreadable, {result.n_missing} missing, {result.n_ignored} ignored"
     )
+
+
+def images_text(result: "Extraction") -> str:
+    """Return the numbers of embedded and of cached images; without embeddings that of readable images."""
+    if result.embeddings or result.pending_embeddings:
+        return f"{result.n_embedded} embedded, {result.n_cached} cached"
+    return f"{result.n_cached} readable images"
 
 
 def _parts_line(result: "Extraction") -> str:

@@ -61,7 +61,11 @@ def printing(settings: OutputSettings) -> Iterator[None]:
 def with_recipe_option(command: str) -> str:
     """Return a command to type next with the recipe that was named for the command that runs."""
     recipe = output_settings().recipe
-    return f"{command} -r {shlex.quote(recipe)}" if recipe else command
+    if not recipe:
+        return command
+    # 'featx run' takes the recipe as its argument.
+    option = "" if command.split()[:2] == ["featx", "run"] else "-r "
+    return f"{command} {option}{shlex.quote(recipe)}"
 
 
 def with_output_options(command: Callable[..., None]) -> Callable[..., None]:

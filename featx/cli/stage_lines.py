@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
+from featx.cli.extraction_output import images_text
 from featx.cli.output_settings import output_settings
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _stage_text(stage: str, result: Any) -> str:
 
 def _extraction_text(result: "Extraction") -> str:
     problems = f"{result.n_unreadable} unreadable, {result.n_missing} missing"
-    text = f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, {problems}"
+    text = f"{result.n_found} files: {images_text(result)}, {problems}"
     return text + _end(result.seconds, len(result.warnings))
 
 

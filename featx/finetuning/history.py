@@ -198,7 +198,7 @@ def _warn_not_finite(history: TrainingHistory) -> list[RunWarning]:
 
 def _warn_diverged(history: TrainingHistory) -> list[RunWarning]:
     losses = [loss for epoch in history.epochs if math.isfinite(loss := history.choice.loss(epoch))]
-    if len(losses) < 2 or losses[-1] <= DIVERGENCE_FACTOR * max(losses[0], history.lowest):
+    if len(losses) < 2 or not _exceeds(losses[-1], DIVERGENCE_FACTOR, max(losses[0], history.lowest)):
         return []
     return [
         RunWarning(
@@ -209,6 +209,11 @@ def _warn_diverged(history: TrainingHistory) -> list[RunWarning]:
     ]
 
 
+def _exceeds(loss: float, factor: float, expected: float) -> bool:
+    """Return whether a loss is above another one times a factor; losses such as Poisson's may be negative."""
+    return loss - expected > (factor - 1) * abs(expected)
+
+
 def _warn_over_fitted(history: TrainingHistory) -> list[RunWarning]:
     loss_of = history.choice.loss
     finite = [epoch for epoch in history.epochs[1:] if math.isfinite(loss_of(epoch))]
@@ -216,7 +221,8 @@ def _warn_over_fitted(history: TrainingHistory) -> list[RunWarning]:
         return []
     lowest = min(finite, key=loss_of)
     later = [epoch for epoch in finite if epoch.number > lowest.number]
-    has_risen = len(later) >= MIN_RISING_EPOCHS and min(map(loss_of, later[-2:])) > RISE_FACTOR * loss_of(lowest)
+    last_losses = [loss_of(epoch) for epoch in later[-2:]]
+    has_risen = len(later) >= MIN_RISING_EPOCHS and _exceeds(min(last_losses), RISE_FACTOR, loss_of(lowest))
     if not has_risen or later[-1].train.loss >= lowest.train.loss:
         return []
     return [

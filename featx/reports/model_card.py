@@ -126,7 +126,7 @@ def _data(facts: TargetFacts) -> str:
     study = facts.study
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     source = markdown(mask_secrets(study.recipe.data.source))
-    return f"{len(study.outcomes):,} images from {source}; with embeddings {sizes}."
+    return f"{study.n_images:,} images from {source}; with embeddings {sizes}."
 
 
 def _scores(facts: TargetFacts, run: RunFacts) -> str:

@@ -150,4 +150,4 @@ def _subtitle(study: Study) -> str:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     name = commit()
     version = f" at {name[:12]}{' (with changes)' if 'dirty' in name else ''}" if name else ""
-    return f"{len(study.outcomes):,} images from {mask_secrets(study.recipe.data.source)} · created {created}{version}"
+    return f"{study.n_images:,} images from {mask_secrets(study.recipe.data.source)} · created {created}{version}"

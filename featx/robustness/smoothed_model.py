@@ -103,7 +103,7 @@ class SmoothedModel(Model):
     def _shares(self, votes: NoiseVotes, uri: str) -> Floats:
         """Return the (k,) shares of the votes for one image."""
         content = read_content(uri)
-        picture = decode(content, self.embeddings[0].request.decoding)
+        picture = decode(content, self.base.embeddings[0].request.decoding)
         (pixels,) = to_pixels([picture], noise_size(votes.model, self.spec))
         return votes.count(pixels, self.spec.n0, noise_source(digest(content), self.spec.seed)) / self.spec.n0
 

@@ -128,8 +128,16 @@ class AttackSection(Spec):
         Number of images, an even sample of each class.
     white_box
         Whether runs without gradient are refused; otherwise they are attacked by transfer and by ``square``.
-    steps, n_queries, restarts, patch_share, seed
-        As in `AttackSpec`.
+    steps
+        Steps of the gradient.
+    n_queries
+        Queries of an image by the Square attack, alone and within ``standard``.
+    restarts
+        Random starts, or weights that ``cw`` tries, which are five at least.
+    patch_share
+        Side of the square of ``patch`` as a share of the shorter side of the image.
+    seed
+        Seed of all random choices.
     """
 
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_METHODS

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from featx.specs.attacking import check_unit
+from featx.specs.attacking import check_unit, parse_fraction
 from featx.specs.base import Count, Spec
 
 
@@ -28,7 +28,7 @@ class AdversarialSpec(Spec):
     """
 
     attack: Literal["fgsm", "pgd", "free"] = "pgd"
-    eps: Annotated[float, Field(gt=0)] = 8 / 255
+    eps: Annotated[float, BeforeValidator(parse_fraction), Field(gt=0)] = 8 / 255
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     steps: Count = 7
     replays: Annotated[int, Field(ge=2)] = 4

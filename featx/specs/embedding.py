@@ -302,8 +302,9 @@ class EmbeddingSpec(Spec):
         return f"{without_folders(self.backbone)}/{self.tap}/{self.pool}"
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that the fingerprint is computed from; the SHA-256 stands for the place of a network."""
-        return super().identity() | {"backbone": without_folders(self.backbone)}
+        """Return the fields that the fingerprint is computed from; a run's network is known by its SHA-256 alone."""
+        is_run = self.backbone.startswith(CHECKPOINT_PREFIX)
+        return super().identity() | {"backbone": CHECKPOINT_PREFIX if is_run else self.backbone}
 
 
 class ResolvedEmbedding(Spec):

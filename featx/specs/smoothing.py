@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from featx.specs.attacking import parse_fraction
 from featx.specs.base import Count, Spec
 
 # Noise of this standard deviation hides every image with pixels in [0, 1]; more is a number of levels in 0 … 255.
@@ -38,7 +39,7 @@ class SmoothingSpec(Spec):
 
     run: Annotated[str, Field(min_length=1)]
     target: str | None = None
-    sigma: Annotated[float, Field(gt=0)] = 0.25
+    sigma: Annotated[float, BeforeValidator(parse_fraction), Field(gt=0)] = 0.25
     n0: Count = 100
     n: Count = 1000
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.001

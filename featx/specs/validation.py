@@ -67,6 +67,8 @@ def _describe_problem(detail: Any, location: list[Any], kind: type[Spec]) -> str
         return str(detail["ctx"]["error"])
     if name == "tuple_type" and isinstance(value, dict) and len(location) == 1:
         return f"found one table, expected a list of them ([[{location[-1]}]])"
+    if name == "tuple_type":
+        return f"found {value!r}, expected a list"
     if name in {"model_type", "dict_type"}:
         return f"found {value!r}, expected a table"
     message = detail["msg"][0].lower() + detail["msg"][1:]
@@ -81,7 +83,9 @@ def _recipe_keys(location: tuple[Any, ...]) -> list[Any]:
         # The keys of a run of the grid are those of its section.
         if keys[:1] == ["finetune"] and (part == "runs" or (len(keys) == 2 and isinstance(part, int))):
             continue
-        is_branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
+        is_branch = isinstance(part, str) and (
+            part in {"str", "float", "int"} or "[" in part or part.startswith(("constrained-", "function-"))
+        )
         if is_free_name or not is_branch:
             keys.append(part)
     return keys
@@ -90,8 +94,10 @@ def _recipe_keys(location: tuple[Any, ...]) -> list[Any]:
 def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
     """Return the keys of the section at `location`."""
     for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = next(_specs_in(section.model_fields[part].annotation), section)
+        # A section of networks is a grid of specs, whose keys are its own.
+        fields = section.model_fields | (FinetuneSpec.model_fields if section is FinetuneSection else {})
+        if isinstance(part, str) and part in fields:
+            section = next(_specs_in(fields[part].annotation), section)
     if section is FinetuneSection:
         return {*FinetuneSpec.model_fields, *SECTION_KEYS}
     return set(section.model_fields) - section.set_by_loader

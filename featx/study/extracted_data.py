@@ -108,8 +108,13 @@ class ExtractedData:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """The outcome of each image: columns id, outcome, reason."""
+        """The outcome of each file: columns id, outcome, reason."""
         return self._table("outcomes.parquet")
+
+    @property
+    def n_images(self) -> int:
+        """Number of images of the last extraction, unreadable and missing ones included, ignored files left out."""
+        return int((self.outcomes["outcome"] != "ignored").sum())
 
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:

@@ -1,8 +1,10 @@
-"""Runs that a recipe asks for and that are not finished."""
+"""Runs that a recipe asks for: those that are not finished, and sections that name others."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from featx.registry import suggest_names
+from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 
@@ -49,3 +51,45 @@ def _planned_networks(recipe: Recipe, target: str) -> Iterator[str]:
             if (stem, spec.fingerprint()) not in seen:
                 seen.add((stem, spec.fingerprint()))
                 yield stem
+
+
+def find_unknown_runs(recipe: Recipe, finished: Sequence[str]) -> Iterator[str]:
+    """Yield one message for each section that names a run which neither exists nor will be made.
+
+    Parameters
+    ----------
+    finished
+        Names of the finished runs.
+    """
+    stems = list(dict.fromkeys(_all_stems(recipe)))
+    for key, name in _named_runs(recipe):
+        # A label or the name of a folder begins with the stem; a name may also be the beginning of a stem.
+        is_planned = any(name.startswith(stem) or stem.startswith(name) for stem in stems)
+        if not is_planned and not any(run.startswith(name) for run in finished):
+            yield f"{key}: no run of this recipe is called {name!r}; {suggest_names(name, stems)}"
+
+
+def _all_stems(recipe: Recipe) -> Iterator[str]:
+    """Yield the beginnings of the names of all runs that a recipe makes."""
+    yield from (head.name for head in recipe.head)
+    for section in recipe.finetune:
+        yield from (section.name or spec.backbone.rpartition("/")[2] for spec in section.runs)
+    for ensemble in recipe.ensemble or (EnsembleSpec(),):
+        yield from ([ensemble.name] if ensemble.name else [])
+        yield from ensemble.methods or DEFAULT_VOTES
+    yield from (f"smoothed-{smoothing.run}" for smoothing in recipe.smoothing)
+
+
+def _named_runs(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the path of each key that names a run, and the name."""
+    for number, ensemble in enumerate(recipe.ensemble):
+        yield from ((f"ensemble[{number}].members", name) for name in ensemble.members or ())
+    for number, section in enumerate(recipe.finetune):
+        teachers = [spec.distillation.teacher for spec in section.runs if spec.distillation is not None]
+        yield from ((f"finetune[{number}].distillation.teacher", name) for name in dict.fromkeys(teachers))
+    for number, smoothing in enumerate(recipe.smoothing):
+        yield f"smoothing[{number}].run", smoothing.run
+    for number, attack in enumerate(recipe.attack):
+        yield from ((f"attack[{number}].runs", name) for name in attack.runs)
+    if recipe.corruption is not None and recipe.corruption.reference is not None:
+        yield "corruption.reference", recipe.corruption.reference

@@ -1,7 +1,9 @@
 """Fine-tuned networks as backbones: of heads, and of further fine-tuning."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -90,6 +92,33 @@ def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
         RecipeError, match=r"no \[\[finetune\]\] section and no run is called 'owm'; did you mean 'own'"
     ):
         featx.extract()
+
+
+def test_heads_on_a_network_work_from_any_folder(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"name": "own", "backbone": "deep", "weights": "none", "strategy": "all", "epochs": 1, "target": "class"}
+    head = {"name": "logreg", "target": "class", "trials": 1, "folds": 2}
+    sections = {"finetune": [own], "embedding": [{"backbone": "checkpoint:own"}], "head": [head]}
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | sections))
+    list(featx.run())
+    runs = sorted(run.path.resolve() for run in Study.open(None).runs())
+    (fitted,) = [run for run in runs if run.name.startswith("logreg")]
+    expected = featx.load(fitted).predict_images(study / "images" / "0.png").proba
+
+    elsewhere = study / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    recipe = "../featx.toml"
+    list(featx.run(recipe))
+    assert sorted(run.path.resolve() for run in Study.open(recipe).runs()) == runs
+    assert featx.predict(study / "images" / "0.png", recipe=recipe)
+
+    moved = study / "moved"
+    (study / "runs").rename(moved)
+    proba = featx.load(moved / "featx" / fitted.name).predict_images(study / "images" / "0.png").proba
+    np.testing.assert_array_equal(proba, expected)
+    shutil.rmtree(next((moved / "featx").glob("own-*")))
+    with pytest.raises(ArtifactError, match="the network own-, which is not in .*; copy the folder"):
+        featx.load(moved / "featx" / fitted.name).predict_images(study / "images" / "0.png")
 
 
 def test_only_networks_are_used_as_backbones(study: Path) -> None:

@@ -132,3 +132,8 @@ def test_one_prediction_is_no_failure_if_all_labels_are_the_same() -> None:
 
 def test_a_loss_that_rises_with_that_of_train_is_no_over_fitting() -> None:
     assert marks(build_history([0.7, 0.4, 0.42, 0.47, 0.5], [0.0, 0.4, 0.42, 0.47, 0.5])) == []
+
+
+def test_negative_losses_that_fall_are_no_failure() -> None:
+    assert marks(build_history([-73.3, -73.5, -73.6, -73.65, -73.7])) == []
+    assert marks(build_history([-73.3, -10.0, 20.0])) == ["diverged"]

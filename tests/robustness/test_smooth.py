@@ -35,6 +35,7 @@ from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smooth import SmoothingResult
 from featx.robustness.smoothing_job import make_votes, prepare_smoothing
 from featx.specs.attacking import AttackSection
+from featx.specs.finetuning import FinetuneSpec
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.study import Study
 from tests.conftest import make_images
@@ -159,6 +160,14 @@ def test_a_smoothed_run_is_compared_and_loaded_like_any_other(
     assert accuracies[0] > 0.5
     assert Evaluation.from_dict(asdict(evaluation)) == evaluation
     assert not featx.smooth()[0].is_new
+
+
+def test_a_smoothed_network_predicts_images(study: Study) -> None:
+    spec = FinetuneSpec(backbone="toy", weights="none", strategy="head", epochs=1)
+    (network,) = featx.finetune(specs=[spec])
+    (smoothed_network,) = featx.smooth(specs=[SmoothingSpec(run=network.run, sigma=0.1, n0=20, n=60, images=4)])
+    prediction = featx.load(smoothed_network.path).predict_images("images/dark/000.png")
+    assert prediction.proba.sum() == pytest.approx(1)
 
 
 def test_the_report_shows_the_certified_accuracy(study: Study, evaluation: Evaluation) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 import featx
 from featx.cli.run_table import evaluations
-from featx.errors import IncompleteError
+from featx.errors import IncompleteError, RecipeError
+from featx.study.study import Study
 from tests.conftest import make_images
 from tests.printed import unwrapped
 from tests.recipes import toy_heads, toy_recipe
@@ -45,3 +46,36 @@ def test_runs_of_a_preset_are_pointed_at(home: Path) -> None:
     featx.extract()
     with pytest.raises(IncompleteError, match="has no finished run; .*'-r RECIPE#small' names"):
         featx.evaluate()
+
+
+def test_names_of_runs_are_checked_before_anything_is_made(home: Path) -> None:
+    make_images(home / "images")
+    sections = {
+        "head": toy_heads("logreg"),
+        "finetune": [NETWORK | {"name": "own", "lr": 0.1}, NETWORK | {"name": "own2", "lr": 0.01}],
+        "ensemble": [{"name": "pair", "methods": ["soft"], "members": ["own", "logreg"]}],
+    }
+    wrong = {
+        "ensemble": [{"methods": ["soft"], "members": ["own", "logerg"]}],
+        "smoothing": [{"run": "onw"}],
+        "attack": [{"runs": ["pairs"]}],
+        "corruption": {"reference": "svm"},
+    }
+    Path("featx.toml").write_text(toy_recipe(**sections | wrong))
+    with pytest.raises(RecipeError) as error:
+        next(featx.run())
+    assert error.value.problems[0] == (
+        "ensemble[0].members: no run of this recipe is called 'logerg'; did you mean 'logreg'? known: logreg, own, "
+        "own2, soft, smoothed-onw"
+    )
+    assert [problem.partition(":")[0] for problem in error.value.problems] == [
+        "ensemble[0].members",
+        "smoothing[0].run",
+        "attack[0].runs",
+        "corruption.reference",
+    ]
+    assert not Path("runs").exists()
+    Path("featx.toml").write_text(toy_recipe(**sections))
+    list(featx.run())
+    (vote,) = [run for run in Study.open(None).runs() if run.kind == "ensemble"]
+    assert len(vote.members) == 2, "the section 'own2' is another one than 'own'"

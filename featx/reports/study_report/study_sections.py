@@ -31,7 +31,7 @@ def build_what_was_done(study: Study, targets: Sequence[TargetFacts]) -> Section
     chosen = _header(targets[0].chosen)
     lines = [
         f"Recipe: {study.recipe.name}.",
-        f"Data: {len(study.outcomes):,} images from {mask_secrets(study.recipe.data.source)}; with embeddings {sizes}.",
+        f"Data: {study.n_images:,} images from {mask_secrets(study.recipe.data.source)}; with embeddings {sizes}.",
         f"Targets: {kind_texts}.",
         f"Runs: {counts}.",
         f"Time: {_hours(runs)} of search and training.",
@@ -85,7 +85,7 @@ def build_images(study: Study, pictures: Mapping[str, Picture]) -> Section:
     """Return the section about the outcomes of the extraction, with the first failures and the missing pictures."""
     outcomes = ", ".join(f"{n:,} {name}" for name, n in study.outcomes["outcome"].value_counts().to_dict().items())
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
-    text = f"{len(study.outcomes):,} images: {outcomes}. With embeddings: {sizes}."
+    text = f"{len(study.outcomes):,} files: {outcomes}. With embeddings: {sizes}."
     failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
     components: list[Component] = [Text(text), *_missing_pictures(pictures)]
     if len(failed):
