@@ -150,6 +150,14 @@ def evaluate(
         str | None,
         typer.Option(help="The score of --by, for example rmse.", show_default="the one that runs are compared in"),
     ] = None,
+    runs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="The runs of --by: labels or beginnings of names, for example that of a section.",
+            show_default="all",
+        ),
+    ] = None,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     user: UserOption = None,
@@ -187,7 +195,7 @@ def evaluate(
             user=user,
             progress=progress,
         )
-    pivots = pivot_table.build(evaluations, by, score)
+    pivots = pivot_table.build(evaluations, by, score, runs)
     study = Study.open(recipe)
     attacks = read_robustness(study, evaluations)
     if json:

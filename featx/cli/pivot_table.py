@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from featx.evaluation.pivot import Pivot, PivotCell
 
 
-def build(evaluations: "Sequence[Evaluation]", by: str | None, score: str | None) -> "list[Pivot]":
-    """Return the tables of the options ``--by`` and ``--score``; none without the first.
+def build(
+    evaluations: "Sequence[Evaluation]", by: str | None, score: str | None, runs: str | None = None
+) -> "list[Pivot]":
+    """Return the tables of the options ``--by``, ``--score`` and ``--runs``; none without the first.
 
     Raises
     ------
     DataError
-        There is a score and no setting, or the runs do not have these settings or this score.
+        There is a score or a run and no setting, or the runs do not have these settings or this score.
     """
     from featx.errors import DataError
     from featx.evaluation.pivot import pivot_runs
@@ -25,9 +27,15 @@ def build(evaluations: "Sequence[Evaluation]", by: str | None, score: str | None
     if by is None:
         if score is not None:
             raise DataError(f"found --score {score} without --by; expected settings beside it, as '--by lr,strategy'")
+        if runs is not None:
+            raise DataError(f"found --runs {runs} without --by; expected settings beside it, as '--by lr,strategy'")
         return []
-    names = [name.strip() for name in by.split(",") if name.strip()]
-    return pivot_runs(evaluations, list(dict.fromkeys(names)), score)
+    return pivot_runs(evaluations, _names(by), score, _names(runs or ""))
+
+
+def _names(text: str) -> list[str]:
+    """Return names that are separated by commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def pivots(tables: "Sequence[Pivot]") -> None:

@@ -1,7 +1,7 @@
 """Tables of one score by the settings of runs: one setting in the rows, another in the columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featx.errors import DataError
@@ -88,7 +88,9 @@ class Pivot:
         return next((cell for cell in self.cells if (cell.row, cell.column) == (row, column)), None)
 
 
-def pivot_runs(evaluations: Sequence[Evaluation], by: Sequence[str], score: str | None = None) -> list[Pivot]:
+def pivot_runs(
+    evaluations: Sequence[Evaluation], by: Sequence[str], score: str | None = None, runs: Sequence[str] = ()
+) -> list[Pivot]:
     """Return one table for each target whose runs differ in the settings.
 
     Parameters
@@ -98,13 +100,20 @@ def pivot_runs(evaluations: Sequence[Evaluation], by: Sequence[str], score: str 
     by
         Names of settings, as ``("lr", "strategy")``: the last one is in the columns, all others are in the rows.
     score
-        Name of the score; by default the one that runs are compared in.
+        Name of the score; by default the one that runs are compared in. Targets without it are left out if another
+        has it.
+    runs
+        Labels, or beginnings of names, of the runs in the tables, for example names of sections; empty for all.
 
     Raises
     ------
     DataError
-        No runs differ in one of the settings, or they have no such score.
+        No runs differ in one of the settings, they have no such score, or none has one of the names.
     """
+    evaluations = [replace(table, rows=_named(table.rows, runs)) for table in evaluations] if runs else evaluations
+    rows = [row for table in evaluations for row in table.rows]
+    if unmatched := [name for name in runs if not _named(rows, [name])]:
+        raise DataError(f"no run is called {unmatched[0]!r}; expected labels or beginnings of names of runs")
     available = dict.fromkeys(name for table in evaluations for row in table.rows for name in row.settings)
     if unknown := [name for name in by if name not in available]:
         listed = ", ".join(available) or "none"
@@ -114,7 +123,12 @@ def pivot_runs(evaluations: Sequence[Evaluation], by: Sequence[str], score: str 
         raise DataError(
             f"no run has all of the settings {', '.join(map(repr, by))}; expected settings of the same kind"
         )
-    return [_pivot(table, list(by), score or table.compared) for table in tables]
+    scored = [table for table in tables if score is None or score in table.scores]
+    return [_pivot(table, list(by), score or table.compared) for table in scored or tables]
+
+
+def _named(rows: Sequence[RunEvaluation], names: Sequence[str]) -> list[RunEvaluation]:
+    return [row for row in rows if row.label in names or row.run.startswith(tuple(names))]
 
 
 def _pivot(table: Evaluation, by: list[str], score: str) -> Pivot:

@@ -115,6 +115,17 @@ def test_settings_and_scores_that_do_not_exist_are_named(at_grid: Evaluation) ->
         pivot_runs([at_grid], ["lr", "epochs"])
     with pytest.raises(DataError, match="runs of 'class' have no score 'rmse'"):
         pivot_runs([at_grid], ["lr"], "rmse")
+    with pytest.raises(DataError, match="no run is called 'other'; expected labels or beginnings of names"):
+        pivot_runs([at_grid], ["lr"], runs=["toy", "other"])
+
+
+def test_a_table_of_named_runs_has_no_others(at_grid: Evaluation) -> None:
+    (table,) = pivot_runs([at_grid], ["lr", "strategy"], runs=["toy-head"])
+    assert table.columns == ["head"]
+    assert len(table.cells) == 2
+    result = CliRunner().invoke(app, ["evaluate", "--by", "lr,strategy", "--runs", "toy-scratch", "--json"])
+    (pivot,) = json.loads(result.stdout)["pivots"]
+    assert pivot["columns"] == ["scratch"]
     result = CliRunner().invoke(app, ["evaluate", "--score", "kappa"])
     assert "without --by" in str(result.exception)
 
