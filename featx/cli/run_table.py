@@ -47,6 +47,7 @@ def evaluations(
                 summary.say(line if len(results) == 1 else f"{result.target}: {line}", 1)
         summary.next_step(next_step or _next_command(results[0]))
     for result in results:
+        _print_uncertainty(result)
         if with_classes:
             _print_classes(result)
         if with_groups or bias or output_settings().verbose:
@@ -146,6 +147,19 @@ def _short_verdict(result: "Evaluation") -> str:
         ties = f"; {n_open} of {len(result.rows) - 1} other runs are not shown to differ from it" if n_open else ""
         return f"recommended: {name}, the run with the best score{ties}"
     return f"recommended: {name}, the cheapest of {len(result.equivalent)} runs that are equivalent to the chosen one"
+
+
+def _print_uncertainty(result: "Evaluation") -> None:
+    """Print the scores that ``--coverage`` and ``--abstain-below`` add, for every run."""
+    from featx.evaluation.coverage import UNCERTAINTY_SCORES
+
+    names = [name for name in UNCERTAINTY_SCORES if any(name in row.scores for row in result.rows)]
+    if names:
+        rows = [
+            (console.run_name(row.run, row.label), *(row.scores.get(name) for name in names)) for row in result.rows
+        ]
+        console.say()
+        console.table(result.target, ["run", *(name.replace("_", " ") for name in names)], rows)
 
 
 def _print_classes(result: "Evaluation") -> None:

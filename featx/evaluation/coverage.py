@@ -19,6 +19,9 @@ from featx.tables.truth import AnyTruth
 Groups = Callable[[Ids], NDArray[Any] | None]
 Rows = tuple[AnyPredictions, AnyTruth]
 
+# Names of the scores: of prediction sets, of intervals, and of abstention.
+UNCERTAINTY_SCORES = ("covered", "set_size", "interval_width", "answered", "answered_accuracy")
+
 
 @dataclass(frozen=True)
 class CoverageCheck:

@@ -4,13 +4,16 @@ Modules: evaluation.coverage.
 """
 
 import math
+import re
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import featx
+from featx.cli.main import app
 from featx.errors import DataError, IncompleteError
 from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
@@ -107,6 +110,9 @@ def test_coverage_and_abstention_follow_their_definitions(toy_home: Path) -> Non
         assert row.scores["answered_accuracy"] == pytest.approx((table.codes == truth.codes)[is_answered].mean())
         assert 0 <= row.scores["covered"] <= 1
         assert 0 <= row.scores["set_size"] <= 2
+    output = CliRunner().invoke(app, ["evaluate", "--coverage", "0.8", "--abstain-below", "0.6"]).output
+    assert re.search(r"run +covered +set size +answered +answered accuracy", output)
+    assert len(re.findall(r"(?m)^(?:logreg|svm) +[01]\.\d{4}", output)) == 2
     (final,) = featx.evaluate(final=True, coverage=0.8)
     header = featx.load(study.folder / final.chosen).header
     assert header.conformal is not None
