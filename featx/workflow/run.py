@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.errors import RecipeError
 from featx.evaluation.evaluate import evaluate
 from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
@@ -14,10 +13,10 @@ from featx.robustness.corrupt import corrupt
 from featx.robustness.smooth import smooth
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
-from featx.study.planned_runs import find_unknown_runs
 from featx.study.study import Study
 from featx.workflow.outer_splits import OuterSplits, check_outer_splits, outer_stages
 from featx.workflow.repeats import repeat
+from featx.workflow.section_checks import check_sections
 from featx.workflow.stages import make_runs
 
 
@@ -87,7 +86,7 @@ def stages(  # noqa: PLR0913 - as run
     if loaded.split.outer_seeds:
         check_outer_splits(loaded, repeats)
     check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
-    check_named_runs(loaded)
+    check_sections(loaded)
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     if loaded.split.outer_seeds:
@@ -118,16 +117,3 @@ def stages(  # noqa: PLR0913 - as run
     if final:
         yield "evaluate --final", evaluate(loaded, final=True, user=user, progress=progress)
     yield "report", report(loaded, progress=progress)
-
-
-def check_named_runs(recipe: Recipe) -> None:
-    """Raise an error if a section names a run that neither exists nor will be made.
-
-    Raises
-    ------
-    RecipeError
-        A name is unknown; the message names the key and the closest name.
-    """
-    finished = [run.name for run in Study(recipe).run_folders()]
-    if problems := list(find_unknown_runs(recipe, finished)):
-        raise RecipeError(str(recipe.folder / f"{recipe.name}.toml"), problems)

@@ -1,6 +1,6 @@
 """Runs of a recipe that are not finished, and runs of its presets.
 
-Modules: study.planned_runs.
+Modules: study.planned_runs, workflow.section_checks.
 """
 
 from pathlib import Path
@@ -79,3 +79,17 @@ def test_names_of_runs_are_checked_before_anything_is_made(home: Path) -> None:
     list(featx.run())
     (vote,) = [run for run in Study.open(None).runs() if run.kind == "ensemble"]
     assert len(vote.members) == 2, "the section 'own2' is another one than 'own'"
+
+
+def test_missing_files_of_weights_are_named_before_anything_is_made(home: Path) -> None:
+    make_images(home / "images")
+    networks = [NETWORK | {"lr": 0.1}, NETWORK | {"lr": 0.1, "weights": "own.pth"}]
+    embeddings = [{"backbone": "toy", "weights": "other.pth"}]
+    Path("featx.toml").write_text(toy_recipe(finetune=networks, embedding=embeddings, head=toy_heads("logreg")))
+    with pytest.raises(RecipeError) as error:
+        next(featx.run())
+    assert error.value.problems == (
+        "embedding[0].weights: there is no file other.pth; paths start from the recipe's folder",
+        "finetune[1].weights: there is no file own.pth; paths start from the recipe's folder",
+    )
+    assert not Path("runs").exists()
