@@ -19,7 +19,7 @@ from featx.study.study import Study
 
 HEADER = "header.json"
 # Settings of a network that are always shown; of all others only those that are not the default.
-NETWORK_SETTINGS = ("backbone", "strategy", "lr", "epochs", "batch_size")
+NETWORK_SETTINGS = ("backbone", "strategy", "lr", "epochs", "batch_size", "loss")
 
 
 @dataclass(frozen=True)
