@@ -96,7 +96,7 @@ SONG_CHOICES = (
 )
 TUNED_METHODS = {
     "svm/8-embeddings": "RBF-SVM on frozen EfficientNet-Lite0, four stages at two sizes, rows of unit length",
-    "svm/11-embeddings": "the same with three stages of frozen VGG16",
+    "svm/all": "the same with three stages of frozen VGG16",
     "soft": "mean of the two",
     "greedy": "greedy selection of the two",
 }
