@@ -286,25 +286,26 @@ def find_network(backbone: str, model_folder: Path, sha256: str | None = None) -
     model_folder
         Folder of the model.
     sha256
-        SHA-256 of the network's weights; None takes any run of this name.
+        SHA-256 of the network's weights; None expects only one run of this name.
 
     Raises
     ------
     ArtifactError
-        There is no such run, or there are several.
+        There is no such run, or, without `sha256`, there are several.
     """
     if not backbone.startswith(CHECKPOINT_PREFIX):
         return backbone
     stated = Path(backbone.removeprefix(CHECKPOINT_PREFIX))
     places = [model_folder.resolve().parent / stated.name, stated]
-    runs = [run for place in places for run in _runs_at(place)]
-    found = [run for run in runs if sha256 is None or read_header(run)[1].body_sha256 == sha256]
-    if not found:
-        raise ArtifactError(
-            f"{model_folder} takes the outputs of the network {stated.name}, which is not in "
-            f"{model_folder.resolve().parent}; copy the folder of its run there, or train it again"
-        )
-    return CHECKPOINT_PREFIX + str(found[0])
+    for place in places:
+        runs = _runs_at(find_run_folder(place) if sha256 is None else place)
+        for run in runs:
+            if sha256 is None or read_header(run)[1].body_sha256 == sha256:
+                return f"{CHECKPOINT_PREFIX}{run}"
+    raise ArtifactError(
+        f"{model_folder} takes the outputs of the network {stated.name}, which is not in "
+        f"{model_folder.resolve().parent}; copy the folder of its run there, or train it again"
+    )
 
 
 def _format_number(text: bytes) -> int:

@@ -8,7 +8,7 @@ from featx.errors import DataError
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.verdicts import has_failed
 from featx.registry import suggest_names
-from featx.study.run_settings import setting_text
+from featx.study.run_settings import find_called, setting_text
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,11 @@ def pivot_runs(
 
 
 def _named(rows: Sequence[RunEvaluation], names: Sequence[str]) -> list[RunEvaluation]:
-    return [row for row in rows if row.label in names or row.run.startswith(tuple(names))]
+    # A label begins with the stem.
+    stems = {row.run: row.label.partition("/")[0] for row in rows}
+    labels = {row.run: row.label for row in rows}
+    called = {run for name in names for run in find_called(name, stems, labels)}
+    return [row for row in rows if row.run in called]
 
 
 def _pivot(table: Evaluation, by: list[str], score: str) -> Pivot:

@@ -3,10 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from featx.file_names import file_name
 from featx.registry import suggest_names
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
+
+# Key of a folder's name while that of the run is not known.
+NO_KEY = "00000000"
 
 
 def unfinished_runs(recipe: Recipe, target: str, runs: Sequence[RunFolder]) -> list[str]:
@@ -63,10 +67,15 @@ def find_unknown_runs(recipe: Recipe, finished: Sequence[str]) -> Iterator[str]:
     """
     stems = list(dict.fromkeys(_all_stems(recipe)))
     for key, name in _named_runs(recipe):
-        # A label or the name of a folder begins with the stem; a name may also be the beginning of a stem.
-        is_planned = any(name.startswith(stem) or stem.startswith(name) for stem in stems)
+        is_planned = any(_may_mean(name, stem) for stem in stems)
         if not is_planned and not any(run.startswith(name) for run in finished):
             yield f"{key}: no run of this recipe is called {name!r}; {suggest_names(name, stems)}"
+
+
+def _may_mean(name: str, stem: str) -> bool:
+    """Return whether a name may be that of a run with this stem: its beginning, its label or its folder."""
+    folder = file_name(stem, NO_KEY).removesuffix(f"-{NO_KEY}")
+    return stem.startswith(name) or name.startswith((f"{stem}/", f"{stem}-", f"{folder}-"))
 
 
 def _all_stems(recipe: Recipe) -> Iterator[str]:
@@ -77,7 +86,7 @@ def _all_stems(recipe: Recipe) -> Iterator[str]:
     for ensemble in recipe.ensemble or (EnsembleSpec(),):
         yield from ([ensemble.name] if ensemble.name else [])
         yield from ensemble.methods or DEFAULT_VOTES
-    yield from (f"smoothed-{smoothing.run}" for smoothing in recipe.smoothing)
+    yield from ["smoothed"] if recipe.smoothing else []
 
 
 def _named_runs(recipe: Recipe) -> Iterator[tuple[str, str]]:

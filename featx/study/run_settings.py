@@ -104,6 +104,26 @@ def label_runs(specs: Mapping[str, AnyRunSpec]) -> dict[str, str]:
     return {name: run.label for group in by_target.values() for name, run in describe_runs(group).items()}
 
 
+def find_called(name: str, stems: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
+    """Return the runs that a name means: those with this label, and those of the section, head or method of this name.
+
+    If there is no such section, head or method, the name is the beginning of runs' names.
+
+    Parameters
+    ----------
+    name
+        The name that was typed.
+    stems, labels
+        Run name → its stem, and run name → its label.
+    """
+    is_stem = name in stems.values()
+    return [
+        run
+        for run, stem in stems.items()
+        if labels.get(run) == name or (stem == name if is_stem else run.startswith(name))
+    ]
+
+
 def _embeddings_text(names: Sequence[str], all_names: Sequence[str]) -> str:
     """Return the embeddings of a head, without what the names of all embeddings have in common, ``all``, or a number.
 

@@ -18,7 +18,7 @@ Labels of the test split are returned by `Study.open_test` only, which logs each
 
 import getpass
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
-from featx.study.run_settings import label_runs
+from featx.study.run_settings import find_called, label_runs
 from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
@@ -173,10 +173,9 @@ class Study(LabelledRows):
                     reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
                     raise DataError(f"{reason}; runs on this split: {fitting_names}")
-            stems = {run.spec.stem for run in fitting}
-            fitting = [
-                run for run in fitting if any(_is_called(run, name, labels.get(run.name), stems) for name in names)
-            ]
+            stems = {run.name: run.spec.stem for run in fitting}
+            called = {run for name in names for run in find_called(name, stems, labels)}
+            fitting = [run for run in fitting if run.name in called]
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)
@@ -282,14 +281,6 @@ def _is_spec(file: Path, spec: RunSpec) -> bool:
         return read_sealed(file) == spec.identity()
     except IncompleteError:
         return False
-
-
-def _is_called(run: RunFolder, name: str, label: str | None, stems: Collection[str]) -> bool:
-    """Return whether a name is that of a run: its label, that of its section or method, or the beginning of its name.
-
-    If a section or method has exactly this name, other runs whose names begin with it are not meant.
-    """
-    return label == name or (run.spec.stem == name if name in stems else run.name.startswith(name))
 
 
 def _changed_members(run: RunFolder) -> str:

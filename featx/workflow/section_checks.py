@@ -6,8 +6,8 @@ from pathlib import Path
 from featx.errors import RecipeError
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.recipe import Recipe
+from featx.study.folders import study_folder
 from featx.study.planned_runs import find_unknown_runs
-from featx.study.study import Study
 
 
 def check_sections(recipe: Recipe) -> None:
@@ -18,7 +18,7 @@ def check_sections(recipe: Recipe) -> None:
     RecipeError
         The message lists all problems with the paths of their keys.
     """
-    finished = [run.name for run in Study(recipe).run_folders()]
+    finished = [header.parent.name for header in study_folder(recipe).glob("[!.]*/header.json")]
     if problems := [*find_unknown_runs(recipe, finished), *_missing_weights(recipe)]:
         raise RecipeError(str(recipe.folder / f"{recipe.name}.toml"), problems)
 

@@ -58,7 +58,7 @@ def test_names_of_runs_are_checked_before_anything_is_made(home: Path) -> None:
     wrong = {
         "ensemble": [{"methods": ["soft"], "members": ["own", "logerg"]}],
         "smoothing": [{"run": "onw"}],
-        "attack": [{"runs": ["pairs"]}],
+        "attack": [{"runs": ["smoothed-own", "logregg"]}],
         "corruption": {"reference": "svm"},
     }
     Path("featx.toml").write_text(toy_recipe(**sections | wrong))
@@ -66,7 +66,7 @@ def test_names_of_runs_are_checked_before_anything_is_made(home: Path) -> None:
         next(featx.run())
     assert error.value.problems[0] == (
         "ensemble[0].members: no run of this recipe is called 'logerg'; did you mean 'logreg'? known: logreg, own, "
-        "own2, soft, smoothed-onw"
+        "own2, soft, smoothed"
     )
     assert [problem.partition(":")[0] for problem in error.value.problems] == [
         "ensemble[0].members",

@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.head import HeadSpec
-from featx.study.run_settings import describe_runs, replace_names
+from featx.study.run_settings import describe_runs, find_called, replace_names
 from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, TrainState, ValState
 
 TRAIN = TrainState(target="age", split="", units="", labels="", group_columns=(), group_values="")
@@ -139,3 +139,12 @@ def test_runs_of_equal_settings_keep_the_fingerprints_of_their_names() -> None:
     assert replace_names(text, describe_runs(specs)) == (
         "Without small_cnn/22 the ensemble loses most; its best member is rf."
     )
+
+
+def test_the_exact_name_of_a_section_means_no_other_section() -> None:
+    stems = {"own-toy-1": "own", "own2-toy-2": "own2", "rf-class-3": "rf"}
+    labels = {"own-toy-1": "own", "own2-toy-2": "own2/lr=0.1", "rf-class-3": "rf"}
+    assert find_called("own", stems, labels) == ["own-toy-1"]
+    assert find_called("ow", stems, labels) == ["own-toy-1", "own2-toy-2"]
+    assert find_called("own2/lr=0.1", stems, labels) == ["own2-toy-2"]
+    assert find_called("svm", stems, labels) == []
