@@ -2,8 +2,8 @@
 
 usage: python -m tests.results [--page] [PROTOCOL ...]
 
-Without names, all protocols. ``--page`` runs nothing: it writes the page from what has finished. An interrupted call
-continues where it stopped.
+Without names, all protocols. ``--page`` runs nothing: it writes the page from what has finished here. Sections of
+protocols without runs on this machine stay as they are. An interrupted call continues where it stopped.
 """
 
 import argparse
@@ -59,8 +59,9 @@ def run_protocol(protocol: Protocol) -> None:
 
 
 def write_page() -> None:
-    """Write the page from the folders of all finished runs."""
-    write_text(PAGE, results_page({protocol: read_protocol(protocol) for protocol in PROTOCOLS}))
+    """Write the sections of all protocols whose runs are on this machine anew; the others stay as they are."""
+    measured = {protocol: read_protocol(protocol) for protocol in PROTOCOLS}
+    write_text(PAGE, results_page(measured, PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""))
 
 
 if __name__ == "__main__":

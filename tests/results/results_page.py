@@ -11,7 +11,8 @@ HEAD = """# Results
 
 Published protocols, repeated by featx with recipes of this repository. `make results` runs them, resumes after an
 interruption, and writes this page from the folders of the runs alone; `make results PROTOCOL=elpv_song` runs one of
-them. `make weights` fetches the pretrained networks first ([weights.md](weights.md)).
+them. The section of a protocol whose runs are not on the machine stays as it was; it names its own commit and machine.
+`make weights` fetches the pretrained networks first ([weights.md](weights.md)).
 
 *chosen* is the result of the whole procedure: in each split, the run with the best score in cross-validation inside its
 training part. Other rows are single runs. Over several splits, ± is the standard deviation over the splits, and the
@@ -19,17 +20,37 @@ interval is that of the mean, corrected for the overlap of the splits (Nadeau an
 it is the bootstrap interval. Published figures are as their authors state them, over their own splits.
 """
 
+NOT_RUN = "Not run yet"
 
-def results_page(measured: Mapping[Protocol, MeasuredProtocol | None]) -> str:
-    """Return the page for the protocols that have run, and the commands of those that have not."""
-    sections = [_protocol_section(protocol, measured.get(protocol)) for protocol in PROTOCOLS]
+
+def results_page(measured: Mapping[Protocol, MeasuredProtocol | None], earlier_page: str = "") -> str:
+    """Return the page for the protocols that have run, and the commands of those that have not.
+
+    Parameters
+    ----------
+    measured
+        Figures of the protocols whose runs are on this machine.
+    earlier_page
+        Page as it was written before: its sections of protocols without runs on this machine are kept.
+    """
+    earlier = {
+        section.partition("\n")[0]: section.strip()
+        for section in earlier_page.split("\n## ")[1:]
+        if NOT_RUN not in section
+    }
+    sections = [
+        f"## {earlier[protocol.title]}"
+        if measured.get(protocol) is None and protocol.title in earlier
+        else _protocol_section(protocol, measured.get(protocol))
+        for protocol in PROTOCOLS
+    ]
     return "\n\n".join([HEAD.strip(), *sections]) + "\n"
 
 
 def _protocol_section(protocol: Protocol, measured: MeasuredProtocol | None) -> str:
     parts = [f"## {protocol.title}", f"`{protocol.command}`"]
     if measured is None:
-        parts.append(f"Not run yet (about {protocol.hours:g} hours on 2 idle cores).")
+        parts.append(f"{NOT_RUN} (about {protocol.hours:g} hours on 2 idle cores).")
         parts.append(_table([_published_row(figure) for figure in protocol.published]))
         return "\n\n".join(parts)
     parts.append(_origin_text(measured))

@@ -42,6 +42,9 @@ def test_figures_come_from_the_folders_of_runs(protocol: Protocol) -> None:
     assert "2 of 2 splits" in page
     assert f"| accuracy | **featx, chosen** | {accuracy.value:.4f} ± {accuracy.sd:.4f} |" in page
     assert "difference" not in page, "the published run has another name"
+    assert results_page({}, page) == page, "sections stay on a machine without the runs"
+    other = page.replace("2 of 2 splits", "3 of 3 splits")
+    assert results_page({PROTOCOLS[0]: measured}, other) == page, "sections with runs are written anew"
 
 
 def test_protocols_that_have_not_run_are_listed_with_their_command() -> None:
