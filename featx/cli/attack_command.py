@@ -22,7 +22,7 @@ def attack(
         typer.Option(
             "--method",
             help="fgsm, pgd, apgd, cw, patch, square, transfer or standard (repeatable).",
-            show_default="the recipe's, or fgsm, pgd and square",
+            show_default="the recipe's, or fgsm and pgd",
         ),
     ] = None,
     norm: Annotated[
@@ -53,7 +53,7 @@ def attack(
     ] = None,
     n_images: Annotated[
         int | None,
-        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="100"),
+        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="50"),
     ] = None,
     white_box: Annotated[
         bool,

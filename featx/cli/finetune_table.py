@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # Durations from this one on are printed in minutes.
 MIN_SECONDS_AS_MINUTES = 120
 MONITORED_ROWS = {"holdout": "rows held out of train", "val": "val"}
-# Ranks of the columns after those of the settings, by which columns are hidden in a narrow terminal.
-VAL_SCORE, HELD_OUT_SCORE, TRAIN_SCORE, FLAGS, BEST_EPOCH, TIME, VAL_LOSS, EPOCH_TIME = range(1, 9)
+# Ranks of the columns, by which columns are hidden in a narrow terminal.
+VAL_SCORE, SETTING, HELD_OUT_SCORE, TRAIN_SCORE, FLAGS, BEST_EPOCH, TIME, VAL_LOSS, EPOCH_TIME = range(9)
 
 
 def networks(runs: Sequence["FinetuningResult"]) -> None:
@@ -53,7 +53,7 @@ def _columns(runs: Sequence["FinetuningResult"]) -> dict[Column, list[object]]:
     }
     for key in keys:
         values = [setting_text(run.settings[key]) if key in run.settings else None for run in runs]
-        columns[Column(key, 0, is_text=True)] = list(values)
+        columns[Column(key, SETTING, is_text=True)] = list(values)
     columns[Column("best epoch", BEST_EPOCH)] = [f"{run.best_epoch} of {run.n_epochs}" for run in runs]
     columns[Column(f"train {metric}", TRAIN_SCORE)] = [run.train_score for run in runs]
     columns[Column(f"held-out {metric}", HELD_OUT_SCORE)] = [run.held_score for run in runs]

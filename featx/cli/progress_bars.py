@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from featx.cli.output_settings import output_settings
+from featx.cli.progress_lines import ProgressLines
 from featx.cli.text import as_text
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.text.escaping import escape_text
@@ -109,12 +110,11 @@ class Screen:
 def watching() -> Iterator[ProgressCallback]:
     """Display the progress that the yielded callback receives until the block ends; then one line of it is left.
 
-    Where standard error is no terminal, and with ``--quiet``, there are no bars; messages are printed without the
-    latter.
+    Where standard error is no terminal, lines are printed now and then instead; with ``--quiet`` there is nothing.
     """
     console = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
     if output_settings().quiet or not sys.stderr.isatty():
-        yield _print_messages if not output_settings().quiet else no_progress
+        yield no_progress if output_settings().quiet else ProgressLines().progress
         return
     screen = Screen(console)
     start = time.monotonic()
@@ -129,9 +129,3 @@ def watching() -> Iterator[ProgressCallback]:
         yield screen.progress
     if line := screen.done_line(time.monotonic() - start):
         console.print(as_text(line, "dim"))
-
-
-def _print_messages(stage: str, n_done: int, total: int, /, note: str = "") -> None:
-    """Print the messages among the progress on standard error."""
-    if stage == NOTE_STAGE:
-        sys.stderr.write(f"{escape_text(note)}\n")

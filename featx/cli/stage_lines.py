@@ -125,31 +125,52 @@ def _extraction_text(result: "Extraction") -> str:
 
 
 def _networks_text(runs: "Sequence[FinetuningResult]") -> str:
-    metric = console.SHORT.get(runs[0].metric, runs[0].metric)
-    scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
+    scores = _scores_text(runs, [(f"val {_short_name(run.metric)}", run.val_score) for run in runs])
     seconds = sum(run.train_s for run in runs if run.is_new)
-    repeated = _done_text([run.is_new for run in runs])
-    return (
-        f"val {metric} {console.limited_list(scores)}{repeated}{_end(seconds, sum(len(run.warnings) for run in runs))}"
-    )
+    return f"{scores}{_end(seconds, sum(len(run.warnings) for run in runs))}"
 
 
 def _heads_text(runs: "Sequence[FitResult]") -> str:
-    score = console.SHORT.get(runs[0].score, runs[0].score.replace("_", " "))
-    part = "out-of-fold" if runs[0].val_score is None else "val"
-    values = [run.oof_score if run.val_score is None else run.val_score for run in runs]
-    scores = [_score_text(run.run, run.label, value) for run, value in zip(runs, values, strict=True)]
+    scored = [
+        (f"out-of-fold {_short_name(run.score)}", run.oof_score)
+        if run.val_score is None
+        else (f"val {_short_name(run.score)}", run.val_score)
+        for run in runs
+    ]
     seconds = sum(run.search_s + run.train_s for run in runs if run.is_new)
-    repeated = _done_text([run.is_new for run in runs])
-    return f"{part} {score} {console.limited_list(scores)}{repeated}{_end(seconds, sum(len(r.warnings) for r in runs))}"
+    return f"{_scores_text(runs, scored)}{_end(seconds, sum(len(run.warnings) for run in runs))}"
 
 
 def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
-    metric = console.SHORT.get(runs[0].metric, runs[0].metric.replace("_", " "))
-    scores = [_score_text(run.run, run.label, run.score) for run in runs]
-    repeated = _done_text([run.is_new for run in runs])
-    n_warnings = len(dict.fromkeys(text for run in runs for text in run.warnings))
-    return f"{runs[0].scored_on} {metric} {console.limited_list(scores)}{repeated}{_end(0.0, n_warnings)}"
+    scores = _scores_text(runs, [(f"{run.scored_on} {_short_name(run.metric)}", run.score) for run in runs])
+    return f"{scores}{_end(0.0, len(dict.fromkeys(text for run in runs for text in run.warnings)))}"
+
+
+def _short_name(score: str) -> str:
+    return console.SHORT.get(score, score.replace("_", " "))
+
+
+def _scores_text(
+    runs: "Sequence[FitResult | FinetuningResult | EnsembleResult | SmoothingResult]",
+    scored: Sequence[tuple[str, float | None]],
+) -> str:
+    """Return the names and scores of runs as text, after the name of each score and, if there are several, its target.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+    scored
+        The name of each run's score with its rows, and the score.
+    """
+    has_targets = len({run.target for run in runs}) > 1
+    groups: dict[str, list[str]] = {}
+    for run, (name, value) in zip(runs, scored, strict=True):
+        heading = f"{run.target}: {name}" if has_targets else name
+        groups.setdefault(heading, []).append(f"{console.run_name(run.run, run.label)} {console.cell(value)}")
+    texts = [f"{heading} {console.limited_list(texts)}" for heading, texts in groups.items()]
+    n_done = sum(not run.is_new for run in runs)
+    return "; ".join(texts) + (f"; {n_done} of {len(runs)} already done" if n_done else "")
 
 
 def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
@@ -160,10 +181,8 @@ def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
 
 
 def _smoothed_text(runs: "Sequence[SmoothingResult]") -> str:
-    scores = [_score_text(run.run, run.label, run.val_score) for run in runs]
-    repeated = _done_text([run.is_new for run in runs])
     seconds = sum(run.smoothing_s for run in runs if run.is_new)
-    return f"val acc {console.limited_list(scores)}{repeated}{_end(seconds, 0)}"
+    return f"{_scores_text(runs, [('val acc', run.val_score) for run in runs])}{_end(seconds, 0)}"
 
 
 def _corruption_text(result: "CorruptionResults") -> str:
@@ -172,15 +191,6 @@ def _corruption_text(result: "CorruptionResults") -> str:
     best = result.runs[0]
     texts = (describe_best(result.score, best.label, best.original.score, best.mean), describe_harmful(result))
     return "; ".join(filter(None, texts))
-
-
-def _score_text(run: str, label: str, value: float | None) -> str:
-    return f"{console.run_name(run, label)} {console.cell(value)}"
-
-
-def _done_text(is_new: Sequence[bool]) -> str:
-    n_done = len(is_new) - sum(is_new)
-    return f"; {n_done} of {len(is_new)} already done" if n_done else ""
 
 
 def _end(seconds: float, n_warnings: int) -> str:

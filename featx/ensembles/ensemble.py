@@ -9,7 +9,7 @@ from featx.artifacts import artifact
 from featx.artifacts.header import read_header
 from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.ensemble_run import EnsembleRun
-from featx.ensembles.members import find_candidates, find_duplicates
+from featx.ensembles.members import find_candidates, find_left_out
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.metrics.definitions import find_score
 from featx.registry import VOTES
@@ -215,8 +215,8 @@ def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
         candidates = find_candidates(study, target, spec)
     except (DataError, IncompleteError) as error:
         return str(error)
-    has_two = len(candidates) - len(find_duplicates(candidates)) > 1
-    return "" if has_two else "it needs two runs with different predictions"
+    has_two = len(candidates) - len(find_left_out(study, target, spec, candidates)) > 1
+    return "" if has_two else "it needs two runs with different predictions that are not the same for all rows"
 
 
 def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:

@@ -15,7 +15,7 @@ from featx.ensembles.combiners import Combiner, VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
 from featx.ensembles.explanation import count_disagreements, explain
-from featx.ensembles.members import find_candidates, find_duplicates, selection_tables, selection_warnings
+from featx.ensembles.members import find_candidates, find_left_out, selection_tables, selection_warnings
 from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
 from featx.metrics.conformal import ConformalSpec
@@ -49,15 +49,15 @@ class EnsembleRun:
         Settings of the voting methods, with the metric that chooses between settings.
     runs
         The m candidate members.
-    duplicates
-        Name of a run that is left out → name of the candidate with the same predictions.
+    left_out
+        Name of a candidate that does not vote → why, as the end of a sentence.
     """
 
     study: Study
     target: str
     spec: EnsembleSpec
     runs: Sequence[RunFolder]
-    duplicates: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -67,9 +67,8 @@ class EnsembleRun:
 
     @property
     def notes(self) -> list[str]:
-        """One line for each run that is left out because a candidate has the same predictions."""
-        pairs = self.duplicates.items()
-        return [f"{run} gives the same predictions as {candidate}: they count once" for run, candidate in pairs]
+        """One line for each candidate that does not vote."""
+        return [f"{run} {reason}" for run, reason in self.left_out.items()]
 
     @classmethod
     def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "EnsembleRun":
@@ -81,16 +80,17 @@ class EnsembleRun:
             There are fewer than two candidates.
         """
         candidates = find_candidates(study, target, spec)
-        duplicates = find_duplicates(candidates)
-        runs = [run for run in candidates if run.name not in duplicates]
+        left_out = find_left_out(study, target, spec, candidates)
+        runs = [run for run in candidates if run.name not in left_out]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
             remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
             raise DataError(
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
-                f"with equal predictions count once); {remedy}"
+                "with equal predictions count once, and runs that predict the same for all rows do not count); "
+                f"{remedy}"
             )
-        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, duplicates)
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, left_out)
 
     @cached_property
     def truth(self) -> AnyTruth:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.errors import AlignmentError, DataError, IncompleteError
+from featx.metrics.collapse import collapse_flags
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_warnings import RunWarning
@@ -49,6 +50,24 @@ def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
         if first_by_digest.setdefault(digest, run.name) != run.name:
             duplicates[run.name] = first_by_digest[digest]
     return duplicates
+
+
+def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Sequence[RunFolder]) -> dict[str, str]:
+    """Return the candidates that do not vote: name → why, as the end of a sentence.
+
+    They are runs with the predictions of another one, and runs that predict the same for all selection rows unless they
+    are named.
+    """
+    reasons = {
+        name: f"gives the same predictions as {first}: they count once"
+        for name, first in find_duplicates(candidates).items()
+    }
+    truth = study.labels(target)
+    for run in candidates:
+        flags = [] if spec.members or run.name in reasons else collapse_flags(truth, run.selection_predictions())
+        if flags:
+            reasons[run.name] = f"predicts {flags[0]} for all rows and does not vote; name it in 'members' to count it"
+    return reasons
 
 
 def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:

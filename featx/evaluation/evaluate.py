@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from featx.evaluation.certified_runs import measure_certificates
-from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import Cost, read_costs
 from featx.evaluation.coverage import CoverageCheck
@@ -17,6 +16,7 @@ from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
+from featx.metrics.collapse import collapse_flags
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import align, confusion, per_class, score, scores
 from featx.progress import ProgressCallback, no_progress

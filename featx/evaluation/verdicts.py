@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.evaluation.collapse import ONE_CLASS, ONE_NUMBER
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
+from featx.metrics.collapse import ONE_CLASS, ONE_NUMBER
 
 # Warnings of training which mean that a run is not usable.
 FAILURE_FLAGS = frozenset({"dead head", ONE_CLASS, ONE_NUMBER, "diverged", "nan"})

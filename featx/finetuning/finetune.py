@@ -17,6 +17,7 @@ from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
 from featx.finetuning.grids import Grid, canonical_grids, grids_of_targets, recipe_grids, select_backbones, vary
 from featx.finetuning.phase_inputs import PhaseInputs
 from featx.finetuning.phase_rows import WEIGHTED_PREFIX
+from featx.finetuning.strategies import check_strategies
 from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
 from featx.metrics.definitions import find_score
@@ -113,6 +114,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     names = study.of_kind(("classes", "numbers"), target)
     grids = grids_of_targets(grids, names)
     _check_tasks(study, names, grids)
+    check_strategies(spec for grid in grids for spec in grid.specs)
     for name in names:
         own_grids = canonical_grids([grid for grid in grids if grid.applies_to(name)], study.labels(name).kind)
         descriptions = _describe(study, name, own_grids)

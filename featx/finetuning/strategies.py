@@ -1,13 +1,20 @@
 """Strategies: names of the parameters below the new layers that are trained."""
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 
 from featx.errors import DataError, UnknownNameError
 from featx.finetuning.trunk import Trunk
+from featx.networks.features import BuiltBackbone
+from featx.networks.traced_layers import build_on_meta, last_layer, stated_last_layer
 from featx.registry import suggest_names
+from featx.specs.embedding import CHECKPOINT_PREFIX
+from featx.specs.finetuning import FinetuneSpec
 
 STRATEGIES = ("head", "last-block", "last-N-blocks", "all", "scratch")
+# Strategies that every network with blocks knows.
+ALWAYS_KNOWN = frozenset(STRATEGIES) - {"last-N-blocks"}
 LAST_BLOCKS = re.compile(r"last-block|last-([1-9]\d*)-blocks")
 
 
@@ -43,6 +50,32 @@ def trainable_names(strategy: str | Sequence[str], trunk: Trunk) -> frozenset[st
     if n_blocks > len(trunk.blocks):
         raise DataError(f"strategy {strategy!r}: the network has {len(trunk.blocks)} blocks; set 'all' for all of them")
     return frozenset().union(*(_names_below(block.name, trunk) for block in trunk.blocks[-n_blocks:]))
+
+
+def check_strategies(specs: Iterable[FinetuneSpec]) -> None:
+    """Raise an error if a strategy or a phase names blocks or layers that its backbone does not have.
+
+    Backbones are built without values. Networks that are trained here before are not checked.
+
+    Raises
+    ------
+    DataError, UnknownNameError
+        As `trainable_names`.
+    """
+    trunks: dict[str, Trunk] = {}
+    pairs = dict.fromkeys((spec.backbone, phase.trainable) for spec in specs for phase in spec.training_phases)
+    for backbone, trainable in pairs:
+        if trainable in ALWAYS_KNOWN or backbone.startswith(CHECKPOINT_PREFIX):
+            continue
+        if backbone not in trunks:
+            trunks[backbone] = _trunk_without_values(backbone)
+        trainable_names(trainable, trunks[backbone])
+
+
+def _trunk_without_values(backbone: str) -> Trunk:
+    plan, body, layers = build_on_meta(backbone)
+    last = stated_last_layer(plan, body) or last_layer(layers)
+    return Trunk(BuiltBackbone(body, plan.preprocessing, None, last, threading.Lock()))
 
 
 def canonical_strategy(strategy: str) -> str:

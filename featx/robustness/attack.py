@@ -7,7 +7,7 @@ from torch import Tensor
 
 from featx.files.atomic import read_json_as, write_json
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
-from featx.robustness.attack_batches import images_under_attack, run_task, scores_of
+from featx.robustness.attack_batches import images_under_attack, run_task, scores_of_runs
 from featx.robustness.attack_goals import NumberGoal
 from featx.robustness.attack_job import AttackedRun, AttackJob, AttackTask, prepare_attacks
 from featx.robustness.attack_plan import evaluated, group_sections
@@ -37,7 +37,7 @@ def attack(
     recipe
         Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
     sections
-        Grids of attacks; by default those of the recipe, or if it has none, FGSM, PGD and the Square attack.
+        Grids of attacks; by default those of the recipe, or if it has none, FGSM and PGD.
     final
         Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
     user
@@ -72,7 +72,7 @@ def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> Rob
     meter = _ProgressMeter(job, progress)
     pending = job.pending_tasks
     is_checked = all(job.checks_file(run, spec).is_file() for run in job.runs for spec in job.check_specs)
-    clean = {} if not pending and is_checked else {run.name: scores_of(run, job.pixels) for run in job.runs}
+    clean = {} if not pending and is_checked else scores_of_runs(job.runs, job.pixels)
     for task in pending:
         meter.begin(task.name, job.n_passes(task), job.finished_share(task))
         run_task(job, task, clean, meter.add)

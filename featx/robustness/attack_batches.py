@@ -1,7 +1,7 @@
 """One attack on one run, batch by batch: finished batches are stored, and a batch that is too large is halved."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -127,9 +127,19 @@ def _effect(images: AttackedImages, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def scores_of(run: AttackedRun, pixels: Tensor) -> Tensor:
-    """Return the (n, k) scores of a run for pixels, batch by batch."""
-    return torch.cat([run.scores(pixels[rows]) for rows in batches(len(pixels), BATCH_SIZE)])
+def scores_of_runs(runs: Sequence[AttackedRun], pixels: Tensor) -> dict[str, Tensor]:
+    """Return the (n, k) scores of runs for pixels by name, batch by batch; runs share the features of a network."""
+    scores: dict[str, list[Tensor]] = {run.name: [] for run in runs}
+    embedders = dict.fromkeys(embedder for run in runs for embedder in run.model.embedders)
+    for rows in batches(len(pixels), BATCH_SIZE):
+        batch = pixels[rows]
+        features: dict[str, Tensor] = {}
+        for embedder in embedders:
+            features |= embedder(batch)
+        for run in runs:
+            is_fixed = run.n_draws == 1
+            scores[run.name].append(run.model.from_features(features) if is_fixed else run.scores(batch))
+    return {name: torch.cat(parts) for name, parts in scores.items()}
 
 
 def _batch_frame(job: AttackJob, clean: Mapping[str, Tensor], rows: slice, pixels: Tensor) -> pd.DataFrame:
@@ -145,8 +155,8 @@ def _batch_frame(job: AttackJob, clean: Mapping[str, Tensor], rows: slice, pixel
         "l2": l2_norms(delta).double().numpy(),
     }
     frames = []
-    for run in job.runs:
-        before, after = clean[run.name][rows], scores_of(run, pixels)
+    for run, after in zip(job.runs, scores_of_runs(job.runs, pixels).values(), strict=True):
+        before = clean[run.name][rows]
         columns = shared | {
             "run": run.name,
             "clean": job.goal.answers(run.model, before),

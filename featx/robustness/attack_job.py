@@ -33,6 +33,8 @@ from featx.study.run_settings import label_runs
 from featx.study.study import Study
 
 BATCH_SIZE = 32
+# Number of images by which the duration of a pass is measured.
+N_MEASURED = 8
 # Number of draws of a run with random outputs whose mean is attacked.
 N_DRAWS = 10
 # Largest l2 norm, as a mean change of a pixel, that is no number of levels in 0 … 255 by mistake.
@@ -189,30 +191,37 @@ class AttackJob:
         return [task for task in self.tasks if not self.files(task).is_finished]
 
     @property
-    def expected_s(self) -> float:
-        """Expected duration in seconds of all attacks whose results are not stored, and of their sanity checks."""
-        pending = self.pending_tasks
-        seconds = [
-            (1 - self.finished_share(task)) * self.n_passes(task) * task.source.seconds_per_pass for task in pending
-        ]
+    def _pending_passes(self) -> list[tuple[AttackedRun, float]]:
+        """Largest number of passes of one image through a run, for each attack and check whose results are not stored.
+
+        The Square attack and further starts leave out images that are deceived already.
+        """
+        passes = [(task.source, (1 - self.finished_share(task)) * self.n_passes(task)) for task in self.pending_tasks]
         n_checked = min(len(self.pixels), N_CHECKED)
         for run in self.runs:
             n_checks = sum(not self.checks_file(run, spec).is_file() for spec in self.check_specs)
-            passes = N_CHECK_PASSES if run.model.has_gradient else 2
-            seconds.append(n_checks * n_checked * passes * run.n_draws * run.seconds_per_pass)
-        return sum(seconds)
+            per_image = N_CHECK_PASSES if run.model.has_gradient else 2
+            passes.append((run, n_checks * n_checked * per_image * run.n_draws))
+        return passes
+
+    @property
+    def longest_s(self) -> float:
+        """Longest expected duration in seconds of all attacks and checks whose results are not stored."""
+        return sum(run.seconds_per_pass * n_passes for run, n_passes in self._pending_passes)
 
     @property
     def cost_text(self) -> str:
         """The number of attacks, images and passes, and how long they are expected to take."""
         height, width = self.pixels.shape[-2:]
-        n_attacks, n_passes = len(self.tasks), sum(map(self.n_passes, self.pending_tasks))
+        n_attacks, n_passes = len(self.tasks), sum(n_passes for _, n_passes in self._pending_passes)
         sample = f"{len(self.pixels)} of {self.rows.n_rows} {self.rows.part} images of {width} × {height} px"
-        seconds = self.expected_s
-        cost = f"{n_passes:,.0f} image passes, about {max(seconds / 60, 0.1):.1f} minutes"
-        time = cost if seconds else "all results are stored"
+        minutes = max(self.longest_s / 60, 0.1)
+        cost = f"at most {n_passes:,.0f} image passes and about {minutes:.1f} minutes"
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
-        return f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: {time}"
+        return (
+            f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: "
+            f"{cost if n_passes else 'all results are stored'}"
+        )
 
     def finished_share(self, task: AttackTask) -> float:
         """Return the share of the images whose results an interrupted call has stored."""
@@ -234,7 +243,7 @@ def prepare_attacks(
     recipe
         Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
     sections
-        Grids of attacks on the same images and runs, by default FGSM, PGD and the Square attack.
+        Grids of attacks on the same images and runs, by default FGSM and PGD.
     final
         Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
     user
@@ -271,7 +280,7 @@ def prepare_attacks(
     attacked = _make_attacked_runs(folders, loaded, labels, is_native)
     pixels = to_pixels(pictures, None if is_native else attacked[0].model.preprocessing)
     _check_l2_limits(specs, pixels)
-    measured = tuple(_measured(run, pixels[:BATCH_SIZE]) for run in attacked)
+    measured = tuple(_measured(run, pixels[:N_MEASURED]) for run in attacked)
     _check_gradients(specs, measured)
     units = AttackedUnits(len(rows.ids), study.groups(rows.ids))
     folder = study.folder / FOLDER / file_name(target)

@@ -46,6 +46,8 @@ class AttackedModel(nn.Module):
         Preprocessing of the images, normalisation excluded.
     side_px
         Side of the square images that the first network takes.
+    embedders
+        Networks whose features the scores are made of.
     gradient_problem
         Reason why the scores have no exact gradients; empty if they have.
 
@@ -64,7 +66,7 @@ class AttackedModel(nn.Module):
         needed = {fp32_fingerprint(embedding) for embedding in model.local_embeddings}
         shared = make_embedders([model]) if embedders is None else embedders
         embedders = [embedder for embedder in shared if needed & set(embedder.names)]
-        self._embedders = nn.ModuleList(embedders)
+        self.embedders = nn.ModuleList(embedders)
         sizes = {embedder.side_px for embedder in embedders}
         if len(sizes) > 1 and not embedders[0].resizes:
             raise UnsuitedError(
@@ -98,7 +100,7 @@ class AttackedModel(nn.Module):
             pictures if the embedders resize them.
         """
         features: dict[str, Tensor] = {}
-        for embedder in self._embedders:
+        for embedder in self.embedders:
             features |= embedder(pixels)
         return self.from_features(features)
 

@@ -18,12 +18,14 @@ def resize_pixels(pixels: Tensor, size: Preprocessing) -> Tensor:
     at most about one level of 255.
     """
     geometry = resized_geometry(size, pixels.shape[-1], pixels.shape[-2])
+    side = size.canvas_px
+    if pixels.shape[-2:] == (side, side) and (geometry.height, geometry.width) == (side, side):
+        return pixels.clamp(0, 1)
     rows = _visible_rows(pixels.shape[-2], geometry.height, geometry.y.start_px, geometry.y.n_px, size.interpolation)
     columns = _visible_rows(pixels.shape[-1], geometry.width, geometry.x.start_px, geometry.x.n_px, size.interpolation)
     # Bicubic and Lanczos filters overshoot; Pillow clips after each of the two passes.
     resized = (pixels @ columns.to(pixels).T).clamp(0, 1)
     resized = (rows.to(pixels) @ resized).clamp(0, 1)
-    side = size.canvas_px
     if resized.shape[-2:] == (side, side):
         return resized
     border = torch.tensor(border_levels(size), dtype=pixels.dtype, device=pixels.device) / 255

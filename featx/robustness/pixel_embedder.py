@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from featx.artifacts.artifact import OUTPUT_TAP
 from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.networks.batch_norm_folding import fold_batch_norm
 from featx.networks.features import FeatureNetwork, Tap
 from featx.predictors.models import Model
 from featx.robustness.differentiable_resizing import resize_pixels
@@ -13,6 +15,8 @@ from featx.specs.embedding import ResolvedEmbedding
 
 # Layer of a fine-tuned network whose outputs are not yet probabilities.
 RAW_OUTPUTS = "new_layers"
+# Largest difference of features that comes from the order of sums, relative to the features.
+ROUNDING = 1e-4
 # Fingerprint of an embedding in fp32 → (b, d) features.
 Features = Mapping[str, Tensor]
 
@@ -46,7 +50,7 @@ class PixelEmbedder(nn.Module):
         pairs = list(zip(self.names, network.taps, strict=True))
         raw = [(raw_name(name), Tap(RAW_OUTPUTS, tap.pool)) for name, tap in pairs if tap.layer == OUTPUT_TAP]
         self._outputs, taps = zip(*pairs, *raw, strict=True)
-        self.network = FeatureNetwork(network.body, network.preprocessing, taps, network.lock)
+        self.network = _make_faster(FeatureNetwork(network.body, network.preprocessing, taps, network.lock).eval())
         self.eval().requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -56,6 +60,20 @@ class PixelEmbedder(nn.Module):
         with self.network.lock:
             outputs = self.network((255 * pixels).permute(0, 2, 3, 1))
         return dict(zip(self._outputs, outputs, strict=True))
+
+
+@torch.no_grad()
+def _make_faster(network: FeatureNetwork) -> FeatureNetwork:
+    """Return a network without batch normalisation if its features are those of the given one up to rounding."""
+    layers = {tap.layer for tap in network.taps}
+    body = fold_batch_norm(network.body, network.preprocessing.size_px, layers)
+    folded = FeatureNetwork(body, network.preprocessing, network.taps).eval().to(memory_format=torch.channels_last)
+    side_px = network.preprocessing.canvas_px
+    pixels = 255 * torch.rand(2, side_px, side_px, 3, generator=torch.Generator().manual_seed(0))
+    with network.lock:
+        pairs = list(zip(network(pixels), folded(pixels), strict=True))
+    is_equal = all(torch.allclose(x, y, rtol=ROUNDING, atol=ROUNDING * float(x.abs().max())) for x, y in pairs)
+    return folded if is_equal else network
 
 
 def raw_name(fingerprint: str) -> str:

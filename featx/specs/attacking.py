@@ -11,9 +11,10 @@ from featx.specs.base import Spec, check_registered
 Norm = Literal["linf", "l2"]
 # Pixels are in [0, 1]; a limit above this is a number of levels in 0 … 255.
 MAX_EPS_IN_PIXELS = 1.0
-DEFAULT_METHODS = ("fgsm", "pgd", "square")
+# Runs without gradient are searched by the Square attack within the limit of these.
+DEFAULT_METHODS = ("fgsm", "pgd")
 DEFAULT_EPS = 8 / 255
-DEFAULT_STEPS, DEFAULT_QUERIES, DEFAULT_IMAGES = 20, 200, 100
+DEFAULT_STEPS, DEFAULT_QUERIES, DEFAULT_IMAGES = 20, 200, 50
 
 
 def parse_fraction(value: Any) -> Any:

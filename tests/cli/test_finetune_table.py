@@ -96,3 +96,16 @@ def test_columns_without_values_are_left_out(capsys: pytest.CaptureFixture[str],
     assert "best epoch by the score on val" in output
     last = {"monitor": "none", "held_score": math.nan, "settings": {}}
     assert "the last weights are kept, because no rows are held out" in printed([result(1, **last)], capsys)
+
+
+def test_the_val_score_is_shown_beside_many_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"strategy": "last-2-blocks", "lr": 1e-4, "loss": "cross_entropy", "optimiser": "adamw nesterov"}
+    settings |= {"batch": "sixty-four", "weights": "../weights/vgg16_keras", "layers": "hidden 256, 128"}
+    monkeypatch.setenv("COLUMNS", "80")
+    text = printed([result(number, settings=settings) for number in range(1, 3)], capsys)
+    row = next(line for line in text.splitlines() if line.startswith("efficientnet_lite0 "))
+    assert "last-2-blocks" in row
+    assert "0.8000" in row
+    assert re.search(r"more columns: --wide", text)

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from io import StringIO
 
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from featx.cli.output_settings import OutputSettings, printing
 from featx.cli.progress_bars import NEWS_END, Screen, watching
+from featx.cli.progress_lines import ProgressLines
 from featx.cli.text import message_text
 
 
@@ -63,6 +65,26 @@ def test_without_a_terminal_only_messages_are_printed(capsys: pytest.CaptureFixt
     with printing(OutputSettings(quiet=True)), watching() as progress:
         progress("note", 0, 1, "no ensemble")
     assert capsys.readouterr().err == ""
+
+
+def test_logs_get_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 1.0, 21.0, 31.0, 32.0, 62.0, 1000.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    lines = ProgressLines()
+    for stage, n_done, total in [
+        ("embed", 100, 9000),  # the stage begins with what is stored
+        ("embed", 200, 9000),
+        ("embed", 400, 9000),  # 300 steps in 30 s
+        ("fit svm", 0, 8),
+        ("fit svm", 3, 8),  # 3 steps in 30 s
+        ("fit rf", 0, 8),
+    ]:
+        lines.progress(stage, n_done, total)
+    assert capsys.readouterr().err.splitlines() == [
+        "embed 400/9000, 10.0/s, about 14 min left",
+        "fit svm 3/8, 10.0 s/step, about 50 s left",
+        "fit rf 0/8",
+    ]
 
 
 def test_bars_leave_one_line() -> None:

@@ -352,3 +352,22 @@ def test_registered_methods_are_used_like_built_in_ones(fits: list[RunFolder]) -
         assert ensemble.gain <= 0
     finally:
         del VOTES._added["first"]
+
+
+def test_a_collapsed_run_votes_only_if_it_is_named(fits: list[RunFolder]) -> None:
+    collapsed, *others = fits
+    frame = collapsed.predictions.to_frame()
+    probabilities = [name for name in frame.columns if name.startswith("proba.")]
+    frame[probabilities] = 0.0
+    frame[probabilities[0]] = 1.0
+    replace_predictions(collapsed, frame)
+    (soft,) = featx.ensemble(methods=["soft"])
+    assert set(soft.members) == {run.name for run in others}
+    expected = f"{collapsed.name} predicts one class for all rows and does not vote; name it in 'members' to count it"
+    assert expected in soft.warnings
+    (named,) = featx.ensemble(methods=["soft"], members=[run.name for run in fits])
+    assert set(named.members) == {run.name for run in fits}
+    for run in others:
+        shutil.rmtree(run.path)
+    with pytest.raises(DataError, match=r"an ensemble needs two different finished runs or more, found none .* do not"):
+        featx.ensemble(methods=["soft"])

@@ -1,6 +1,6 @@
 """Tables of one score by the settings of runs, with collapsed runs marked.
 
-Modules: evaluation.collapse, evaluation.pivot, cli.pivot_table.
+Modules: metrics.collapse, evaluation.pivot, cli.pivot_table.
 """
 
 import json
@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import featx
 from featx.cli.main import app
 from featx.errors import DataError
-from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.pivot import pivot_runs
+from featx.metrics.collapse import collapse_flags
 from featx.study.run_folder import RunFolder
 from featx.tables.predictions import predictions_of_part
 from featx.tables.truth import Numbers, Truth

@@ -206,3 +206,18 @@ def test_mixed_precision_trains(study: Path) -> None:
 def test_without_held_out_rows_the_last_weights_are_kept(study: Path) -> None:
     run = finetune_one(strategy="head", holdout=0.0)
     assert run.best_epoch == run.n_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("blocks.99", "no strategy, block or layer with parameters is called 'blocks.99'"),
+        ("last-99-blocks", "strategy 'last-99-blocks': the network has"),
+    ],
+)
+def test_unknown_layers_of_a_later_run_are_reported_before_the_first_is_trained(
+    study: Path, strategy: str, message: str
+) -> None:
+    with pytest.raises(FeatxError, match=message):
+        featx.finetune(specs=[changed(strategy="head"), changed(strategy=strategy)], target="class")
+    assert not list((study / "runs").rglob("header.json"))

@@ -167,7 +167,7 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     files = [path for path in sorted(job.folder.iterdir()) if path.name != "none"]
     assert len(stored_attacks(job.folder)) == len(job.tasks)
     assert not list(job.folder.glob("*.parts"))
-    assert job.expected_s == 0
+    assert job.longest_s == 0
     times = [file.stat().st_mtime_ns for file in files]
     checks = {file: read_json_as(file, CheckOutcomes) for file in job.folder.glob("checks-*.json")}
     assert len(checks) == len(job.runs)
@@ -181,7 +181,7 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     assert [file.stat().st_mtime_ns for file in files if not file.name.startswith("checks-")] == [
         time for file, time in zip(files, times, strict=True) if not file.name.startswith("checks-")
     ]
-    assert prepare_attacks(sections=[SECTION.model_copy(update={"steps": 9})]).expected_s > 0
+    assert prepare_attacks(sections=[SECTION.model_copy(update={"steps": 9})]).longest_s > 0
 
 
 class Interrupted:
@@ -251,7 +251,7 @@ def test_an_interrupted_attack_goes_on_behind_its_last_batch(study: Study, tmp_p
         run_attacks(job, Interrupted(-reports.n_left // 2))
     assert not files.is_finished
     assert files.n_finished in {4, 8}
-    assert 0 < job.expected_s < replace(job, folder=tmp_path / "none").expected_s
+    assert 0 < job.longest_s < replace(job, folder=tmp_path / "none").longest_s
     # A batch behind a gap, which a kill between two batches cannot leave, is not used.
     files.write_part(10, 11, AttackTable.read(whole.files(task)).rows[task.source.name].tail(1))
     later = Interrupted(-1)

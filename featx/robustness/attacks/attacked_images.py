@@ -14,6 +14,8 @@ Scores = Callable[[Tensor], Tensor]
 Compare = Callable[[Tensor, Tensor], Tensor]
 # Smallest length by which a perturbation is divided.
 MIN_LENGTH = 1e-12
+# Pixels that pass a network together on a CPU: eight images of 300 × 300 px take .6 of the time of 32 with gradients.
+MAX_PART_PIXELS = 8 * 300 * 300
 # Duration of a pass with its gradient in units of a pass without.
 GRADIENT_COST = 3.0
 
@@ -110,7 +112,9 @@ class AttackedImages:
         """
         positions = self.positions if rows is None else self.positions[rows]
         self.meter.add(positions, cost)
-        return self.compare(self.model(pixels), positions)
+        # Parts of a pass with a gradient by all pixels would stay in the memory until its end.
+        parts = [pixels] if pixels.requires_grad else torch.split(pixels, _part_size(pixels))
+        return self.compare(torch.cat([self.model(part) for part in parts]), positions)
 
     def random(self, *shape: int) -> Tensor:
         """Return uniform random numbers in [-1, 1] in the type of the pixels."""
@@ -143,10 +147,22 @@ class AttackedImages:
 
     def gradient(self, pixels: Tensor, loss: "Loss") -> tuple[Tensor, Tensor]:
         """Return the gradient of the (b,) losses by the pixels, and the scores."""
+        parts = torch.split(torch.arange(len(pixels), device=pixels.device), _part_size(pixels))
+        gradients, scores = zip(*(self.take(rows)._gradient(pixels[rows], loss) for rows in parts), strict=True)
+        return torch.cat(gradients), torch.cat(scores)
+
+    def _gradient(self, pixels: Tensor, loss: "Loss") -> tuple[Tensor, Tensor]:
+        """Return the gradient of all pixels at once."""
         pixels = pixels.detach().requires_grad_()
         scores = self.scores(pixels, cost=GRADIENT_COST)
         (gradient,) = torch.autograd.grad(loss(scores, self.codes).sum(), pixels)
         return gradient, scores.detach()
+
+
+def _part_size(pixels: Tensor) -> int:
+    """Return the number of images that pass a network together: on a CPU few enough for its caches."""
+    n, _, height, width = pixels.shape
+    return max(1, MAX_PART_PIXELS // (height * width)) if pixels.device.type == "cpu" else max(1, n)
 
 
 # (b, k) scores and (b,) codes of the true classes → (b,) losses that an attack increases.
