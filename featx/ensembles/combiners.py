@@ -188,12 +188,16 @@ class VotingMethod:
         Kinds of targets that the method can predict.
     is_trained
         Whether `fit` uses the true values, so that the method must be scored by cross-fitting.
+    find_used
+        Function of the arguments of `fit` that returns the positions of the members on which its result depends; by
+        default it depends on all.
     """
 
     fit: Fit
     combiner: type[Combiner]
     kinds: tuple[Kind, ...] = ALL_KINDS
     is_trained: bool = True
+    find_used: Callable[["MemberOutputs", TargetValues, EnsembleSpec], set[int]] | None = None
 
     def read(self, fields: dict[str, Any]) -> Combiner:
         """Return the combiner whose ``model_dump`` gave `fields`."""

@@ -132,11 +132,24 @@ class CrossFitting:
         outputs
             (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
         """
-        m = len(self.members)
-        reduced = [
-            replace(self, members=self.members.select([member for member in range(m) if member != left_out]))
-            for left_out in range(m)
-        ]
-        merits = [without.merit(without.cross_predict(method), without.decision_rule(method)) for without in reduced]
         score = self.merit(outputs, self.decision_rule(method))
-        return [score - merit_without for merit_without in merits]
+        used = self._used_members(method)
+        return [
+            score - self._merit_without(member, method) if member in used else 0.0
+            for member in range(len(self.members))
+        ]
+
+    def _merit_without(self, left_out: int, method: VotingMethod) -> float:
+        """Return the score of the ensemble without a member."""
+        others = [member for member in range(len(self.members)) if member != left_out]
+        without = replace(self, members=self.members.select(others))
+        return without.merit(without.cross_predict(method), without.decision_rule(method))
+
+    def _used_members(self, method: VotingMethod) -> set[int]:
+        """Return the members on which a fit depends, to all rows or to those of a fold."""
+        if method.find_used is None:
+            return set(range(len(self.members)))
+        fold, all_rows = self.fold_numbers(), np.arange(len(self.ids))
+        fitted = [all_rows, *(np.flatnonzero(fold != number) for number in range(self.spec.folds))]
+        used = [method.find_used(self.members.take(rows), self.targets.take(rows), self.spec) for rows in fitted]
+        return set().union(*used)

@@ -28,11 +28,23 @@ def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec
     A member may be picked several times; its weight is the number of its picks. The best mean of all steps is
     returned, the first one of equal means. If scores are equal, the log loss decides, for numbers the squared error.
     """
+    picks, best_size = _pick_members(members, targets, spec)
+    return Mean(weights=normalise(np.bincount(picks[:best_size], minlength=len(members)).astype(float)))
+
+
+def picked_members(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> set[int]:
+    """Return the members that were picked, also behind the best mean: without any other the result is the same."""
+    return set(_pick_members(members, targets, spec)[0])
+
+
+def _pick_members(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> tuple[list[int], int]:
+    """Return the members in the order in which they are picked, and the number of picks of the best mean."""
     metric = resolve_metric(targets, spec.metric)
     tie_breaker = LOSSES[targets.kind]
     n_picks = np.zeros(len(members))
     total = np.zeros_like(members.outputs[0])
-    best_score, best_picks, best_size = (-np.inf, -np.inf), n_picks.copy(), 0
+    picks: list[int] = []
+    best_score, best_size = (-np.inf, -np.inf), 0
     for size in range(1, MAX_PICKS + 1):
         means = [(total + outputs) / size for outputs in members.outputs]
         rules = [members.mean_rule((n_picks + pick).tolist()) for pick in np.eye(len(members))]
@@ -41,17 +53,18 @@ def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec
         tied = [member for member, score in enumerate(scores) if score == max(scores)]
         tie_scores = {member: _finite_merit(tie_breaker, targets, means[member]) for member in tied}
         pick = max(tied, key=tie_scores.__getitem__)
+        picks.append(pick)
         n_picks[pick] += 1
         total += members.outputs[pick]
         if (scores[pick], tie_scores[pick]) > best_score:
-            best_score, best_picks, best_size = (scores[pick], tie_scores[pick]), n_picks.copy(), size
+            best_score, best_size = (scores[pick], tie_scores[pick]), size
         if size - best_size >= MAX_PICKS_WITHOUT_GAIN:
             break
-    return Mean(weights=normalise(best_picks))
+    return picks, best_size
 
 
 def _finite_merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
     return float(np.nan_to_num(signed_score(metric, targets, outputs), nan=-np.inf))
 
 
-greedy = VotingMethod(fit_greedy, Mean)
+greedy = VotingMethod(fit_greedy, Mean, find_used=picked_members)

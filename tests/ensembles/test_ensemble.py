@@ -5,6 +5,7 @@ Modules: ensembles.cross_fitting, ensembles.ensemble_run, ensembles.members.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import featx
 from featx.ensembles.combiners import MemberOutputs, VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.fixed_rules import Mean, majority
+from featx.ensembles.greedy import greedy
 from featx.ensembles.member_weights import weighted
 from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, RecipeError, UnsuitedError
 from featx.files.atomic import file_sha256, read_json, write_json
@@ -28,6 +30,7 @@ from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import describe_runs, replace_names
 from featx.study.study import Study
+from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 from tests.conftest import make_images
@@ -371,3 +374,15 @@ def test_a_collapsed_run_votes_only_if_it_is_named(fits: list[RunFolder]) -> Non
         shutil.rmtree(run.path)
     with pytest.raises(DataError, match=r"an ensemble needs two different finished runs or more, found none .* do not"):
         featx.ensemble(methods=["soft"])
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+def test_members_that_greedy_selection_never_picks_contribute_nothing(kind: Kind) -> None:
+    members, truth = members_of(kind, n=60, skills=(0.1, 0.1, 0.2, 2, 3, 3))
+    fitting = CrossFitting.of(members, truth, SPEC)
+    outputs = fitting.cross_predict(greedy)
+    every_one = fitting.contributions(replace(greedy, find_used=None), outputs)
+    assert fitting.contributions(greedy, outputs) == every_one
+    assert any(every_one)
+    assert greedy.find_used is not None
+    assert len(greedy.find_used(fitting.members, fitting.targets, fitting.spec)) < len(members)
