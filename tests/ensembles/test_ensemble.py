@@ -378,7 +378,7 @@ def test_a_collapsed_run_votes_only_if_it_is_named(fits: list[RunFolder]) -> Non
 
 @pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
 def test_members_that_greedy_selection_never_picks_contribute_nothing(kind: Kind) -> None:
-    members, truth = members_of(kind, n=60, skills=(0.1, 0.1, 0.2, 2, 3, 3))
+    members, truth = members_of(kind, n=90, skills=(-1, -1, 0.3, 0.5, 1, 1.5))
     fitting = CrossFitting.of(members, truth, SPEC)
     outputs = fitting.cross_predict(greedy)
     every_one = fitting.contributions(replace(greedy, find_used=None), outputs)
