@@ -53,7 +53,7 @@ def attack(
     ] = None,
     n_images: Annotated[
         int | None,
-        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="50"),
+        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="32"),
     ] = None,
     white_box: Annotated[
         bool,

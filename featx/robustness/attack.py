@@ -1,6 +1,7 @@
 """Attacks on the finished runs of a recipe: each run is attacked, and every run answers all perturbed images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from featx.robustness.attack_plan import evaluated, group_sections
 from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_storage import CheckOutcomes
 from featx.robustness.attack_tables import AttackTable
+from featx.robustness.attacks.attacked_images import QueryMeter
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.robustness.sanity_checks import N_CHECKED, check_attacks
 from featx.specs.attacking import AttackSection, AttackSpec
@@ -69,32 +71,36 @@ def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> Rob
     Each batch of images is stored when it is finished, so that an interrupted call continues there.
     """
     progress(NOTE_STAGE, 0, 1, job.cost_text)
-    meter = _ProgressMeter(job, progress)
-    pending = job.pending_tasks
-    is_checked = all(job.checks_file(run, spec).is_file() for run in job.runs for spec in job.check_specs)
-    clean = {} if not pending and is_checked else scores_of_runs(job.runs, job.pixels)
+    pending, checks = job.pending_tasks, job.pending_checks
+    n_passes = sum(map(job.n_passes, pending)) + sum(job.n_check_passes(run) for run, _ in checks)
+    meter = _ProgressMeter(n_passes, progress)
+    clean = scores_of_runs(job.runs, job.pixels) if pending or checks else {}
     for task in pending:
         meter.begin(task.name, job.n_passes(task), job.finished_share(task))
         run_task(job, task, clean, meter.add)
         meter.end()
-    checks = [_checks(job, run, spec, clean) for run in job.runs for spec in job.check_specs]
+    for run, spec in checks:
+        meter.begin(f"checks of {run.label}", job.n_check_passes(run))
+        _check(job, run, spec, clean, QueryMeter(report=meter.add))
+        meter.end()
+    outcomes = [read_json_as(job.checks_file(run, spec), CheckOutcomes) for run, spec in job.checks]
     tables = [AttackTable.read(job.files(task)) for task in job.tasks]
     labels = {run.name: run.label for run in job.runs}
     attacks = list(map(evaluated, job.specs))
     runs = AttackedRuns(job.goal.truth.kind, labels, tables, attacks, job.units)
-    return runs.evaluate(job.target, job.content(job.tasks[0]), checks)
+    return runs.evaluate(job.target, job.content(job.tasks[0]), outcomes)
 
 
 class _ProgressMeter:
-    """Reports the finished image passes of all attacks: their rate and the time left."""
+    """Reports the finished image passes of all attacks and checks: their rate and the time left."""
 
-    def __init__(self, job: AttackJob, progress: ProgressCallback) -> None:
-        self._total = sum(map(job.n_passes, job.pending_tasks))
+    def __init__(self, n_passes: float, progress: ProgressCallback) -> None:
+        self._total = n_passes
         self._progress, self._note = progress, ""
         self._before = self._own = self._expected = 0.0
 
-    def begin(self, note: str, n_passes: float, finished_share: float) -> None:
-        """Begin an attack that is expected to take a number of passes, of which a share is finished."""
+    def begin(self, note: str, n_passes: float, finished_share: float = 0.0) -> None:
+        """Begin an attack, or checks, that take at most a number of passes, of which a share is finished."""
         self._note, self._own, self._expected = note, finished_share * n_passes, n_passes
         self._report()
 
@@ -114,15 +120,12 @@ class _ProgressMeter:
         self._progress(STAGE, round(self._before + self._own), round(self._total), self._note)
 
 
-def _checks(job: AttackJob, run: AttackedRun, spec: AttackSpec, clean: dict[str, Tensor]) -> CheckOutcomes:
-    """Return the outcomes of the sanity checks of a run, which are made once and stored beside the results."""
-    file = job.checks_file(run, spec)
-    if file.is_file():
-        return read_json_as(file, CheckOutcomes)
+def _check(job: AttackJob, run: AttackedRun, spec: AttackSpec, clean: Mapping[str, Tensor], meter: QueryMeter) -> None:
+    """Make the sanity checks of a run and store their outcomes beside the results."""
     rows = slice(0, min(N_CHECKED, len(job.pixels)))
     images = images_under_attack(job, AttackTask(spec, run), rows, clean[run.name])
     has_answers = not isinstance(job.goal, NumberGoal)
-    n_checks, failures = check_attacks(images, spec, run.model.has_gradient, has_answers)
+    n_checks, failures = check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, has_answers)
     outcomes = CheckOutcomes(
         run=run.name,
         key=run.key,
@@ -132,6 +135,6 @@ def _checks(job: AttackJob, run: AttackedRun, spec: AttackSpec, clean: dict[str,
         n_checks=n_checks,
         failures=failures,
     )
+    file = job.checks_file(run, spec)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, outcomes.model_dump(mode="json"))
-    return outcomes

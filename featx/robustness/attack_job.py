@@ -173,11 +173,22 @@ class AttackJob:
         facts = [ATTACKS_VERSION, run.key, self._pixels_key, spec.norm, spec.eps, spec.seed]
         return checks_file(self.folder, run.name, fingerprint(facts)[:12])
 
-    @property
-    def check_specs(self) -> list[AttackSpec]:
-        """An attack of each norm within whose limit runs are checked, the first one of the norm."""
+    @cached_property
+    def checks(self) -> list[tuple[AttackedRun, AttackSpec]]:
+        """Each run with the attacks within whose limit it is checked: the first one of each norm."""
         limited = {spec.norm: spec for spec in reversed(self.specs) if method_of(spec.method).has_limit}
-        return list(limited.values()) or [AttackSpec(method="pgd", eps=DEFAULT_EPS)]
+        specs = list(limited.values()) or [AttackSpec(method="pgd", eps=DEFAULT_EPS)]
+        return [(run, spec) for run in self.runs for spec in specs]
+
+    @property
+    def pending_checks(self) -> list[tuple[AttackedRun, AttackSpec]]:
+        """Checks whose outcomes are not stored."""
+        return [(run, spec) for run, spec in self.checks if not self.checks_file(run, spec).is_file()]
+
+    def n_check_passes(self, run: AttackedRun) -> float:
+        """Return the largest cost of the checks of a run in passes of one image without gradient."""
+        per_image = N_CHECK_PASSES if run.model.has_gradient else 2
+        return min(len(self.pixels), N_CHECKED) * per_image * run.n_draws
 
     def n_passes(self, task: AttackTask) -> float:
         """Return the cost of a task in passes of one image without gradient."""
@@ -197,12 +208,7 @@ class AttackJob:
         The Square attack and further starts leave out images that are deceived already.
         """
         passes = [(task.source, (1 - self.finished_share(task)) * self.n_passes(task)) for task in self.pending_tasks]
-        n_checked = min(len(self.pixels), N_CHECKED)
-        for run in self.runs:
-            n_checks = sum(not self.checks_file(run, spec).is_file() for spec in self.check_specs)
-            per_image = N_CHECK_PASSES if run.model.has_gradient else 2
-            passes.append((run, n_checks * n_checked * per_image * run.n_draws))
-        return passes
+        return [*passes, *((run, self.n_check_passes(run)) for run, _ in self.pending_checks)]
 
     @property
     def longest_s(self) -> float:

@@ -58,7 +58,7 @@ def check_attacks(
     has_answers
         Whether answers are right or wrong; otherwise only the first two checks are made.
     """
-    few = images.take(torch.arange(min(N_CHECKED, len(images.pixels))))
+    few = replace(images.take(torch.arange(min(N_CHECKED, len(images.pixels)))), is_counted=True)
     outcomes = list(_outcomes(few, spec, has_gradient, has_answers))
     return len(outcomes), [text for text in outcomes if text]
 

@@ -59,7 +59,7 @@ def test_the_attacked_pixels_give_the_answers_of_the_run(job: AttackJob) -> None
 
 
 def test_the_weights_of_the_file_are_used(job: AttackJob) -> None:
-    embedder = job.runs[0].model._embedders[0]
+    embedder = job.runs[0].model.embedders[0]
     own = timm.create_model("test_vit")
     torch.manual_seed(3)
     expected = timm.create_model("test_vit").state_dict()["blocks.0.attn.qkv.weight"]

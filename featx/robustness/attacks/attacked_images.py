@@ -77,6 +77,8 @@ class AttackedImages:
         Counter of the queries.
     rows
         (b,) positions of the images in the batch that `meter` and `compare` know; None for all in order.
+    is_counted
+        Whether only the number of deceived images matters, so that steps end when all are deceived.
     """
 
     model: Scores
@@ -88,6 +90,7 @@ class AttackedImages:
     compare: Compare = _as_they_are
     meter: QueryMeter = field(default_factory=QueryMeter)
     rows: Tensor | None = None
+    is_counted: bool = False
 
     def take(self, rows: Tensor) -> "AttackedImages":
         """Return the images at the positions, or of the mask, `rows`."""
@@ -222,6 +225,11 @@ class BestFound:
     def is_wrong(self) -> Tensor:
         """Whether the answer for each image is wrong."""
         return is_wrong(self.scores, self._images.codes)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether all images are deceived and only their number matters."""
+        return self._images.is_counted and bool(self.is_wrong.all())
 
     def add(self, pixels: Tensor, scores: Tensor) -> None:
         """Keep the perturbations that are better than those found so far: a wrong answer, or a larger margin."""

@@ -78,6 +78,8 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
     was_halved = torch.zeros_like(top, dtype=torch.bool)
     checks = _check_numbers(spec.steps)
     for number in range(1, spec.steps + 1):
+        if best.is_enough:
+            return
         proposal = images.project(pixels + step * images.direction(gradient))
         share = 1.0 if number == 1 else 1 - MOMENTUM
         moved = images.project(pixels + share * (proposal - pixels) + (1 - share) * (pixels - previous))

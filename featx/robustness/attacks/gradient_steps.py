@@ -48,6 +48,8 @@ def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Ten
     pixels = start
     step = images.eps * min(1.0, PATH_LENGTH / spec.steps)
     for number in range(spec.steps):
+        if best.is_enough:
+            return
         gradient, scores = images.gradient(pixels, loss)
         best.add(pixels, scores)
         if number == 0 and start is images.pixels:
