@@ -1,6 +1,6 @@
 """Progress bars and messages on the screen.
 
-Modules: progress.
+Modules: cli.progress_lines, progress.
 """
 
 import os
