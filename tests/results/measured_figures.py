@@ -12,6 +12,7 @@ from featx.files.seals import read_sealed
 from featx.specs.recipe import load_recipe
 from featx.study.study import Study
 from featx.workflow.outer_splits import SPLIT_SCORES, SplitRecord
+from tests.results.neighbour_bound import NeighbourBound, read_bound
 from tests.results.protocols import ROOT, Protocol
 
 
@@ -57,6 +58,8 @@ class MeasuredProtocol:
         Seconds of all heads and ensembles.
     commits, machines
         Commits and machines that made the runs.
+    bound
+        How often nearest neighbours have different classes; None if that is not shown.
     """
 
     figures: list[MeasuredFigure]
@@ -67,6 +70,7 @@ class MeasuredProtocol:
     fit_s: float
     commits: list[str]
     machines: list[str]
+    bound: NeighbourBound | None = None
 
 
 def read_protocol(protocol: Protocol) -> MeasuredProtocol | None:
@@ -100,6 +104,7 @@ def _read_splits(protocol: Protocol, studies: Sequence[Study]) -> MeasuredProtoc
         summary.fit_s,
         list(dict.fromkeys(commits)),
         list(dict.fromkeys(machines)),
+        read_bound(protocol) if protocol.has_neighbours else None,
     )
 
 

@@ -54,6 +54,8 @@ class Protocol:
         Label of a run → what it is; other runs are shown by their labels.
     choices
         What was chosen with knowledge of test parts, in complete sentences; empty if nothing was.
+    has_neighbours
+        Whether the page says how often nearest neighbours have different classes.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Protocol:
     scores: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
     methods: Mapping[str, str] = field(default_factory=dict, hash=False)
     choices: str = ""
+    has_neighbours: bool = False
 
     @property
     def recipe(self) -> str:
@@ -156,6 +159,7 @@ PROTOCOLS = (
         ),
         methods=TUNED_METHODS,
         choices=TUNED_CHOICES,
+        has_neighbours=True,
     ),
     Protocol(
         "elpv_song_tuned",
@@ -170,6 +174,7 @@ PROTOCOLS = (
         ),
         methods=TUNED_METHODS,
         choices=TUNED_CHOICES,
+        has_neighbours=True,
     ),
     Protocol(
         "elpv_deitsch",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from featx.evaluation.split_summary import CHOSEN
 from tests.results.measured_figures import MeasuredFigure, MeasuredProtocol
+from tests.results.neighbour_bound import NeighbourBound
 from tests.results.protocols import PROTOCOLS, Protocol, PublishedFigure
 
 HEAD = """# Results
@@ -56,6 +57,8 @@ def _protocol_section(protocol: Protocol, measured: MeasuredProtocol | None) -> 
     parts.append(_origin_text(measured))
     if protocol.choices:
         parts.append(protocol.choices)
+    if measured.bound is not None:
+        parts.append(_bound_text(measured.bound))
     rows = []
     for score in protocol.scores:
         published = [figure for figure in protocol.published if figure.score == score]
@@ -73,6 +76,14 @@ def _origin_text(measured: MeasuredProtocol) -> str:
     return (
         f"{splits}, {measured.n_train:,.0f} training and {measured.n_test:,.0f} test rows each. Heads and ensembles "
         f"took {measured.fit_s:,.0f} s in all. Commit {commits}; machine: {machines}."
+    )
+
+
+def _bound_text(bound: NeighbourBound) -> str:
+    return (
+        f"The labels limit the accuracy: the nearest neighbour of {bound.disagreement:.1%} of the {bound.n_images:,} "
+        "images, on all embeddings of the recipe in rows of unit length, has another class. By the bound of Cover and "
+        f"Hart (1967), which holds for many images, no classifier on these features exceeds {bound.max_accuracy:.3f}."
     )
 
 
