@@ -222,7 +222,10 @@ class AttackJob:
         n_attacks, n_passes = len(self.tasks), sum(n_passes for _, n_passes in self._pending_passes)
         sample = f"{len(self.pixels)} of {self.rows.n_rows} {self.rows.part} images of {width} × {height} px"
         minutes = max(self.longest_s / 60, 0.1)
-        cost = f"at most {n_passes:,.0f} image passes and about {minutes:.1f} minutes"
+        cost = (
+            f"at most {n_passes:,.0f} image passes in about {minutes:.1f} minutes, fewer for images that are deceived "
+            "early"
+        )
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
         return (
             f"{n_attacks} {'attack' if n_attacks == 1 else 'attacks'} on {runs} with {sample}: "

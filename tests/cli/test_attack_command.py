@@ -38,8 +38,8 @@ def test_attacks_are_announced_made_and_printed(
     assert code == 0
     cost, *_ = errors.splitlines()
     assert re.fullmatch(
-        r"3 attacks on 2 runs with 6 of 13 val images of 20 × 18 px: at most [\d,]+ image passes and about [\d.]+ "
-        "minutes",
+        r"3 attacks on 2 runs with 6 of 13 val images of 20 × 18 px: at most [\d,]+ image passes in about [\d.]+ "
+        "minutes, fewer for images that are deceived early",
         cost,
     )
     assert "no run withstands linf 0.3: accuracy 0.000" in output
