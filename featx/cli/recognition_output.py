@@ -14,6 +14,8 @@ MAX_COLUMNS_OFFERED = 60
 EXPLAINED_LINES = 1_000_000
 # Ranks of lines of the summary (`featx.cli.command_summary`).
 CHOICE, PIXELS, OTHERS, IGNORED = 2, 3, 4, 5
+# What the split of each kind of target is stratified by, where it is not the classes.
+STRATA = {"numbers": " by fifths of the numbers", "labels": " by the rarest label"}
 
 
 def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
@@ -74,7 +76,8 @@ def _describe_split(recognition: "Recognition") -> str:
         return f"{format_counts(recognition.parts)}, given by {recognition.split_column!r}{groups}"
     reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
     shares = ", ".join(f"{part} {share:g}" for part, share in recognition.shares.items())
-    return f"none given: {shares}, stratified{groups}{reason}"
+    strata = STRATA.get(recognition.kind or "", "")
+    return f"none given: {shares}, stratified{strata}{groups}{reason}"
 
 
 def _add_inventory(recognition: "Recognition", summary: Summary) -> None:

@@ -48,8 +48,9 @@ class SplitSpec(Spec):
         sizes, by scikit-learn's ``train_test_split`` on the images in the order of the source, with its rounding;
         adding images moves other images between parts.
     stratify
-        Whether the split is stratified by the classes of the recipe's first target: exactly with
-        ``train_test_split``; on average with ``hash``, with at least one image of each class in train and in val.
+        Whether the split is stratified by the recipe's first target (its classes, rarest label or fifths of its
+        numbers): exactly with ``train_test_split``; on average with ``hash``, with at least one image of each class in
+        train and in val.
     by
         Label column whose groups are never split.
     column
