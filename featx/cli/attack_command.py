@@ -40,7 +40,7 @@ def attack(
         int | None, typer.Option("--steps", min=1, help="Steps of the gradient.", show_default="20")
     ] = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="200")
+        int | None, typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="100")
     ] = None,
     restarts: Annotated[
         int | None,

@@ -14,7 +14,7 @@ MAX_EPS_IN_PIXELS = 1.0
 # Runs without gradient are searched by the Square attack within the limit of these.
 DEFAULT_METHODS = ("fgsm", "pgd")
 DEFAULT_EPS = 8 / 255
-DEFAULT_STEPS, DEFAULT_QUERIES, DEFAULT_IMAGES = 20, 200, 32
+DEFAULT_STEPS, DEFAULT_QUERIES, DEFAULT_IMAGES = 20, 100, 32
 
 
 def parse_fraction(value: Any) -> Any:
