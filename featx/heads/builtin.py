@@ -226,8 +226,8 @@ def rbf_gamma(params: Params, task: HeadTask) -> regularisation_paths.Gamma:
     if "relative_gamma" not in params:
         return "scale"
     # Rows of unit length have the total variance 1 or a little less.
-    variances = {"standard": task.n_features, "pca": params.get("components", 0), "l2": 1, "standard_l2": 1}
-    return float(params["relative_gamma"] / variances[params["scaling"]])
+    variances = {"standard": task.n_features, "pca": params.get("components", 0)}
+    return float(params["relative_gamma"] / variances.get(params["scaling"], 1))
 
 
 def rf(task: HeadTask) -> Head:

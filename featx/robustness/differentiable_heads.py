@@ -186,7 +186,7 @@ def _scaler(step: Any) -> nn.Module:
     if isinstance(step, StandardScaler):
         return _Scale(1 / step.scale_, -step.mean_ / step.scale_)
     if isinstance(step, PCA):
-        weights = step.components_.T / np.sqrt(step.explained_variance_)
+        weights = step.components_.T / (np.sqrt(step.explained_variance_) if step.whiten else 1)
         return _Affine(weights, -step.mean_ @ weights)
     raise UnsuitedError(f"the scaling {type(step).__name__} has no gradient here")
 

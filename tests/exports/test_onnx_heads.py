@@ -77,7 +77,7 @@ def test_a_head_predicts_as_in_scikit_learn(name: str, target: str, method: str)
     np.testing.assert_allclose(onnx_outputs(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2", "pca"])
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2", "pca", "pca_l2"])
 def test_every_scaling_is_exported(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
     np.testing.assert_allclose(onnx_outputs(model, 4, NEW), predict_outputs(model, NEW, kind), rtol=0, atol=1e-4)

@@ -38,7 +38,7 @@ def test_a_module_predicts_as_the_head(name: str, target: str, method: str) -> N
     np.testing.assert_allclose(predicted, predict_outputs(model, NEW.astype(np.float64), kind), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2", "pca"])
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2", "pca", "pca_l2"])
 def test_every_scaling_is_part_of_the_module(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
     predicted = outputs(make_differentiable(model, kind)(torch.as_tensor(NEW).double()), kind)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from featx.heads.folds import Fold, TrainingData, TrainRows
-from featx.heads.scaling import Params, make_full_scaler
+from featx.heads.scaling import WITH_COMPONENTS, Params, make_full_scaler, take_components
 
 # To multiply so few columns costs less than to write the products to new memory.
 MAX_COLUMNS_TO_RECOMPUTE = 256
@@ -136,10 +136,7 @@ class FoldCache:
             return (train, held_out), train.nbytes + held_out.nbytes
 
         train, held_out = self.get_or_compute(("scaled", method), compute)
-        # A smaller number of components are the first ones of all components.
-        if method == "pca":
-            return train[:, : params["components"]], held_out[:, : params["components"]]
-        return train, held_out
+        return take_components(train, params), take_components(held_out, params)
 
     def pairwise_blocks(self, params: Params, measure: PairMeasure, held_out: bool) -> Iterator[tuple[slice, Matrix]]:
         """Yield slices of rows and the (b, n) products or distances of these rows and all train rows.
@@ -160,7 +157,7 @@ class FoldCache:
         rows = held_out_x if held_out else train
         slices = list(gen_batches(len(rows), max(1, PAIRS_PER_BLOCK // len(train))))
         blocks = _pairwise_blocks(rows, train, measure, slices, is_train=not held_out)
-        if params["scaling"] == "pca" or train.shape[1] <= MAX_COLUMNS_TO_RECOMPUTE:
+        if params["scaling"] in WITH_COMPONENTS or train.shape[1] <= MAX_COLUMNS_TO_RECOMPUTE:
             yield from blocks
             return
 

@@ -17,7 +17,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from featx.heads.learning_problems import PROBLEMS
-from featx.heads.scaling import Params
+from featx.heads.scaling import WITH_COMPONENTS, Params
 from featx.heads.search.fold_cache import FoldCache, Matrix
 from featx.heads.solvers import discriminant, newton
 from featx.heads.solvers.principal_axes import PrincipalAxes
@@ -98,7 +98,7 @@ def _principal_axes(params: Params, fold: FoldCache, x: Matrix, held_out_x: Matr
         axes = PrincipalAxes.from_features(x, held_out_x)
         return axes, axes.nbytes
 
-    if params["scaling"] == "pca":
+    if params["scaling"] in WITH_COMPONENTS:
         return compute()[0]
     return fold.get_or_compute(("axes", params["scaling"]), compute)
 

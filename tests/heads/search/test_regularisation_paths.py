@@ -33,6 +33,7 @@ SETTINGS = {
     "svm": [
         {"kernel": "rbf", "scaling": "standard", "C": 2.0, "relative_gamma": 0.7},
         {"kernel": "rbf", "scaling": "standard_l2", "C": 10.0, "relative_gamma": 0.7},
+        {"kernel": "rbf", "scaling": "pca_l2", "components": 20, "C": 10.0, "relative_gamma": 0.7},
         {"kernel": "linear", "scaling": "pca", "components": 20, "C": 0.02},
     ],
     "knn": [{"scaling": "none"}, {"scaling": "pca", "components": 20}],
