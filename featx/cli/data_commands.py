@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +14,6 @@ from featx.cli.options import (
     SchedulerOption,
     cluster_of,
 )
-
-if TYPE_CHECKING:
-    from featx.embeddings.extract import Extraction
 
 OnError = Literal["skip", "fail", "quarantine"]
 
@@ -97,7 +94,7 @@ def extract(
     """
     import featx
     from featx.cli import console
-    from featx.cli.extraction_output import print_extraction
+    from featx.cli.extraction_output import print_extraction, raise_failures
     from featx.cli.progress_bars import watching
     from featx.cli.recognition_output import print_recognition
     from featx.embeddings.outcomes import exceeds_limit, write_outcomes
@@ -126,7 +123,7 @@ def extract(
     if outcomes is not None:
         write_outcomes(outcomes, result.outcomes_file)
     console.as_json(asdict(result)) if json else print_extraction(result)
-    _raise_failures(result, max_failures)
+    raise_failures(result, max_failures)
 
 
 def _is_recipe_of(source: str, recipe: Path) -> bool:
@@ -166,27 +163,3 @@ def _parse_places(places: list[str], on_error: OnError) -> "tuple[str | None, Li
     if len(sources) > 1:
         raise DataError(f"found {len(sources)} sources, expected one: {' '.join(map(repr, sources))}")
     return (sources[0] if sources else None), policy
-
-
-def _raise_failures(result: "Extraction", max_failures: str | None) -> None:
-    """Raise what makes a finished extraction end with another code than 0."""
-    from featx.embeddings.outcomes import exceeds_limit
-    from featx.errors import DataError, TooManyFailuresError
-
-    if result.empty_classes:
-        name, _, reason = result.failures[0]
-        raise DataError(
-            f"no image of {', '.join(result.empty_classes)} can be read; the others are embedded: repair them, or "
-            f"leave the class out ('keep'); the first image without an embedding is {name!r}: {reason}"
-        )
-    if result.n_missing:
-        first = next(name for name, outcome, _ in result.failures if outcome == "missing")
-        raise DataError(
-            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first!r}; "
-            "the others are embedded: correct the labels or continue without these images"
-        )
-    n_failed = len(result.failures)
-    if max_failures is not None and exceeds_limit(max_failures, n_failed, result.n_found - result.n_ignored):
-        raise TooManyFailuresError(
-            f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
-        )

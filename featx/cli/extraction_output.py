@@ -75,3 +75,35 @@ def _add_speed(result: "Extraction", summary: Summary) -> None:
         summary.say(f"  {name}  d {embedding['n_features']}  {precision}  {store}", DETAIL)
         if embedding["drift"]:
             summary.say(f"    {Drift.model_validate(embedding['drift'])}", DETAIL)
+
+
+def raise_failures(result: "Extraction", max_failures: str | None = None) -> None:
+    """Raise what makes a finished extraction end with another code than 0.
+
+    Raises
+    ------
+    DataError
+        No image of a class can be read, or images that the labels name do not exist.
+    TooManyFailuresError
+        More images than `max_failures` have no embedding.
+    """
+    from featx.embeddings.outcomes import exceeds_limit
+    from featx.errors import DataError, TooManyFailuresError
+
+    if result.empty_classes:
+        name, _, reason = result.failures[0]
+        raise DataError(
+            f"no image of {', '.join(result.empty_classes)} can be read; the others are embedded: repair them, or "
+            f"leave the class out ('keep'); the first image without an embedding is {name!r}: {reason}"
+        )
+    if result.n_missing:
+        first = next(name for name, outcome, _ in result.failures if outcome == "missing")
+        raise DataError(
+            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first!r}; "
+            "the others are embedded: correct the labels or continue without these images"
+        )
+    n_failed = len(result.failures)
+    if max_failures is not None and exceeds_limit(max_failures, n_failed, result.n_found - result.n_ignored):
+        raise TooManyFailuresError(
+            f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
+        )

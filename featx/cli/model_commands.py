@@ -322,6 +322,7 @@ def run(
     featx run pipelines/solar_cells.toml --repeats 10 · featx run pipelines/earth.toml --preset small
     """
     from featx.cli import console
+    from featx.cli.extraction_output import raise_failures
     from featx.cli.progress_bars import watching
     from featx.cli.stage_lines import StagePrinter
     from featx.specs.recipe import load_recipe
@@ -342,11 +343,15 @@ def run(
             tensorboard=tensorboard,
             progress=progress,
         )
+        extraction = None
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})
+            extraction = result if stage == "extract" else extraction
             if not json:
                 printer.add(stage, result)
     if json:
         console.as_json({"stages": finished_stages})
     else:
         printer.close()
+    if extraction is not None:
+        raise_failures(extraction)

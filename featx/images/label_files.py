@@ -105,7 +105,7 @@ def find_table(tree: Tree, file: str) -> Entry:
         table = FolderTree(str(home or "/")).entry(file)
     if table.outcome:
         raise DataError(
-            f"data.labels.file: {file!r} {table.reason} ({tree.place}); expected a label table "
+            f"data.labels.file: {file!r} from {tree.place}: {table.reason}; expected a label table "
             f"({', '.join(TABLE_SUFFIXES)})"
         )
     return table

@@ -96,6 +96,11 @@ def test_a_missing_image_is_an_error_after_the_others_are_embedded(
     assert "missing: 'dark/gone.png'" in output.out
     assert "error: 1 of 49 images named in the labels do not exist, first 'dark/gone.png'" in output.err
     assert run("fit", "--head", "logreg") == 0
+    capsys.readouterr()
+    assert run("run", "featx.toml") == 1, "all stages are made, and the missing image is an error here too"
+    output = capsys.readouterr()
+    assert "report.html" in output.out
+    assert "error: 1 of 49 images named in the labels do not exist, first 'dark/gone.png'" in output.err
 
 
 def test_a_folder_without_images_is_an_error(home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
