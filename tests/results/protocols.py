@@ -116,8 +116,8 @@ FASHION_METHODS = {
     "weighted": "mean of the two, weighted by their scores on val",
 }
 FASHION_CHOICES = (
-    "Stages, number of components, C and gamma were compared on 25,000 of the images for training before the run, where "
-    "5,000 of them were held out; the test images were not used."
+    "Stages, number of components, C and gamma were compared on 25,000 of the images for training before the run, of "
+    "which 5,000 were held out; the test images were not used."
 )
 SONG = "Song et al. 2024"
 DEITSCH = "Deitsch et al. 2019"
