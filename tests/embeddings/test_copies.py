@@ -128,3 +128,16 @@ def test_images_without_an_embedding_are_compared_by_their_hashes() -> None:
     originals = look_alikes(30, seed=7)
     hashes = ThumbnailHashes(thumbnails([*map(encoded, originals[:10]), *originals]), np.zeros((40, 4), np.float32))
     assert len(found_pairs(hashes, 10)) >= 9
+
+
+@pytest.mark.parametrize("n_features", [600, 5000])
+def test_the_nearest_vectors_are_found_among_few_and_many_features(n_features: int) -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=n_features)
+    x = (centre + rng.normal(size=(300, n_features))).astype(np.float32)
+    # Copies: the same vector with a twentieth of the spread as noise, as of an image that is encoded again.
+    x[150:] = x[:150] + 0.05 * rng.normal(size=(150, n_features)).astype(np.float32)
+    ((values, closeness),) = ThumbnailHashes(np.zeros((300, 4, 4), np.uint8), x)._comparisons[1:]
+    assert values.shape[1] == min(n_features, copies.N_PROJECTED)
+    nearest = closeness(values[:150], values[150:]).argmax(axis=1)
+    assert nearest.tolist() == list(range(150))
