@@ -90,8 +90,12 @@ class Recipe(Spec):
     def _check_sections(self) -> "Recipe":
         if not (self.embedding or self.finetune):
             raise ValueError("embedding: found [], expected an [[embedding]] or a [[finetune]]")
-        if bool(self.head) != bool(self.embedding):
-            raise ValueError(f"found {len(self.head)} [[head]] and {len(self.embedding)} [[embedding]], expected both")
+        if self.embedding and not self.head:
+            raise ValueError(
+                "head: found [], expected a [[head]] on the embeddings; without the key there are defaults"
+            )
+        if self.head and not self.embedding:
+            raise ValueError("embedding: found [], expected an [[embedding]] that the heads are fitted on")
         return self
 
     @model_validator(mode="after")
