@@ -76,6 +76,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
         ({"split": {"test": 0.6, "val": 0.5}}, "split: test + val = 1.1, expected less than 1"),
         ({"split": {"test": float("nan")}}, "split.test: found nan, expected a share"),
         ({"embedding": []}, "embedding: found []"),
+        ({"head": []}, "head: found [], expected a [[head]] on the embeddings"),
         ({"embedding": [{"tap": []}]}, "embedding[0].tap: found []"),
         ({"embedding": [{"pool": "agv"}]}, "embedding[0].pool: found 'agv', expected to be 'avg', 'max'"),
         ({"embedding": [{"pool": ["avg", "agv"]}]}, "embedding[0].pool[1]: found 'agv'"),
