@@ -13,8 +13,10 @@ from featx.evaluation.final_scores import read_last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
 from featx.study.run_folder import RunFolder
+from featx.study.run_listing import list_runs
 from featx.study.study import Study
 from tests.flips import make_study
+from tests.recipes import toy_recipe
 
 EXTRACTION_FILES = [
     "manifest.parquet",
@@ -180,3 +182,22 @@ def test_sealed_test_scores_of_another_form_are_left_out(folder: Path) -> None:
     content = read_sealed(file)
     write_sealed(file, content | {"evaluation": content["evaluation"] | {"rows": [3]}})
     assert read_last_final(Study.open(None), "y") is None
+
+
+def test_a_damaged_run_of_earlier_data_is_in_nobodys_way(toy_home: Path) -> None:
+    featx.extract()
+    (earlier,) = featx.fit(heads=["logreg"], trials=1)
+    recipe = Path("featx.toml")
+    recipe.write_text(toy_recipe(split={"test": 0.2, "val": 0.3, "seed": 5}))
+    featx.extract()
+    current = featx.fit(heads=["logreg", "rf"], trials=1)
+    with (Path(earlier.path) / "model.joblib").open("ab") as file:
+        file.write(b"x")
+    assert RunFolder(Path(earlier.path)).damage
+    assert not Study.open(None).damaged()
+    assert {row.run for row in featx.evaluate()[0].rows} == {run.run for run in current}
+    assert set(featx.ensemble(methods=["soft"])[0].members) == {run.run for run in current}
+    assert set(featx.predict("images/dark/000.png", runs=["logreg"])) == {current[0].run}
+    summary = next(summary for summary in list_runs() if summary.run == earlier.run)
+    assert summary.state == "damaged"
+    assert summary.reason.endswith(f"or 'featx runs rm {earlier.run}'")

@@ -100,7 +100,7 @@ class RunFolder:
         try:
             self._check()
         except FeatxError as error:
-            return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
+            return f"run {self.name} is damaged ({error}); make it again with '--force', or 'featx runs rm {self.name}'"
         return ""
 
     def _check(self) -> None:

@@ -110,7 +110,7 @@ def _states(study: Study) -> dict[str, tuple[str, str]]:
         reasons = study.reasons_left_out()
     except (IncompleteError, DataError) as error:
         return {run.name: ("unknown", str(error)) for run in study.run_folders()}
-    damaged = {run.name for run in study.damaged()}
+    damaged = {run.name for run in study.run_folders() if run.damage}
     return {
         name: ("current" if not reason else "damaged" if name in damaged else "stale", reason)
         for name, reason in reasons.items()

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import DataError, IncompleteError
+from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import atomic_folder, file_state, machine_id
 from featx.files.seals import read_sealed, write_sealed
@@ -125,8 +125,18 @@ class Study(LabelledRows):
         return {}
 
     def damaged(self) -> list[RunFolder]:
-        """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file."""
-        return [run for run in self.run_folders() if run.damage]
+        """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file.
+
+        Runs that do not match the current data anyway are left out.
+        """
+        return [run for run in self.run_folders() if run.damage and not self._is_known_stale(run)]
+
+    def _is_known_stale(self, run: RunFolder) -> bool:
+        """Return whether a damaged run does not match the current data, as far as its intact files tell."""
+        try:
+            return bool(self._why_stale(run, self.split_fingerprint(), self.target_names()))
+        except FeatxError:
+            return False
 
     def reasons_left_out(self) -> dict[str, str]:
         """Return the reason why `runs` leaves out each finished run, by name; empty for those that it returns."""
@@ -158,7 +168,7 @@ class Study(LabelledRows):
             A name matches no run.
         """
         split, folders = self.split_fingerprint(), self.run_folders()
-        damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
+        damaged, intact = self.damaged(), [run for run in folders if not run.damage]
         stale = self._reasons(intact, split, self.target_names(target))
         if not with_refits or names is None:
             stale |= {run.name: _refit_reason(run) for run in intact if run.refit_of is not None}
