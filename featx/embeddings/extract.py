@@ -46,6 +46,7 @@ from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import SPLIT, seal_extraction
 from featx.study.study import Study
+from featx.study.study_owner import write_owner
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth
 from featx.text.masking import remove_secrets
@@ -375,4 +376,5 @@ def _write_tables(
     write_table(study.folder / "outcomes.parquet", outcomes)
     write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
     write_sealed(study.folder / "source.json", study.labels_state())
+    write_owner(study.recipe)
     seal_extraction(study.folder, assigned.problem)

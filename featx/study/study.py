@@ -8,6 +8,7 @@
                  /outcomes.parquet           the outcome of the extraction of each image
                  /source.json, split.json    the settings that these tables depend on
                  /extraction.json            their checksums, written last
+                 /recipe.json                the folder of the recipe (`featx.study.study_owner`)
                  /embeddings.lock.json       the resolved spec of each requested embedding
                  /openings.jsonl             every opening of the sealed test split (`featx.study.test_log`)
                  /report.html
@@ -39,6 +40,7 @@ from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
 from featx.study.run_settings import find_called, label_runs
 from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
+from featx.study.study_owner import check_owner
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -60,8 +62,15 @@ class Study(LabelledRows):
 
     @classmethod
     def open(cls, recipe: str | Path | Recipe | None) -> "Study":
-        """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
+        """Read the recipe (`featx.specs.recipe.find_recipe` says which).
+
+        Raises
+        ------
+        DataError
+            The study's folder belongs to another recipe (`featx.study.study_owner`).
+        """
         study = cls(load_recipe(recipe))
+        check_owner(study.recipe)
         return cls(study.recipe.with_checkpoints(study.folder))
 
     @contextmanager

@@ -1,0 +1,45 @@
+"""Recipes of one name in two folders of a project do not take over each other's results."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import featx
+from featx.errors import DataError
+from tests.recipes import toy_recipe
+
+
+@pytest.fixture
+def project(toy_home: Path) -> Path:
+    """Return a project whose recipe has been extracted, with a second recipe of the same name in a folder of it."""
+    (toy_home / "pyproject.toml").touch()
+    featx.extract()
+    (toy_home / "second").mkdir()
+    (toy_home / "second" / "featx.toml").write_text(toy_recipe(data={"source": "../images"}))
+    return toy_home
+
+
+def test_a_recipe_of_the_same_name_in_another_folder_is_refused(project: Path) -> None:
+    for call in (featx.extract, featx.fit, featx.run):
+        with pytest.raises(DataError, match=r"holds the results of .*featx.toml, another recipe with the name 'featx'"):
+            call("second/featx.toml")
+    assert featx.extract().n_cached
+
+
+def test_another_name_or_folder_of_runs_is_accepted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy("second/featx.toml", "second/other.toml")
+    assert featx.extract("second/other.toml").n_found
+    Path("second/featx.toml").write_text(toy_recipe(data={"source": "../images"}, paths={"runs": "runs"}))
+    assert featx.extract("second/featx.toml").n_found
+    monkeypatch.setenv("FEATX_RUNS", "runs")
+    Path("second/featx.toml").write_text(toy_recipe(data={"source": "../images"}))
+    assert featx.extract("second/featx.toml").n_found
+
+
+def test_a_recipe_or_a_project_may_be_moved(project: Path) -> None:
+    Path("third").mkdir()
+    shutil.move("featx.toml", "third/featx.toml")
+    recipe = Path("third/featx.toml")
+    recipe.write_text(toy_recipe(data={"source": "../images"}))
+    assert featx.extract(recipe).n_cached
