@@ -298,6 +298,7 @@ def export(
 
 def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
+    recipe_option: RecipeOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -328,6 +329,9 @@ def run(
     from featx.specs.recipe import load_recipe
     from featx.workflow.run import stages
 
+    if recipe is not None and recipe_option is not None:
+        raise typer.BadParameter(f"found the recipes {recipe} and {recipe_option}, expected one")
+    recipe = recipe or recipe_option
     loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     loaded = loaded if preset is None else loaded.with_preset(preset)
     printer = StagePrinter("" if recipe is None else f"{recipe}{'' if preset is None else f'#{preset}'}")

@@ -145,7 +145,7 @@ def _short_verdict(result: "Evaluation") -> str:
     if result.recommended == result.chosen:
         n_open = sum(row.relation in {"equivalent", "not shown to differ"} for row in result.rows)
         ties = f"; {n_open} of {len(result.rows) - 1} other runs are not shown to differ from it" if n_open else ""
-        return f"recommended: {name}, the run with the best score{ties}"
+        return f"recommended: {name}, the run with the best {result.chosen_by.replace('_', ' ')}{ties}"
     return f"recommended: {name}, the cheapest of {len(result.equivalent)} runs that are equivalent to the chosen one"
 
 

@@ -105,7 +105,11 @@ def _confirm(runs: "Sequence[RunFolder]", ensembles: dict[str, list[str]]) -> No
     for line in lines:
         typer.echo(escape_text(f"  {line}"), err=True)
     noun = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
-    typer.confirm(f"Remove {noun}?", abort=True, err=True)
+    try:
+        typer.confirm(f"Remove {noun}?", abort=True, err=True)
+    except typer.Abort:
+        typer.echo("\nnothing is removed; '--yes' removes without a question", err=True)
+        raise typer.Exit(1) from None
 
 
 def _describe_loss(ensemble: str, members: list[str]) -> str:

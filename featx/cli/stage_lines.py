@@ -121,6 +121,9 @@ def _stage_text(stage: str, result: Any) -> str:
 def _extraction_text(result: "Extraction") -> str:
     problems = f"{result.n_unreadable} unreadable, {result.n_missing} missing"
     text = f"{result.n_found} files: {images_text(result)}, {problems}"
+    if result.failures:
+        name, _, reason = result.failures[0]
+        text += f", first {name!r}: {reason}"
     return text + _end(result.seconds, len(result.warnings))
 
 

@@ -144,7 +144,9 @@ def init(
     """
     recipe = Path(recipe)
     if recipe.exists() and not force:
-        raise DataError(f"{recipe} exists; overwrite it with '--force', or use it as it is")
+        raise DataError(
+            f"{recipe} exists; use it, write another recipe with '-r NAME.toml', or overwrite it with '--force'"
+        )
     text, recognition = propose_recipe(str(source), None if labels is None else str(labels), target, recipe)
     write_text(recipe, text)
     return recognition

@@ -113,7 +113,7 @@ class FeatureNetwork(nn.Module):
         for name in {tap.layer for tap in taps}:
             if name not in layers:
                 raise UnknownNameError(
-                    f"no layer is called {name!r}; {suggest_names(name, list(layers)[1:], limit=12)}"
+                    f"no layer is called {name!r}; {suggest_names(name, ['last', *list(layers)[1:]], limit=12)}"
                 )
             handle = layers[name].register_forward_hook(_output_hook(name, self._outputs))
             # The body may outlive this network and become part of another one.

@@ -307,6 +307,8 @@ def find_recipe(path: str | Path | None = None) -> Path:
         There is no such file.
     """
     file = Path(path or os.environ.get(RECIPE_VARIABLE) or DEFAULT_RECIPE)
+    if file.is_dir():
+        raise RecipeError(str(file), ["found a folder, expected a recipe; for its images, 'featx init' writes one"])
     if not file.is_file():
         raise RecipeError(str(file), ["no such recipe; write one with 'featx init SOURCE' or name one with '-r PATH'"])
     return file

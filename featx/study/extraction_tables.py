@@ -53,7 +53,9 @@ def check_has_split(folder: Path) -> None:
         There was a problem with the labels.
     """
     if problem := read_label_problem(folder):
-        raise IncompleteError(f"the images have no split: {problem}; then run 'featx extract' again")
+        raise IncompleteError(
+            f"the images have no split: {problem}; correct the recipe or the labels, then run 'featx extract' again"
+        )
 
 
 def read_label_problem(folder: Path) -> str:

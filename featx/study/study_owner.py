@@ -40,7 +40,7 @@ def check_owner(recipe: Recipe) -> None:
     # A preset has the name of its recipe at the beginning.
     if files := [file for file in sorted(other.glob("*.toml")) if recipe.name.startswith(file.stem)]:
         raise DataError(
-            f"{folder} holds the results of {files[-1]}, another recipe with the name {recipe.name!r}; rename the one in "
+            f"{folder} holds the results of {files[-1]}, another recipe called {recipe.name!r}; rename the one in "
             f"{recipe.folder.resolve()}, or give it its own folder: [paths] runs = 'runs'"
         )
 

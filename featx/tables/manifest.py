@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
+from featx.registry import suggest_names
 from featx.tables.ids import Ids, as_ids, positions
 
 
@@ -86,8 +87,7 @@ class Manifest:
             The table has no such column; the message lists the existing ones.
         """
         if name not in self.labels.columns:
-            columns = ", ".join(map(str, self.labels.columns)) or "none"
-            raise DataError(f"no label column is called {name!r}; columns: {columns}")
+            raise DataError(f"no label column is called {name!r}; {suggest_names(name, list(map(str, self.labels)))}")
         return self.labels[name]
 
     def to_frame(self) -> pd.DataFrame:

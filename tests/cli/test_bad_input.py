@@ -67,7 +67,11 @@ def test_a_recipe_that_is_not_toml_is_an_error(toy_home: Path, check_error) -> N
 def test_a_missing_label_column_is_an_error_of_fit(toy_home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
     Path("featx.toml").write_text(TOY_RECIPE.replace('column = "class"', 'column = "klass"'))
     assert run("extract") == 0
-    check_error("fit", "the images have no split: no label column is called 'klass'", "columns: class")
+    check_error(
+        "fit",
+        "the images have no split: no label column is called 'klass'; did you mean 'class'?",
+        "correct the recipe",
+    )
 
 
 def test_a_single_class_is_an_error_of_fit(home: Path, check_error) -> None:  # type: ignore[no-untyped-def]

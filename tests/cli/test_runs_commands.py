@@ -110,7 +110,9 @@ def test_names_that_match_no_run_or_several_are_reported(study: Path, name: str,
 
 
 def test_runs_are_removed_after_confirmation(study: Path) -> None:
-    assert invoke("rm lda", "n\n").exit_code == 1
+    refused = invoke("rm lda", "n\n")
+    assert refused.exit_code == 1
+    assert "nothing is removed; '--yes' removes without a question" in refused.output
     assert "lda" in states()
 
     result = invoke("rm lda", "y\n")

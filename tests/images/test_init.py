@@ -164,7 +164,7 @@ def test_a_recipe_in_another_folder_reads_the_same_images(home: Path) -> None:
 def test_a_recipe_is_not_overwritten_unless_forced(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
     (home / "featx.toml").write_text("mine")
-    with pytest.raises(DataError, match=r"^featx\.toml exists; overwrite it with '--force', or use it"):
+    with pytest.raises(DataError, match=r"^featx\.toml exists; use it, write another recipe with '-r NAME"):
         init("images")
     assert (home / "featx.toml").read_text() == "mine"
     init("images", force=True)

@@ -22,7 +22,7 @@ def project(toy_home: Path) -> Path:
 
 def test_a_recipe_of_the_same_name_in_another_folder_is_refused(project: Path) -> None:
     for call in (featx.extract, featx.fit, featx.run):
-        with pytest.raises(DataError, match=r"holds the results of .*featx.toml, another recipe with the name 'featx'"):
+        with pytest.raises(DataError, match=r"holds the results of .*featx.toml, another recipe called 'featx'"):
             call("second/featx.toml")
     assert featx.extract().n_cached
 
