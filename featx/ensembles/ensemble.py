@@ -216,7 +216,7 @@ def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
     except (DataError, IncompleteError) as error:
         return str(error)
     has_two = len(candidates) - len(find_left_out(study, target, spec, candidates)) > 1
-    return "" if has_two else "it needs two runs with different predictions that are not the same for all rows"
+    return "" if has_two else "it needs two runs with different predictions"
 
 
 def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:

@@ -87,8 +87,7 @@ class EnsembleRun:
             remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
             raise DataError(
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
-                "with equal predictions count once, and runs that predict the same for all rows do not count); "
-                f"{remedy}"
+                f"with equal predictions count once); {remedy}"
             )
         return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, left_out)
 

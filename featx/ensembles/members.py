@@ -55,19 +55,23 @@ def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
 def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Sequence[RunFolder]) -> dict[str, str]:
     """Return the candidates that do not vote: name → why, as the end of a sentence.
 
-    They are runs with the predictions of another one, and runs that predict the same for all selection rows unless they
-    are named.
+    They are runs with the predictions of another one, and, if two other runs remain, runs that predict the same for all
+    selection rows unless they are named.
     """
     reasons = {
         name: f"gives the same predictions as {first}: they count once"
         for name, first in find_duplicates(candidates).items()
     }
-    truth = study.labels(target)
-    for run in candidates:
-        flags = [] if spec.members or run.name in reasons else collapse_flags(truth, run.selection_predictions())
-        if flags:
-            reasons[run.name] = f"predicts {flags[0]} for all rows and does not vote; name it in 'members' to count it"
-    return reasons
+    if spec.members:
+        return reasons
+    truth, distinct = study.labels(target), [run for run in candidates if run.name not in reasons]
+    flags = {run.name: collapse_flags(truth, run.selection_predictions()) for run in distinct}
+    collapsed = {
+        name: f"predicts {found[0]} for all rows and does not vote; name it in 'members' to count it"
+        for name, found in flags.items()
+        if found
+    }
+    return reasons | collapsed if len(distinct) - len(collapsed) > 1 else reasons
 
 
 def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
