@@ -79,7 +79,7 @@ class Registry(Generic[T]):
         return self._added[name]
 
 
-def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
+def suggest_names(name: str, valid_names: list[str], limit: int = 20, title: str = "known") -> str:
     """Return a hint with the closest name, and the first `limit` of all names.
 
     Parameters
@@ -90,6 +90,8 @@ def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
         All valid names.
     limit
         Maximum number of names in the hint.
+    title
+        What stands before the names.
 
     Examples
     --------
@@ -99,7 +101,7 @@ def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
     close = get_close_matches(name, valid_names, n=1)
     n_names = len(valid_names)
     listed = ", ".join(valid_names[:limit]) + (f", … ({n_names} in all)" if n_names > limit else "")
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {listed}"
+    return (f"did you mean {close[0]!r}? " if close else "") + f"{title}: {listed}"
 
 
 READERS: Registry[Any] = Registry("reader", "featx.readers")

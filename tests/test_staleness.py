@@ -66,7 +66,7 @@ def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
 
 def test_a_missing_group_column_leaves_no_split(toy_home: Path) -> None:
     Path("featx.toml").write_text(TOY_RECIPE + '\n[groups]\nwho = "person"\n')
-    assert featx.extract().label_problem == "no label column is called 'person'; known: class"
+    assert featx.extract().label_problem == "no label column is called 'person'; columns: class"
     with pytest.raises(IncompleteError, match="the images have no split: no label column is called 'person'"):
         featx.fit(heads=["logreg"])
 

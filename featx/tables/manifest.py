@@ -87,7 +87,8 @@ class Manifest:
             The table has no such column; the message lists the existing ones.
         """
         if name not in self.labels.columns:
-            raise DataError(f"no label column is called {name!r}; {suggest_names(name, list(map(str, self.labels)))}")
+            hint = suggest_names(name, list(map(str, self.labels)), title="columns")
+            raise DataError(f"no label column is called {name!r}; {hint}")
         return self.labels[name]
 
     def to_frame(self) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def test_a_sample_keeps_rows_of_labels_and_parts_together(extracted: Path, explo
 
 def test_a_changed_recipe_is_explored_without_embeddings(toy_home: Path, extracted: Path) -> None:
     text = (extracted / "featx.toml").read_text()
-    changed = extracted / "changed" / "featx.toml"
+    changed = extracted / "changed" / "other.toml"
     changed.parent.mkdir()
     changed.write_text(text.replace('source = "images"', 'source = "../images"'))
     featx.extract(changed)
