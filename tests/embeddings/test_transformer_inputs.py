@@ -139,7 +139,7 @@ WRONG = {
     "mean": ([0.5], RecipeError, "ImageEmbedder: mean"),
     "precision": ("auto", DataError, "precision: found 'auto', expected 'fp32', 'bf16' or 'fp16'"),
     "weights": ("gone.pth", WeightsError, r"weights '.*gone\.pth': no such file"),
-    "tap": ("nowhere", UnknownNameError, "no layer is called 'nowhere'; known: 0, 0.0"),
+    "tap": ("nowhere", UnknownNameError, "no layer is called 'nowhere'; known: last, 0, 0.0"),
     "on_error": ("skip", DataError, "on_error: found 'skip', expected 'raise' or 'nan'"),
 }
 
