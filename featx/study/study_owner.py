@@ -37,8 +37,9 @@ def check_owner(recipe: Recipe) -> None:
     other = _recorded_folder(folder)
     if other is None or other == recipe.folder.resolve():
         return
-    # A preset has the name of its recipe at the beginning.
-    if files := [file for file in sorted(other.glob("*.toml")) if recipe.name.startswith(file.stem)]:
+    # Names of presets and of outer splits are RECIPE-PRESET and RECIPE/SPLIT.
+    name = f"{recipe.name.partition('/')[0]}-"
+    if files := [file for file in sorted(other.glob("*.toml")) if name.startswith(f"{file.stem}-")]:
         raise DataError(
             f"{folder} holds the results of {files[-1]}, another recipe called {recipe.name!r}; rename the one in "
             f"{recipe.folder.resolve()}, or give it its own folder: [paths] runs = 'runs'"

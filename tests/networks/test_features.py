@@ -116,7 +116,9 @@ def test_a_layer_is_read_before_a_later_one_overwrites_it_in_place() -> None:
 
 
 def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
-    with pytest.raises(UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: last, 0, 0\.0"):
+    with pytest.raises(
+        UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: last, 0, 0\.0"
+    ):
         FeatureNetwork(get_backbone("toy").build(), PREPROCESSING, [Tap("0.33", "avg")])
 
 

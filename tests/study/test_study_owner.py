@@ -40,6 +40,7 @@ def test_another_name_or_folder_of_runs_is_accepted(project: Path, monkeypatch: 
 def test_a_recipe_or_a_project_may_be_moved(project: Path) -> None:
     Path("third").mkdir()
     shutil.move("featx.toml", "third/featx.toml")
+    Path("fea.toml").touch()  # another name, of which the recipe's is no preset
     recipe = Path("third/featx.toml")
     recipe.write_text(toy_recipe(data={"source": "../images"}))
     assert featx.extract(recipe).n_cached
