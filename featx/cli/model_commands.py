@@ -142,7 +142,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SETTING,SETTING",
-            help="Print one score as a table of these settings, the last one in the columns.",
+            help="Print one score, or with --bias the difference between groups, as a table of these settings, the "
+            "last one in the columns.",
             show_default="one run per line",
         ),
     ] = None,
@@ -195,7 +196,7 @@ def evaluate(
             user=user,
             progress=progress,
         )
-    pivots = pivot_table.build(evaluations, by, score, runs)
+    pivots = pivot_table.build(evaluations, by, score, runs, bias)
     study = Study.open(recipe)
     attacks = read_robustness(study, evaluations)
     if json:

@@ -1,4 +1,4 @@
-"""The table of ``featx evaluate --by``: one score by the settings of runs."""
+"""The tables of ``featx evaluate --by``: a score, or a difference between groups, by the settings of runs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 
 
 def build(
-    evaluations: "Sequence[Evaluation]", by: str | None, score: str | None, runs: str | None = None
+    evaluations: "Sequence[Evaluation]",
+    by: str | None,
+    score: str | None = None,
+    runs: str | None = None,
+    bias: str | None = None,
 ) -> "list[Pivot]":
-    """Return the tables of the options ``--by``, ``--score`` and ``--runs``; none without the first.
+    """Return the tables of the options ``--by``, ``--score``, ``--runs`` and ``--bias``; none without the first.
 
     Raises
     ------
     DataError
-        There is a score or a run and no setting, or the runs do not have these settings or this score.
+        There is a score or a run and no setting, a score beside a bias, or the runs do not have these settings or this
+        score.
     """
     from featx.errors import DataError
     from featx.evaluation.pivot import pivot_runs
@@ -30,7 +35,9 @@ def build(
         if runs is not None:
             raise DataError(f"found --runs {runs} without --by; expected settings beside it, as '--by lr,strategy'")
         return []
-    return pivot_runs(evaluations, _names(by), score, _names(runs or ""))
+    if score is not None and bias is not None:
+        raise DataError(f"found --score {score} and --bias {bias} beside --by; expected one of them")
+    return pivot_runs(evaluations, _names(by), score, _names(runs or ""), bias)
 
 
 def _names(text: str) -> list[str]:
@@ -39,7 +46,7 @@ def _names(text: str) -> list[str]:
 
 
 def pivots(tables: "Sequence[Pivot]") -> None:
-    """Print one table per target."""
+    """Print tables, one below the other."""
     for number, table in enumerate(tables):
         if number:
             console.say()
@@ -49,12 +56,11 @@ def pivots(tables: "Sequence[Pivot]") -> None:
 def _pivot(table: "Pivot") -> None:
     has_train = any(cell.train_value is not None for cell in table.cells)
     name = console.SHORT.get(table.score, table.score.replace("_", " "))
-    title = f"{table.target}: {f'train / {table.part}' if has_train else table.part} {name} (95 % of {table.part})"
+    title = f"{table.target}: {_title(table, name, has_train)}"
     *row_names, column_name = table.by if len(table.by) > 1 else [*table.by, ""]
     columns = [", ".join(row_names), *(f"{column_name} {text}" if column_name else name for text in table.columns)]
     rows = [
-        (row, *(_text(cell, has_train) if (cell := table.cell(row, column)) else None for column in table.columns))
-        for row in table.rows
+        (row, *(_text(table, table.cell(row, column), has_train) for column in table.columns)) for row in table.rows
     ]
     console.table(title, columns, rows, has_all_columns=True)
     if any(cell.is_chosen for cell in table.cells):
@@ -69,8 +75,20 @@ def _pivot(table: "Pivot") -> None:
         console.say(f"without these settings, not shown: {console.limited_list(table.left_out)}")
 
 
-def _text(cell: "PivotCell", has_train: bool) -> str:
-    """Return the scores of a cell, with marks of the chosen run and of failed runs."""
+def _title(table: "Pivot", name: str, has_train: bool) -> str:
+    from featx.evaluation.group_biases import MEASURE_TEXTS
+
+    if table.grouping is not None:
+        return f"{table.part} {MEASURE_TEXTS[table.score]} of {table.grouping} (95 %)"
+    return f"{'train / ' if has_train else ''}{table.part} {name} (95 % of {table.part})"
+
+
+def _text(table: "Pivot", cell: "PivotCell | None", has_train: bool) -> str | None:
+    """Return the figures of a cell, with marks of the chosen run and of failed runs; None for a cell without runs."""
+    if cell is None:
+        return None
+    if table.grouping is not None and cell.low is None:
+        return "too few"
     values = [*([console.cell(cell.train_value)] if has_train else []), console.cell(cell.value)]
     mark = "* " if cell.is_chosen else ""
     count = f" ×{cell.n_runs}" if cell.n_runs > 1 else ""

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.random_projection import GaussianRandomProjection
 
 from featx.images.hashes import difference_hashes
 from featx.images.value_ranges import Pixels
@@ -149,6 +148,9 @@ def _projected(x: Floats) -> Floats:
     """Return (n, d) features, or if they are many a random projection of them, in which angles are nearly the same."""
     if x.shape[1] <= MAX_FEATURES_TO_COMPARE:
         return x
+    # Importing scikit-learn takes a second, and few embeddings have so many features.
+    from sklearn.random_projection import GaussianRandomProjection
+
     projected: Floats = GaussianRandomProjection(N_PROJECTED, random_state=0).fit_transform(x)
     return projected
 

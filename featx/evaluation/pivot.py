@@ -1,4 +1,4 @@
-"""Tables of one score by the settings of runs: one setting in the rows, another in the columns."""
+"""Tables of one figure of runs by their settings: one setting in the rows, another in the columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,6 +6,7 @@ from typing import Any
 
 from featx.errors import DataError
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
+from featx.evaluation.group_biases import MEASURES
 from featx.evaluation.verdicts import has_failed
 from featx.registry import suggest_names
 from featx.study.run_settings import find_called, setting_text
@@ -24,9 +25,9 @@ class PivotCell:
     run
         Name of the run with the best selection score.
     value, low, high
-        Score of the run and its 95 % interval; None where undefined.
+        Figure of the run and its 95 % interval; None where undefined.
     train_value
-        Score of the run on the rows that it was trained on; None where it was not measured.
+        The figure on the rows that the run was trained on; None where it was not measured.
     is_chosen
         Whether the run is the chosen one of all runs.
     has_failed
@@ -53,14 +54,14 @@ class PivotCell:
 
 @dataclass(frozen=True)
 class Pivot:
-    """A score of the runs of one target by some of their settings.
+    """A score, or a difference between groups, of the runs of one target by some of their settings.
 
     Attributes
     ----------
     target, part
         Name of the target, and part of the split that the runs are scored on.
     score
-        Name of the score.
+        Name of the score, or of the measure of the difference between groups (`GroupBias`).
     by
         Names of the settings: the last one in the columns, unless it is the only one.
     rows, columns
@@ -71,6 +72,8 @@ class Pivot:
         Labels of the runs that do not have these settings.
     others
         Names of other settings in which runs of one cell differ.
+    grouping
+        Name of the grouping whose groups differ in their errors; None for a score.
     """
 
     target: str
@@ -82,16 +85,39 @@ class Pivot:
     cells: list[PivotCell]
     left_out: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    grouping: str | None = None
 
     def cell(self, row: str, column: str) -> PivotCell | None:
         """Return one cell; None if no run has these settings."""
         return next((cell for cell in self.cells if (cell.row, cell.column) == (row, column)), None)
 
 
+@dataclass(frozen=True)
+class _Figure:
+    """What a table shows: a score, or by its grouping a difference between the mean errors of groups."""
+
+    name: str
+    grouping: str | None = None
+
+    def of(self, run: RunEvaluation) -> tuple[float | None, float | None, float | None]:
+        """Return the figure of a run and its interval."""
+        if self.grouping is None:
+            value, intervals = run.scores[self.name], run.intervals
+        else:
+            bias = run.biases[self.grouping]
+            value, intervals = getattr(bias, self.name), bias.intervals
+        low, high = intervals.get(self.name, (None, None))
+        return value if value == value else None, low, high
+
+
 def pivot_runs(
-    evaluations: Sequence[Evaluation], by: Sequence[str], score: str | None = None, runs: Sequence[str] = ()
+    evaluations: Sequence[Evaluation],
+    by: Sequence[str],
+    score: str | None = None,
+    runs: Sequence[str] = (),
+    bias: str | None = None,
 ) -> list[Pivot]:
-    """Return one table for each target whose runs differ in the settings.
+    """Return a table for each target whose runs differ in the settings, or with `bias` for each of its groupings.
 
     Parameters
     ----------
@@ -104,11 +130,13 @@ def pivot_runs(
         has it.
     runs
         Labels, or beginnings of names, of the runs in the tables, for example names of sections; empty for all.
+    bias
+        Measure of the difference between groups (`featx.evaluation.group_biases.MEASURES`) instead of a score.
 
     Raises
     ------
     DataError
-        No runs differ in one of the settings, they have no such score, or none has one of the names.
+        No runs differ in one of the settings, they have no such score or no groups, or none has one of the names.
     """
     evaluations = [replace(table, rows=_named(table.rows, runs)) for table in evaluations] if runs else evaluations
     rows = [row for table in evaluations for row in table.rows]
@@ -123,8 +151,21 @@ def pivot_runs(
         raise DataError(
             f"no run has all of the settings {', '.join(map(repr, by))}; expected settings of the same kind"
         )
+    if bias is not None:
+        return _bias_tables(tables, list(by), bias)
     scored = [table for table in tables if score is None or score in table.scores]
-    return [_pivot(table, list(by), score or table.compared) for table in scored or tables]
+    for table in scored or tables:
+        if (name := score or table.compared) not in table.rows[0].scores:
+            raise DataError(f"runs of {table.target!r} have no score {name!r}; {suggest_names(name, table.scores)}")
+    return [_pivot(table, list(by), _Figure(score or table.compared)) for table in scored or tables]
+
+
+def _bias_tables(tables: Sequence[Evaluation], by: list[str], bias: str) -> list[Pivot]:
+    """Return one table for each grouping of each target."""
+    figures = [(table, _Figure(MEASURES[bias], grouping)) for table in tables for grouping in table.rows[0].biases]
+    if not figures:
+        raise DataError("no run has errors of groups to compare; the recipe needs [groups], such as NAME = 'COLUMN'")
+    return [_pivot(table, by, figure) for table, figure in figures]
 
 
 def _named(rows: Sequence[RunEvaluation], names: Sequence[str]) -> list[RunEvaluation]:
@@ -135,10 +176,8 @@ def _named(rows: Sequence[RunEvaluation], names: Sequence[str]) -> list[RunEvalu
     return [row for row in rows if row.run in called]
 
 
-def _pivot(table: Evaluation, by: list[str], score: str) -> Pivot:
-    """Return the table of one target."""
-    if score not in table.rows[0].scores:
-        raise DataError(f"runs of {table.target!r} have no score {score!r}; {suggest_names(score, table.scores)}")
+def _pivot(table: Evaluation, by: list[str], figure: _Figure) -> Pivot:
+    """Return the table of one figure of the runs of a target."""
     *row_names, column_name = by if len(by) > 1 else [*by, ""]
     by_cell: dict[tuple[str, str], list[RunEvaluation]] = {}
     pivoted = [row for row in table.rows if set(by) <= row.settings.keys()]
@@ -155,13 +194,14 @@ def _pivot(table: Evaluation, by: list[str], score: str) -> Pivot:
     return Pivot(
         table.target,
         table.part,
-        score,
+        figure.name,
         by,
         list(dict.fromkeys(row for row, _ in by_cell)),
         list(dict.fromkeys(column for _, column in by_cell)),
-        [_cell(table, place, runs, by, score) for place, runs in by_cell.items()],
+        [_cell(table, place, runs, by, figure) for place, runs in by_cell.items()],
         [row.label for row in table.rows if row not in pivoted],
         sorted(others),
+        figure.grouping,
     )
 
 
@@ -175,20 +215,16 @@ def _order(row: RunEvaluation, by: Sequence[str]) -> list[tuple[bool, float, str
 
 
 def _cell(
-    table: Evaluation, place: tuple[str, str], runs: Sequence[RunEvaluation], by: Sequence[str], score: str
+    table: Evaluation, place: tuple[str, str], runs: Sequence[RunEvaluation], by: Sequence[str], figure: _Figure
 ) -> PivotCell:
     """Return the cell of some runs; of several, the first in the order of the evaluation is shown."""
     best = min(runs, key=lambda run: (has_failed(run.flags), table.rows.index(run)))
-    low, high = best.intervals.get(score, (None, None))
-    value = best.scores[score]
     return PivotCell(
         *place,
         {name: best.settings[name] for name in by},
         best.run,
-        value if value == value else None,
-        low,
-        high,
-        best.train_scores.get(score),
+        *figure.of(best),
+        best.train_scores.get(figure.name) if figure.grouping is None else None,
         best.run == table.chosen,
         has_failed(best.flags),
         list(best.flags),

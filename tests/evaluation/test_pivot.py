@@ -5,6 +5,7 @@ Modules: metrics.collapse, evaluation.pivot, cli.pivot_table.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import featx
+from featx.cli import pivot_table
 from featx.cli.main import app
 from featx.errors import DataError
 from featx.evaluation.evaluation_table import Evaluation
+from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.pivot import pivot_runs
 from featx.metrics.collapse import collapse_flags
 from featx.study.run_folder import RunFolder
@@ -150,3 +153,29 @@ def test_equal_predictions_of_different_rows_are_a_collapse(
     kind: type[Truth] | type[Numbers], predicted: list[list[float]], true: list[object], flags: list[str]
 ) -> None:
     assert flags_of(kind, predicted, true) == flags
+
+
+def test_differences_between_groups_are_tables_too(at_grid: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+    def biases(number: int) -> dict[str, GroupBias]:
+        enough = GroupBias(0.1 + number / 100, ratio=0.5, intervals={"largest_difference": [0.0, 0.3]})
+        return {"sex": enough, "camera": GroupBias(too_few={"phone": 2})}
+
+    grouped = replace(at_grid, rows=[replace(row, biases=biases(i)) for i, row in enumerate(at_grid.rows)])
+    sex, camera = tables = pivot_runs([grouped], ["lr", "strategy"], bias="largest")
+    assert (sex.score, sex.grouping, camera.grouping) == ("largest_difference", "sex", "camera")
+    by_run = {row.run: row for row in grouped.rows}
+    for cell in sex.cells:
+        assert cell.value == by_run[cell.run].biases["sex"].largest_difference
+        assert (cell.low, cell.high, cell.train_value) == (0.0, 0.3, None)
+    assert {cell.value for cell in camera.cells} == {None}
+    pivot_table.pivots(tables)
+    printed = capsys.readouterr().out
+    assert "class: val largest difference between the mean errors of sex (95 %)" in printed
+    assert printed.count("too few") == len(camera.cells)
+
+
+def test_differences_need_groups_and_exclude_a_score(at_grid: Evaluation) -> None:
+    with pytest.raises(DataError, match="no run has errors of groups to compare; the recipe needs"):
+        pivot_runs([at_grid], ["lr"], bias="sd")
+    result = CliRunner().invoke(app, ["evaluate", "--by", "lr", "--score", "kappa", "--bias", "sd"])
+    assert "found --score kappa and --bias sd beside --by" in str(result.exception)
