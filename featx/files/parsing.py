@@ -7,6 +7,7 @@ Parsers raise many kinds of errors for broken files: `RecursionError` for deep n
 import io
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Levels of lists and tables inside each other. Code that reads or writes values is recursive.
 MAX_NESTING = 100
+# Characters of a wrong line that are quoted.
+MAX_QUOTED = 80
 # Number of values that a Parquet file may state: a small file can state billions of equal values.
 MAX_TABLE_VALUES = 500_000_000
 T = TypeVar("T")
@@ -46,11 +49,21 @@ def parse_toml(content: str) -> dict[str, Any]:
     Raises
     ------
     ParseError
-        it is no TOML, nests too deep, or contains a number that cannot be read.
+        it is no TOML, nests too deep, or contains a number that cannot be read; the message quotes the line.
     """
-    table: dict[str, Any] = parse_with("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
+    try:
+        table: dict[str, Any] = parse_with("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
+    except ParseError as error:
+        raise ParseError(f"{error}{_quoted_line(content, str(error))}") from error
     _check_nesting("TOML", table)
     return table
+
+
+def _quoted_line(content: str, message: str) -> str:
+    """Return the line that a message of `tomllib` names, as the end of that message; empty if it names none."""
+    place = re.search(r"\(at line (\d+), ", message)
+    line = content.split("\n")[int(place[1]) - 1].strip() if place else ""
+    return f": {line[:MAX_QUOTED]!r}" if line else ""
 
 
 def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.DataFrame":

@@ -52,6 +52,14 @@ def test_broken_toml_is_one_line(content: str) -> None:
     assert is_one_line(error)
 
 
+def test_the_line_that_is_no_toml_is_quoted() -> None:
+    with pytest.raises(ParseError, match=r"at line 2, column 8\): 'test = \.2'$"):
+        parse_toml("[split]\ntest = .2\n")
+    with pytest.raises(ParseError, match=r"'a = \\x01'$") as error:
+        parse_toml("a = \x01")
+    assert is_one_line(error)
+
+
 def test_whole_documents_are_read_as_they_are() -> None:
     nested: Any = 1
     for _ in range(MAX_NESTING - 1):
