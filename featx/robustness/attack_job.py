@@ -20,7 +20,7 @@ from featx.robustness.attack_goals import AttackGoal, make_goal
 from featx.robustness.attack_plan import count_queries, made_spec, method_of, plan_attacks, search_spec
 from featx.robustness.attack_statistics import AttackedUnits
 from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file, run_key
-from featx.robustness.attacked_model import AttackedModel
+from featx.robustness.attacked_model import AttackedModel, find_gradient_problem
 from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
 from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows
@@ -330,7 +330,7 @@ def _refuse_without_gradient(folders: Sequence[RunFolder], loaded: Sequence[Mode
     if not is_white_box:
         return
     for run, model in zip(folders, loaded, strict=True):
-        if problem := AttackedModel(model, needs_gradient=False).gradient_problem:
+        if problem := find_gradient_problem(model):
             raise UnsuitedError(
                 f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out '--white-box'"
             )

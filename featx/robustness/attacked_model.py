@@ -75,13 +75,10 @@ class AttackedModel(nn.Module):
             )
         self.side_px = embedders[0].side_px
         self.preprocessing = embedders[0].network.preprocessing
-        self.gradient_problem = ""
-        try:
-            self._scores = _make_scores(model)
-        except UnsuitedError as error:
-            if needs_gradient:
-                raise
-            self._scores, self.gradient_problem = _PredictedScores(model), str(error)
+        self.gradient_problem = find_gradient_problem(model)
+        if self.gradient_problem and needs_gradient:
+            raise UnsuitedError(self.gradient_problem)
+        self._scores = _PredictedScores(model) if self.gradient_problem else _make_scores(model)
         self._rule = model.header.decision
         self.eval().requires_grad_(False)
 
@@ -116,6 +113,15 @@ class AttackedModel(nn.Module):
     def decide(self, scores: Tensor) -> Tensor:
         """Return (b,) codes of the predicted classes."""
         return self.margins(scores).argmax(dim=1)
+
+
+def find_gradient_problem(model: Model) -> str:
+    """Return the reason why the scores of a run have no exact gradients; empty if they have."""
+    try:
+        _make_scores(model)
+    except UnsuitedError as error:
+        return str(error)
+    return ""
 
 
 def _log_weights(rule: DecisionRule, like: Tensor) -> Tensor:

@@ -162,6 +162,8 @@ class AttackSection(Spec):
     @field_validator("eps")
     @classmethod
     def _check_units(cls, limits: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if 0 in limits:
+            raise ValueError("found 0, expected more: results have the accuracy without perturbation anyway")
         norms = list(info.data.get("norms", ())) or ["linf"]
         return tuple(check_unit(eps, norms) for eps in limits)
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
+import featx
 from featx.cli.attack_table import checks_text
 from featx.errors import DataError, UnsuitedError
 from featx.files.atomic import read_json_as, write_json
@@ -30,6 +32,8 @@ from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.robustness.stored_attacks import attack_notes, read_attacks
 from featx.specs.attacking import AttackSection
 from featx.study.study import Study
+from tests.conftest import make_images
+from tests.recipes import toy_heads, toy_recipe
 
 SECTION = AttackSection(
     methods=("fgsm", "pgd", "square", "transfer", "cw"),
@@ -342,6 +346,31 @@ def test_nothing_is_opened_for_runs_that_cannot_be_attacked(study: Study) -> Non
     assert study.openings() == []
 
 
+@pytest.mark.parametrize("has_one_size", [True, False])
+def test_a_vote_of_networks_of_two_sizes_has_gradients(
+    has_one_size: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_images(tmp_path / "images", n_each=12)
+    if not has_one_size:
+        for path in Path("images").rglob("*.png"):
+            Image.open(path).resize((20 + int(path.stem) % 2, 18)).save(path)
+    network = {"backbone": "toy", "weights": "none", "strategy": "head", "epochs": 1, "size_px": 24}
+    recipe = toy_recipe(head=toy_heads("logreg"), finetune=[network], ensemble=[{"methods": ["soft"]}])
+    Path("featx.toml").write_text(recipe)
+    featx.extract()
+    featx.fit()
+    featx.finetune()
+    featx.ensemble()
+    section = AttackSection(runs=("soft",), images=4, white_box=True)
+    if has_one_size:
+        (vote,) = prepare_attacks(sections=[section]).runs
+        assert vote.model.has_gradient
+    else:
+        with pytest.raises(UnsuitedError, match=r"members of soft-.* take images of .*24 px.*attack the members"):
+            prepare_attacks(sections=[section])
+
+
 def test_attacks_that_leave_no_result_are_refused(study: Study) -> None:
     with pytest.raises(UnsuitedError, match="not defined for numbers"):
         plan_attacks([AttackSection(methods=("cw",))], "numbers")
@@ -350,6 +379,8 @@ def test_attacks_that_leave_no_result_are_refused(study: Study) -> None:
     levels = AttackSection(methods=("pgd",), norms=("l2",), eps=(128,), runs=("logreg",), images=3)
     with pytest.raises(UnsuitedError, match=r"found eps 128 \(l2\).*write 0.502 \(128/255\)"):
         prepare_attacks(sections=[levels])
+    with pytest.raises(ValidationError, match="found 0, expected more"):
+        AttackSection(eps=(0.1, 0))
 
 
 def test_the_sample_keeps_the_shares_of_the_classes(study: Study, job: AttackJob) -> None:
