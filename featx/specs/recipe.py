@@ -105,15 +105,22 @@ class Recipe(Spec):
             raise ValueError(f"embedding: {len(repeated)} files of vectors are called {repeated[0]!r}; rename them")
         return self
 
+    @property
+    def _short_names_of_embeddings(self) -> list[str]:
+        """``backbone/tap`` of each embedding, or its full name where several have the same backbone and tap."""
+        short = [f"{request.backbone}/{request.tap}" for request in self.requests]
+        return [
+            request.name if short.count(name) > 1 else name for name, request in zip(short, self.requests, strict=True)
+        ]
+
     @model_validator(mode="after")
     def _check_embeddings_of_heads(self) -> "Recipe":
         for number, head in enumerate(self.head):
             for name in (str(run.embeddings) for run in head.grid()):
                 if name not in EMBEDDINGS_KEYWORDS and not any(request.is_called(name) for request in self.requests):
-                    backbone_taps = dict.fromkeys(f"{request.backbone}/{request.tap}" for request in self.requests)
                     raise ValueError(
                         f"head[{number}].embeddings: no embedding is called {name!r}; "
-                        f"{suggest_names(name, [*EMBEDDINGS_KEYWORDS, *backbone_taps])}"
+                        f"{suggest_names(name, [*EMBEDDINGS_KEYWORDS, *self._short_names_of_embeddings])}"
                     )
         return self
 

@@ -160,6 +160,14 @@ def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:
         featx.extract()
 
 
+def test_embeddings_of_one_backbone_and_tap_are_listed_by_their_full_names(toy_home: Path) -> None:
+    toy = {"backbone": "toy", "weights": "none"}
+    sizes = [toy, {**toy, "size_px": 24}]
+    Path("featx.toml").write_text(toy_recipe(embedding=sizes, head=[{"name": "ridge", "embeddings": ["each"]}]))
+    with pytest.raises(RecipeError, match=r"search.*toy/last/avg,weights=none, toy/last/avg,weights=none,size_px=24"):
+        featx.extract()
+
+
 def test_the_one_standard_error_rule_chooses_a_simpler_setting(toy_home: Path) -> None:
     featx.extract()
     runs = {}
