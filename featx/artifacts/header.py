@@ -228,9 +228,7 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     folder = path if path.is_dir() else path.parent
     file = folder / HEADER_FILE
     if not path.exists():
-        raise ArtifactError(
-            f"there is no {path}; expected a run folder or its model, run 'featx evaluate' to list runs"
-        )
+        raise ArtifactError(f"there is no {path}; expected a run folder or its model, 'featx runs ls' lists them")
     try:
         text = file.read_bytes()
     except OSError as error:

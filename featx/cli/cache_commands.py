@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.command_line import Command, CommandGroup
 from featx.cli.completions import complete_embedding
-from featx.cli.help_pages import CommandGroup
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -36,7 +36,7 @@ StoresArgument = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False) -> None:
     """List the stores of embeddings: content, size, and the recipes that use them.
@@ -78,7 +78,7 @@ def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption 
     console.say(f"{len(stores)} stores, {gigabytes(sum(store.n_bytes for store in stores))}")
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def verify(
     stores: StoresArgument = None,
@@ -141,7 +141,7 @@ def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
         )
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def compact(
     stores: StoresArgument = None, recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False
@@ -166,7 +166,7 @@ def compact(
         )
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
@@ -207,7 +207,7 @@ def gc(
     console.say(f"{gigabytes(result.n_bytes)} in all")
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def export(
     embedding: Annotated[

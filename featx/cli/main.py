@@ -1,6 +1,7 @@
 """The ``featx`` command: what is typed becomes a call, and what goes wrong becomes one line."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -18,7 +19,7 @@ from featx.cli import (
     runs_commands,
     smoothing_command,
 )
-from featx.cli.help_pages import CommandGroup
+from featx.cli.command_line import Command, CommandGroup
 from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.escaping import escape_text
@@ -38,6 +39,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"featx {version('featx')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_without_command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of ``featx`` itself."""
+
+
 for command in (
     data_commands.init,
     data_commands.extract,
@@ -59,7 +79,7 @@ for command in (
     listing_commands.heads,
     listing_commands.doctor,
 ):
-    app.command()(with_output_options(command))
+    app.command(cls=Command)(with_output_options(command))
 app.add_typer(cache_commands.app)
 app.add_typer(runs_commands.app)
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featx.cli.command_line import Command, CommandGroup
 from featx.cli.completions import complete_run
-from featx.cli.help_pages import CommandGroup
 from featx.cli.options import JsonOption, RecipeOption
 from featx.cli.output_settings import with_output_options
 
@@ -30,7 +30,7 @@ RunArgument = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """List finished runs: scores, size, time, state, settings, weights and seed; without a recipe, those of all.
@@ -49,7 +49,7 @@ def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
     print_runs(runs)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False) -> None:
     """Describe one run: settings, scores, inputs, warnings and versions.
@@ -64,7 +64,7 @@ def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False
     console.as_json(console.plain(description.summary)) if json else print_run(description)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def rm(
     runs: Annotated[
@@ -116,7 +116,7 @@ def _describe_loss(ensemble: str, members: list[str]) -> str:
     return f"ensemble {ensemble} needs {', '.join(members)} and becomes stale"
 
 
-@app.command()
+@app.command(cls=Command)
 @with_output_options
 def rename(
     run: RunArgument,

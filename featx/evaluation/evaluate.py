@@ -14,6 +14,7 @@ from featx.evaluation.final_scores import read_final, write_final
 from featx.evaluation.group_biases import group_biases
 from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, score_groups
+from featx.evaluation.guessing import describe_guessing
 from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
 from featx.metrics.collapse import collapse_flags
@@ -235,8 +236,10 @@ def _add_comparison(
         last, problem = read_final(study, evaluation.target)
         # The last opening compared runs with the run that was chosen at that time.
         evidence = last.test_evidence if last is not None and last.chosen == evaluation.chosen else ""
-    warnings = [*evaluation.warnings, *_test_warnings(evaluation, problem)]
-    return replace(_with_comparison(evaluation, comparison, advice), test_evidence=evidence, warnings=warnings)
+    evaluation = _with_comparison(evaluation, comparison, advice)
+    guessing = describe_guessing(evaluation)
+    warnings = [*evaluation.warnings, *([guessing] if guessing else []), *_test_warnings(evaluation, problem)]
+    return replace(evaluation, test_evidence=evidence, warnings=warnings)
 
 
 def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth) -> Comparison:

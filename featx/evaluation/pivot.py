@@ -94,7 +94,7 @@ class Pivot:
 
 @dataclass(frozen=True)
 class _Figure:
-    """What a table shows: a score, or by its grouping a difference between the mean errors of groups."""
+    """A score of runs, or by its grouping a difference between the mean errors of groups."""
 
     name: str
     grouping: str | None = None

@@ -143,6 +143,7 @@ def init(
         the source is not recognised, several label tables fit, the recipe exists, or the target is not a column.
     """
     recipe = Path(recipe)
+    _check_source(str(source))
     if recipe.exists() and not force:
         raise DataError(
             f"{recipe} exists; use it, write another recipe with '-r NAME.toml', or overwrite it with '--force'"

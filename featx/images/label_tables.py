@@ -15,7 +15,7 @@ from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
-from featx.images.path_matching import ImageIndex, NameIndex, PathRule, find_number_rule, find_rule
+from featx.images.path_matching import ImageIndex, NameIndex, PathRule, find_number_rule, find_rule, normalise_path
 from featx.images.sources import join_place, open_tree, shared
 from featx.images.trees import Entries, Entry, Tree
 from featx.specs.data import LabelsSpec
@@ -247,7 +247,11 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
                 path_column, n_most = _PathColumn(str(column), _add_archive(rule, inside), True), n
         if path_column is not None:
             return path_column
-    return _find_number_column(tree, frame, with_header) or _find_column_of_image_names(frame, with_header)
+    return (
+        _find_number_column(tree, frame, with_header)
+        or _find_column_of_part(tree, frame, file, with_header)
+        or _find_column_of_image_names(frame, with_header)
+    )
 
 
 def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
@@ -264,6 +268,34 @@ def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _
     return None
 
 
+def _find_column_of_part(tree: Tree, frame: pd.DataFrame, file: str, with_header: bool) -> _PathColumn | None:
+    """Return the first column that names images of a tree among many that are not in it; None if there is none.
+
+    Its cells end like names of images, or name most images of the tree; numbers do so by chance.
+    """
+    image_names = tree.entries().image_names
+    ends = {base_name(name) for name in image_names}
+    ends |= {end.rpartition(".")[0] for end in ends}
+    for column in frame.columns if ends else []:
+        sample = _sample_texts(frame[column])
+        if not sample or not _are_varied(sample) or (with_header and is_image_name(str(column))):
+            continue
+        named = [text for text in to_path_texts(frame[column].dropna()) if base_name(normalise_path(text)) in ends]
+        n_needed = 1 if _are_image_names(sample) else max(1, MIN_NAMED * len(image_names))
+        if len(named) < n_needed or all(text.isdigit() for text in named):
+            continue
+        inspected = [named[row] for row in sample_rows(len(named), MAX_INSPECTED_ROWS)]
+        rule, n = find_rule(inspected, NameIndex(image_names), partial(rank_image_folder, file))
+        if n >= MIN_NAMED * len(inspected):
+            return _PathColumn(str(column), rule, True)
+    return None
+
+
+def _are_image_names(texts: list[str]) -> bool:
+    """Whether most texts end like names of images."""
+    return sum(map(is_image_name, texts)) > MIN_NAMED * len(texts)
+
+
 def _are_varied(texts: list[str]) -> bool:
     """Whether texts can be paths: a column of 0 and 1 may name images too, but its values occur in many rows."""
     return len(set(texts)) >= MIN_NAMED * len(texts) or all(map(is_image_name, texts))
@@ -273,7 +305,7 @@ def _find_column_of_image_names(frame: pd.DataFrame, with_header: bool) -> _Path
     """Return the first column whose cells end like names of images, although the source has none of them."""
     for column in frame.columns:
         texts = _sample_texts(frame[column])
-        if texts and sum(map(is_image_name, texts)) > MIN_NAMED * len(texts):
+        if texts and _are_image_names(texts):
             return None if with_header and is_image_name(str(column)) else _PathColumn(str(column), PathRule(), False)
     return None
 

@@ -219,11 +219,11 @@ def match_run(name: str, folders: Sequence[RunFolder], labels: Mapping[str, str]
     labels = labels or {}
     matches = [run for run in folders if run.name == name] or [run for run in folders if labels.get(run.name) == name]
     matches = matches or [run for run in folders if run.name.startswith(name)]
-    names = [run.name for run in matches or folders]
     if not matches:
-        raise DataError(
-            f"no finished run is called {name!r}; {suggest_names(name, names) if names else 'there is none'}"
-        )
+        called = [labels.get(run.name, run.name) for run in folders]
+        hint = suggest_names(name, called) if called else "there is none"
+        raise DataError(f"no finished run is called {name!r}; {hint}")
     if len(matches) > 1:
-        raise DataError(f"{name!r} matches {len(matches)} runs: {', '.join(names)}; name one of them")
+        listed = ", ".join(run.name for run in matches)
+        raise DataError(f"{name!r} matches {len(matches)} runs: {listed}; name one of them")
     return matches[0]

@@ -33,6 +33,7 @@ from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import atomic_folder, file_state, machine_id
 from featx.files.seals import read_sealed, write_sealed
+from featx.registry import suggest_names
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
@@ -188,13 +189,13 @@ class Study(LabelledRows):
                 if broken := [run for run in damaged if run.name.startswith(name)]:
                     raise IncompleteError(broken[0].damage)
                 if not any(run.name.startswith(name) or labels.get(run.name) == name for run in fitting):
-                    fitting_names = ", ".join(run.name for run in fitting) or "none"
+                    called = [labels.get(run.name, run.name) for run in fitting] or ["none"]
                     reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
-                    raise DataError(f"{reason}; runs on this split: {fitting_names}")
+                    raise DataError(f"{reason}; {suggest_names(name, called, title='runs on this split')}")
             stems = {run.name: run.spec.stem for run in fitting}
-            called = {run for name in names for run in find_called(name, stems, labels)}
-            fitting = [run for run in fitting if run.name in called]
+            chosen = {run for name in names for run in find_called(name, stems, labels)}
+            fitting = [run for run in fitting if run.name in chosen]
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)

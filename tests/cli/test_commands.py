@@ -1,6 +1,6 @@
 """Commands on the command line: in sequence without arguments, with JSON output, and their help.
 
-Modules: cli.console, cli.data_commands, cli.fit_table, cli.help_pages, cli.listing_commands, cli.main,
+Modules: cli.console, cli.data_commands, cli.fit_table, cli.command_line, cli.listing_commands, cli.main,
 cli.model_commands, cli.options, cli.result_tables, workflow.run, workflow.stages.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import featx
 from featx.cli.main import app, main
 from featx.specs.recipe import load_recipe, parse_recipe
 from featx.study.study import Study
@@ -151,6 +152,19 @@ def test_every_command_has_the_options_of_its_output() -> None:
     result = CliRunner().invoke(app, ["heads", "--quiet", "--verbose"])
     assert result.exit_code == 2
     assert "--verbose and --quiet exclude each other" in result.output
+
+
+def test_an_option_with_one_value_is_given_once(toy_home: Path) -> None:
+    result = CliRunner().invoke(app, ["init", "images", "--target", "a", "--target", "b", "--force"])
+    assert result.exit_code == 2
+    assert "'--target': found it 2 times, expected one value" in result.output
+    result = CliRunner().invoke(app, ["fit", "--head", "svm", "--head", "lda", "--trials", "3", "--trials", "4"])
+    assert "'--trials': found it 2 times" in result.output
+    assert CliRunner().invoke(app, ["backbones", "--json", "--json"]).exit_code == 0
+
+
+def test_the_version_is_printed_and_in_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"featx {featx.__version__}\n"
 
 
 def test_the_list_of_commands_has_whole_sentences() -> None:

@@ -302,9 +302,7 @@ def test_the_metric_of_the_recipe_is_used_for_targets_that_have_it(two_targets: 
 
 def test_a_run_of_another_target_split_or_labelling_is_named(two_targets: Path) -> None:
     of_age = next(run.name for run in Study.open(None).runs("age"))
-    with pytest.raises(
-        DataError, match=f"{of_age} predicts target 'age', expected 'class'; runs on this split: rf-class"
-    ):
+    with pytest.raises(DataError, match=f"{of_age} predicts target 'age', expected 'class'; runs on this split: rf"):
         featx.ensemble(members=[of_age, "rf-class"], target="class")
     table = pd.read_csv("images/labels.csv")
     old = next(run.name for run in Study.open(None).runs("class") if run.name.startswith("rf"))

@@ -88,6 +88,30 @@ def test_paths_may_start_in_a_sub_folder(tmp_path: Path) -> None:
     assert manifest.uris.tolist() == [str(tmp_path / name) for name, _, _ in ROWS]
 
 
+@pytest.mark.parametrize("suffix", [".png", ""], ids=["names", "stems"])
+def test_a_table_may_name_many_images_that_are_elsewhere(suffix: str, tmp_path: Path) -> None:
+    rows = [(f"{number:04}x{suffix}", number / 2, "cat") for number in range(5000)]
+    (tmp_path / "t.csv").write_text(text(",", rows=rows))
+    (tmp_path / "images").mkdir()
+    for number in (4999, 8, 17):
+        (tmp_path / "images" / f"{number:04}x.png").touch()
+    data = TableReader().recognise(str(tmp_path), None)
+    assert data is not None
+    listing = TableReader().read(data, tmp_path)
+    assert sorted(Path(uri).name for uri in listing.manifest.uris if Path(uri).exists()) == [
+        "0008x.png",
+        "0017x.png",
+        "4999x.png",
+    ]
+
+
+def test_numbers_that_are_also_names_of_few_images_make_no_label_table(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("epoch,loss\n" + "".join(f"{number},0.5\n" for number in range(1, 200)))
+    for number in (3, 4, 5):
+        (tmp_path / f"{number}.png").touch()
+    assert TableReader().recognise(str(tmp_path), None) is None
+
+
 def test_a_table_may_be_outside_the_source_or_be_the_source(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "t.csv").write_text(text(","))

@@ -182,8 +182,10 @@ def test_runs_are_selected_by_the_beginning_of_their_names(recipe: Path) -> None
 
     assert [run.name for run in study.runs()] == names
     assert [run.name for run in study.runs(names=["logreg", names[1]])] == names[1:]
-    with pytest.raises(DataError, match=f"no finished run is called 'rf'; runs on this split: {names[1]}, {names[0]}"):
+    with pytest.raises(DataError, match="no finished run is called 'rf'; runs on this split: logreg, svm$"):
         study.runs(names=["logreg", "rf"])
+    with pytest.raises(DataError, match="no finished run is called 'swm'; did you mean 'svm'"):
+        study.runs(names=["swm"])
     with pytest.raises(DataError, match="no target is called 'colour'; targets: class"):
         study.runs("colour")
 

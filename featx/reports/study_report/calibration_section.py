@@ -21,8 +21,8 @@ def build_calibration(facts: TargetFacts) -> Section | None:
         curves = {run.label: accuracy_by_coverage(run.targets, run.outputs) for run in runs}
         components.append(plot_abstention(facts.component_name("coverage"), curves))
         note = (
-            "In the table of all runs, covered and set size are the coverage and the mean size of prediction sets with "
-            "a requested coverage of 90 %."
+            "The menu of columns of the table of all runs has covered and set size: the coverage and the mean size of "
+            "prediction sets with a requested coverage of 90 %."
         )
         components.append(Text(note, "note"))
     return Section("Calibration of probabilities", components)

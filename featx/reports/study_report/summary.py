@@ -88,10 +88,10 @@ def _ensembles(facts: TargetFacts) -> str:
     )
     rows = metrics.disagreements
     member = {candidate.name: candidate.label for candidate in facts.runs}.get(metrics.best_member, metrics.best_member)
-    verb = "improves on" if sign(metrics.score) > sign(metrics.best_member_score) else "does not improve on"
+    is_better = sign(metrics.score) > sign(metrics.best_member_score)
     text = (
-        f"The best ensemble, {run.label}, {verb} its best member, {member}: {score_name(metric)} {metrics.score:.4f} "
-        f"against {metrics.best_member_score:.4f}"
+        f"The best ensemble, {run.label}, has {'a' if is_better else 'no'} better score than its best member, "
+        f"{member}: {score_name(metric)} {metrics.score:.4f} against {metrics.best_member_score:.4f}"
     )
     closer = "closer to the truth" if facts.evaluation.kind == "numbers" else "right"
     if not rows.n_different:
