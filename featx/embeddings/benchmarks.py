@@ -30,7 +30,7 @@ from featx.specs.extraction import Runtime
 # Seconds. If a measured runtime embeds all images sooner, further benchmarks would take longer than they save.
 MIN_SECONDS_TO_BENCHMARK = 3.0
 # Seconds that the speed of one runtime is measured for.
-BENCHMARK_S = 0.5
+BENCHMARK_S = 0.25
 # A runtime that is less than this factor faster may be so by chance.
 MIN_SPEEDUP = 1.1
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 MIN_IMAGES_TO_REDUCE = 2000
 # Building and timing a runtime costs more than it saves for fewer images.
 MIN_IMAGES_TO_BENCHMARK = 64
-# Images on which precisions and runtimes are compared.
+# Images on which precisions are compared.
 N_SAMPLE_IMAGES = 256
+# Images of which batches are made to measure speeds; decoding large photos takes longer than the network.
+N_TIMED = 8
 
 
 class RuntimeSelector:
@@ -68,7 +70,7 @@ class RuntimeSelector:
         self.engine = engine
         self._uris = uris
         self._progress = progress
-        self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
+        self._pixels: dict[tuple[Preprocessing, Decoding, int], NDArray[np.uint8]] = {}
 
     def reason(self, request: EmbeddingRequest) -> str:
         """Return everything on which a request's precision depends, as a text; equal texts mean equal decisions.
@@ -148,7 +150,7 @@ class RuntimeSelector:
             execution = Execution("torch", engine.device)
         else:
             journal = self._journal(group)
-            return fastest_runtime(journal, rows, n_images, lambda: self.decode_sample(group), self._progress)
+            return fastest_runtime(journal, rows, n_images, lambda: self.decode_sample(group, N_TIMED), self._progress)
         return group.portable.build_runner(execution, rows)
 
     def _journal(self, group: NetworkGroup) -> "BenchmarkJournal":
@@ -161,12 +163,18 @@ class RuntimeSelector:
         """The smallest digests, in order."""
         return sorted(self._uris)[: self.sample]
 
-    def decode_sample(self, group: NetworkGroup) -> NDArray[np.uint8]:
-        """Return the images of the sample that can be decoded, (n, h, w, 3)."""
-        spec = group.resolved.specs[0]
-        key = (spec.preprocessing, spec.decoding)
+    def decode_sample(self, group: NetworkGroup, n_images: int | None = None) -> NDArray[np.uint8]:
+        """Return the first `n_images` of the sample, by default all, without those that cannot be decoded.
+
+        Returns
+        -------
+        ndarray
+            (n, h, w, 3) pixels.
+        """
+        spec, digests = group.resolved.specs[0], self._sample_digests[:n_images]
+        key = (spec.preprocessing, spec.decoding, len(digests))
         if key not in self._pixels:
-            todo = [(digest, self._uris[digest]) for digest in self._sample_digests]
+            todo = [(digest, self._uris[digest]) for digest in digests]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
             with closing(decode_images(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as results:
                 images = [pixels[0] for _, pixels, _ in results if not isinstance(pixels, str)]

@@ -332,7 +332,8 @@ def lda(task: HeadTask) -> Head:
 
     path = ParameterPath("shrinkage", SHRINKAGES, regularisation_paths.discriminant_path)
     complexity = _complexity_by("components", "-shrinkage")
-    return _path_head(task, make_classifier, path, accepts_weights=False, complexity=complexity)
+    # In single precision, LAPACK finds no decomposition of some covariances of more features than rows.
+    return _path_head(task, make_classifier, path, accepts_weights=False, complexity=complexity, needs_double=True)
 
 
 def mlp(task: HeadTask) -> Head:

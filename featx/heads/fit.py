@@ -334,12 +334,17 @@ def fit_errors_named(spec: HeadSpec) -> Iterator[None]:
     Raises
     ------
     DataError
-        The estimator refuses a combination of parameters, or these data with them.
+        The estimator refuses a combination of parameters, or these data with them, or finds no solution.
     """
     try:
         yield
     except FeatxError:
         raise
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            f"[[head]] {spec.name!r} cannot be fitted to these embeddings: {error}; leave it out, or fix another "
+            "scaling, as params = { scaling = 'pca' }"
+        ) from error
     except (ValueError, TypeError, NotImplementedError) as error:
         if not (spec.params or spec.space):
             raise

@@ -63,7 +63,7 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
     pipeline = head.build(params)
     if method != "none":
         replace_estimator(pipeline, lambda clf: _unfitted_calibrated(clf, METHODS[method], rows, spec))
-    x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.needs_calibration)
+    x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.is_fitted_in_double)
     with ignore_convergence_warnings():
         return set_single_job(pipeline.fit(x, y, **weights))
 
@@ -256,7 +256,7 @@ def _cross_fit_final_scaling(
 
     def fit(train_rows: TrainRows) -> Pipeline:
         pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
-        x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.needs_calibration)
+        x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.is_fitted_in_double)
         with ignore_convergence_warnings():
             return set_single_job(pipeline.fit(x, y, **weights))
 

@@ -120,6 +120,8 @@ class Head:
         scaling and kernel. None if settings cannot be ordered.
     fit_out_of_core
         Function that fits on rows that stay in the store; None if the head cannot.
+    needs_double
+        Whether the estimator is fitted to features in double precision although it is not calibrated.
     path_params
         Constructor parameters that may be fixed without effect on the correctness of the path's own computation; with
         others fixed, a Pipeline is fitted for each value.
@@ -135,7 +137,13 @@ class Head:
     is_single_threaded: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
     fit_out_of_core: OutOfCoreFit | None = None
+    needs_double: bool = False
     path_params: frozenset[str] = frozenset()
+
+    @property
+    def is_fitted_in_double(self) -> bool:
+        """Whether features are in double precision for a fit without calibration."""
+        return self.needs_calibration or self.needs_double
 
     @property
     def default_calibration(self) -> Calibration:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import featx
 from featx.errors import DataError, RecipeError
@@ -82,3 +84,19 @@ def test_parameters_that_an_estimator_refuses_together_are_named(toy_home: Path)
     spec = HeadSpec(name="lda", trials=0, calibration="none", params={"solver": "svd", "shrinkage": 0.5})
     with pytest.raises(DataError, match=r"\[\[head\]\] 'lda' cannot be fitted with .*shrinkage not supported"):
         featx.fit(heads=spec)
+
+
+def test_a_head_without_a_solution_is_named(toy_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    featx.extract()
+    monkeypatch.setattr(LinearDiscriminantAnalysis, "fit", fail)
+    with pytest.raises(DataError, match=r"'lda' cannot be fitted to these embeddings: SVD did not converge; leave it"):
+        featx.fit(heads=HeadSpec(name="lda", trials=1, folds=3))
+
+
+def test_a_covariance_is_decomposed_in_double_precision(toy_home: Path) -> None:
+    featx.extract()
+    (run,) = featx.fit(heads=HeadSpec(name="lda", trials=1, folds=3))
+    assert featx.load(run.path).model[-1].coef_.dtype == np.float64
