@@ -310,4 +310,5 @@ def span(edges: Sequence[float | None] | None) -> str:
     """Return an interval as text, a dash if there is none."""
     if not edges or None in edges:
         return "–"
-    return " … ".join(f"{edge:.3f}" for edge in edges if edge is not None)
+    # The sum makes a negative zero positive.
+    return " … ".join(f"{round(edge, 3) + 0.0:.3f}" for edge in edges if edge is not None)

@@ -17,7 +17,7 @@ from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
-from featx.specs.ensembling import DEFAULT_VOTES
+from featx.specs.ensembling import DEFAULT_VOTES, UNTRAINED_VOTES
 from featx.specs.recipe import parse_recipe
 from featx.specs.recipe_defaults import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS
 from featx.tables.manifest import Manifest
@@ -25,6 +25,8 @@ from featx.text.escaping import escape_json, escape_text
 
 MAX_CLASSES_IN_COMMENT = 12
 MAX_COLUMNS_IN_COMMENT = 40
+# Votes are trained on val in five folds, and a split by hash may give val half as many rows as expected.
+MIN_VAL_ROWS_TO_TRAIN_VOTES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +91,19 @@ def build_document(source: RecognisedSource, recipe: Path) -> TOMLDocument:
         document.add("head", AoT([_toml_table({"name": head, "trials": 10} | folds) for head in heads]))
         document.add(nl())
         if not has_numbers:
-            document.add("ensemble", AoT([_toml_table({"methods": list(DEFAULT_VOTES)})]))
+            document.add("ensemble", AoT([_ensemble_section(source)]))
     return document
+
+
+def _ensemble_section(source: RecognisedSource) -> Table:
+    """Return the section of ensembles, without those that are trained if val will have too few rows to train them."""
+    has_own_parts = source.proposals.split_column is not None or source.data.parts is not None
+    if has_own_parts or len(source.manifest) * source.sizes.val >= MIN_VAL_ROWS_TO_TRAIN_VOTES:
+        return _toml_table({"methods": list(DEFAULT_VOTES)})
+    section = _toml_table({"methods": list(UNTRAINED_VOTES)})
+    trained = [name for name in DEFAULT_VOTES if name not in UNTRAINED_VOTES]
+    section.add(comment(f"{' and '.join(trained)} are trained on val rows, which are too few here"))
+    return section
 
 
 def _data_section(data: ReaderSpec, recipe: Path) -> Table:

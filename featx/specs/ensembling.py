@@ -11,6 +11,8 @@ from featx.specs.head import Metric
 # Names of sections begin the names of folders.
 SECTION_NAME = r"^\w[\w-]*$"
 DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
+# Those that are not trained, so that few val rows are enough.
+UNTRAINED_VOTES = ("majority", "soft")
 
 
 class EnsembleSpec(Spec):

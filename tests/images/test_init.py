@@ -9,6 +9,8 @@ from PIL import Image
 from featx.errors import DataError, ReadError
 from featx.images.init import init
 from featx.images.readers import read_source
+from featx.registry import VOTES
+from featx.specs.ensembling import DEFAULT_VOTES, UNTRAINED_VOTES
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import encode_classes
 from featx.tables.manifest import Manifest
@@ -61,6 +63,15 @@ def test_commented_settings_of_a_recipe_are_valid(home: Path) -> None:
     init("images")
     uncommented(home / "featx.toml", "classes = ")
     assert load_recipe().targets["class"].classes == ("a", "b")
+
+
+@pytest.mark.parametrize(("n_each", "n_votes"), [(12, 2), (40, 4)])
+def test_votes_are_not_trained_on_a_few_val_rows(n_each: int, n_votes: int, home: Path) -> None:
+    make_images(home / "images", n_each=n_each)
+    init("images")
+    (section,) = load_recipe().ensemble
+    assert section.methods == DEFAULT_VOTES[:n_votes]
+    assert not any(VOTES.get(name).is_trained for name in UNTRAINED_VOTES)
 
 
 def test_part_folders_become_the_split(home: Path) -> None:
