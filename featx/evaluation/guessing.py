@@ -18,7 +18,7 @@ def describe_guessing(evaluation: Evaluation) -> str:
     if low is None or high is None or low > 0:
         return ""
     return (
-        f"{evaluation.label(row.run)}, the chosen run, is not shown to be better than guessing: {name} "
-        f"{row.scores[name]:.3f} (95 %: {low:.3f} to {high:.3f}) on {evaluation.part}, where an answer that does not "
-        "depend on the image has 0"
+        f"the chosen run of {evaluation.target!r}, {evaluation.label(row.run)}, is not shown to be better than guessing: "
+        f"{name} {row.scores[name]:.3f} (95 %: {low:.3f} to {high:.3f}) on {evaluation.part}, where an answer that does "
+        "not depend on the image has 0"
     )
