@@ -17,8 +17,8 @@ def describe_guessing(evaluation: Evaluation) -> str:
     low, high = row.intervals.get(name, (None, None))
     if low is None or high is None or low > 0:
         return ""
-    run, interval = evaluation.label(row.run), f"(95 %: {low:.3f} to {high:.3f})"
+    run, value = evaluation.label(row.run), f"{name} {row.scores[name]:.3f} (95 %: {low:.3f} to {high:.3f})"
     return (
-        f"the chosen run of {evaluation.target!r}, {run}, is not shown to be better than guessing: {name} "
-        f"{row.scores[name]:.3f} {interval} on {evaluation.part}, where an answer that does not depend on the image has 0"
+        f"the chosen run of {evaluation.target!r}, {run}, is not shown to be better than guessing: {value} on "
+        f"{evaluation.part}, where an answer that does not depend on the image has 0"
     )
