@@ -124,11 +124,14 @@ def fold_size_warnings(targets: TargetValues, n_folds: int) -> list[RunWarning]:
     if targets.kind != "classes":
         return []
     min_rows = MIN_CLASS_ROWS_PER_FOLD * n_folds
-    small = [f"{name!r} {n}" for name, n in targets.counts.items() if n < min_rows]
+    small = [f"{name!r} ({n} in train)" for name, n in targets.counts.items() if n < min_rows]
     if not small:
         return []
     listed = ", ".join(small[:MAX_LISTED_CLASSES])
     if len(small) > MAX_LISTED_CLASSES:
         listed += f", … ({len(small)} in all)"
-    text = f"fewer than {MIN_CLASS_ROWS_PER_FOLD} train rows per fold of {listed}: scores depend on a few images; "
-    return [RunWarning("few rows", text + "add images, or use fewer folds")]
+    text = (
+        f"fewer than {MIN_CLASS_ROWS_PER_FOLD} rows in each of {n_folds} folds of {listed}: scores depend on a few "
+        "images; add images, or set fewer 'folds' in [[head]]"
+    )
+    return [RunWarning("few rows", text)]

@@ -82,7 +82,7 @@ def test_labels_that_are_never_predicted_are_reported() -> None:
 def test_classes_with_few_rows_per_fold_are_reported() -> None:
     targets = ClassTargets(("a", "b"), np.array([0] * 100 + [1] * 12))
     (warning,) = fold_size_warnings(targets, 5)
-    assert "train rows per fold of 'b' 12" in warning.text
+    assert "folds of 'b' (12 in train): scores" in warning.text
     assert fold_size_warnings(targets, 2) == []
 
 
