@@ -43,9 +43,9 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from importlib.metadata import version
+        import featx
 
-        sys.stdout.write(f"featx {version('featx')}\n")
+        sys.stdout.write(f"featx {featx.__version__}\n")
         raise typer.Exit
 
 
@@ -95,10 +95,22 @@ def main() -> None:
     except (FeatxError, OSError) as error:
         _print_error(f"{mask_secrets(_describe(error))}{_remedy(error)}")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
-    except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
-        reason = f"{type(error).__name__} {error}".rstrip()
-        _print_error(f"there is not enough memory for what was asked ({reason}); what was done is kept")
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        _print_out_of_memory(error)
         sys.exit(1)
+
+
+def _print_out_of_memory(error: Exception) -> None:
+    """Print that memory is exhausted; any other error is raised again.
+
+    An `OverflowError` comes from a source that states impossible sizes where nothing checks them.
+    """
+    from featx.embeddings.engine import is_out_of_memory
+
+    if not (isinstance(error, OverflowError) or is_out_of_memory(error)):
+        raise error
+    reason = f"{type(error).__name__} {error}".rstrip().splitlines()[0]
+    _print_error(f"there is not enough memory for what was asked ({reason}); what was done is kept")
 
 
 def _describe(error: Exception) -> str:

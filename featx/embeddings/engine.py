@@ -29,6 +29,8 @@ MAX_WAITING_BATCHES = 1
 NOT_FINITE = "the network gives values that are not finite"
 # Parts of the messages by which libraries report that memory is exhausted.
 OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation", "_status_alloc_failed")
+# Whole messages by which oneDNN, which computes layers on the CPU, reports it.
+ONEDNN_MESSAGES = ("could not create a primitive", "could not create a memory object", "could not execute a primitive")
 
 Rows = list[NDArray[np.float32]]  # (b, d) of each tap
 Sink = Callable[[Sequence[str], Rows], None]  # takes digests and their rows
@@ -161,7 +163,8 @@ class PassStatistics:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of whatever library, reports that memory is exhausted."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(message in text for message in OUT_OF_MEMORY_MESSAGES)
+    is_stated = text in ONEDNN_MESSAGES or any(message in text for message in OUT_OF_MEMORY_MESSAGES)
+    return isinstance(error, MemoryError) or is_stated
 
 
 def workers_for(engine: EngineSpec) -> int:

@@ -67,9 +67,9 @@ def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Seq
     truth, distinct = study.labels(target), [run for run in candidates if run.name not in reasons]
     flags = {run.name: collapse_flags(truth, run.selection_predictions()) for run in distinct}
     collapsed = {
-        name: f"predicts {found[0]} for all rows and does not vote; name it in 'members' to count it"
-        for name, found in flags.items()
-        if found
+        name: f"predicts {run_flags[0]} for all rows and does not vote; name it in 'members' to count it"
+        for name, run_flags in flags.items()
+        if run_flags
     }
     return reasons | collapsed if len(distinct) - len(collapsed) > 1 else reasons
 

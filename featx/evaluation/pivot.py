@@ -99,7 +99,7 @@ class _Figure:
     name: str
     grouping: str | None = None
 
-    def of(self, run: RunEvaluation) -> tuple[float | None, float | None, float | None]:
+    def measure(self, run: RunEvaluation) -> tuple[float | None, float | None, float | None]:
         """Return the figure of a run and its interval."""
         if self.grouping is None:
             value, intervals = run.scores[self.name], run.intervals
@@ -223,7 +223,7 @@ def _cell(
         *place,
         {name: best.settings[name] for name in by},
         best.run,
-        *figure.of(best),
+        *figure.measure(best),
         best.train_scores.get(figure.name) if figure.grouping is None else None,
         best.run == table.chosen,
         has_failed(best.flags),

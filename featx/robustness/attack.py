@@ -8,7 +8,7 @@ from torch import Tensor
 
 from featx.files.atomic import read_json_as, write_json
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
-from featx.robustness.attack_batches import images_under_attack, run_task, scores_of_runs
+from featx.robustness.attack_batches import halved_batches, images_under_attack, run_task, scores_of_runs
 from featx.robustness.attack_goals import NumberGoal
 from featx.robustness.attack_job import AttackedRun, AttackJob, AttackTask, prepare_attacks
 from featx.robustness.attack_plan import evaluated, group_sections
@@ -121,11 +121,15 @@ class _ProgressMeter:
 
 
 def _check(job: AttackJob, run: AttackedRun, spec: AttackSpec, clean: Mapping[str, Tensor], meter: QueryMeter) -> None:
-    """Make the sanity checks of a run and store their outcomes beside the results."""
-    rows = slice(0, min(N_CHECKED, len(job.pixels)))
-    images = images_under_attack(job, AttackTask(spec, run), rows, clean[run.name])
+    """Make the sanity checks of a run, on as many images as fit into memory, and store their outcomes."""
     has_answers = not isinstance(job.goal, NumberGoal)
-    n_checks, failures = check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, has_answers)
+
+    def check(rows: slice) -> tuple[int, list[str]]:
+        images = images_under_attack(job, AttackTask(spec, run), rows, clean[run.name])
+        return check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, has_answers)
+
+    n_images = min(N_CHECKED, len(job.pixels))
+    _, (n_checks, failures) = next(halved_batches(n_images, 0, n_images, check))
     outcomes = CheckOutcomes(
         run=run.name,
         key=run.key,

@@ -239,6 +239,27 @@ def test_an_out_of_memory_error_is_one_line(  # type: ignore[no-untyped-def]
     check_error("extract", "there is not enough memory for what was asked")
 
 
+def test_a_library_without_memory_is_one_line_and_other_errors_are_raised(
+    toy_home: Path,
+    check_error,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FullReader(_GreedyReader):
+        message = "could not create a primitive"
+
+        def read(self, *_: object) -> None:
+            raise RuntimeError(self.message)
+
+    monkeypatch.setitem(READERS._added, "greedy", FullReader)
+    recipe = toy_home / "featx.toml"
+    recipe.write_text(recipe.read_text().replace('source = "images"', 'source = "images"\nreader = "greedy"'))
+    check_error("extract", "there is not enough memory for what was asked (RuntimeError could not create a primitive)")
+    FullReader.message = "another problem"
+    monkeypatch.setattr("sys.argv", ["featx", "extract"])
+    with pytest.raises(RuntimeError, match="another problem"):
+        main()
+
+
 def test_channels_without_names_are_one_line_that_names_the_setting(
     home: Path,
     capsys: pytest.CaptureFixture[str],

@@ -172,8 +172,10 @@ def test_the_number_of_workers_is_the_one_set() -> None:
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "DefaultCPUAllocator: can't allocate memory",
+        "could not create a primitive",
     ],
 )
 def test_libraries_report_exhausted_memory_in_several_ways(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(RuntimeError("CUDNN_STATUS_NOT_SUPPORTED"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))

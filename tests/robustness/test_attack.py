@@ -1,6 +1,6 @@
 """Attacks on the runs of a study: results are stored, reused and ordered, and refused where they make no sense.
 
-Modules: robustness.attack_batches, robustness.attack_job, robustness.attack_plan, robustness.attack_results,
+Modules: robustness.attack_job, robustness.attack_plan, robustness.attack_results,
 robustness.stored_attacks, robustness.attack_storage,
 robustness.attack_tables, robustness.attacked_rows, robustness.example_images, robustness.robustness_evaluation.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from pydantic import ValidationError
 
@@ -21,13 +20,13 @@ from featx.cli.attack_table import checks_text
 from featx.errors import DataError, UnsuitedError
 from featx.files.atomic import read_json_as, write_json
 from featx.files.seals import write_sealed
-from featx.robustness.attack import attack, run_attacks
-from featx.robustness.attack_batches import halved_batches
+from featx.robustness.attack import _check, attack, run_attacks
 from featx.robustness.attack_job import AttackJob, prepare_attacks
 from featx.robustness.attack_plan import count_queries, evaluated, group_sections, plan_attacks
 from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_storage import CheckOutcomes, stored_attacks
 from featx.robustness.attack_tables import AttackTable
+from featx.robustness.attacks.attacked_images import AttackedImages, QueryMeter
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.robustness.stored_attacks import attack_notes, read_attacks
 from featx.specs.attacking import AttackSection
@@ -265,26 +264,23 @@ def test_an_interrupted_attack_goes_on_behind_its_last_batch(study: Study, tmp_p
     assert own.drop(columns="seconds").equals(expected.drop(columns="seconds"))
 
 
-def test_a_batch_that_exceeds_the_memory_is_halved() -> None:
-    def attack_rows(rows: slice) -> int:
-        if rows.stop - rows.start > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return rows.stop - rows.start
+def test_checks_are_made_on_as_many_images_as_fit_into_memory(job: AttackJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, n_images = job.runs[0], []
 
-    sizes = [size for _, size in halved_batches(20, 2, 8, attack_rows)]
-    assert sizes == [2] * 9
-    with pytest.raises(RuntimeError, match="out of memory"):
-        list(halved_batches(2, 0, 1, lambda rows: torch.ones(1) if rows.start else raise_out_of_memory()))
-    with pytest.raises(ValueError, match="another problem"):
-        list(halved_batches(8, 0, 4, raise_other))
+    def exceed(images: AttackedImages, *_: object) -> tuple[int, list[str]]:
+        n_images.append(len(images.pixels))
+        if len(images.pixels) > 3:
+            raise RuntimeError("could not create a primitive")
+        return 1, ["a failure"]
 
-
-def raise_out_of_memory() -> torch.Tensor:
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def raise_other(rows: slice) -> None:
-    raise ValueError("another problem")
+    monkeypatch.setattr("featx.robustness.attack.check_attacks", exceed)
+    other = replace(job, runs=(replace(run, key="another"),))
+    clean = {run.name: run.scores(job.pixels)}
+    _check(other, other.runs[0], job.specs[0], clean, QueryMeter())
+    assert n_images[-1] <= 3 < n_images[0]
+    outcomes = read_json_as(other.checks_file(other.runs[0], job.specs[0]), CheckOutcomes)
+    assert (outcomes.n_checks, outcomes.failures) == (1, ["a failure"])
+    other.checks_file(other.runs[0], job.specs[0]).unlink()
 
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
