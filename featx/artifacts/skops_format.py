@@ -8,6 +8,7 @@ from featx.errors import ArtifactError, MissingExtraError
 
 # Types in heads besides those that skops trusts by itself; any other type is refused before it is created.
 TRUSTED_TYPES = (
+    "scipy.sparse._csr.csr_array",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
@@ -21,6 +22,7 @@ from xgboost import XGBClassifier, XGBRegressor
 
 from featx.exports.graph import DOUBLE, FLOAT, INT64, OPSETS, Graph, Name
 from featx.exports.onnx_estimators import add_neighbours, add_perceptron, add_trees
+from featx.heads.pair_margins import pair_indicators
 
 OWN_ESTIMATORS = (XGBClassifier, XGBRegressor, KNeighborsClassifier, KNeighborsRegressor, MLPClassifier, MLPRegressor)
 # scikit-learn adds this to a probability before it takes the logarithm.
@@ -77,6 +79,8 @@ def _add_classifier(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
     """Add the probabilities (n, k) of a classifier with one target."""
     if isinstance(estimator, Pipeline):
         return _add_weighted_classifier(graph, estimator, x, d)
+    if isinstance(estimator, StackingClassifier):
+        return _add_pair_machine(graph, estimator, x, d)
     if isinstance(estimator, CalibratedClassifierCV):
         (inner,) = estimator.calibrated_classifiers_
         scores = _add_calibration_scores(graph, inner.estimator, x, d)
@@ -104,6 +108,18 @@ def _add_weighted_classifier(graph: Graph, model: Pipeline, x: Name, d: int) -> 
     return proba
 
 
+def _add_pair_machine(graph: Graph, estimator: StackingClassifier, x: Name, d: int) -> Name:
+    """Add the probabilities of a machine of `featx.heads.pair_margins`."""
+    (machine,) = estimator.estimators_
+    margins = graph.cast(_convert(graph, machine, x, d)[-1], DOUBLE)
+    lost = [graph.op("Relu", graph.op("Neg", margins)), graph.op("Relu", margins)]
+    sums = [
+        graph.op("MatMul", losses, graph.constant(indicators.toarray()))
+        for losses, indicators in zip(lost, pair_indicators(len(machine.classes_)), strict=True)
+    ]
+    return graph.op("Softmax", graph.op("Neg", graph.op("Add", *sums)), axis=1)
+
+
 def _add_raw_outputs(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
     """Add a bare estimator: its decision values if it is a classifier that has them, otherwise its outputs."""
     if isinstance(estimator, XGBClassifier | XGBRegressor):
@@ -117,8 +133,8 @@ def _add_raw_outputs(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
 
 def _add_calibration_scores(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
     """Add the input of calibration, in double: decision values or probabilities, one column for two classes."""
-    if isinstance(estimator, Pipeline):
-        proba = _add_weighted_classifier(graph, estimator, x, d)
+    if isinstance(estimator, Pipeline | StackingClassifier):
+        proba = _add_classifier(graph, estimator, x, d)
         return graph.columns(proba, 1, 2) if len(estimator.classes_) == 2 else proba
     scores = graph.cast(_add_raw_outputs(graph, estimator, x, d), DOUBLE)
     if len(estimator.classes_) > 2:

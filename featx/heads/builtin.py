@@ -192,6 +192,8 @@ def svm(task: HeadTask) -> Head:
         start,
         path,
         needs_calibration=True,
+        # Scores of more than two classes need one scale for all; a sigmoid for each class fits them less well.
+        trial_calibration="temperature" if task.kind == "classes" and task.n_outputs > 2 else "platt",
         solvers=SVM_SOLVERS,
         complexity=complexity,
         path_params=KERNEL_PATH_PARAMS,

@@ -47,11 +47,15 @@ class ClassifierOutputs:
         Whether `raw` holds decision values.
     proba
         (n, k) or (n, t) probabilities of the classifier itself; None if it has none.
+    need_offsets
+        Whether the calibration has to remove the class weights of the classifier's training, which a temperature cannot
+        do; by default False.
     """
 
     raw: Floats | None
     are_decisions: bool
     proba: Floats | None
+    need_offsets: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def choose_calibration(
     others, only if it is better by more than a standard error of the difference. With fewer than 1000 rows it has to be
     requested, and so does temperature scaling for decisions between two classes: Platt's sigmoid has the same slope,
     and an offset. Where there are probabilities only, the sigmoid is fitted to these, but temperatures divide their
-    log-odds.
+    log-odds. A temperature is not tried where class weights are to be removed.
     """
     candidates: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
     if outputs.raw is not None:
@@ -220,7 +224,8 @@ def _candidate_methods(targets: TargetValues, outputs: ClassifierOutputs) -> lis
     methods: list[Calibration] = ["platt"]
     if len(targets) >= MIN_ROWS_FOR_ISOTONIC:
         methods.append("isotonic")
-    if targets.kind == "classes" and (targets.n_outputs > 2 or not outputs.are_decisions):
+    is_scalable = targets.kind == "classes" and (targets.n_outputs > 2 or not outputs.are_decisions)
+    if is_scalable and not outputs.need_offsets:
         methods.append("temperature")
     return methods
 

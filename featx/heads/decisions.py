@@ -14,8 +14,9 @@ import numpy as np
 from sklearn.ensemble import VotingClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import LabelBinarizer, LabelEncoder, Normalizer, StandardScaler
+from sklearn.preprocessing import LabelEncoder, Normalizer, StandardScaler
 
+from featx.heads.fixed_perceptron import fixed_perceptron
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Floats
 
@@ -58,13 +59,8 @@ def _column_divider(weights: Floats) -> StandardScaler:
 
 def _weighted_decider(classes: Sequence[Any], weights: Floats) -> MLPClassifier:
     """Return a classifier that passes probabilities on and predicts the class with the largest weighted one."""
-    k = len(weights)
-    binarizer = LabelBinarizer().fit(classes)
-    # The binarizer must use one column for each class, also when there are only two.
-    binarizer.y_type_ = "multiclass"
-    classifier = MLPClassifier(hidden_layer_sizes=(), activation="identity")
-    classifier.coefs_, classifier.intercepts_ = [np.eye(k)], [np.zeros(k)]
-    classifier.n_layers_, classifier.n_outputs_, classifier.out_activation_ = 2, k, "identity"
-    classifier.n_features_in_, classifier.classes_ = k, np.asarray(classes)
-    classifier._label_binarizer = Pipeline([("classes", binarizer), ("weights", _column_divider(weights))])
+    classifier = fixed_perceptron([np.eye(len(weights))], classes, "identity")
+    classifier._label_binarizer = Pipeline(
+        [("classes", classifier._label_binarizer), ("weights", _column_divider(weights))]
+    )
     return classifier

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
 
 from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
 from featx.heads.decisions import add_decision_rule, divide_by_class_weights
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import Head
 from featx.heads.learning_problems import PROBLEMS
+from featx.heads.pair_margins import PairMachine, add_class_probabilities
 from featx.heads.scaling import Params, is_scaling_learnt
 from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
@@ -65,7 +66,7 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
         replace_estimator(pipeline, lambda clf: _unfitted_calibrated(clf, METHODS[method], rows, spec))
     x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.is_fitted_in_double)
     with ignore_convergence_warnings():
-        return set_single_job(pipeline.fit(x, y, **weights))
+        return _complete(pipeline.fit(x, y, **weights))
 
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
@@ -105,13 +106,15 @@ def _fit_arguments(
     return x.astype(np.float64) if in_double else x, y, weights
 
 
-def set_single_job(model: Pipeline) -> Pipeline:
-    """Make a fitted Pipeline predict in one thread, so that the written results do not depend on the number of cores.
+def _complete(model: Pipeline) -> Pipeline:
+    """Return a fitted Pipeline that predicts in one thread, and probabilities where machines are those of pairs.
 
-    A forest whose trees predict in several threads sums them in the order in which these finish.
+    A forest whose trees predict in several threads sums them in the order in which these finish, and written results
+    must not depend on the number of cores.
     """
     if isinstance(getattr(model[-1], "n_jobs", None), int):
         model[-1].set_params(n_jobs=1)
+    replace_estimator(model, add_class_probabilities)
     return model
 
 
@@ -135,6 +138,8 @@ def _unfitted_calibrated(clf: Any, method: str, rows: TrainRows, spec: HeadSpec)
         cv = _calibration_folds(rows, data, min_class_rows, spec)
         return MultiOutputClassifier(CalibratedClassifierCV(clf.estimator, method=method, ensemble=False, cv=cv))
     cv = _calibration_folds(rows, data, int(np.bincount(data.y).min()), spec)
+    if isinstance(clf, SVC) and rows.targets.n_outputs > 2:
+        clf = PairMachine(clf)
     return CalibratedClassifierCV(clf, method=method, ensemble=False, cv=cv)
 
 
@@ -182,9 +187,15 @@ def fit_out_of_fold(
         return model, OutOfFold(outputs.proba, fold_numbers, "none", {})
     choice = choose_calibration(spec.calibration, outputs, targets, data, fold_numbers)
     calibration_outputs = outputs
-    if choice.method != "none" and outputs.are_decisions and is_scaling_learnt(params):
-        calibration_outputs = _cross_fit_final_scaling(
-            head, model, rows, fold_numbers, lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds)
+    are_uncalibrated = outputs.are_decisions or head.needs_calibration
+    if choice.method != "none" and are_uncalibrated and is_scaling_learnt(params):
+        scaled_rows = replace(rows, x=model[:-1].transform(rows.x))
+        calibration_outputs = _cross_fit_scaled(
+            head,
+            params,
+            scaled_rows,
+            fold_numbers,
+            lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds),
         )
         if head.needs_calibration:
             choice = choose_calibration(spec.calibration, calibration_outputs, targets, data, fold_numbers)
@@ -237,27 +248,27 @@ def _cross_fit(
         concatenate([outputs.raw for outputs in fold_outputs]),
         fold_outputs[0].are_decisions,
         concatenate([outputs.proba for outputs in fold_outputs]),
+        head.needs_calibration and rows.class_weights is not None,
     )
 
 
-def _cross_fit_final_scaling(
+def _cross_fit_scaled(
     head: Head,
-    model: Pipeline,
+    params: Params,
     rows: TrainRows,
     fold_numbers: NDArray[np.int64],
     report_progress: Callable[[int], None],
 ) -> ClassifierOutputs:
-    """Return the outputs for each row of models of the other folds, all with the scaling of the final model.
+    """Return the outputs for each row of models of the other folds, for rows that have the scaling of the final model.
 
     The calibration of the final model is fitted on them. A fold that fits its own scaling may give a row, one of whose
     features hardly varies elsewhere, a decision hundreds of times as large.
     """
-    name, clf = model.steps[-1]
 
     def fit(train_rows: TrainRows) -> Pipeline:
-        pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
+        pipeline = Pipeline([("scale", "passthrough"), head.build(params).steps[-1]])
         x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.is_fitted_in_double)
         with ignore_convergence_warnings():
-            return set_single_job(pipeline.fit(x, y, **weights))
+            return _complete(pipeline.fit(x, y, **weights))
 
-    return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)
+    return _cross_fit(head, fit, rows, fold_numbers, report_progress)

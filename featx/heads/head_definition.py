@@ -107,9 +107,11 @@ class Head:
         Setting of the first trial, known to work well.
     path
         Parameter whose values are cheap to try, so that every trial tries all of them; None if there is none.
-    calibrated
+    needs_calibration
         Whether ``clf`` has no probabilities of its own and needs calibration; by default False.
-    weighs
+    trial_calibration
+        Calibration of a trial whose score needs probabilities, if the head needs calibration; by default ``platt``.
+    accepts_weights
         Whether the estimator takes sample weights; by default True.
     solvers
         Implementations that a recipe may choose.
@@ -132,6 +134,7 @@ class Head:
     start: Mapping[str, Any]
     path: ParameterPath | None = None
     needs_calibration: bool = False
+    trial_calibration: Calibration = "platt"
     accepts_weights: bool = True
     solvers: tuple[Solver, ...] = ("sklearn",)
     is_single_threaded: bool = True
@@ -148,7 +151,7 @@ class Head:
     @property
     def default_calibration(self) -> Calibration:
         """Calibration of a trial's outputs if its score needs probabilities."""
-        return "platt" if self.needs_calibration else "none"
+        return self.trial_calibration if self.needs_calibration else "none"
 
     def allowed_calibrations(self, kind: Kind) -> tuple[Calibration, ...]:
         """Return the calibrations that a recipe may choose.

@@ -90,9 +90,9 @@ class Classification(LearningProblem):
     def predict(self, model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> ClassifierOutputs:
         """Return the decision values, or without any the probabilities, as the input of the calibration."""
         has_decisions = hasattr(model, "decision_function")
-        proba = None if lacks_probabilities else predict_outputs(model, rows.x, "classes")
+        proba = predict_outputs(model, rows.x, "classes") if hasattr(model, "predict_proba") else None
         raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if has_decisions else proba
-        return ClassifierOutputs(raw, has_decisions, proba)
+        return ClassifierOutputs(raw, has_decisions, None if lacks_probabilities else proba)
 
     def prediction_warnings(self, targets: TargetValues, outputs: Floats) -> list[RunWarning]:
         """Return a warning if all rows are predicted as one class."""

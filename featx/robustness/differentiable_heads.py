@@ -15,6 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import StackingClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from featx.errors import UnsuitedError
-from featx.robustness.support_vectors import KernelMachine
+from featx.robustness.support_vectors import KernelMachine, PairMachine
 from featx.tables.ids import Kind
 
 LINEAR_MODELS = (LogisticRegression, LinearDiscriminantAnalysis, Ridge, RidgeClassifier, SGDClassifier)
@@ -210,6 +211,8 @@ def _classifier(estimator: Any) -> nn.Module:
     if isinstance(estimator, CalibratedClassifierCV):
         (inner,) = estimator.calibrated_classifiers_
         return _calibrated(inner)
+    if isinstance(estimator, StackingClassifier):
+        return PairMachine(estimator.estimators_[0])
     decisions = _decisions(estimator)
     if len(estimator.classes_) == 2:
         return nn.Sequential(decisions, _TwoClasses())
@@ -222,6 +225,8 @@ def _decisions(estimator: Any) -> nn.Module:
     if isinstance(estimator, LINEAR_MODELS):
         coef = np.atleast_2d(estimator.coef_)
         return _Affine(coef.T, np.broadcast_to(estimator.intercept_, len(coef)))
+    if isinstance(estimator, SVC) and len(estimator.classes_) > 2:
+        raise UnsuitedError("its votes of pairs of classes have no gradient: fit it again with this version of featx")
     if isinstance(estimator, SVC | SVR):
         return KernelMachine(estimator)
     if isinstance(estimator, MLPClassifier | MLPRegressor):

@@ -8,18 +8,16 @@ from sklearn.svm import SVC, SVR
 from torch import Tensor, nn
 
 from featx.errors import UnsuitedError
+from featx.heads.pair_margins import pair_indicators
 
 
 class KernelMachine(nn.Module):
-    """Decision values of a support vector machine, exactly as scikit-learn computes them.
-
-    With more than two classes, a decision value is the number of pairwise votes for a class plus a term below one third
-    that orders ties. The gradient of the votes is zero, so that only the term has one.
+    """Margins or numbers of a support vector machine, exactly as scikit-learn computes them.
 
     Parameters
     ----------
     machine
-        Fitted machine with the kernel ``linear`` or ``rbf``, and for classes the decision shape ``ovr``.
+        Fitted machine with the kernel ``linear`` or ``rbf``.
     """
 
     vectors: Tensor
@@ -30,16 +28,14 @@ class KernelMachine(nn.Module):
         super().__init__()
         if machine.kernel not in {"linear", "rbf"}:
             raise UnsuitedError(f"found the kernel {machine.kernel!r}, expected 'linear' or 'rbf'")
-        self.n_classes = len(getattr(machine, "classes_", ()))
         self.gamma = float(machine._gamma) if machine.kernel == "rbf" else None
         self.register_buffer("vectors", torch.as_tensor(np.asarray(machine.support_vectors_, dtype=np.float64)))
         self.register_buffer("coefficients", torch.as_tensor(_pair_coefficients(machine)))
         self.register_buffer("offsets", torch.as_tensor(np.asarray(machine.intercept_, dtype=np.float64)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (b, 1) decision values of two classes or numbers, or (b, k) of more classes, for (b, d) features."""
-        decisions = self._kernel(x) @ self.coefficients + self.offsets
-        return decisions if self.n_classes <= 2 else self._by_class(decisions)
+        """Return (b, 1) margins of two classes or numbers, or (b, k (k - 1) / 2) of pairs of classes."""
+        return self._kernel(x) @ self.coefficients + self.offsets
 
     def _kernel(self, x: Tensor) -> Tensor:
         if self.gamma is None:
@@ -47,17 +43,24 @@ class KernelMachine(nn.Module):
         squared = (x**2).sum(1)[:, None] - 2 * x @ self.vectors.T + (self.vectors**2).sum(1)
         return (-self.gamma * squared.clamp(min=0)).exp()
 
-    def _by_class(self, decisions: Tensor) -> Tensor:
-        """Return (b, k) decision values of classes from (b, k (k - 1) / 2) ones of pairs."""
-        votes = decisions.new_zeros(len(decisions), self.n_classes)
-        columns = list(torch.zeros_like(votes).unbind(dim=1))
-        for pair, (first, second) in enumerate(combinations(range(self.n_classes), 2)):
-            decision = decisions[:, pair]
-            votes[:, first] += (decision >= 0).to(votes.dtype)
-            votes[:, second] += (decision < 0).to(votes.dtype)
-            columns[first], columns[second] = columns[first] + decision, columns[second] - decision
-        total = torch.stack(columns, dim=1)
-        return votes + total / (3 * (total.abs() + 1))
+
+class PairMachine(nn.Module):
+    """Scores of more than two classes, as `featx.heads.pair_margins` computes them from the margins of pairs."""
+
+    first: Tensor
+    second: Tensor
+
+    def __init__(self, machine: SVC) -> None:
+        super().__init__()
+        self.margins = KernelMachine(machine)
+        first, second = pair_indicators(len(machine.classes_))
+        self.register_buffer("first", torch.as_tensor(first.toarray()))
+        self.register_buffer("second", torch.as_tensor(second.toarray()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, k) scores for (b, d) features."""
+        margins: Tensor = self.margins(x)
+        return -((-margins).relu() @ self.first + margins.relu() @ self.second)
 
 
 def _pair_coefficients(machine: SVC | SVR) -> np.ndarray:

@@ -88,7 +88,8 @@ def test_the_final_model_is_scikit_learns(method: Calibration, k: int) -> None:
     head = HEADS.get("svm")(HeadTask(*rows.x.shape, k, 0))
     model, out_of_fold = fit_out_of_fold(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
     assert isinstance(model[-1], CalibratedClassifierCV)
-    assert isinstance(model[-1].estimator, SVC)
+    machine = model[-1].estimator if k == 2 else model[-1].estimator.estimators_[0]
+    assert isinstance(machine, SVC)
     proba = model.predict_proba(rows.x)
     assert (proba.argmax(1) == rows.targets.y).mean() > 0.75
     assert out_of_fold.method == method

@@ -173,9 +173,9 @@ def test_a_rule_has_a_positive_weight_for_each_class() -> None:
         DecisionRule(weights=(1.0, 0.0))
 
 
-@pytest.mark.parametrize("name", ["logreg", "svm"])
-def test_a_search_by_log_loss_scores_unweighted_probabilities(name: str, tmp_path: Path) -> None:
-    x, codes = make_rows(2, 400, 3)
+@pytest.mark.parametrize(("name", "k"), [("logreg", 2), ("svm", 2), ("svm", 3)])
+def test_a_search_by_log_loss_scores_unweighted_probabilities(name: str, k: int, tmp_path: Path) -> None:
+    x, codes = make_rows(k, 400, 3)
     scores = {}
     for weight in ("none", "balanced"):
         rows = rows_of(x, codes, weight)

@@ -6,6 +6,9 @@ Modules: robustness.differentiable_heads, robustness.support_vectors.
 import numpy as np
 import pytest
 import torch
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from torch import Tensor, nn
 
 from featx.artifacts.outputs import predict_outputs
@@ -48,14 +51,25 @@ def test_every_scaling_is_part_of_the_module(scaling: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
-@pytest.mark.parametrize("target", ["two", "four", "number"])
-def test_kernel_machines_have_the_decision_values_of_scikit_learn(kernel: str, target: str) -> None:
-    _, model = fit("svm", target, "none", {"kernel": kernel})
-    module = make_differentiable(model, "numbers")  # the bare decision values
+def test_kernel_machines_have_the_numbers_of_scikit_learn(kernel: str) -> None:
+    _, model = fit("svm", "number", "none", {"kernel": kernel})
     x = NEW.astype(np.float64)
-    expected = model.predict(x) if target == "number" else model.decision_function(x)  # type: ignore[attr-defined]
-    values = module(torch.as_tensor(x)).numpy()
-    np.testing.assert_allclose(values.reshape(np.shape(expected)), expected, rtol=0, atol=1e-8)
+    numbers = make_differentiable(model, "numbers")(torch.as_tensor(x)).numpy()
+    np.testing.assert_allclose(numbers[:, 0], model.predict(x), rtol=0, atol=1e-8)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_machines_of_pairs_have_the_probabilities_of_scikit_learn(kernel: str) -> None:
+    _, model = fit("svm", "four", "temperature", {"kernel": kernel})
+    x = NEW.astype(np.float64)
+    predicted = outputs(make_differentiable(model, "classes")(torch.as_tensor(x)), "classes").numpy()
+    np.testing.assert_allclose(predicted, model.predict_proba(x), rtol=0, atol=1e-8)  # type: ignore[attr-defined]
+
+
+def test_votes_of_pairs_are_refused() -> None:
+    votes = Pipeline([("scale", StandardScaler()), ("clf", SVC())]).fit(X[:N_TRAIN], TARGETS["four"].y[:N_TRAIN])
+    with pytest.raises(UnsuitedError, match="its votes of pairs of classes have no gradient: fit it again"):
+        make_differentiable(votes, "classes")
 
 
 @pytest.mark.parametrize("name", ["logreg", "svm", "mlp"])

@@ -1,6 +1,7 @@
 """Fitting of a head whose train rows do not fit in memory, after its setting was searched on a sample of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ def fit_stored_rows(
     *fold_models, model = (remove_class_weights(train_rows, fitted_model, head) for fitted_model in models)
     progress(f"fit {spec.name}", 1, 2)
     outputs = _predict_held_out(fold_models, stored_rows, targets, fold_numbers, head.needs_calibration)
+    outputs = replace(outputs, need_offsets=head.needs_calibration and train_rows.class_weights is not None)
     del stored_rows, data, sets
     release_memory()
     sample = sample_for_calibration(train_rows.calibration_data(), spec.seed)

@@ -230,6 +230,9 @@ class CrossValidation:
         """Yield the outputs of a complete Pipeline that is fitted for each value."""
         needs_proba = self.metric in NEEDS_PROBABILITIES
         method = self.head.default_calibration if needs_proba else "none"
+        if method == "temperature" and fold.train.class_weights is not None:
+            # Only an offset reproduces the shares of classes in training, which `_score` divides out.
+            method = "platt"
         rows = fold.held_out
         for value in values:
             model = fit_pipeline(self.head, params | self._path_params(value), fold.train, method, self.spec)
