@@ -87,8 +87,8 @@ def frames(kind: str, **options: Any) -> Maker:
     """Return the maker of an animation, or of several pages."""
 
     def make(path: Path) -> None:
-        first, *later = [make_picture(f"{seed_of(path)}{number}", size=(24, 24)) for number in range(3)]
-        path.write_bytes(encode(first, kind, save_all=True, append_images=later, **options))
+        first, *later_pictures = [make_picture(f"{seed_of(path)}{number}", size=(24, 24)) for number in range(3)]
+        path.write_bytes(encode(first, kind, save_all=True, append_images=later_pictures, **options))
 
     return make
 

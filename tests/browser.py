@@ -69,11 +69,13 @@ def open_page(
         color_scheme="dark" if is_dark else "light",
         java_script_enabled=has_scripts,
     )
-    opened = OpenedPage(context.new_page())
-    opened.page.on("console", lambda message: opened.messages.append(message.text))
-    opened.page.on("pageerror", lambda error: opened.messages.append(str(error)))
-    opened.page.on("request", lambda request: opened.requests.append(request.url))
-    opened.page.on("dialog", lambda dialog: (opened.messages.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    opened.page.goto(file.as_uri())
-    yield opened
+    opened_page = OpenedPage(context.new_page())
+    opened_page.page.on("console", lambda message: opened_page.messages.append(message.text))
+    opened_page.page.on("pageerror", lambda error: opened_page.messages.append(str(error)))
+    opened_page.page.on("request", lambda request: opened_page.requests.append(request.url))
+    opened_page.page.on(
+        "dialog", lambda dialog: (opened_page.messages.append(f"dialog: {dialog.message}"), dialog.dismiss())
+    )
+    opened_page.page.goto(file.as_uri())
+    yield opened_page
     context.close()

@@ -58,8 +58,12 @@ def _rows(command: Any, names: tuple[str, ...] | None = None) -> list[str]:
     """Return the rows of the named parameters, by default of all that are not common to all commands."""
     context = command.context_class(command)
     hidden = {*COMMON_OPTIONS, "help"}
-    parameters = [one for one in command.params if (one.name in names if names else one.name not in hidden)]
-    return [f"| {_cells(*record)} |" for one in parameters if (record := one.get_help_record(context))]
+    parameters = [
+        parameter
+        for parameter in command.params
+        if (parameter.name in names if names else parameter.name not in hidden)
+    ]
+    return [f"| {_cells(*record)} |" for parameter in parameters if (record := parameter.get_help_record(context))]
 
 
 def _cells(declaration: str, text: str) -> str:
@@ -68,8 +72,8 @@ def _cells(declaration: str, text: str) -> str:
         # An argument is called by its placeholder, or by its name in capitals.
         declaration = declaration.partition(" <")[0]
         declaration = declaration.upper() if declaration.strip(".").islower() else declaration
-    for found, name in TYPE_NAMES.items():
-        declaration = declaration.replace(f" {found}", f" {name}")
+    for type_name, name in TYPE_NAMES.items():
+        declaration = declaration.replace(f" {type_name}", f" {name}")
     return " | ".join(part.replace("|", "\\|") for part in (f"`{declaration}`", _one_line(text)))
 
 

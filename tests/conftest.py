@@ -40,8 +40,8 @@ def toy() -> Backbone:
         return nn.Sequential(body, nn.Flatten(), nn.Linear(8, 4))
 
     half = (0.5, 0.5, 0.5)
-    nowhere = WeightsFile(Path("nowhere/toy.pth"), "00000000", None, "there are none")
-    return Backbone("toy", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="0.3")
+    missing_file = WeightsFile(Path("nowhere/toy.pth"), "00000000", None, "there are none")
+    return Backbone("toy", build, missing_file, Preprocessing(size_px=16, mean=half, std=half), last="0.3")
 
 
 @BACKBONES.register("deep")
@@ -59,8 +59,8 @@ def deep() -> Backbone:
         )
 
     half = (0.5, 0.5, 0.5)
-    nowhere = WeightsFile(Path("nowhere/deep.pth"), "", None, "there are none")
-    return Backbone("deep", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="5")
+    missing_file = WeightsFile(Path("nowhere/deep.pth"), "", None, "there are none")
+    return Backbone("deep", build, missing_file, Preprocessing(size_px=16, mean=half, std=half), last="5")
 
 
 # These scripts are the other side of benchmarks.

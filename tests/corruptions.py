@@ -78,10 +78,10 @@ def damage(content: bytes, donor: bytes, rng: np.random.Generator) -> bytes:
         start, length = rng.integers(len(content)), rng.integers(1, 40)
         return content[:start] + bytes(length) + content[start + length :]
     limit = min(HEAD_BYTES, len(content)) if kind == 3 else len(content)
-    flipped = bytearray(content)
+    damaged_bytes = bytearray(content)
     for position in rng.integers(0, limit, rng.integers(1, 3 if kind == 5 else 20)).tolist():
-        flipped[position] ^= 1 << int(rng.integers(8))
-    return bytes(flipped)
+        damaged_bytes[position] ^= 1 << int(rng.integers(8))
+    return bytes(damaged_bytes)
 
 
 def write_corrupted(folder: Path, n: int, seed: int) -> None:
@@ -131,7 +131,7 @@ def check_corrupted(home: Path, n: int, seed: int, n_alone: int) -> tuple[Extrac
     assert Counter(outcomes["outcome"])["embedded"] == len(first_of)
     for name, row in rows.items():
         assert row == rows[first_of[digests[name]]]
-    alone = row_alone(study)
+    row_of_image = row_alone(study)
     sample = np.random.default_rng(seed).permutation(sorted(first_of.values()))[:n_alone]
-    assert [name for name in sample.tolist() if alone(name) != rows[name]] == []
+    assert [name for name in sample.tolist() if row_of_image(name) != rows[name]] == []
     return extraction, seconds

@@ -61,23 +61,23 @@ def title_of(name: str) -> str:
 def navigation() -> list[dict[str, str | list[dict[str, str]]]]:
     """Return the pages in the sections and the order of the index, each once, then those that it does not list."""
     parts: list[dict[str, str | list[dict[str, str]]]] = [{"featx": HOME}, {"Documentation": INDEX}]
-    index, seen = PAGES[INDEX], {HOME, INDEX}
+    index, listed_pages = PAGES[INDEX], {HOME, INDEX}
     _, *sections = SECTION.split(index.text)
     for title, text in zip(sections[::2], sections[1::2], strict=True):
         paths = [(index.path.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+\.md)\)", text)]
         names = [path.relative_to(ROOT).as_posix() for path in paths]
-        names = [name for name in dict.fromkeys(names) if name not in seen]
-        seen |= set(names)
+        names = [name for name in dict.fromkeys(names) if name not in listed_pages]
+        listed_pages |= set(names)
         parts.append({title: [{title_of(name): name} for name in names]})
-    others = sorted(name for name in PAGES.keys() - seen if Path(name).parent.name == "docs")
-    return [*parts, {"More": [{title_of(name): name} for name in others]}] if others else parts
+    unlisted_pages = sorted(name for name in PAGES.keys() - listed_pages if Path(name).parent.name == "docs")
+    return [*parts, {"More": [{title_of(name): name} for name in unlisted_pages]}] if unlisted_pages else parts
 
 
 def build(folder: Path = BUILD) -> Path:
     """Build the site in a folder, and return the folder of its pages."""
     source, site = folder / "site-source", folder / "site"
-    for old in (source, site):
-        shutil.rmtree(old, ignore_errors=True)
+    for output_folder in (source, site):
+        shutil.rmtree(output_folder, ignore_errors=True)
     stage(source)
     settings = yaml.safe_load(CONFIGURATION.read_text())
     settings |= {"docs_dir": source.name, "site_dir": site.name, "nav": navigation()}
@@ -133,6 +133,6 @@ def site_problems(site: Path) -> list[str]:
 
 if __name__ == "__main__":
     site_folder = build()
-    if found := site_problems(site_folder):
-        sys.exit("\n".join(found))
+    if problems := site_problems(site_folder):
+        sys.exit("\n".join(problems))
     print(f"{site_folder / 'index.html'}: {len(list(site_folder.rglob('*.html')))} pages")

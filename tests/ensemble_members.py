@@ -38,8 +38,8 @@ def members_of(
         proba = [expit(rng.normal(size=(n, 2)) + skill * (2 * has_label - 1)) for skill in skills]
         return [LabelProba.of_part("val", ids, values, names) for values in proba], Labels(ids, has_label, names)
     true = rng.normal(size=(n, 2)) * [10, 1]
-    predicted = [true + rng.normal(size=(n, 2)) * [10, 1] / skill for skill in skills]
-    return [Estimates.of_part("val", ids, values, names) for values in predicted], Numbers(ids, true, names)
+    member_values = [true + rng.normal(size=(n, 2)) * [10, 1] / skill for skill in skills]
+    return [Estimates.of_part("val", ids, values, names) for values in member_values], Numbers(ids, true, names)
 
 
 def two_class_member(codes: NDArray[np.int64], yes: float, classes: Sequence[str] = ("no", "yes")) -> Predictions:

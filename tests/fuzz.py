@@ -93,21 +93,19 @@ class Outcomes:
 
 def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
     """Return content with a few bytes changed, removed or repeated."""
-    changed = bytearray(content)
+    mutant = bytearray(content)
     for _ in range(rng.randint(1, 3)):
-        position = rng.randrange(max(1, len(changed)))
+        position = rng.randrange(max(1, len(mutant)))
         match rng.randrange(4):
             case 0:
-                changed[position : position + 1] = bytes([rng.randrange(256)])
+                mutant[position : position + 1] = bytes([rng.randrange(256)])
             case 1:
-                del changed[position : position + rng.randint(1, 40)]
+                del mutant[position : position + rng.randint(1, 40)]
             case 2:
-                changed[position:position] = changed[position : position + rng.randint(1, 40)]
+                mutant[position:position] = mutant[position : position + rng.randint(1, 40)]
             case _:
-                changed[position : position + 1] = (
-                    bytes([changed[position] ^ (1 << rng.randrange(8))]) if changed else b""
-                )
-    return bytes(changed)
+                mutant[position : position + 1] = bytes([mutant[position] ^ (1 << rng.randrange(8))]) if mutant else b""
+    return bytes(mutant)
 
 
 def mutate_sealed(content: bytes, rng: random.Random) -> bytes:
@@ -161,13 +159,13 @@ def _time_limit(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise RuntimeError(f"it took longer than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    previous_handler = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)
 
 
 def kinds(home: Path) -> dict[str, Kind]:

@@ -47,8 +47,8 @@ def png16(values: np.ndarray, *, interlaced: bool = False) -> bytes:
     first, passes = (0, 0, 8, 8), [(4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     steps = [first, *passes] if interlaced else [(0, 0, 1, 1)]
     rows = [row for x, y, dx, dy in steps for row in values[y::dy, x::dx] if row.size]
-    packed = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows))
-    return png_of_chunks((b"IHDR", head), (b"IDAT", packed), (b"IEND", b""))
+    compressed_rows = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows))
+    return png_of_chunks((b"IHDR", head), (b"IDAT", compressed_rows), (b"IEND", b""))
 
 
 def png_of_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -60,8 +60,8 @@ def png_of_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
 
 def tiff(values: np.ndarray, **tags: tuple[int, ...]) -> bytes:
     """Return an uncompressed TIFF of (h, w) or (h, w, c) numbers; `tags` such as ``t338=(2,)`` replace or add tags."""
-    height, width, *rest = values.shape
-    n = rest[0] if rest else 1
+    height, width, *channels = values.shape
+    n = channels[0] if channels else 1
     fields: dict[int, tuple[int, ...]] = {
         256: (width,),
         257: (height,),
@@ -79,9 +79,9 @@ def tiff(values: np.ndarray, **tags: tuple[int, ...]) -> bytes:
     n_extra = sum(4 * len(numbers) for numbers in fields.values() if len(numbers) > 1)
     fields[273] = (start + n_extra,)
     for tag, numbers in sorted(fields.items()):
-        packed = struct.pack(f"<{len(numbers)}I", *numbers)
+        number_bytes = struct.pack(f"<{len(numbers)}I", *numbers)
         entries += struct.pack("<HHI", tag, 4, len(numbers))
-        entries += packed if len(numbers) == 1 else struct.pack("<I", start + len(extra))
-        extra += packed if len(numbers) > 1 else b""
+        entries += number_bytes if len(numbers) == 1 else struct.pack("<I", start + len(extra))
+        extra += number_bytes if len(numbers) > 1 else b""
     data = values.astype(values.dtype.newbyteorder("<")).tobytes()
     return struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + entries + bytes(4) + extra + data

@@ -105,6 +105,8 @@ def found_copies(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, fl
     is_found = pd.Series(
         [frozenset(pair) in true for pair in zip(copies.index, copies["original"], strict=True)], copies.index
     )
-    flagged = {*first[first != second], *second[first != second]}
+    flagged_originals = {*first[first != second], *second[first != second]}
     recall = is_found.groupby(copies["kind"]).mean()
-    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["original"].nunique()
+    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged_originals) / table[
+        "original"
+    ].nunique()

@@ -11,9 +11,9 @@ def run_command(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[object,
     """Return the exit code and the outputs of a command."""
     capsys.readouterr()
     sys.argv = ["featx", *words.split()]
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    return (stopped.value.code or 0, *capsys.readouterr())
+    return (exit_info.value.code or 0, *capsys.readouterr())
 
 
 def unwrapped(text: str) -> str:

@@ -32,8 +32,8 @@ def toy_recipe(**sections: Section | None) -> str:
     **sections
         Sections that replace those of the toy study or are added to it; None removes a section.
     """
-    chosen = {name: section for name, section in ({**SECTIONS, **sections}).items() if section is not None}
-    return tomlkit.dumps(chosen)
+    recipe_sections = {name: section for name, section in ({**SECTIONS, **sections}).items() if section is not None}
+    return tomlkit.dumps(recipe_sections)
 
 
 def toy_heads(*names: str, trials: int = 1, folds: int = 3) -> list[Mapping[str, Any]]:

@@ -119,9 +119,9 @@ def _wrapped(signature: str) -> str:
         return signature
     # Commas inside brackets separate no parameters.
     depth, lines, line = 0, [], ""
-    head, _, rest = signature.partition("(")
-    inside, _, tail = rest.rpartition(")")
-    for character in inside:
+    head, _, remainder = signature.partition("(")
+    parameters, _, tail = remainder.rpartition(")")
+    for character in parameters:
         depth += (character in "([{") - (character in ")]}")
         if character == "," and not depth:
             lines.append(f"    {line.strip()},")

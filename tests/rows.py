@@ -25,9 +25,9 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
 
     The function uses only the file's URI from the extraction. It raises an error for an image that cannot be decoded.
     """
-    (locked,) = study.locked
-    (group,) = network_groups([locked.request])
-    decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
+    (embedding,) = study.locked
+    (group,) = network_groups([embedding.request])
+    decoder = Decoder(embedding.spec.decoding, (embedding.spec.preprocessing,))
     runner = group.portable.build_runner(Execution("torch", "cpu"))
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
@@ -39,7 +39,7 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
         # One grey channel is broadcast to three.
         batch[0] = decoded[0]
         (x,) = runner(batch)
-        assert (x.shape, x.dtype) == ((runner.rows, locked.n_features), np.float32)
+        assert (x.shape, x.dtype) == ((runner.rows, embedding.n_features), np.float32)
         return x[0].tobytes()
 
     return row

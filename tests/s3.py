@@ -51,9 +51,14 @@ def keys_checked() -> Iterator[None]:
         accept_requests("inf")
 
 
-def refuse(s3: Any, bucket: str, action: str, inside: str = "/*") -> None:
+def refuse(s3: Any, bucket: str, action: str, key_pattern: str = "/*") -> None:
     """Deny an action on the objects of a bucket to everybody."""
-    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": f"arn:aws:s3:::{bucket}{inside}"}
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": action,
+        "Resource": f"arn:aws:s3:::{bucket}{key_pattern}",
+    }
     s3.call_s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps({"Statement": [statement]}))
 
 
@@ -65,9 +70,9 @@ def allow(s3: Any, bucket: str) -> None:
 def run(*words: str) -> int:
     """Run the command line in this process and return its exit code."""
     sys.argv = ["featx", *words]
-    with pytest.raises(SystemExit, match=r"^\d*(None)?$") as stopped:
+    with pytest.raises(SystemExit, match=r"^\d*(None)?$") as exit_info:
         main()
-    return int(stopped.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
 def elsewhere(*words: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,14 +14,14 @@ def draw_sections(browser: Browser, page: Path, folder: Path) -> list[Path]:
     """Write one PNG file for each section of a page, light and dark, and one of the whole page on a phone."""
     paths = []
     for mode in ("light", "dark"):
-        with open_page(browser, page, DESK_PX, is_dark=mode == "dark") as opened:
-            opened.page.evaluate(OPEN_ALL)
-            for number, section in enumerate(opened.page.locator("main > section").all(), start=1):
+        with open_page(browser, page, DESK_PX, is_dark=mode == "dark") as opened_page:
+            opened_page.page.evaluate(OPEN_ALL)
+            for number, section in enumerate(opened_page.page.locator("main > section").all(), start=1):
                 paths.append(folder / f"{page.stem}-{number:02}-{section.get_attribute('id')}-{mode}.png")
                 section.screenshot(path=paths[-1])
-    with open_page(browser, page, PHONE_PX) as opened:
+    with open_page(browser, page, PHONE_PX) as opened_page:
         paths.append(folder / f"{page.stem}-phone.png")
-        opened.page.screenshot(path=paths[-1], full_page=True)
+        opened_page.page.screenshot(path=paths[-1], full_page=True)
     return paths
 
 

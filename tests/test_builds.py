@@ -26,8 +26,8 @@ def counted() -> Backbone:
         return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 
     half = (0.5, 0.5, 0.5)
-    nowhere = WeightsFile(Path("nowhere/counted.pth"), "", None, "there are none")
-    return Backbone("counted", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="3")
+    missing_file = WeightsFile(Path("nowhere/counted.pth"), "", None, "there are none")
+    return Backbone("counted", build, missing_file, Preprocessing(size_px=16, mean=half, std=half), last="3")
 
 
 @pytest.fixture(scope="module")
@@ -104,5 +104,5 @@ def test_predicting_images_leaves_no_hooks_on_a_network() -> None:
     for _ in range(3):
         model.predict_images([PHOTO])
 
-    after = sum(len(module._forward_hooks) for module in model.built.body.modules())  # type: ignore[attr-defined]
-    assert after == hooks
+    n_hooks = sum(len(module._forward_hooks) for module in model.built.body.modules())  # type: ignore[attr-defined]
+    assert n_hooks == hooks

@@ -70,10 +70,10 @@ def test_near_copies_are_searched_once_before_the_first_fit(home: Path) -> None:
     write_images_with_copies("encoded", "independent")
     featx.extract()
     featx.fit(heads=["knn"])
-    before = Path("runs/featx/copies.parquet").stat().st_mtime_ns
+    written_at_ns = Path("runs/featx/copies.parquet").stat().st_mtime_ns
     featx.fit(heads=["svm"])
     featx.evaluate()
-    assert Path("runs/featx/copies.parquet").stat().st_mtime_ns == before
+    assert Path("runs/featx/copies.parquet").stat().st_mtime_ns == written_at_ns
 
 
 def test_folds_keep_units_whole_and_are_stratified() -> None:

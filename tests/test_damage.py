@@ -67,18 +67,18 @@ def evaluation_json() -> str:
 
 @pytest.mark.parametrize("name", EXTRACTION_FILES)
 def test_another_extraction_repairs_damaged_extraction_files(folder: Path, name: str) -> None:
-    before = evaluation_json()
+    evaluation_before = evaluation_json()
     flip_middle_bit(folder / name)
     with pytest.raises(IncompleteError, match=f"{name.replace('.', '[.]')} .*'featx extract'"):
         featx.evaluate()
     warnings = featx.extract().warnings
     assert any(f"{name} is not as the last extraction wrote it, and is written again" in line for line in warnings)
-    assert evaluation_json() == before
+    assert evaluation_json() == evaluation_before
     assert not any("is made anew" in line for line in featx.extract().warnings)
 
 
 def test_an_extraction_killed_between_two_tables_must_be_repeated(folder: Path) -> None:
-    before = evaluation_json()
+    evaluation_before = evaluation_json()
     table = pd.read_parquet(folder / "split.parquet")
     table["part"] = table["part"].to_numpy()[::-1]
     # An extraction writes its tables before their checksums.
@@ -86,7 +86,7 @@ def test_an_extraction_killed_between_two_tables_must_be_repeated(folder: Path) 
     with pytest.raises(IncompleteError, match=r"split\.parquet was changed after it was written; .* 'featx extract'"):
         featx.evaluate()
     featx.extract()
-    assert evaluation_json() == before
+    assert evaluation_json() == evaluation_before
 
 
 def test_a_checksum_file_of_another_extraction_is_an_error(folder: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_damaged_run_is_left_out_with_a_warning_or_an_error(folder: Path, name
         lambda: featx.ensemble(target="y"),
         lambda: featx.fit(heads=["ridge"], trials=1, target="y"),
     ):
-        with pytest.raises(IncompleteError, match=f"run {run.name} is damaged") as caught:
+        with pytest.raises(IncompleteError, match=f"run {run.name} is damaged") as error_info:
             call()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error_info.value)
     assert featx.fit(heads=["ridge"], trials=1, target="y", force=True)[0].is_new
     assert not RunFolder(run).damage
 
@@ -157,10 +157,10 @@ def test_a_sealed_file_that_lacks_a_key_is_named_with_the_key(folder: Path, name
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])
 def test_damaged_lists_of_copies_are_computed_again(folder: Path, name: str) -> None:
-    before, content = evaluation_json(), (folder / name).read_bytes()
+    evaluation_before, content = evaluation_json(), (folder / name).read_bytes()
     flip_middle_bit(folder / name)
     assert not Study.open(None).knows_copies
-    assert evaluation_json() == before
+    assert evaluation_json() == evaluation_before
     assert (folder / name).read_bytes() == content
 
 

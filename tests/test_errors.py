@@ -38,8 +38,8 @@ def test_an_error_prints_its_message_and_can_be_pickled(kind: type[FeatxError]) 
     assert str(error) == "3 of 7 ids, first 'a'"
     # Dask workers install this, and errors are pickled in another way afterwards.
     pickling_support.install()
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again)) == (kind, str(error))
+    restored_error = pickle.loads(pickle.dumps(error))
+    assert (type(restored_error), str(restored_error)) == (kind, str(error))
 
 
 def test_an_unknown_name_can_be_caught_as_a_key_error() -> None:

@@ -53,13 +53,13 @@ def reseed() -> None:
 
 
 def add_and_remove() -> None:
-    before = Study.open(None).split
-    added = make_images(Path("more"), n_each=25, size=(22, 22))
-    for name in added:
+    split_before = Study.open(None).split
+    added_names = make_images(Path("more"), n_each=25, size=(22, 22))
+    for name in added_names:
         shutil.copy(f"more/{name}", f"images/{name.replace('/', '/new')}")
     featx.extract()
-    after = Study.open(None).split
-    assert (after[before.index[before == "test"]] == "test").all()
+    split_after = Study.open(None).split
+    assert (split_after[split_before.index[split_before == "test"]] == "test").all()
     featx.fit()
     featx.ensemble()
     for path in Path("images").rglob("new*.png"):
@@ -68,8 +68,8 @@ def add_and_remove() -> None:
 
 
 def rename_and_back() -> None:
-    for old, new in (("dark", "gloomy"), ("gloomy", "dark")):
-        Path(f"images/{old}").rename(f"images/{new}")
+    for old_name, new_name in (("dark", "gloomy"), ("gloomy", "dark")):
+        Path(f"images/{old_name}").rename(f"images/{new_name}")
         featx.extract()
         featx.fit(heads=["logreg"])
 
@@ -88,14 +88,14 @@ def test_a_long_history_gives_what_a_fresh_folder_gives(home: Path, monkeypatch:
     project_outputs()
     for step in HISTORIES:
         step()
-    after = project_outputs()
+    outputs_after = project_outputs()
     make_images(home / "fresh" / "images", n_each=40)
     monkeypatch.chdir(home / "fresh")
     Path("featx.toml").write_text(RECIPE)
     expected = project_outputs()
-    assert list(after) == list(expected)
+    assert list(outputs_after) == list(expected)
     for name, value in expected.items():
-        assert json.dumps(after[name], sort_keys=True) == json.dumps(value, sort_keys=True), name
+        assert json.dumps(outputs_after[name], sort_keys=True) == json.dumps(value, sort_keys=True), name
 
 
 def test_equal_models_count_once_in_an_ensemble(toy_home: Path) -> None:
@@ -109,23 +109,23 @@ def test_equal_models_count_once_in_an_ensemble(toy_home: Path) -> None:
     equal = logregs[0].answers.to_frame().equals(logregs[1].answers.to_frame())
     (ensemble,) = featx.ensemble(methods=["soft"])
     assert ensemble.n_candidates == (2 if equal else 3)
-    copied = shutil.copytree(logregs[0].path, logregs[0].path.with_name("zzz-class-00000000"))
-    (again,) = featx.ensemble(methods=["soft"])
-    assert again.members == ensemble.members
+    run_copy = shutil.copytree(logregs[0].path, logregs[0].path.with_name("zzz-class-00000000"))
+    (repeated_ensemble,) = featx.ensemble(methods=["soft"])
+    assert repeated_ensemble.members == ensemble.members
     first = min(run.name for run in logregs) if equal else logregs[0].name
-    assert f"{copied.name} gives the same predictions as {first}: they count once" in again.warnings
-    assert not again.is_new
-    assert copied.name not in again.members
+    assert f"{run_copy.name} gives the same predictions as {first}: they count once" in repeated_ensemble.warnings
+    assert not repeated_ensemble.is_new
+    assert run_copy.name not in repeated_ensemble.members
 
 
 def test_an_extraction_reports_how_the_split_differs_from_the_last_one(toy_home: Path) -> None:
     featx.extract()
-    before = Study.open(None).split
+    split_before = Study.open(None).split
     Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", "[split]\nseed = 1"))
     lines = [line for line in featx.extract().warnings if "differs" in line]
-    after = Study.open(None).split
-    n_left = int((after[before.index[before == "test"]] != "test").sum())
-    assert f"{n_left} of {int((before == 'test').sum())} test images moved" in lines[0]
+    split_after = Study.open(None).split
+    n_left = int((split_after[split_before.index[split_before == "test"]] != "test").sum())
+    assert f"{n_left} of {int((split_before == 'test').sum())} test images moved" in lines[0]
     assert lines[0].endswith("[split] of the recipe changed")
     assert not [line for line in featx.extract().warnings if "differs" in line]
 
@@ -146,6 +146,6 @@ def test_small_classes_without_test_images_are_reported(home: Path) -> None:
     counts = pd.crosstab(
         [name.partition("/")[0] for name in Study.open(None).split.index], Study.open(None).split.values
     )
-    absent = counts.index[counts["test"] == 0]
+    absent_classes = counts.index[counts["test"] == 0]
     assert (counts["train"] > 0).all()
-    assert f"{len(absent)} of 12 classes have no image in test, first {absent[0]!r}" in " ".join(lines)
+    assert f"{len(absent_classes)} of 12 classes have no image in test, first {absent_classes[0]!r}" in " ".join(lines)

@@ -69,7 +69,7 @@ def test_permuted_test_labels_change_no_prediction(labels: pd.Series) -> None:
     parts = rng.permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
-    before = all_runs(trials=1)
+    tables_before = all_runs(trials=1)
     permuted = labels.copy()
     permuted[parts == "test"] = rng.permutation(labels[parts == "test"])
     assert (permuted != labels).any()
@@ -77,25 +77,25 @@ def test_permuted_test_labels_change_no_prediction(labels: pd.Series) -> None:
     assert featx.extract().n_embedded == 0
     featx.fit(trials=1, force=True)
     featx.ensemble(force=True)
-    after = {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
-    assert before.keys() == after.keys()
-    for name, table in before.items():
-        pd.testing.assert_frame_equal(table, after[name], check_exact=True)
+    tables_after = {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
+    assert tables_before.keys() == tables_after.keys()
+    for name, table in tables_before.items():
+        pd.testing.assert_frame_equal(table, tables_after[name], check_exact=True)
 
 
 def test_changed_train_labels_make_old_runs_stale(labels: pd.Series) -> None:
     parts = np.random.default_rng(2).permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
-    (old,) = featx.fit(heads=["logreg"])
-    changed = labels.copy()
-    changed.iloc[np.flatnonzero(parts == "train")[:5]] = "a"
-    changed.iloc[np.flatnonzero(parts == "train")[-5:]] = "b"
-    write_labels(changed, parts)
+    (old_run,) = featx.fit(heads=["logreg"])
+    changed_labels = labels.copy()
+    changed_labels.iloc[np.flatnonzero(parts == "train")[:5]] = "a"
+    changed_labels.iloc[np.flatnonzero(parts == "train")[-5:]] = "b"
+    write_labels(changed_labels, parts)
     assert featx.extract().n_embedded == 0
-    (new,) = featx.fit(heads=["logreg"])
-    assert new.run != old.run
-    assert [run.name for run in Study.open(None).runs()] == [new.run]
+    (new_run,) = featx.fit(heads=["logreg"])
+    assert new_run.run != old_run.run
+    assert [run.name for run in Study.open(None).runs()] == [new_run.run]
 
 
 def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Series) -> None:
@@ -117,11 +117,11 @@ def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Ser
 def test_reported_out_of_fold_scores_are_those_of_all_train_rows(labels: pd.Series) -> None:
     write_labels(labels, np.resize(["train", "val", "test"], 300))
     featx.extract()
-    (fitted,) = featx.fit(heads=["svm"])
+    (result,) = featx.fit(heads=["svm"])
     study = Study.open(None)
     (run,) = study.runs()
     oof = run.predictions.of("oof")
     assert sorted(oof.ids) == sorted(study.ids("train"))
     assert set(oof.fold) == {0, 1, 2}
-    assert fitted.oof_accuracy == scores(study.truth("y"), oof)["accuracy"]
+    assert result.oof_accuracy == scores(study.truth("y"), oof)["accuracy"]
     assert fingerprint(sorted(run.predictions.of("test").ids)) == fingerprint(sorted(study.ids("test")))

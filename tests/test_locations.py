@@ -84,22 +84,22 @@ def test_label_states_depend_only_on_the_label_files(tmp_path: Path) -> None:
         (tmp_path / name).write_text("a")
     table = ReaderSpec(source=".", labels=LabelsSpec(file="labels.csv"))
     arrays = ReaderSpec(source=".", arrays=(ArraySpec(images="x.npy", labels={"y": "y.npy", "z": "y.npy"}),))
-    before = label_file_states(table, tmp_path), label_file_states(arrays, tmp_path)
-    assert [len(states) for states in before] == [1, 1]
+    states_before = label_file_states(table, tmp_path), label_file_states(arrays, tmp_path)
+    assert [len(states) for states in states_before] == [1, 1]
     (tmp_path / "x.npy").write_text("longer")
-    assert (label_file_states(table, tmp_path), label_file_states(arrays, tmp_path)) == before
+    assert (label_file_states(table, tmp_path), label_file_states(arrays, tmp_path)) == states_before
     (tmp_path / "labels.csv").write_text("longer")
     (tmp_path / "y.npy").write_text("longer")
-    assert label_file_states(table, tmp_path) != before[0]
-    assert label_file_states(arrays, tmp_path) != before[1]
+    assert label_file_states(table, tmp_path) != states_before[0]
+    assert label_file_states(arrays, tmp_path) != states_before[1]
 
 
 def test_a_table_inside_an_archive_has_the_state_of_the_archive(tmp_path: Path) -> None:
     (tmp_path / "all.zip").touch()
     data = ReaderSpec(source="all.zip!inside", labels=LabelsSpec(file="labels.csv"))
-    (before,) = label_file_states(data, tmp_path)
+    (state_before,) = label_file_states(data, tmp_path)
     (tmp_path / "all.zip").write_text("longer")
-    assert label_file_states(data, tmp_path) != [before]
+    assert label_file_states(data, tmp_path) != [state_before]
 
 
 def test_class_folders_urls_and_missing_files_have_no_states(tmp_path: Path) -> None:

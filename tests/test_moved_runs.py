@@ -72,17 +72,17 @@ def test_missing_weights_are_reported_with_the_searched_folders(run: str, decoy:
     for path in model_paths(run):
         model = featx.load(path)
         sha256 = model.embeddings[0].spec.weights_sha256
-        with pytest.raises(WeightsError, match=f"weights net.pth .sha256 {sha256}.: not found") as caught:
+        with pytest.raises(WeightsError, match=f"weights net.pth .sha256 {sha256}.: not found") as error_info:
             model.predict_images([IMAGE])
         for expected in (Path.cwd(), Path.cwd() / "weights", "$FEATX_WEIGHTS", *(["another file"] if decoy else [])):
-            assert str(expected) in str(caught.value)
+            assert str(expected) in str(error_info.value)
 
 
 @pytest.mark.parametrize("file_format", ["skops", "joblib", "onnx"])
 def test_a_moved_study_is_exported_without_new_extraction(run: str, file_format: str) -> None:
     assert featx.extract().n_embedded == 0
-    written = featx.export(run, file_format, out="again")
-    assert all(exported.parity.largest < 1e-4 for exported in written)
+    exported_models = featx.export(run, file_format, out="again")
+    assert all(model.parity.largest < 1e-4 for model in exported_models)
 
 
 def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_pa
     recipe = Path("featx.toml")
     recipe.write_text(recipe.read_text().replace("net.pth", str(tmp_path / "far.pth")))
     featx.extract()
-    (fitted,) = featx.fit(heads="logreg", trials=1, force=True)
-    assert featx.load(fitted.path).predict_images([IMAGE]).images == [IMAGE]
+    (result,) = featx.fit(heads="logreg", trials=1, force=True)
+    assert featx.load(result.path).predict_images([IMAGE]).images == [IMAGE]

@@ -23,9 +23,9 @@ def test_the_blocks_run_in_a_folder_with_photos(home: Path, capsys: pytest.Captu
     assert len(commands) == 8
     for command in commands:
         sys.argv = command.split()
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as exit_info:
             main()
-        assert not stopped.value.code, (command, capsys.readouterr().err)
+        assert not exit_info.value.code, (command, capsys.readouterr().err)
     capsys.readouterr()
     exec(compile(blocks["after the block above", "python"], "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == ["60 0 []", "('dark', 'light') ['dark']"]

@@ -53,7 +53,7 @@ class Outputs:
 
     Attributes
     ----------
-    made
+    run_heads
         Heads and ensemble methods whose runs the last commands made.
     had_final
         Whether the last test scores were still valid before these commands opened the test split.
@@ -61,7 +61,7 @@ class Outputs:
         Scores, predictions and headers by name.
     """
 
-    made: set[str]
+    run_heads: set[str]
     had_final: bool
     numbers: dict[str, Any]
 
@@ -137,21 +137,21 @@ def change_labels(column: str, part: str, value: object, n: int = 2) -> Callable
 
     def change() -> None:
         rows = pd.read_csv("images/labels.csv")
-        selected = rows.index[rows["part"] == part][:n]
-        assert (rows.loc[selected, column] != value).any()
-        rows.loc[selected, column] = value
+        selected_ids = rows.index[rows["part"] == part][:n]
+        assert (rows.loc[selected_ids, column] != value).any()
+        rows.loc[selected_ids, column] = value
         rows.to_csv("images/labels.csv", index=False)
 
     return change
 
 
-def change_recipe(old: str, new: str) -> Callable[[], None]:
+def change_recipe(old_text: str, new_text: str) -> Callable[[], None]:
     """Return a change of the recipe."""
 
     def change() -> None:
         text = Path("featx.toml").read_text()
-        assert old in text
-        Path("featx.toml").write_text(text.replace(old, new))
+        assert old_text in text
+        Path("featx.toml").write_text(text.replace(old_text, new_text))
 
     return change
 
@@ -199,30 +199,30 @@ SPEC_CASES: dict[str, tuple[Callable[[], None], set[str]]] = {
 def test_a_changed_input_remakes_what_depends_on_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    change, remade, keeps_final = CASES[name]
+    change, expected_heads, keeps_final = CASES[name]
     home = tmp_path / "home"
     shutil.copytree(project, home)
     monkeypatch.chdir(home)
     change()
-    after = outputs_of_commands()
-    assert after.made == remade
-    assert after.had_final is keeps_final
-    assert_same(after.numbers, fresh_outputs(home, monkeypatch))
+    outputs = outputs_of_commands()
+    assert outputs.run_heads == expected_heads
+    assert outputs.had_final is keeps_final
+    assert_same(outputs.numbers, fresh_outputs(home, monkeypatch))
 
 
 @pytest.mark.parametrize("field", SPEC_CASES)
 def test_a_changed_field_of_a_spec_remakes_what_depends_on_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
-    change, remade = SPEC_CASES[field]
+    change, expected_heads = SPEC_CASES[field]
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     change()
-    made_runs = outputs_of_commands().made
+    made_runs = outputs_of_commands().run_heads
     if field == "decoding":
         # The names of two equal models decide which of them is the member.
         made_runs.discard("weighted")
-    assert made_runs == remade
+    assert made_runs == expected_heads
 
 
 def assert_same(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -240,15 +240,15 @@ def test_runs_of_another_rules_version_are_stale(
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
-    before = {run.name for run in Study.open(None).runs()}
+    names_before = {run.name for run in Study.open(None).runs()}
     monkeypatch.setitem(study.RULES, kind, 99)
     if kind == "head":
         with pytest.raises(IncompleteError, match="was made by another version of featx"):
             Study.open(None).runs()
     else:
-        shown = {run.name for run in Study.open(None).runs()}
-        assert shown == {name for name in before if not name.startswith("weighted")}
-    assert outputs_of_commands().made == (ALL_RUNS if kind == "head" else {"weighted"})
+        run_names = {run.name for run in Study.open(None).runs()}
+        assert run_names == {name for name in names_before if not name.startswith("weighted")}
+    assert outputs_of_commands().run_heads == (ALL_RUNS if kind == "head" else {"weighted"})
     for run in Study.open(None).runs():
         assert RunFolder(run.path).spec.rules == study.RULES[run.kind]
 
@@ -259,13 +259,13 @@ def test_images_replaced_by_noise_make_all_runs_stale(
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
-    before = featx.evaluate()[0]
+    evaluation_before = featx.evaluate()[0]
     rng = np.random.default_rng(0)
     for path in Path("images").rglob("*.png"):
         Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
-    after = outputs_of_commands()
-    assert after.made == ALL_RUNS
-    assert before.rows[0].scores["accuracy"] > 0.9
+    outputs = outputs_of_commands()
+    assert outputs.run_heads == ALL_RUNS
+    assert evaluation_before.rows[0].scores["accuracy"] > 0.9
     assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
 
 
@@ -307,13 +307,13 @@ def network_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_changed_input_trains_again_what_depends_on_it(
     network_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    change, remade = NETWORK_CASES[name]
+    change, is_expected_new = NETWORK_CASES[name]
     shutil.copytree(network_project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     change()
     featx.extract()
     (run,) = featx.finetune()
-    assert run.is_new is remade
+    assert run.is_new is is_expected_new
     truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
     assert RunFolder(Path(run.path)).metrics.val == scores(truth, val_predictions)
 
@@ -326,9 +326,9 @@ def test_repeats_of_changed_data_are_made_again(
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
     repeat(None, 2)
-    before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
+    mtimes_before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
     CASES[name][0]()
     featx.extract()
     repeat(None, 2)
-    after = {path: path.stat().st_mtime_ns for path in before}
-    assert (after == before) is (name == "nothing")
+    mtimes_after = {path: path.stat().st_mtime_ns for path in mtimes_before}
+    assert (mtimes_after == mtimes_before) is (name == "nothing")

@@ -304,22 +304,24 @@ NOT_IN_FINGERPRINTS = {Decoding: {"max_bytes"}, HeadSpec: {"target"}}
 
 
 def test_every_field_of_every_spec_is_tested() -> None:
-    covered = {type(spec): set(changes) for spec, changes in CHANGES}
+    tested_fields = {type(spec): set(changes) for spec, changes in CHANGES}
     specs = {kind for kind in Spec.__subclasses__() if kind.__module__.startswith("featx.specs.")}
     of_recipes = {"featx.specs.recipe", "featx.specs.sections"}
-    assert {kind for kind in specs if kind.__module__ not in of_recipes} == set(covered)
-    assert covered == {kind: set(kind.model_fields) - NOT_IN_FINGERPRINTS.get(kind, set()) for kind in covered}
+    assert {kind for kind in specs if kind.__module__ not in of_recipes} == set(tested_fields)
+    assert tested_fields == {
+        kind: set(kind.model_fields) - NOT_IN_FINGERPRINTS.get(kind, set()) for kind in tested_fields
+    }
 
 
-@pytest.mark.parametrize(("spec", "name", "changed"), FIELDS, ids=lambda value: str(value)[:20])
-def test_a_change_of_any_field_changes_the_fingerprint(spec: Spec, name: str, changed: object) -> None:
-    assert spec.model_copy(update={name: changed}).fingerprint() != spec.fingerprint()
+@pytest.mark.parametrize(("spec", "name", "value"), FIELDS, ids=lambda value: str(value)[:20])
+def test_a_change_of_any_field_changes_the_fingerprint(spec: Spec, name: str, value: object) -> None:
+    assert spec.model_copy(update={name: value}).fingerprint() != spec.fingerprint()
 
 
 @pytest.mark.parametrize("spec", [spec for spec, _ in CHANGES], ids=lambda spec: type(spec).__name__)
 def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None:
-    again = type(spec).model_validate_json(spec.model_dump_json())
-    assert (again, again.fingerprint()) == (spec, spec.fingerprint())
+    restored_spec = type(spec).model_validate_json(spec.model_dump_json())
+    assert (restored_spec, restored_spec.fingerprint()) == (spec, spec.fingerprint())
     assert len(spec.fingerprint()) == 16
 
 

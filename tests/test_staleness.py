@@ -34,8 +34,8 @@ def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypat
 def test_another_source_is_split_again_and_stratified(toy_home: Path) -> None:
     featx.extract()
     make_images(toy_home / "others", ("x", "y", "z"), n_each=20)
-    exact = TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"')
-    Path("featx.toml").write_text(exact.replace('"images"', '"others"'))
+    recipe_text = TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"')
+    Path("featx.toml").write_text(recipe_text.replace('"images"', '"others"'))
     featx.extract()
     study = Study.open(None)
     for part, n_each in (("test", 5), ("val", 5), ("train", 10)):
@@ -108,12 +108,12 @@ def test_a_changed_annotation_changes_the_label_states(home: Path) -> None:
         Path(f"faces/{number}.png").write_bytes(b"")
         Path(f"faces/{number}.cls").write_text("ab"[number % 2])
     data = ReaderSpec(source="faces", reader="annotations")
-    before = label_file_states(data, home)
-    assert label_file_states(data, home) == before
+    states_before = label_file_states(data, home)
+    assert label_file_states(data, home) == states_before
     Path("faces/0.png").write_bytes(b"another picture")
-    assert label_file_states(data, home) == before
+    assert label_file_states(data, home) == states_before
     Path("faces/0.cls").write_text("another label")
-    assert label_file_states(data, home) != before
+    assert label_file_states(data, home) != states_before
 
 
 def test_a_project_that_is_moved_as_a_whole_is_intact(home: Path) -> None:

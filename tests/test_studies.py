@@ -30,10 +30,10 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Run a command that must succeed, and return what it prints in 80 columns."""
     capsys.readouterr()
     sys.argv = ["featx", *words]
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
     output = capsys.readouterr()
-    assert not stopped.value.code, output.err
+    assert not exit_info.value.code, output.err
     return output.out
 
 
@@ -52,8 +52,8 @@ def test_celeba_gender(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = run_small(home, "celeba_gender")
 
     table = pd.read_csv(home / "data" / "celeba_gender" / "list_attr_celeba.csv")
-    train, rest = train_test_split(table, test_size=0.2, random_state=42)
-    val, test = train_test_split(rest, test_size=0.5, random_state=42)
+    train, held_out = train_test_split(table, test_size=0.2, random_state=42)
+    val, test = train_test_split(held_out, test_size=0.5, random_state=42)
     split = Study.open(recipe).split
     for part, rows in (("train", train), ("val", val), ("test", test)):
         names = {Path(name).name for name in split.index[split == part]}

@@ -20,27 +20,29 @@ for _ in range(3):
 """
 
 
-def write_repeatedly(final: Path) -> list[str]:
+def write_repeatedly(final_path: Path) -> list[str]:
     """Write a folder many times under one name, and return the errors."""
     errors = []
     for number in range(N_WRITES):
         try:
-            with atomic_folder(final) as private:
-                (private / "number.txt").write_text(str(number))
+            with atomic_folder(final_path) as partial_path:
+                (partial_path / "number.txt").write_text(str(number))
         except OSError as error:
             errors.append(repr(error))
     return errors
 
 
 def test_concurrent_writers_leave_one_complete_folder(tmp_path: Path) -> None:
-    final = tmp_path / "run"
+    final_path = tmp_path / "run"
     with ProcessPoolExecutor(N_PROCESSES, mp_context=get_context("spawn")) as pool:
         errors = [
-            error for process_errors in pool.map(write_repeatedly, [final] * N_PROCESSES) for error in process_errors
+            error
+            for process_errors in pool.map(write_repeatedly, [final_path] * N_PROCESSES)
+            for error in process_errors
         ]
     assert errors == []
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert [path.name for path in final.iterdir()] == ["number.txt"]
+    assert [path.name for path in final_path.iterdir()] == ["number.txt"]
 
 
 def test_concurrent_forced_fits_all_make_the_run(toy_home: Path) -> None:
@@ -49,7 +51,7 @@ def test_concurrent_forced_fits_all_make_the_run(toy_home: Path) -> None:
     fits = [start_script(FIT_AGAIN, **pipes) for _ in range(3)]
     outputs = [fit.communicate() for fit in fits]
     assert [fit.returncode for fit in fits] == [0, 0, 0], outputs
-    assert len({line for printed, _ in outputs for line in printed.splitlines()}) == 1
+    assert len({line for output, _ in outputs for line in output.splitlines()}) == 1
     study = Study.open(None)
     assert len(study.runs()) == 1
     assert not list(study.folder.glob(".trials-*.journal"))
@@ -70,13 +72,13 @@ def test_the_next_fit_removes_private_folders_of_dead_processes(toy_home: Path) 
 
 
 def test_removing_leftovers_does_not_follow_links(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "file.txt").write_text("content")
+    outside_folder = tmp_path / "outside"
+    outside_folder.mkdir()
+    (outside_folder / "file.txt").write_text("content")
     study = tmp_path / "study"
     study.mkdir()
-    (study / f".run.{machine_id()}-999999999-1-0123abcd").symlink_to(outside)
+    (study / f".run.{machine_id()}-999999999-1-0123abcd").symlink_to(outside_folder)
     remove_leftovers(study)
     assert list(study.iterdir()) == []
-    assert (outside / "file.txt").read_text() == "content"
+    assert (outside_folder / "file.txt").read_text() == "content"
     remove_leftovers(tmp_path / "nowhere")

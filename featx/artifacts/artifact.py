@@ -58,8 +58,10 @@ def check_golden(body: Path, header: Header, outputs: NDArray[np.floating], tole
     """
     # The header's validator has checked this.
     assert header.golden is not None
-    expected = np.asarray(header.golden.outputs)
-    difference = float(np.abs(outputs - expected).max()) if outputs.shape == expected.shape else float("inf")
+    expected_outputs = np.asarray(header.golden.outputs)
+    difference = (
+        float(np.abs(outputs - expected_outputs).max()) if outputs.shape == expected_outputs.shape else float("inf")
+    )
     # Not '>', so that nan is refused too.
     if not difference <= tolerance:
         raise ArtifactError(
@@ -124,12 +126,12 @@ def load_head(folder: Path, header: Header) -> Any:
     return load_verified(verify_body(folder, header), header, joblib.load)
 
 
-def load_verified(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
+def load_verified(body: Path, header: Header, read_body: Callable[[Path], Any]) -> Any:
     """Return the model in a head's body after its golden inputs have been verified.
 
     Parameters
     ----------
-    read
+    read_body
         Function that opens the body; ``joblib.load`` runs any code in it.
 
     Raises
@@ -140,7 +142,7 @@ def load_verified(body: Path, header: Header, read: Callable[[Path], Any]) -> An
     # The header's validator has checked this.
     assert header.golden is not None
     try:
-        model = read(body)
+        model = read_body(body)
         outputs = predict_outputs(model, header.golden.decode_inputs(header.n_features), header.answers)
     except FeatxError:
         raise
@@ -193,8 +195,10 @@ def read_ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
         members = validate_as(body, EnsembleFields).members
     except ParseError as error:
         raise ArtifactError(f"{file} {error}; make the ensemble again with 'featx ensemble --force'") from error
-    if outside := [name for name in members if not is_folder_name(name)]:
-        raise ArtifactError(f"{file} names the member {outside[0]!r}, expected the name of a folder beside {folder}")
+    if invalid_names := [name for name in members if not is_folder_name(name)]:
+        raise ArtifactError(
+            f"{file} names the member {invalid_names[0]!r}, expected the name of a folder beside {folder}"
+        )
     return body
 
 

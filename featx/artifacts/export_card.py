@@ -98,9 +98,9 @@ def read_export_card(model: Path) -> ExportCard:
     try:
         card = ExportCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{file} is not an export card ({key}: {first['msg']})") from error
+        first_error = error.errors()[0]
+        key = ".".join(map(str, first_error["loc"]))
+        raise ArtifactError(f"{file} is not an export card ({key}: {first_error['msg']})") from error
     if (suffix_format := FORMAT_BY_SUFFIX.get(model.suffix)) != card.file_format:
         raise ArtifactError(
             f"{file} says that {model.name} has format {card.file_format!r}, its suffix says "

@@ -199,7 +199,7 @@ def provenance(train_ids: Ids, packages: Sequence[str] = PACKAGES) -> dict[str, 
 def commit() -> str | None:
     """Return the commit of the working directory's repository, with "-dirty" appended if it has changes."""
     try:
-        described = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -208,7 +208,7 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
+    return process.stdout.strip()
 
 
 def read_header(path: str | Path) -> tuple[Path, Header]:
@@ -239,9 +239,11 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
         header = Header.model_validate_json(text)
         fields = parse_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "as a whole"
-        raise ArtifactError(f"{file} is not a header of format {HEADER_FORMAT} ({key}: {first['msg']})") from error
+        first_error = error.errors()[0]
+        key = ".".join(map(str, first_error["loc"])) or "as a whole"
+        raise ArtifactError(
+            f"{file} is not a header of format {HEADER_FORMAT} ({key}: {first_error['msg']})"
+        ) from error
     except ParseError as error:
         raise ArtifactError(f"{file} {error}; make the run again with '--force'") from error
     if not has_valid_seal(fields):
@@ -260,8 +262,8 @@ def find_run_folder(path: str | Path) -> Path:
     path = Path(path)
     matches = _runs_at(path)
     if len(matches) > 1:
-        listed = ", ".join(match.name for match in matches)
-        raise ArtifactError(f"{path} matches {len(matches)} runs: {listed}; name one of them")
+        names_text = ", ".join(match.name for match in matches)
+        raise ArtifactError(f"{path} matches {len(matches)} runs: {names_text}; name one of them")
     return matches[0] if matches else path
 
 
@@ -293,15 +295,15 @@ def find_network(backbone: str, model_folder: Path, sha256: str | None = None) -
     """
     if not backbone.startswith(CHECKPOINT_PREFIX):
         return backbone
-    stated = Path(backbone.removeprefix(CHECKPOINT_PREFIX))
-    places = [model_folder.resolve().parent / stated.name, stated]
+    stated_path = Path(backbone.removeprefix(CHECKPOINT_PREFIX))
+    places = [model_folder.resolve().parent / stated_path.name, stated_path]
     for place in places:
         runs = _runs_at(find_run_folder(place) if sha256 is None else place)
         for run in runs:
             if sha256 is None or read_header(run)[1].body_sha256 == sha256:
                 return f"{CHECKPOINT_PREFIX}{run}"
     raise ArtifactError(
-        f"{model_folder} takes the outputs of the network {stated.name}, which is not in "
+        f"{model_folder} takes the outputs of the network {stated_path.name}, which is not in "
         f"{model_folder.resolve().parent}; copy the folder of its run there, or train it again"
     )
 
@@ -337,20 +339,20 @@ def write_header_file(folder: Path, header: Header) -> None:
 
 def compare_versions(header: Header) -> str:
     """Return a clause that lists the package versions that a model was saved with and those that are installed."""
-    saved = ", ".join(f"{name} {number}" for name, number in header.versions.items())
-    installed = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"it was saved with {saved}, installed are {installed}"
+    saved_text = ", ".join(f"{name} {number}" for name, number in header.versions.items())
+    installed_text = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"it was saved with {saved_text}, installed are {installed_text}"
 
 
 def describe_version_changes(header: Header) -> str:
     """Return a clause that lists the packages whose installed version is not that of the header; empty if none."""
-    installed = {name: _installed_version(name) for name in header.versions}
-    changed = [
+    installed_versions = {name: _installed_version(name) for name in header.versions}
+    changes = [
         f"{name} {header.versions[name]} (installed: {number})"
-        for name, number in installed.items()
+        for name, number in installed_versions.items()
         if header.versions[name] != number
     ]
-    return f"saved with {', '.join(changed)}" if changed else ""
+    return f"saved with {', '.join(changes)}" if changes else ""
 
 
 def _installed_version(package: str) -> str:

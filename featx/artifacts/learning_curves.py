@@ -43,9 +43,9 @@ def draw_curves(axes: Axes, title: str, metrics: NetworkMetrics, measure: str = 
         axes.plot(numbers, values, style, color=colour, label=label)
         if part == MONITORED_PARTS[metrics.monitor]:
             axes.plot(metrics.best_epoch, values[metrics.best_epoch], "o", color=colour)
-    for before, after in pairwise(epochs):
-        if after.phase > before.phase > 0:
-            axes.axvline(after.number - 0.5, color="#c9d2db", lw=1)
+    for previous_epoch, next_epoch in pairwise(epochs):
+        if next_epoch.phase > previous_epoch.phase > 0:
+            axes.axvline(next_epoch.number - 0.5, color="#c9d2db", lw=1)
     axes.set_title(title, fontsize=8, parse_math=False)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel(measure.replace("_", " "), fontsize=8)

@@ -32,8 +32,8 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}
     # Values after each epoch and after each tree cannot be computed from the predictions.
     if isinstance(metrics, NetworkMetrics):
-        unmeasured: dict[str, Any] = {"val_loss": None, "val_scores": {}}
-        update["epochs"] = tuple(epoch.model_copy(update=unmeasured) for epoch in metrics.epochs)
+        empty_fields: dict[str, Any] = {"val_loss": None, "val_scores": {}}
+        update["epochs"] = tuple(epoch.model_copy(update=empty_fields) for epoch in metrics.epochs)
     elif isinstance(metrics, HeadMetrics) and metrics.trees is not None:
         update["trees"] = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
     metrics = metrics.model_copy(update=update)

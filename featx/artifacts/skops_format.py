@@ -43,8 +43,8 @@ def check_types(file: Path) -> None:
     # An arbitrary file makes skops raise any of these.
     except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ArtifactError(f"{file} is not a skops file that can be read ({error})") from error
-    if untrusted := sorted(set(types) - set(TRUSTED_TYPES)):
-        raise ArtifactError(f"{file} holds types that are not trusted: {', '.join(untrusted)}; it is not opened")
+    if untrusted_types := sorted(set(types) - set(TRUSTED_TYPES)):
+        raise ArtifactError(f"{file} holds types that are not trusted: {', '.join(untrusted_types)}; it is not opened")
 
 
 def dump(model: Any, file: Path) -> None:

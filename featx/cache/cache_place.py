@@ -77,17 +77,17 @@ class Cache:
             raise DataError(f"there is no cache at {place}; name one with '--cache', or run 'featx extract' first")
         for name in names:
             if not any(store.name.startswith(name) for store in stores):
-                available = ", ".join(store.name for store in stores) or "none"
-                raise DataError(f"no store in {place} is called {name!r}; stores: {available}")
+                names_text = ", ".join(store.name for store in stores) or "none"
+                raise DataError(f"no store in {place} is called {name!r}; stores: {names_text}")
         return [store for store in stores if not names or store.name.startswith(tuple(names))]
 
     @cached_property
     def needed(self) -> dict[str, dict[str, ResolvedEmbedding]]:
         """The needed embeddings: fingerprint → folder of the known recipe or model → embedding."""
-        needed: dict[str, dict[str, ResolvedEmbedding]] = {}
+        embeddings: dict[str, dict[str, ResolvedEmbedding]] = {}
         for owner, embedding in (*self._needed_by_recipes(), *self._needed_by_models()):
-            needed.setdefault(embedding.spec.fingerprint(), {})[owner] = embedding
-        return needed
+            embeddings.setdefault(embedding.spec.fingerprint(), {})[owner] = embedding
+        return embeddings
 
     def _needed_by_recipes(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for name in LOCK_FILES:
@@ -156,8 +156,8 @@ def _parse_embedding(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
     try:
         return ResolvedEmbedding.model_validate({name: fields[name] for name in ResolvedEmbedding.model_fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        first_error = error.errors()[0]
+        problem = f"{'.'.join(map(str, first_error['loc']))}: {first_error['msg']}"
     except KeyError as error:
         problem = f"no {error}"
     raise IncompleteError(

@@ -112,21 +112,21 @@ def gc(
     Files of a live writer are never touched (`featx.storage.leases`). If no recipe is known, no store is removed.
     """
     place = Cache.find(recipe, cache)
-    unneeded = [store for store in place.stores() if place.is_unneeded(store)]
+    unneeded_stores = [store for store in place.stores() if place.is_unneeded(store)]
     leftovers = place.all_stores.leftovers()
     n_bytes = sum(leftover.n_bytes for leftover in leftovers)
-    n_bytes += sum(size for store in unneeded for _, size in store.file_sizes())
+    n_bytes += sum(size for store in unneeded_stores for _, size in store.file_sizes())
     is_removed = not dry_run
     if is_removed:
         for leftover in leftovers:
             leftover.remove()
-        is_removed = not unneeded or agree([store.name for store in unneeded])
-        for store in unneeded if is_removed else []:
+        is_removed = not unneeded_stores or agree([store.name for store in unneeded_stores])
+        for store in unneeded_stores if is_removed else []:
             store.remove()
     owners = {owner for embeddings in place.needed.values() for owner in embeddings}
     return ClearingResult(
         [leftover.name for leftover in leftovers],
-        [store.name for store in unneeded],
+        [store.name for store in unneeded_stores],
         n_bytes,
         is_removed,
         len(owners),

@@ -39,8 +39,10 @@ def study_columns(study: Study) -> Columns:
         labels = {}
         for name in study.recipe.targets:
             columns = _label_columns(study, name, ids)
-            if repeated := sorted(labels.keys() & columns):
-                raise DataError(f"two targets have a column {repeated[0]!r}; rename target {name!r} in the recipe")
+            if repeated_columns := sorted(labels.keys() & columns):
+                raise DataError(
+                    f"two targets have a column {repeated_columns[0]!r}; rename target {name!r} in the recipe"
+                )
             labels |= columns
     rows = {"ids": ids, "digests": study.manifest.take(ids).digests, "split": parts}
     return rows | labels | _group_columns(study, ids, is_sealed=~np.isin(parts.astype(str), ("train", "val")))

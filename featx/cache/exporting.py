@@ -101,7 +101,10 @@ def export(
     n, d = len(columns["digests"]), store.n_features
     if (n_bytes := n * d * store.dtype.itemsize) > free_bytes(file.parent):
         raise StoreError(f"{file} would take {gigabytes(n_bytes)}, {gigabytes(free_bytes(file.parent))} are free there")
-    with atomic_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as write_block:
+    with (
+        atomic_file(file) as private_file,
+        WRITERS[file.suffix](private_file, columns, (n, d), store.dtype) as write_block,
+    ):
         for start in range(0, n, BLOCK_ROWS):
             write_block(start, store.read(columns["digests"][start : start + BLOCK_ROWS].tolist()))
             progress("export", min(start + BLOCK_ROWS, n), n)
@@ -141,8 +144,11 @@ def _store_source(place: Cache, name: str) -> _Source:
     if len(stores) > 1:
         raise DataError(f"several stores begin with {name!r}: {', '.join(store.name for store in stores)}")
     if not stores:
-        locked = () if place.recipe is None else Study(place.recipe).locked
-        names = [*(embedding.request.name for embedding in locked), *(store.name for store in place.stores())]
+        locked_embeddings = () if place.recipe is None else Study(place.recipe).locked
+        names = [
+            *(embedding.request.name for embedding in locked_embeddings),
+            *(store.name for store in place.stores()),
+        ]
         raise DataError(f"no extracted embedding or store is called {name!r}; {suggest_names(name, names)}")
     store = open_store(stores[0].place)
     columns: Columns = {"digests": np.array(store.digests, dtype=object)}
@@ -205,9 +211,9 @@ def _parquet(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dty
                 pa.array(values[start : start + len(rows)], types[name], from_pandas=True)
                 for name, values in columns.items()
             ]
-            flat = pa.array(rows.astype(rows.dtype.newbyteorder("=")).reshape(-1))
+            flat_values = pa.array(rows.astype(rows.dtype.newbyteorder("=")).reshape(-1))
             opened_file.write_table(
-                pa.table([*arrays, pa.FixedSizeListArray.from_arrays(flat, shape[1])], schema=schema)
+                pa.table([*arrays, pa.FixedSizeListArray.from_arrays(flat_values, shape[1])], schema=schema)
             )
 
         yield write_block

@@ -74,13 +74,13 @@ def ls(recipe: str | Path | Recipe | None = None, *, cache: str | Path | None = 
 
 
 def _describe(place: Cache, store: SegmentStore) -> StoreListing:
-    changed = datetime.fromtimestamp(store.modified_s(), UTC).isoformat(timespec="seconds")
+    modified_time = datetime.fromtimestamp(store.modified_s(), UTC).isoformat(timespec="seconds")
     recipes = sorted(place.needed.get(fingerprint_of(store.name), {}))
     n_bytes = sum(size for _, size in store.file_sizes())
     try:
         embeddings = open_store(store.place)
     except StoreError as error:
-        return StoreListing(store.name, "", 0, "", "", 0, 0, 0, n_bytes, changed, recipes, str(error))
+        return StoreListing(store.name, "", 0, "", "", 0, 0, 0, n_bytes, modified_time, recipes, str(error))
     spec = embeddings.spec
     return StoreListing(
         store=store.name,
@@ -92,6 +92,6 @@ def _describe(place: Cache, store: SegmentStore) -> StoreListing:
         n_rows=sum(map(len, embeddings.segments)),
         n_segments=len(embeddings.segments),
         n_bytes=n_bytes,
-        changed=changed,
+        changed=modified_time,
         recipes=recipes,
     )

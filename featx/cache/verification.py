@@ -92,5 +92,5 @@ def _count_embedded(result: VerificationResult) -> VerificationResult:
     """Count the lost rows that a repaired store holds again."""
     if result.is_whole:
         return result
-    lost = _lost_digests(result)
-    return replace(result, n_embedded=len(lost) - len(open_store(result.store).missing(lost)))
+    lost_digests = _lost_digests(result)
+    return replace(result, n_embedded=len(lost_digests) - len(open_store(result.store).missing(lost_digests)))

@@ -81,28 +81,28 @@ def attack(
     from featx.robustness.attack import attack as attack_runs
     from featx.specs.recipe import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded_recipe = load_recipe(recipe)
     options = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
     options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}
-    chosen = {name: value for name, value in options.items() if value is not None}
+    attack_options = {name: value for name, value in options.items() if value is not None}
     scope = {name: value for name, value in {"runs": runs, "target": target}.items() if value}
-    sections = _sections(loaded, chosen, scope)
+    sections = _sections(loaded_recipe, attack_options, scope)
     with watching() as progress:
-        results = attack_runs(loaded, sections=sections, final=final, user=user, progress=progress)
+        results = attack_runs(loaded_recipe, sections=sections, final=final, user=user, progress=progress)
     if json:
         console.as_json({"evaluations": console.plain(results)})
         return
     print_all(results)
 
 
-def _sections(recipe: "Recipe", chosen: dict[str, Any], scope: dict[str, Any]) -> "list[AttackSection]":
+def _sections(recipe: "Recipe", attack_options: dict[str, Any], scope: dict[str, Any]) -> "list[AttackSection]":
     """Return the recipe's sections on the runs and the target of the call, or one section of the call's options."""
     from featx.specs.attacking import AttackSection
     from featx.specs.validation import build_spec
 
-    if recipe.attack and not chosen:
+    if recipe.attack and not attack_options:
         return [build_spec(AttackSection, "the attack", **section.model_dump() | scope) for section in recipe.attack]
-    return [build_spec(AttackSection, "the attack", **chosen, **scope)]
+    return [build_spec(AttackSection, "the attack", **attack_options, **scope)]
 
 
 def parse_fraction(text: str, option: str = "--eps") -> float:

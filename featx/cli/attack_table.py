@@ -34,8 +34,8 @@ def read_robustness(study: "Study", evaluations: "Sequence[Evaluation]") -> "dic
     """Return target → stored results of attacks on the runs of evaluations."""
     from featx.robustness.stored_attacks import read_attacks
 
-    stored = {result.target: read_attacks(study, result.target, _part(result)) for result in evaluations}
-    return {target: attacks.evaluation for target, attacks in stored.items() if attacks is not None}
+    attacks_by_target = {result.target: read_attacks(study, result.target, _part(result)) for result in evaluations}
+    return {target: attacks.evaluation for target, attacks in attacks_by_target.items() if attacks is not None}
 
 
 def _part(evaluation: "Evaluation") -> str:
@@ -61,9 +61,9 @@ def attack_lines(
 
 def checks_text(result: "RobustnessEvaluation") -> str:
     """Return the number of sanity checks that were passed, and the runs whose figures are not to be trusted."""
-    doubtful = ", ".join(run.label for run in result.runs if run.doubts)
-    passed = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
-    return f"{passed}; not to be trusted: {doubtful}" if doubtful else passed
+    doubtful_labels = ", ".join(run.label for run in result.runs if run.doubts)
+    checks_count = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
+    return f"{checks_count}; not to be trusted: {doubtful_labels}" if doubtful_labels else checks_count
 
 
 def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int = 0) -> None:
@@ -92,17 +92,21 @@ def most_robust_text(result: "RobustnessEvaluation") -> str:
         return ""
     norm, limits = next(iter(result.limits.items()))
     best = [max(result.worst(norm, eps).values(), key=lambda item: item.accuracy) for eps in limits]
-    withstood = [row for row in best if row.accuracy > 0]
-    row = withstood[-1] if withstood else best[0]
+    withstood_rows = [row for row in best if row.accuracy > 0]
+    row = withstood_rows[-1] if withstood_rows else best[0]
     units = f" of {result.n_units} groups" if result.by_group else ""
     interval = f"(95 %{units}: {row.low:.3f} … {row.high:.3f})"
-    limit = f"{norm} {limit_text(norm, limits[len(withstood) - 1] if withstood else limits[0])}"
-    if not withstood:
+    limit = f"{norm} {limit_text(norm, limits[len(withstood_rows) - 1] if withstood_rows else limits[0])}"
+    if not withstood_rows:
         return f"no run withstands {limit}: accuracy 0.000 {interval}"
-    broken = f"; no run withstands {limit_text(norm, limits[len(withstood)])}" if len(withstood) < len(limits) else ""
+    limit_note = (
+        f"; no run withstands {limit_text(norm, limits[len(withstood_rows)])}"
+        if len(withstood_rows) < len(limits)
+        else ""
+    )
     return (
         f"most robust at {limit}: {row.label}, {row.accuracy:.3f} {interval} under the strongest attack, "
-        f"{result.describe_strongest(row)}{broken}"
+        f"{result.describe_strongest(row)}{limit_note}"
     )
 
 
@@ -111,9 +115,11 @@ def smallest_change_text(result: "RobustnessEvaluation") -> str:
     if not result.changes:
         return ""
     norm, limits = next(iter(result.limits.items()))
-    within = [row for row in result.changes if (row.norm, row.eps) == (norm, limits[-1])]
-    strongest = {run.run: max((r for r in within if r.run == run.run), key=lambda r: r.mean) for run in result.runs}
-    row = min(strongest.values(), key=lambda item: item.mean)
+    limit_rows = [row for row in result.changes if (row.norm, row.eps) == (norm, limits[-1])]
+    strongest_rows = {
+        run.run: max((r for r in limit_rows if r.run == run.run), key=lambda r: r.mean) for run in result.runs
+    }
+    row = min(strongest_rows.values(), key=lambda item: item.mean)
     limit = f"{norm} {limit_text(norm, limits[-1])}"
     return f"least changed within {limit}: {row.label}, by {row.mean:.4g} (95 %: {row.low:.4g} … {row.high:.4g})"
 
@@ -129,15 +135,15 @@ def _add_norm(result: "RobustnessEvaluation", norm: str, summary: Summary, rank:
     if len(limits) == 1:
         _add_methods(result, norm, limits[0], summary, rank)
         return
-    worst = [result.worst(norm, eps) for eps in limits]  # type: ignore[arg-type]
+    worst_cases = [result.worst(norm, eps) for eps in limits]  # type: ignore[arg-type]
     columns: list[str | Column] = ["run", Column("clean", 0), *(Column(name, 1) for name in names)]
     columns.append(Column("strongest", 2, is_text=True))
     rows = [
         (
             run.label,
             f"{run.clean:.3f}",
-            *(f"{by_run[run.run].accuracy:.3f}" for by_run in worst),
-            result.describe_strongest(worst[-1][run.run]),
+            *(f"{rows_by_run[run.run].accuracy:.3f}" for rows_by_run in worst_cases),
+            result.describe_strongest(worst_cases[-1][run.run]),
         )
         for run in result.runs
     ]
@@ -152,20 +158,20 @@ def _title(result: "RobustnessEvaluation") -> str:
 
 def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary: Summary, rank: int) -> None:
     """Add the accuracy of each run under each method within one limit, and the worst case."""
-    matching = [row for row in result.attacks if (row.norm, row.eps) == (norm, eps)]
-    methods = list(dict.fromkeys(row.method for row in matching))
-    worst = result.worst(norm, eps)  # type: ignore[arg-type]
-    under = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
+    matching_rows = [row for row in result.attacks if (row.norm, row.eps) == (norm, eps)]
+    methods = list(dict.fromkeys(row.method for row in matching_rows))
+    worst_cases = result.worst(norm, eps)  # type: ignore[arg-type]
+    accuracies_by_method = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
     columns: list[str | Column] = ["run", Column("clean", 0), *(Column(method, 3) for method in methods)]
     columns += [Column("worst", 1), Column("95 %", 4), Column("strongest", 2, is_text=True)]
     rows = [
         (
             run.label,
             f"{run.clean:.3f}",
-            *(_accuracy(under[method].get(run.run)) for method in methods),
-            f"{worst[run.run].accuracy:.3f}",
-            f"{worst[run.run].low:.3f} … {worst[run.run].high:.3f}",
-            result.describe_strongest(worst[run.run]),
+            *(_accuracy(accuracies_by_method[method].get(run.run)) for method in methods),
+            f"{worst_cases[run.run].accuracy:.3f}",
+            f"{worst_cases[run.run].low:.3f} … {worst_cases[run.run].high:.3f}",
+            result.describe_strongest(worst_cases[run.run]),
         )
         for run in result.runs
     ]
@@ -181,7 +187,7 @@ def _add_unlimited(result: "RobustnessEvaluation", summary: Summary, rank: int) 
     methods = list(dict.fromkeys(row.method for row in result.attacks if row.eps is None))
     if not methods:
         return
-    by_method = {method: {row.run: row for row in result.attacks if row.method == method} for method in methods}
+    rows_by_method = {method: {row.run: row for row in result.attacks if row.method == method} for method in methods}
     columns: list[str | Column] = ["run", "clean", *methods]
     has_smallest = "cw" in methods
     columns += [Column("cw median l2")] if has_smallest else []
@@ -189,8 +195,8 @@ def _add_unlimited(result: "RobustnessEvaluation", summary: Summary, rank: int) 
         (
             run.label,
             f"{run.clean:.3f}",
-            *(_accuracy(by_method[method].get(run.run)) for method in methods),
-            *([_median(by_method["cw"].get(run.run))] if has_smallest else []),
+            *(_accuracy(rows_by_method[method].get(run.run)) for method in methods),
+            *([_median(rows_by_method["cw"].get(run.run))] if has_smallest else []),
         )
         for run in result.runs
     ]
@@ -219,8 +225,8 @@ def _add_transfer(result: "RobustnessEvaluation", summary: Summary) -> None:
             (f"{numbers[source.run]} {source.label}", *(_percent(cells.get((source.run, run))) for run in numbers))
             for source in sources
         ]
-        others = [f"{numbers[run.run]} {run.label}" for run in result.runs if run not in sources]
-        rows += [(name, *("–" for _ in numbers)) for name in others]
+        other_names = [f"{numbers[run.run]} {run.label}" for run in result.runs if run not in sources]
+        rows += [(name, *("–" for _ in numbers)) for name in other_names]
         summary.table(title, columns, rows, RANK_OF_TRANSFER if is_wanted and method == "pgd" else DETAIL)
 
 
@@ -245,8 +251,8 @@ def _add_checks(result: "RobustnessEvaluation", summary: Summary) -> None:
     for run in result.runs:
         if run.doubts:
             summary.say(f"warning: {run.label} is not to be trusted, because {'; '.join(run.doubts)}", WARNING)
-    if without := result.labels_without_gradient:
-        listed = ", ".join(without)
-        summary.say(f"without gradient, attacked by transfer and square: {listed}", RANK_OF_SECOND_TABLE)
+    if labels := result.labels_without_gradient:
+        labels_text = ", ".join(labels)
+        summary.say(f"without gradient, attacked by transfer and square: {labels_text}", RANK_OF_SECOND_TABLE)
     for note in result.notes:
         summary.say(f"note: {note}", WARNING)

@@ -124,20 +124,22 @@ def _say_checked(result: "VerificationResult", repair: bool) -> None:
     if len(result.lost_ids) > N_LOST_SHOWN:
         console.say(f"    {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
     if repair:
-        repaired = "header written again, " if result.problem else ""
-        console.say(f"  repaired: {repaired}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
+        header_note = "header written again, " if result.problem else ""
+        console.say(f"  repaired: {header_note}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
 
 
 def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
     from featx.errors import CorruptError
 
-    damaged = [result for result in results if not result.is_whole]
-    if damaged and not repair:
-        raise CorruptError(f"{len(damaged)} of {len(results)} stores are damaged; run 'featx cache verify --repair'")
-    left = sum(result.n_lost - result.n_embedded for result in damaged)
-    if left:
+    damaged_stores = [result for result in results if not result.is_whole]
+    if damaged_stores and not repair:
         raise CorruptError(
-            f"{left} damaged rows could not be embedded again; run 'featx extract' with the recipe that uses them"
+            f"{len(damaged_stores)} of {len(results)} stores are damaged; run 'featx cache verify --repair'"
+        )
+    n_damaged = sum(result.n_lost - result.n_embedded for result in damaged_stores)
+    if n_damaged:
+        raise CorruptError(
+            f"{n_damaged} damaged rows could not be embedded again; run 'featx extract' with the recipe that uses them"
         )
 
 
@@ -160,9 +162,10 @@ def compact(
         console.as_json({"stores": console.plain(results)})
         return
     for result in results:
-        twice = f", {result.n_removed} duplicate rows removed" if result.n_removed else ""
+        duplicates_note = f", {result.n_removed} duplicate rows removed" if result.n_removed else ""
         console.say(
-            f"{result.store}: {result.n_rows} images in {result.n_after} segments (before: {result.n_before}){twice}"
+            f"{result.store}: {result.n_rows} images in {result.n_after} segments (before: "
+            f"{result.n_before}){duplicates_note}"
         )
 
 
@@ -194,14 +197,14 @@ def gc(
     if json:
         console.as_json(asdict(result))
         return
-    fate = "would be removed" if dry_run else "removed" if result.is_removed else "kept"
+    state = "would be removed" if dry_run else "removed" if result.is_removed else "kept"
     console.say(
         f"unfinished files of killed writers: {len(result.leftovers)}, {'would be removed' if dry_run else 'removed'}"
     )
     for name in result.unneeded:
-        console.say(f"  {name}: {fate}")
+        console.say(f"  {name}: {state}")
     if result.n_recipes:
-        console.say(f"stores that none of {result.n_recipes} known recipes uses: {len(result.unneeded)}, {fate}")
+        console.say(f"stores that none of {result.n_recipes} known recipes uses: {len(result.unneeded)}, {state}")
     else:
         console.say("no recipe is known, so all stores are kept; set FEATX_RUNS to the folder of runs")
     console.say(f"{gigabytes(result.n_bytes)} in all")
@@ -230,10 +233,10 @@ def export(
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        exported = featx.cache.export(embedding, to, recipe, cache=cache, progress=progress)
+        result = featx.cache.export(embedding, to, recipe, cache=cache, progress=progress)
     if json:
-        console.as_json(asdict(exported))
+        console.as_json(asdict(result))
         return
-    console.say(f"{exported.file}: {exported.n} × {exported.n_features} of {exported.embedding}")
-    for warning in exported.warnings:
+    console.say(f"{result.file}: {result.n} × {result.n_features} of {result.embedding}")
+    for warning in result.warnings:
         console.say(f"warning: {warning}")

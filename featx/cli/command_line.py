@@ -22,8 +22,8 @@ class Command(TyperCommand):
             an option that takes one value is given several times: click would use the last value and drop the others.
         """
         if not ctx.resilient_parsing:
-            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-            for option, n_given in Counter(given).items():
+            _, _, parameters = self.make_parser(ctx).parse_args(args=list(args))
+            for option, n_given in Counter(parameters).items():
                 if n_given > 1 and isinstance(option, TyperOption) and not (option.multiple or option.is_flag):
                     raise typer.BadParameter(f"found it {n_given} times, expected one value", ctx, option)
         return super().parse_args(ctx, args)

@@ -93,40 +93,43 @@ class Summary:
         """Add the command to type next; of several commands, each has a line of its own if one line is too short."""
         self._next = console.labelled_lines("next", text)
         if len(self._next) > 1:
-            first, *others = _CONJUNCTION.split(text)
-            lines = [console.labelled_lines("next", first), *(console.labelled_lines("", other) for other in others)]
+            first_step, *later_steps = _CONJUNCTION.split(text)
+            lines = [
+                console.labelled_lines("next", first_step),
+                *(console.labelled_lines("", step) for step in later_steps),
+            ]
             self._next = [line for part in lines for line in part]
 
     def show(self) -> None:
         """Print the lines that the options of the command ask for."""
         settings = output_settings()
         if settings.quiet:
-            shown = [paragraph for paragraph in self._paragraphs if paragraph.is_result]
+            paragraphs = [paragraph for paragraph in self._paragraphs if paragraph.is_result]
         else:
-            shown = self._paragraphs if settings.verbose else self._most_important()
-        console.print_lines(line for paragraph in shown for line in paragraph.lines)
+            paragraphs = self._paragraphs if settings.verbose else self._most_important()
+        console.print_lines(line for paragraph in paragraphs for line in paragraph.lines)
         if settings.quiet:
             return
-        n_left_out = sum(len(item.lines) for item in self._paragraphs) - sum(len(item.lines) for item in shown)
-        if n_left_out and not _mentions_verbose(shown):
+        n_left_out = sum(len(item.lines) for item in self._paragraphs) - sum(len(item.lines) for item in paragraphs)
+        if n_left_out and not _mentions_verbose(paragraphs):
             console.say(f"{n_left_out} more {'line' if n_left_out == 1 else 'lines'}: --verbose")
         console.print_lines(self._next)
 
     def _most_important(self) -> list[_Paragraph]:
         """Return the paragraphs in order, without those of the highest rank that take too many lines."""
-        shown = [paragraph for paragraph in self._paragraphs if paragraph.rank < DETAIL]
-        while any(item.rank for item in shown) and self._n_lines(shown) > self._max_lines:
-            highest = max(item.rank for item in shown)
-            last = max(i for i, item in enumerate(shown) if item.rank == highest)
-            del shown[last]
-        return shown
+        paragraphs = [paragraph for paragraph in self._paragraphs if paragraph.rank < DETAIL]
+        while any(item.rank for item in paragraphs) and self._n_lines(paragraphs) > self._max_lines:
+            highest_rank = max(item.rank for item in paragraphs)
+            last_position = max(i for i, item in enumerate(paragraphs) if item.rank == highest_rank)
+            del paragraphs[last_position]
+        return paragraphs
 
-    def _n_lines(self, shown: Sequence[_Paragraph]) -> int:
+    def _n_lines(self, paragraphs: Sequence[_Paragraph]) -> int:
         """Return the number of lines, with that about lines that are left out and that about the next step."""
-        n_lines = sum(len(item.lines) for item in shown) + len(self._next)
-        return n_lines + (len(shown) < len(self._paragraphs) and not _mentions_verbose(shown))
+        n_lines = sum(len(item.lines) for item in paragraphs) + len(self._next)
+        return n_lines + (len(paragraphs) < len(self._paragraphs) and not _mentions_verbose(paragraphs))
 
 
-def _mentions_verbose(shown: Sequence[_Paragraph]) -> bool:
+def _mentions_verbose(paragraphs: Sequence[_Paragraph]) -> bool:
     """Return whether a line says already that ``--verbose`` prints more."""
-    return any("--verbose" in line.plain for item in shown for line in item.lines)
+    return any("--verbose" in line.plain for item in paragraphs for line in item.lines)

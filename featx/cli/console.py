@@ -105,16 +105,16 @@ def table_lines(
     title: str, columns: Sequence[str | Column], rows: Sequence[Sequence[object]], max_rows: int | None = None
 ) -> list[Text]:
     """Return the lines of a table; beyond `max_rows`, rows are left out, which the last line states."""
-    shown = rows[:max_rows]
-    cells = TableCells.of(columns, [[cell(value) for value in row] for row in shown])
-    available, is_wide = width(), output_settings().wide
-    parts = all_columns(cells, available) if is_wide else [choose_columns(cells, available)]
+    shown_rows = rows[:max_rows]
+    cells = TableCells.of(columns, [[cell(value) for value in row] for row in shown_rows])
+    n_cells, is_wide = width(), output_settings().wide
+    parts = all_columns(cells, n_cells) if is_wide else [choose_columns(cells, n_cells)]
     lines = text_lines(title, style="bold") if title else []
     for number, part in enumerate(parts):
         lines += [Text()] if number else []
         lines += [Text(line, "bold" if is_heading else "") for is_heading, line in draw(cells, part)]
-    hidden = [] if is_wide else [c.name for i, c in enumerate(cells.columns) if i not in parts[0].columns]
-    return [*lines, *_hidden_lines(len(rows) - len(shown), hidden)]
+    hidden_names = [] if is_wide else [c.name for i, c in enumerate(cells.columns) if i not in parts[0].columns]
+    return [*lines, *_hidden_lines(len(rows) - len(shown_rows), hidden_names)]
 
 
 def _hidden_lines(n_rows: int, columns: Sequence[str]) -> list[Text]:
@@ -123,8 +123,10 @@ def _hidden_lines(n_rows: int, columns: Sequence[str]) -> list[Text]:
     if columns:
         texts.append(f"{len(columns)} more {'column' if len(columns) == 1 else 'columns'}: --wide")
     line = f"  {'; '.join(texts)}"
-    named = f"{line} ({', '.join(filter(None, columns))})" if columns else line
-    return text_lines(named if cell_len(named) <= width() else line, style="dim") if texts else []
+    line_with_columns = f"{line} ({', '.join(filter(None, columns))})" if columns else line
+    return (
+        text_lines(line_with_columns if cell_len(line_with_columns) <= width() else line, style="dim") if texts else []
+    )
 
 
 def text_lines(text: str = "", style: str = "", indent: str | None = None) -> list[Text]:
@@ -135,9 +137,9 @@ def text_lines(text: str = "", style: str = "", indent: str | None = None) -> li
     indent
         Beginning of all lines but the first; by default two more spaces than the first line begins with.
     """
-    escaped = escape_text(mask_secrets(text))
-    spaces = " " * (len(escaped) - len(escaped.lstrip(" ")) + 2) if indent is None else indent
-    return [Text(line, style) for line in wrap_cells(escaped, width(), spaces)]
+    escaped_text = escape_text(mask_secrets(text))
+    spaces = " " * (len(escaped_text) - len(escaped_text.lstrip(" ")) + 2) if indent is None else indent
+    return [Text(line, style) for line in wrap_cells(escaped_text, width(), spaces)]
 
 
 def labelled_lines(label: str, text: str, max_width: int = MAX_LINE_CELLS) -> list[Text]:

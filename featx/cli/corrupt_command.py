@@ -59,9 +59,9 @@ def corrupt(
     from featx.robustness.corrupt import corrupt as corrupt_images
     from featx.specs.recipe import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded_recipe = load_recipe(recipe)
     changes: dict[str, Any] = {"kinds": kind, "severities": severity, "images": n_images, "reference": reference}
     with watching() as progress:
-        spec = loaded.corruption_spec(**changes)
-        results = corrupt_images(loaded, spec=spec, runs=runs, target=target, final=final, progress=progress)
+        spec = loaded_recipe.corruption_spec(**changes)
+        results = corrupt_images(loaded_recipe, spec=spec, runs=runs, target=target, final=final, progress=progress)
     console.as_json(plain_results(results)) if json else print_corruptions(results)

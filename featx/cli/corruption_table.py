@@ -37,14 +37,14 @@ def add_corruptions(summary: Summary, results: "CorruptionResults") -> None:
     name = console.run_name(best.run, best.label)
     if text := describe_best(results.score, name, best.original.score, best.mean):
         summary.result(text)
-    if harmful := describe_harmful(results):
-        summary.say(harmful)
+    if harm_text := describe_harmful(results):
+        summary.say(harm_text)
     summary.warn(results.problems)
     if results.runs[0].cells:
         kinds = list(results.runs[0].by_kind)
-        by_kind = [(kind, *(run.by_kind[kind] for run in results.runs)) for kind in kinds]
+        kind_rows = [(kind, *(run.by_kind[kind] for run in results.runs)) for kind in kinds]
         labels = [console.run_name(run.run, run.label) for run in results.runs]
-        summary.table("mean over severities", ["kind", *labels], by_kind, rank=DETAIL)
+        summary.table("mean over severities", ["kind", *labels], kind_rows, rank=DETAIL)
         summary.table(f"{labels[0]} at each severity", *_cells(results.runs[0]), rank=DETAIL)
 
 
@@ -59,10 +59,10 @@ def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[
         (Column("shuffled", 4), [_probe_value(run, "patch_shuffle", SHOWN_GRID) for run in results.runs]),
         (Column("edges", 4), [_probe_value(run, "edges", 0) for run in results.runs]),
     ]
-    shown = [(column, values) for column, values in columns if any(value is not None for value in values)]
+    filled_columns = [(column, values) for column, values in columns if any(value is not None for value in values)]
     names = [console.run_name(run.run, run.label) for run in results.runs]
-    rows = list(zip(names, *(values for _, values in shown), strict=True))
-    return ["run", *(column for column, _ in shown)], rows
+    rows = list(zip(names, *(values for _, values in filled_columns), strict=True))
+    return ["run", *(column for column, _ in filled_columns)], rows
 
 
 def _mean_text(run: "CorruptedRun") -> str | None:
@@ -82,8 +82,10 @@ def _probe_value(run: "CorruptedRun", kind: str, position: int) -> float | None:
 
 def describe_best(score: str, name: str, original: float, mean: float | None) -> str:
     """Return a run's mean score on corrupted images beside that on the originals, as text; empty if it has none."""
-    short = console.SHORT.get(score, score.replace("_", " "))
-    return "" if mean is None else f"best under corruption: {name}, {short} {mean:.3f} ({original:.3f} on originals)"
+    score_name = console.SHORT.get(score, score.replace("_", " "))
+    return (
+        "" if mean is None else f"best under corruption: {name}, {score_name} {mean:.3f} ({original:.3f} on originals)"
+    )
 
 
 def describe_harmful(results: "CorruptionResults") -> str:
@@ -106,8 +108,8 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
         if summary is not None:
             labels = label_runs({run.name: run.spec for run in study.runs(target)})
             name, best = next(iter(summary.runs.items()))
-            shown = console.run_name(name, labels[name])
-            if line := describe_best(summary.score, shown, best.original, best.mean):
+            run_name = console.run_name(name, labels[name])
+            if line := describe_best(summary.score, run_name, best.original, best.mean):
                 lines[target] = line
     return lines
 
@@ -115,8 +117,8 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
 def _cells(run: "CorruptedRun") -> "tuple[list[str | Column], Sequence[tuple[object, ...]]]":
     """Return the columns and rows of the scores of one run at each severity."""
     severities = sorted({cell.severity for cell in run.cells})
-    by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
-    rows = [(kind, *(by_cell.get((kind, severity)) for severity in severities)) for kind in run.by_kind]
+    scores_by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
+    rows = [(kind, *(scores_by_cell.get((kind, severity)) for severity in severities)) for kind in run.by_kind]
     return ["kind", *map(str, severities)], rows
 
 

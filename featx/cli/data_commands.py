@@ -109,12 +109,12 @@ def extract(
         recognition = None if _is_recipe_of(source, recipe) else featx.init(source, recipe=recipe)
         if recognition is not None and not json:
             print_recognition(recognition)
-    loaded = load_recipe(recipe)
+    loaded_recipe = load_recipe(recipe)
     with watching() as progress:
         result = featx.extract(
-            loaded,
+            loaded_recipe,
             backbones=backbone or (),
-            engine=loaded.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
+            engine=loaded_recipe.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
             cluster=cluster,
@@ -140,11 +140,11 @@ def _is_recipe_of(source: str, recipe: Path) -> bool:
 
     if not recipe.exists():
         return False
-    loaded = load_recipe(recipe)
-    if not reads_source(loaded.data, loaded.folder, source):
+    loaded_recipe = load_recipe(recipe)
+    if not reads_source(loaded_recipe.data, loaded_recipe.folder, source):
         raise DataError(
-            f"{recipe} exists and reads {loaded.data.source!r}, found {source!r}; name another recipe with '-r', or "
-            "run 'featx init SOURCE --force' first"
+            f"{recipe} exists and reads {loaded_recipe.data.source!r}, found {source!r}; name another recipe with "
+            "'-r', or run 'featx init SOURCE --force' first"
         )
     return True
 

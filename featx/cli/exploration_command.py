@@ -55,34 +55,32 @@ def explore(
     from featx.reports.exploration.explore_page import check_writable, write_exploration
 
     method = check_method(projection)
-    opened = open_source(source, recipe)
-    folder = out or opened.study.folder
+    opened_source = open_source(source, recipe)
+    folder = out or opened_source.study.folder
     for place in (folder, *([save_inputs] if save_inputs else ())):
         check_writable(place)
     with watching() as progress:
-        exploration = explore_source(opened, max_images, progress, method)
-    written = write_exploration(exploration, folder)
+        exploration = explore_source(opened_source, max_images, progress, method)
+    report = write_exploration(exploration, folder)
     if save_inputs is not None:
         write_inputs(exploration.results["network_inputs"], save_inputs)
-    console.as_json(asdict(written)) if json else _print(exploration, written, source, recipe)
+    console.as_json(asdict(report)) if json else _print(exploration, report, source, recipe)
 
 
-def _print(exploration: "Exploration", written: "WrittenExploration", source: str | None, recipe: Path | None) -> None:
+def _print(exploration: "Exploration", report: "WrittenExploration", source: str | None, recipe: Path | None) -> None:
     from featx.cli.command_summary import DETAIL, Summary
 
-    sample = "" if written.n_images == exploration.images.n_found else f" of {exploration.images.n_found}"
+    sample = "" if report.n_images == exploration.images.n_found else f" of {exploration.images.n_found}"
     with Summary() as summary:
-        summary.say(
-            f"{written.n_images}{sample} images explored; {len(written.tables)} tables, as CSV and Parquet files"
-        )
-        summary.result(written.page)
-        for highlight in written.highlights:
+        summary.say(f"{report.n_images}{sample} images explored; {len(report.tables)} tables, as CSV and Parquet files")
+        summary.result(report.page)
+        for highlight in report.highlights:
             # What makes results wrong is left out last.
             summary.say(f"- {highlight.text}", 1 + highlight.rank)
-        if not written.highlights:
+        if not report.highlights:
             summary.say("nothing stands out")
-        summary.say(f"tables: {written.folder}", DETAIL)
-        for note in written.notes:
+        summary.say(f"tables: {report.folder}", DETAIL)
+        for note in report.notes:
             summary.say(f"note: {note}", DETAIL)
         summary.next_step(_next_command(exploration, source, recipe))
 
@@ -93,8 +91,8 @@ def _next_command(exploration: "Exploration", source: str | None, recipe: Path |
     images = exploration.images
     option = f" -r {quote(str(recipe))}" if recipe else ""
     if not images.is_extracted:
-        named = f" {quote(source)}" if source else ""
-        return f"featx extract{named}{option}"
+        source_argument = f" {quote(source)}" if source else ""
+        return f"featx extract{source_argument}{option}"
     if not images.truths:
         return f"featx cache export{option}; when the labels of the recipe are corrected, featx extract{option}"
     has_runs = any(images.runs(target) for target in images.truths)

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from featx.exports.export import ExportedModel
 
 
-def print_exports(written: "Sequence[ExportedModel]") -> None:
+def print_exports(exports: "Sequence[ExportedModel]") -> None:
     """Print the written files, and how closely they reproduce the run."""
-    for export in written:
+    for export in exports:
         parity = export.parity
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
         console.result(str(export.path))
@@ -28,8 +28,8 @@ def print_exports(written: "Sequence[ExportedModel]") -> None:
         if parity.reason:
             console.say(f"  {parity.reason}")
     # All files are of the same run.
-    if (source_parity := written[0].source_parity) is not None:
-        _print_refit(written[0], source_parity)
+    if (source_parity := exports[0].source_parity) is not None:
+        _print_refit(exports[0], source_parity)
 
 
 def _print_refit(export: "ExportedModel", parity: "Parity") -> None:

@@ -97,9 +97,9 @@ def raise_failures(result: "Extraction", max_failures: str | None = None) -> Non
             f"leave the class out ('keep'); the first image without an embedding is {name!r}: {reason}"
         )
     if result.n_missing:
-        first = next(name for name, outcome, _ in result.failures if outcome == "missing")
+        first_missing = next(name for name, outcome, _ in result.failures if outcome == "missing")
         raise DataError(
-            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first!r}; "
+            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first_missing!r}; "
             "the others are embedded: correct the labels or continue without these images"
         )
     n_failed = len(result.failures)

@@ -102,11 +102,11 @@ def fit(
                 progress=progress,
             )
         )
-    skipped = [] if limit is None else limit.skipped
+    skipped_heads = [] if limit is None else limit.skipped
     if json:
-        console.as_json(fit_table.summary(runs, skipped))
+        console.as_json(fit_table.summary(runs, skipped_heads))
     else:
-        fit_table.fits(runs, skipped)
+        fit_table.fits(runs, skipped_heads)
 
 
 def check_refit_options(refit: str | None, all_rows: bool, options: Mapping[str, Any]) -> None:
@@ -119,6 +119,6 @@ def check_refit_options(refit: str | None, all_rows: bool, options: Mapping[str,
     """
     if all_rows and refit is None:
         raise typer.BadParameter("--all-rows needs --refit RUN")
-    unused = [name for name, value in options.items() if value not in (None, [])]
-    if refit is not None and unused:
-        raise typer.BadParameter(f"--refit takes the setting of a finished run; leave out {', '.join(unused)}")
+    unused_options = [name for name, value in options.items() if value not in (None, [])]
+    if refit is not None and unused_options:
+        raise typer.BadParameter(f"--refit takes the setting of a finished run; leave out {', '.join(unused_options)}")

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 NOTE_COLUMNS = (Column("state", 3, is_text=True), Column("warnings", 7, is_text=True))
 
 
-def fits(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"] = ()) -> None:
+def fits(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"] = ()) -> None:
     """Print the fitted heads, one table per target, and the heads that a budget left no time for."""
     targets = dict.fromkeys(run.target for run in runs)
     with Summary() as summary:
         for target in targets:
             _add_fits([run for run in runs if run.target == target], summary)
-        for head in skipped:
+        for head in skipped_heads:
             summary.say(f"not fitted: {head.target}: {head.reason}", 1)
         if any(run.refit_of is None for run in runs):
             summary.next_step(f"{with_recipe_option('featx ensemble')}, or {with_recipe_option('featx evaluate')}")
 
 
-def summary(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"]) -> dict[str, Any]:
+def summary(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"]) -> dict[str, Any]:
     """Return the fitted heads as one JSON object."""
     best = max(runs, key=_merit)
     return {
@@ -38,7 +38,7 @@ def summary(runs: Sequence["FitResult"], skipped: Sequence["SkippedHead"]) -> di
         "val_accuracy": best.val_accuracy,
         "search_s": sum(run.search_s for run in runs if run.is_new),
         "train_s": sum(run.train_s for run in runs if run.is_new),
-        "skipped": console.plain(skipped),
+        "skipped": console.plain(skipped_heads),
     }
 
 
@@ -54,7 +54,7 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
     """Add the heads of one target, the best first."""
     from featx.metrics.definitions import find_score
 
-    ordered = sorted(runs, key=lambda run: -_merit(run))
+    sorted_runs = sorted(runs, key=lambda run: -_merit(run))
     rows = [
         (
             console.run_name(run.run, run.label),
@@ -66,22 +66,22 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
             "" if run.is_new else "already done",
             ", ".join(run.flags),
         )
-        for run in ordered
+        for run in sorted_runs
     ]
     metrics = " / ".join(dict.fromkeys(console.SHORT.get(run.metric, run.metric) for run in runs))
-    shown = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
+    score_names = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
     columns: list[str | Column] = [
         "run",
-        Column(f"val {shown}"),
+        Column(f"val {score_names}"),
         f"cv {metrics}",
         Column("trials", 4),
         Column("search s", 5),
     ]
     summary.table(runs[0].target, [*columns, Column("train s", 6), *NOTE_COLUMNS], rows)
-    best = ordered[0]
+    best = sorted_runs[0]
     value, part = (best.oof_score, "out of fold") if best.val_score is None else (best.val_score, "on val")
     name = console.run_name(best.run, best.label)
-    summary.result(f"best head for {best.target}: {name}, {shown} {console.cell(value)} {part}")
+    summary.result(f"best head for {best.target}: {name}, {score_names} {console.cell(value)} {part}")
     summary.warn(text for run in runs if run.refit_of is None for text in run.warnings)
     for run in runs:
         _add_details(run, summary)
@@ -95,8 +95,8 @@ def _add_details(run: "FitResult", summary: Summary) -> None:
     if run.refit_of is not None:
         summary.say(f"    {run.warnings[0]}", 1)
         return
-    searched = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
-    summary.say(f"    searched: {searched}", DETAIL)
+    ranges_text = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
+    summary.say(f"    searched: {ranges_text}", DETAIL)
     if run.trees is not None and run.trees.max_trees is not None:
         n_trees = len(run.trees.train_loss)
         summary.say(f"    early stopping: {n_trees} of at most {run.trees.max_trees} trees", DETAIL)

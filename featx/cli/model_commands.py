@@ -65,17 +65,17 @@ def finetune(
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded_recipe = load_recipe(recipe)
     with watching() as progress:
         runs = featx.finetune(
-            loaded,
+            loaded_recipe,
             strategies=strategy or (),
             lrs=lr or (),
             epochs=epochs,
             backbones=backbone or (),
             trials=trials,
             target=target,
-            engine=loaded.engine(device=device),
+            engine=loaded_recipe.engine(device=device),
             force=force,
             tensorboard=tensorboard,
             progress=progress,
@@ -200,8 +200,8 @@ def evaluate(
     study = Study.open(recipe)
     attacks = read_robustness(study, evaluations)
     if json:
-        extra = {"pivots": console.plain(pivots), "attacks": console.plain(list(attacks.values()))}
-        console.as_json(_evaluations(evaluations) | extra)
+        tables = {"pivots": console.plain(pivots), "attacks": console.plain(list(attacks.values()))}
+        console.as_json(_evaluations(evaluations) | tables)
     elif by:
         pivot_table.pivots(pivots)
     else:
@@ -229,12 +229,18 @@ def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
     targets = [asdict(target) for target in evaluations]
     for target in targets:
         target["rows"] = [
-            {**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in target["rows"]
+            {**row["scores"], **{name: value for name, value in row.items() if name != "scores"}}
+            for row in target["rows"]
         ]
-    first = targets[0]
-    score = "mae" if first["kind"] == "numbers" else "accuracy"
-    best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
-    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_openings": first["n_openings"]}
+    first_target = targets[0]
+    score = "mae" if first_target["kind"] == "numbers" else "accuracy"
+    best = next(row[score] for row in first_target["rows"] if row["run"] == first_target["chosen"])
+    top = {
+        "chosen": first_target["chosen"],
+        "part": first_target["part"],
+        score: best,
+        "n_openings": first_target["n_openings"],
+    }
     return {"targets": targets, **top}
 
 
@@ -293,8 +299,8 @@ def export(
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        written = featx.export(run, file_format, recipe, out=out, precision=precision, refit=refit, progress=progress)
-    console.as_json({"files": console.plain(written)}) if json else print_exports(written)
+        exports = featx.export(run, file_format, recipe, out=out, precision=precision, refit=refit, progress=progress)
+    console.as_json({"files": console.plain(exports)}) if json else print_exports(exports)
 
 
 def run(
@@ -333,16 +339,16 @@ def run(
     if recipe is not None and recipe_option is not None:
         raise typer.BadParameter(f"found the recipes {recipe} and {recipe_option}, expected one")
     recipe = recipe or recipe_option
-    loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
-    loaded = loaded if preset is None else loaded.with_preset(preset)
+    loaded_recipe, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
+    loaded_recipe = loaded_recipe if preset is None else loaded_recipe.with_preset(preset)
     printer = StagePrinter("" if recipe is None else f"{recipe}{'' if preset is None else f'#{preset}'}")
     with watching() as progress:
         finished_stages = []
         steps = stages(
-            loaded,
+            loaded_recipe,
             final=final,
             repeats=repeats,
-            engine=loaded.engine(device=device),
+            engine=loaded_recipe.engine(device=device),
             cluster=cluster,
             user=user,
             tensorboard=tensorboard,

@@ -80,11 +80,11 @@ def with_output_options(command: Callable[..., None]) -> Callable[..., None]:
         with printing(settings):
             command(*args, **options)
 
-    own = inspect.signature(command)
+    signature = inspect.signature(command)
     keyword_only = inspect.Parameter.KEYWORD_ONLY
-    shared = [
+    output_parameters = [
         inspect.Parameter(name, keyword_only, default=False, annotation=option) for name, option in OPTIONS.items()
     ]
-    call.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared])  # type: ignore[attr-defined]
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *output_parameters])  # type: ignore[attr-defined]
     call.__annotations__ = get_type_hints(command, include_extras=True) | OPTIONS
     return call

@@ -30,9 +30,9 @@ class _Totals:
 
     def add(self, predictions: "Mapping[str, Prediction]") -> None:
         """Count the images of a batch, and keep its unreadable images and warnings."""
-        first = next(iter(predictions.values()))
-        self.n_images += len(first.images) + len(first.unreadable)
-        self.unreadable |= first.unreadable
+        first_prediction = next(iter(predictions.values()))
+        self.n_images += len(first_prediction.images) + len(first_prediction.unreadable)
+        self.unreadable |= first_prediction.unreadable
         self.warnings |= {warning: None for prediction in predictions.values() for warning in prediction.warnings}
 
     def to_json(self) -> dict[str, Any]:
@@ -159,10 +159,10 @@ def _gallery_of(html: Path | None) -> "PredictionGallery | None":
     return PredictionGallery()
 
 
-def _with_abstention(predictions: "dict[str, Prediction]", below: float | None) -> "dict[str, Prediction]":
-    if below is None:
+def _with_abstention(predictions: "dict[str, Prediction]", threshold: float | None) -> "dict[str, Prediction]":
+    if threshold is None:
         return predictions
-    return {name: prediction.with_abstention(below) for name, prediction in predictions.items()}
+    return {name: prediction.with_abstention(threshold) for name, prediction in predictions.items()}
 
 
 def _report_totals(totals: _Totals) -> None:
@@ -193,7 +193,7 @@ def _read_places(places: Sequence[str]) -> Iterator[str]:
             yield place
 
 
-def _format_unreadable(unreadable: Mapping[str, str]) -> str:
-    descriptions = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
-    n_more = len(unreadable) - len(descriptions)
+def _format_unreadable(reasons: Mapping[str, str]) -> str:
+    descriptions = [f"{image!r} {reason}" for image, reason in list(reasons.items())[:N_UNREADABLE_SHOWN]]
+    n_more = len(reasons) - len(descriptions)
     return "; ".join(descriptions) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")

@@ -24,16 +24,16 @@ MAX_SHARE_OF_PATHS = 3
 def print_scores(scores: "RunScores") -> None:
     """Print the scores of all runs on the images whose true value is known, one table per target."""
     for target in scores.targets:
-        by_run = scores.of_target(target)
-        if all(score.n < MIN_IMAGES_TO_SCORE for score in by_run.values()):
+        scores_by_run = scores.of_target(target)
+        if all(score.n < MIN_IMAGES_TO_SCORE for score in scores_by_run.values()):
             continue
-        numbers = sorted({score.n for score in by_run.values()})
+        numbers = sorted({score.n for score in scores_by_run.values()})
         n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-        first = next(iter(by_run.values()))
-        columns: list[str | Column] = ["run", console.SHORT.get(first.score, first.score), "95 %", "n"]
+        first_score = next(iter(scores_by_run.values()))
+        columns: list[str | Column] = ["run", console.SHORT.get(first_score.score, first_score.score), "95 %", "n"]
         rows = [
             (console.run_name(run, score.label), score.value, span(score.interval), score.n)
-            for run, score in by_run.items()
+            for run, score in scores_by_run.items()
         ]
         console.say()
         console.table(f"{target}: score on the {n} images with a true value", columns, rows)
@@ -44,12 +44,12 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
     from featx.predictors.prediction_texts import best_first, prediction_texts
 
     for number, (target, predictions) in enumerate(by_target(predictions_by_run).items()):
-        first, *next_best = best_first(predictions)
-        run, prediction = first
+        best_pair, *further_pairs = best_first(predictions)
+        run, prediction = best_pair
         if number:
             console.show()
         if len(prediction.images) == 1:
-            _print_image(target, [first, *next_best], coverage)
+            _print_image(target, [best_pair, *further_pairs], coverage)
             continue
         columns: list[str | Column] = ["image", Column(console.run_name(run, prediction.label), 1, is_text=True)]
         folder = _shared_folder(prediction.images)
@@ -58,11 +58,11 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
         if prediction.true:
             columns.append(Column("true", TRUE_VALUE, is_text=True))
             values.append(_true_texts(prediction))
-        for rank, (name, item) in enumerate(next_best, start=OTHER_RUNS):
+        for rank, (name, item) in enumerate(further_pairs, start=OTHER_RUNS):
             columns.append(Column(console.run_name(name, item.label), rank, is_text=True))
             values.append(prediction_texts(item, coverage))
         title = f"{target} of images in {folder}" if folder else target
-        if next_best:
+        if further_pairs:
             title = f"{title}: predictions of {len(predictions)} runs, the best run first"
         console.table(title, columns, list(zip(*values, strict=True)))
 
@@ -72,8 +72,8 @@ def _shared_folder(images: Sequence[str]) -> str:
     if output_settings().wide or max(map(len, images)) <= console.width() // MAX_SHARE_OF_PATHS:
         return ""
     parts = [image.split("/")[:-1] for image in images]
-    shared = list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False)))
-    return "".join(f"{names[0]}/" for names in shared)
+    shared_parts = list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False)))
+    return "".join(f"{names[0]}/" for names in shared_parts)
 
 
 def by_target(predictions_by_run: "Mapping[str, Prediction]") -> "dict[str, dict[str, Prediction]]":
@@ -89,10 +89,14 @@ def _print_image(target: str, predictions: "Sequence[tuple[str, Prediction]]", c
     """Print the predictions of all runs for one image, one run in a row."""
     from featx.predictors.prediction_texts import prediction_texts
 
-    first = predictions[0][1]
-    true = f"; true value: {_true_texts(first)[0]}" if first.true and first.true[0] is not None else ""
+    best_prediction = predictions[0][1]
+    true = (
+        f"; true value: {_true_texts(best_prediction)[0]}"
+        if best_prediction.true and best_prediction.true[0] is not None
+        else ""
+    )
     rows = [(console.run_name(run, item.label), prediction_texts(item, coverage)[0]) for run, item in predictions]
-    console.table(f"{target} of {first.images[0]}{true}", ["run", Column("answer", is_text=True)], rows)
+    console.table(f"{target} of {best_prediction.images[0]}{true}", ["run", Column("answer", is_text=True)], rows)
 
 
 def _true_texts(prediction: "Prediction") -> list[str | None]:

@@ -76,23 +76,23 @@ class Screen:
 
     def __rich__(self) -> Group:
         """Return the bars and the news as one renderable."""
-        drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
+        news_table = Table(box=None, pad_edge=False, show_header=False, style="dim")
         lines = [*(self._news or ()), *([self._note] if self._note[1] else [])]
         for line in lines:
-            drawn.add_row(*map(as_text, line))
-        return Group(self._bars, drawn) if lines else Group(self._bars)
+            news_table.add_row(*map(as_text, line))
+        return Group(self._bars, news_table) if lines else Group(self._bars)
 
-    def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, stage: str, n_done: int, total: int, note: str = "") -> None:
         """Update the bar of a stage (a `featx.progress.ProgressCallback`); the first part of a note is news."""
         if stage == NOTE_STAGE:
             self._bars.console.print(as_text(note))
             return
-        *news, latest = note.split(NEWS_END)
-        if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
-            self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(latest))
-        self._bars.update(self._stages[stage], completed=done, total=total, note=escape_text(latest))
+        *news, message = note.split(NEWS_END)
+        if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > n_done:
+            self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(message))
+        self._bars.update(self._stages[stage], completed=n_done, total=total, note=escape_text(message))
         if not self._has_note_column:
-            self._note = (f"  {stage}", latest)
+            self._note = (f"  {stage}", message)
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 

@@ -22,21 +22,21 @@ class ProgressLines:
         if stage == NOTE_STAGE:
             _print(note)
             return
-        now = time.monotonic()
+        now_s = time.monotonic()
         if stage != self._stage:
-            self._stage, self._begun_at, self._n_before = stage, now, n_done
-        if now - self._printed_at >= LINE_EVERY_S:
-            self._printed_at = now
-            _print(f"{stage} {n_done}/{total}{self._pace_text(n_done, total, now)}")
+            self._stage, self._begun_at, self._n_before = stage, now_s, n_done
+        if now_s - self._printed_at >= LINE_EVERY_S:
+            self._printed_at = now_s
+            _print(f"{stage} {n_done}/{total}{self._pace_text(n_done, total, now_s)}")
 
-    def _pace_text(self, n_done: int, total: int, now: float) -> str:
+    def _pace_text(self, n_done: int, total: int, now_s: float) -> str:
         """Return the rate of a stage and its remaining time; empty until a step of it was seen to finish."""
-        n_steps, seconds = n_done - self._n_before, now - self._begun_at
+        n_steps, seconds = n_done - self._n_before, now_s - self._begun_at
         if n_steps <= 0 or seconds <= 0:
             return ""
         rate = n_steps / seconds
-        pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
-        return f", {pace}, about {_duration((total - n_done) / rate)} left"
+        rate_text = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
+        return f", {rate_text}, about {_duration((total - n_done) / rate)} left"
 
 
 def _duration(seconds: float) -> str:

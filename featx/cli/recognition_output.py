@@ -27,13 +27,13 @@ def print_recognition(recognition: "Recognition", explain: bool = False) -> None
         if explain:
             _add_inventory(recognition, summary)
         has_target = bool(recognition.target)
-        first, second = (
+        first_command, second_command = (
             ("featx run", "or featx extract") if has_target else ("featx extract", "then featx cache export")
         )
         if recognition.recipe != DEFAULT_RECIPE:
-            first, second = with_recipe_option(first), with_recipe_option(second)
+            first_command, second_command = with_recipe_option(first_command), with_recipe_option(second_command)
         summary.result(f"wrote {recognition.recipe}")
-        summary.next_step(f"{first}, {second}")
+        summary.next_step(f"{first_command}, {second_command}")
 
 
 def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
@@ -42,8 +42,8 @@ def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
     def say_wrapped(label: str, text: str, rank: int = 0) -> None:
         summary.say(text, rank, label)
 
-    inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-    sizes = f"; {format_counts(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
+    sample_note = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
+    sizes = f"; {format_counts(recognition.sizes_px)}{sample_note}" if recognition.sizes_px else ""
     say_wrapped("images", f"{recognition.n_found}, read as {recognition.reader!r}{sizes}")
     for sentence in recognition.choice:
         say_wrapped("labels", sentence, CHOICE)
@@ -64,8 +64,8 @@ def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
     for rule, n in recognition.ignored.items():
         say_wrapped("ignored", f"{n} × {rule}", IGNORED)
     if recognition.n_unreadable:
-        unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
-        say_wrapped("warning", f"{unreadable} inspected images cannot be read or do not exist", WARNING)
+        unreadable_count = f"{recognition.n_unreadable} of {recognition.n_measured}"
+        say_wrapped("warning", f"{unreadable_count} inspected images cannot be read or do not exist", WARNING)
     for warning in recognition.warnings:
         say_wrapped("warning", warning, WARNING)
 

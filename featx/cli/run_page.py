@@ -31,11 +31,11 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
     ]
     columns += [Column("size", 3), Column("time", 4)]
     for recipe in dict.fromkeys(run.recipe for run in runs):
-        listed = [run for run in runs if run.recipe == recipe]
-        console.table(f"{recipe}:", columns, [_run_cells(run) for run in listed])
+        recipe_runs = [run for run in runs if run.recipe == recipe]
+        console.table(f"{recipe}:", columns, [_run_cells(run) for run in recipe_runs])
         if output_settings().verbose:
             console.say()
-            for run in listed:
+            for run in recipe_runs:
                 console.say(f"  {run.run}: {_settings_line(run)}")
     console.say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {size_text(sum(run.n_bytes for run in runs))}")
     if runs:

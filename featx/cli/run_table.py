@@ -96,8 +96,8 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     summary.result(_chosen_text(result))
     _add_verdict(result, summary)
     # Runs are sorted by their score, so that the line of the best smoothed run stays.
-    for number, certified in enumerate(result.certificates):
-        summary.say(f"certified: {describe_certificates(certified)}", DETAIL if number else 0)
+    for number, certificates in enumerate(result.certificates):
+        summary.say(f"certified: {describe_certificates(certificates)}", DETAIL if number else 0)
     summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
@@ -108,8 +108,8 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
 
 def _unfinished_text(result: "Evaluation") -> list[str]:
     """Return a warning about runs of the recipe that are not finished; nothing if all are."""
-    named = console.limited_list(result.unfinished)
-    return [f"not finished, so not compared: {named}; 'featx run' makes them"] if named else []
+    run_names = console.limited_list(result.unfinished)
+    return [f"not finished, so not compared: {run_names}; 'featx run' makes them"] if run_names else []
 
 
 def _chosen_text(result: "Evaluation") -> str:
@@ -144,8 +144,8 @@ def _short_verdict(result: "Evaluation") -> str:
     name = _run_name(result, result.recommended)
     if result.recommended == result.chosen:
         n_open = sum(row.relation in {"equivalent", "not shown to differ"} for row in result.rows)
-        ties = f"; {n_open} of {len(result.rows) - 1} other runs are not shown to differ from it" if n_open else ""
-        return f"recommended: {name}, the run with the best {result.chosen_by.replace('_', ' ')}{ties}"
+        ties_text = f"; {n_open} of {len(result.rows) - 1} other runs are not shown to differ from it" if n_open else ""
+        return f"recommended: {name}, the run with the best {result.chosen_by.replace('_', ' ')}{ties_text}"
     return f"recommended: {name}, the cheapest of {len(result.equivalent)} runs that are equivalent to the chosen one"
 
 
@@ -233,8 +233,8 @@ def print_biases(result: "Evaluation", measure: str) -> None:
     """Print how far the errors of groups lie apart, for every run and each group column."""
     from featx.evaluation.group_biases import MEASURE_TEXTS, MEASURES, too_few_text
 
-    first = result.rows[0].biases
-    if not first:
+    first_biases = result.rows[0].biases
+    if not first_biases:
         return
     field, score = MEASURES[measure], result.main_score
     rows = [
@@ -246,8 +246,8 @@ def print_biases(result: "Evaluation", measure: str) -> None:
         for row in result.rows
     ]
     title = f"{result.target}: {MEASURE_TEXTS[field]} of the groups (95 %)"
-    console.table(title, ["  run", console.SHORT.get(score, score), *first], rows)
-    for name, bias in first.items():
+    console.table(title, ["  run", console.SHORT.get(score, score), *first_biases], rows)
+    for name, bias in first_biases.items():
         if bias.too_few:
             groups = console.limited_list([f"{group} (n {n})" for group, n in bias.too_few.items()])
             console.say(f"  {name}: too few, not counted: {groups}; {too_few_text()}")
@@ -282,10 +282,10 @@ def _groups(grouping: "Grouping") -> None:
     ]
     columns += [Column(f"{name} by it", 5), Column("", 1, is_text=True)]
     console.table("", columns, [_group_line(group, grouping.score) for group in grouping.groups])
-    left_out = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
-    left_out += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []
-    if left_out:
-        console.say(f"  {'; '.join(left_out)}")
+    omission_notes = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
+    omission_notes += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []
+    if omission_notes:
+        console.say(f"  {'; '.join(omission_notes)}")
 
 
 def _group_line(group: "Group", score: str) -> tuple[object, ...]:

@@ -132,9 +132,9 @@ def rename(
     from featx.study.run_changes import rename_run
     from featx.study.run_listing import find_finished_run
 
-    matched = find_finished_run(run, recipe)
-    renamed = rename_run(matched, name)
+    run_folder = find_finished_run(run, recipe)
+    renamed_folder = rename_run(run_folder, name)
     if json:
-        console.as_json({"run": renamed.name, "path": str(renamed.path), "old_name": matched.name})
+        console.as_json({"run": renamed_folder.name, "path": str(renamed_folder.path), "old_name": run_folder.name})
         return
-    console.say(f"{matched.name} is called {renamed.name} now")
+    console.say(f"{run_folder.name} is called {renamed_folder.name} now")

@@ -56,13 +56,13 @@ def smooth(
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
-    loaded = load_recipe(recipe)
+    loaded_recipe = load_recipe(recipe)
     options = {"n0": n0, "n": n, "alpha": alpha, "images": images, "noise_at": noise_at, "target": target}
     if sigma is not None:
         options["sigma"] = parse_fraction(sigma, "--sigma")
-    specs = _specs(loaded, runs or (), {name: value for name, value in options.items() if value is not None})
+    specs = _specs(loaded_recipe, runs or (), {name: value for name, value in options.items() if value is not None})
     with watching() as progress:
-        results = featx.smooth(loaded, specs=specs, force=force, progress=progress)
+        results = featx.smooth(loaded_recipe, specs=specs, force=force, progress=progress)
     console.as_json({"runs": console.plain(results)}) if json else print_smoothed(results)
 
 

@@ -15,13 +15,13 @@ SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "rmse", "r2")
 
 def split_text(result: "SplitResult") -> str:
     """Return the result of one outer split in a line: the chosen run of each target, its score, and the time left."""
-    chosen = ", ".join(
+    targets_text = ", ".join(
         f"{scores.chosen} {_rows_name(scores.part)} {_short(scores.metric)} {console.cell(scores.chosen_score)}"
         for scores in result.targets
     )
     time_text = f"; {duration(result.seconds)}" if result.is_new else "; already done"
-    left = f", about {duration(result.left_s)} left" if result.is_new and result.left_s else ""
-    return f"{result.number}/{result.n_splits} {chosen}{time_text}{left}"
+    remaining_text = f", about {duration(result.left_s)} left" if result.is_new and result.left_s else ""
+    return f"{result.number}/{result.n_splits} {targets_text}{time_text}{remaining_text}"
 
 
 def print_split_summary(summary: "SummaryOfSplits") -> None:
@@ -33,12 +33,12 @@ def print_split_summary(summary: "SummaryOfSplits") -> None:
 
 def _print_target(summary: "SplitSummary") -> None:
     metric = summary.metric
-    others = [name for name in SHOWN_SCORES if name in summary.rows[0].means and name != metric][:2]
+    score_names = [name for name in SHOWN_SCORES if name in summary.rows[0].means and name != metric][:2]
     columns = [
         console.Column("  run", is_text=True),
         console.Column(_short(metric), 0),
         console.Column("sd", 1),
-        *(console.Column(_short(name), 3 + rank) for rank, name in enumerate(others)),
+        *(console.Column(_short(name), 3 + rank) for rank, name in enumerate(score_names)),
         console.Column("difference, 95 %", 2),
         console.Column("p", 6),
         console.Column("chosen in", 5),
@@ -48,7 +48,7 @@ def _print_target(summary: "SplitSummary") -> None:
             ("* " if number == 0 else "  ") + run.run,
             run.means.get(metric),
             run.sds.get(metric),
-            *(run.means.get(name) for name in others),
+            *(run.means.get(name) for name in score_names),
             _difference_text(run),
             run.p,
             run.n_chosen,

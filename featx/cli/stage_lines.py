@@ -69,10 +69,10 @@ class StagePrinter:
             console.result(self._report)
 
     def _next_step(self) -> str:
-        first = self._evaluations[0]
-        run = first.label(first.recommended or first.chosen)
+        evaluation = self._evaluations[0]
+        run = evaluation.label(evaluation.recommended or evaluation.chosen)
         predict = f"featx predict PHOTOS --run {run}{self._option}"
-        if first.part != "test" and first.n_test and not first.n_openings:
+        if evaluation.part != "test" and evaluation.n_test and not evaluation.n_openings:
             return f"{predict}; when all models are made, featx evaluate --final{self._option}"
         return predict
 
@@ -134,14 +134,14 @@ def _networks_text(runs: "Sequence[FinetuningResult]") -> str:
 
 
 def _heads_text(runs: "Sequence[FitResult]") -> str:
-    scored = [
+    score_pairs = [
         (f"out-of-fold {_short_name(run.score)}", run.oof_score)
         if run.val_score is None
         else (f"val {_short_name(run.score)}", run.val_score)
         for run in runs
     ]
     seconds = sum(run.search_s + run.train_s for run in runs if run.is_new)
-    return f"{_scores_text(runs, scored)}{_end(seconds, sum(len(run.warnings) for run in runs))}"
+    return f"{_scores_text(runs, score_pairs)}{_end(seconds, sum(len(run.warnings) for run in runs))}"
 
 
 def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
@@ -155,7 +155,7 @@ def _short_name(score: str) -> str:
 
 def _scores_text(
     runs: "Sequence[FitResult | FinetuningResult | EnsembleResult | SmoothingResult]",
-    scored: Sequence[tuple[str, float | None]],
+    score_pairs: Sequence[tuple[str, float | None]],
 ) -> str:
     """Return the names and scores of runs as text, after the name of each score and, if there are several, its target.
 
@@ -163,12 +163,12 @@ def _scores_text(
     ----------
     runs
         The runs.
-    scored
+    score_pairs
         The name of each run's score with its rows, and the score.
     """
     has_targets = len({run.target for run in runs}) > 1
     groups: dict[str, list[str]] = {}
-    for run, (name, value) in zip(runs, scored, strict=True):
+    for run, (name, value) in zip(runs, score_pairs, strict=True):
         heading = f"{run.target}: {name}" if has_targets else name
         groups.setdefault(heading, []).append(f"{console.run_name(run.run, run.label)} {console.cell(value)}")
     texts = [f"{heading} {console.limited_list(texts)}" for heading, texts in groups.items()]

@@ -54,31 +54,36 @@ class TableCells:
     @classmethod
     def of(cls, columns: Sequence[str | Column], rows: Sequence[Sequence[str]]) -> "TableCells":
         """Return the cells of the columns that have a value in some row."""
-        named = [
+        escaped_columns = [
             replace(item, name=escape_text(item.name)) if isinstance(item, Column) else Column(escape_text(item))
             for item in columns
         ]
-        ranked = [replace(item, rank=number if item.rank is None else item.rank) for number, item in enumerate(named)]
-        shown = [i for i in range(len(ranked)) if not i or any(row[i] not in MISSING_CELLS for row in rows)]
-        first, *next_columns = [ranked[i] for i in shown]
-        texts = [[escape_text(row[i]) for i in shown] for row in rows]
-        return cls((replace(first, is_text=True), *next_columns), texts)
+        ranked_columns = [
+            replace(item, rank=number if item.rank is None else item.rank)
+            for number, item in enumerate(escaped_columns)
+        ]
+        filled_indices = [
+            i for i in range(len(ranked_columns)) if not i or any(row[i] not in MISSING_CELLS for row in rows)
+        ]
+        first_column, *next_columns = [ranked_columns[i] for i in filled_indices]
+        texts = [[escape_text(row[i]) for i in filled_indices] for row in rows]
+        return cls((replace(first_column, is_text=True), *next_columns), texts)
 
     def natural_width(self, index: int) -> int:
         """Return the number of cells of a column whose texts each take one line."""
         return max(map(cell_len, (self.columns[index].name, *(row[index] for row in self.rows))))
 
-    def least_width(self, index: int, available: int) -> int:
+    def least_width(self, index: int, available_width: int) -> int:
         """Return the number of cells of a column whose heading, and texts if it has any, take several lines.
 
-        The names of the rows, which one may want to type, are broken only if they take half of the `available` cells.
+        The names of the rows, which one may want to type, are broken only if they take half of the available width.
         """
         column, values = self.columns[index], [row[index] for row in self.rows]
         heading = max(map(cell_len, column.name.split(" ")))
         if not column.is_text:
             return max([heading, 1, *map(cell_len, values)])
         if not index:
-            return max(heading, min(max([1, *map(cell_len, values)]), available // 2))
+            return max(heading, min(max([1, *map(cell_len, values)]), available_width // 2))
         longest = max([1, *map(longest_piece, values)])
         return max(heading, min(max(longest, MIN_TEXT_CELLS), MAX_PIECE_CELLS, self.natural_width(index)))
 
@@ -99,49 +104,51 @@ class TablePart:
     widths: tuple[int, ...]
 
 
-def choose_columns(cells: TableCells, available: int) -> TablePart:
-    """Return the columns that fit into `available` cells: the first one, and the others by rank."""
+def choose_columns(cells: TableCells, available_width: int) -> TablePart:
+    """Return the columns that fit into a width in cells: the first one, and the others by rank."""
     order = sorted(range(1, len(cells.columns)), key=lambda index: (cells.columns[index].rank or 0, index))
-    chosen = [0]
+    indices = [0]
     for index in order:
-        needed = sum(cells.least_width(i, available) for i in (*chosen, index)) + COLUMN_GAP * len(chosen)
-        if needed <= available:
-            chosen.append(index)
-    if len(chosen) == 1 and order:
+        total_width = sum(cells.least_width(i, available_width) for i in (*indices, index)) + COLUMN_GAP * len(indices)
+        if total_width <= available_width:
+            indices.append(index)
+    if len(indices) == 1 and order:
         # Even the two most important columns are too wide: their texts are broken wherever it is necessary.
-        chosen.append(order[0])
-    return _part(cells, sorted(chosen), available)
+        indices.append(order[0])
+    return _part(cells, sorted(indices), available_width)
 
 
-def all_columns(cells: TableCells, available: int) -> list[TablePart]:
-    """Return all columns in as many parts as `available` cells need; each part begins with the first column."""
+def all_columns(cells: TableCells, available_width: int) -> list[TablePart]:
+    """Return all columns in as many parts as the width needs; each part begins with the first column."""
     groups = [[0]]
     for index in range(1, len(cells.columns)):
-        needed = sum(cells.least_width(i, available) for i in (*groups[-1], index)) + COLUMN_GAP * len(groups[-1])
-        if len(groups[-1]) > 1 and needed > available:
+        total_width = sum(cells.least_width(i, available_width) for i in (*groups[-1], index)) + COLUMN_GAP * len(
+            groups[-1]
+        )
+        if len(groups[-1]) > 1 and total_width > available_width:
             groups.append([0])
         groups[-1].append(index)
-    return [_part(cells, group, available) for group in groups]
+    return [_part(cells, group, available_width) for group in groups]
 
 
-def _part(cells: TableCells, indices: Sequence[int], available: int) -> TablePart:
+def _part(cells: TableCells, indices: Sequence[int], available_width: int) -> TablePart:
     """Return columns with their widths: that of the names and those of headings grow first up to what they need."""
-    widths = {index: cells.least_width(index, available) for index in indices}
+    widths = {index: cells.least_width(index, available_width) for index in indices}
     gaps = COLUMN_GAP * (len(indices) - 1)
-    left = available - gaps - sum(widths.values())
-    if left < 0:
-        widths = _shrink(widths, available - gaps)
+    remaining_width = available_width - gaps - sum(widths.values())
+    if remaining_width < 0:
+        widths = _shrink(widths, available_width - gaps)
     for index in sorted(indices, key=lambda index: index > 0 and cells.columns[index].is_text):
-        added = min(cells.natural_width(index) - widths[index], max(left, 0))
-        widths[index] += max(added, 0)
-        left -= max(added, 0)
+        added_width = min(cells.natural_width(index) - widths[index], max(remaining_width, 0))
+        widths[index] += max(added_width, 0)
+        remaining_width -= max(added_width, 0)
     return TablePart(tuple(indices), tuple(widths[index] for index in indices))
 
 
-def _shrink(widths: dict[int, int], available: int) -> dict[int, int]:
-    """Return widths whose sum is at most `available`, the widest columns made narrower; each keeps a cell."""
-    share = available
-    while share > 1 and sum(min(width, share) for width in widths.values()) > available:
+def _shrink(widths: dict[int, int], available_width: int) -> dict[int, int]:
+    """Return widths whose sum is at most the available width, the widest columns made narrower; each keeps a cell."""
+    share = available_width
+    while share > 1 and sum(min(width, share) for width in widths.values()) > available_width:
         share -= 1
     return {index: min(width, share) for index, width in widths.items()}
 

@@ -76,11 +76,11 @@ def _pieces(text: str, width: int) -> Iterator[str]:
 
 def _fold(text: str, width: int) -> Iterator[str]:
     """Yield the parts of a text without separators; characters without width stay with the one before."""
-    part, used = "", 0
+    part, part_width = "", 0
     for char in text:
         n_cells = cell_len(char)
-        if part and used + n_cells > width:
+        if part and part_width + n_cells > width:
             yield part
-            part, used = "", 0
-        part, used = part + char, used + n_cells
+            part, part_width = "", 0
+        part, part_width = part + char, part_width + n_cells
     yield part

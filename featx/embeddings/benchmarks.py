@@ -133,28 +133,28 @@ def fastest_runtime(
         Returns images to measure with, (n, h, w, 3) uint8; called only if there is something to measure.
     """
     speeds, runners = journal.speeds(), dict[Runtime, Runner]()
-    installed = [name for name in CPU_RUNTIMES if is_installed(name)]
+    installed_runtimes = [name for name in CPU_RUNTIMES if is_installed(name)]
 
     def expected_s(name: Runtime) -> float:
         return speeds[name].seconds(n_images, is_built=name in runners)
 
-    for name in [name for name in installed if name not in speeds]:
-        if any(expected_s(other) < MIN_SECONDS_TO_BENCHMARK for other in speeds):
+    for name in [name for name in installed_runtimes if name not in speeds]:
+        if any(expected_s(runtime) < MIN_SECONDS_TO_BENCHMARK for runtime in speeds):
             break
         start = time.perf_counter()
         runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
         build_s = time.perf_counter() - start
         speeds[name] = RuntimeSpeed(rounded_rate(images_per_s(runners[name], load_pixels())), round(build_s, 2))
-        progress("try runtimes", len(speeds), len(installed), f"{name} {speeds[name].images_per_s} images/s")
+        progress("try runtimes", len(speeds), len(installed_runtimes), f"{name} {speeds[name].images_per_s} images/s")
     if runners:
-        progress("try runtimes", len(installed), len(installed))
+        progress("try runtimes", len(installed_runtimes), len(installed_runtimes))
         journal.record_speeds(speeds)
     # Torch comes first and is always measured.
-    fastest: Runtime = "torch"
+    best_runtime: Runtime = "torch"
     for name in speeds:
-        if MIN_SPEEDUP * expected_s(name) < expected_s(fastest):
-            fastest = name
-    return runners.get(fastest) or journal.portable.build_runner(Execution(fastest, "cpu"), rows)
+        if MIN_SPEEDUP * expected_s(name) < expected_s(best_runtime):
+            best_runtime = name
+    return runners.get(best_runtime) or journal.portable.build_runner(Execution(best_runtime, "cpu"), rows)
 
 
 def images_per_s(runner: Runner, pixels: Pixels) -> float:

@@ -88,8 +88,8 @@ class ThumbnailHashes:
             n_neighbours = NEIGHBOURS + bool(np.isin(rows, other_rows).any())
             n_steps = len(rows) * len(self._comparisons)
             for number, (values, closeness) in enumerate(self._comparisons):
-                nearest = _nearest_pairs(values[rows], values[other_rows], closeness, n_neighbours)
-                for i, j in nearest:
+                nearest_pairs = _nearest_pairs(values[rows], values[other_rows], closeness, n_neighbours)
+                for i, j in nearest_pairs:
                     candidates.append(np.column_stack([rows[i], other_rows[j]]))
                     progress(STAGE, number * len(rows) + int(i[-1]) + 1, n_steps)
         pairs = np.unique(np.concatenate(candidates), axis=0)
@@ -117,8 +117,8 @@ class ThumbnailHashes:
     def _common(self) -> Floats:
         """Sum of all thumbnails that are not flat, each at unit length, (h w,)."""
         sums = [self._unit_thumbnails(block).sum(0) for block in _blocks(np.flatnonzero(~self._is_flat))]
-        common: Floats = np.sum(sums, axis=0, dtype=np.float32)
-        return common
+        total: Floats = np.sum(sums, axis=0, dtype=np.float32)
+        return total
 
     def _unit_thumbnails(self, rows: Rows) -> Floats:
         """Return thumbnails without their mean grey, at unit length, (b, h w)."""
@@ -137,8 +137,8 @@ class ThumbnailHashes:
         what they have in common would be the image itself.
         """
         similarity = np.zeros(len(rows), dtype=np.float32)
-        comparable = np.flatnonzero(~(self._is_flat[rows] | self._is_flat[other_rows]))
-        for block in _blocks(comparable, MAX_PAIRS_AT_ONCE):
+        comparable_pairs = np.flatnonzero(~(self._is_flat[rows] | self._is_flat[other_rows]))
+        for block in _blocks(comparable_pairs, MAX_PAIRS_AT_ONCE):
             units, other_units = self._unit_thumbnails(rows[block]), self._unit_thumbnails(other_rows[block])
             similarity[block] = _correlations(units, other_units, self._common)
         return similarity
@@ -151,8 +151,8 @@ def _projected(x: Floats) -> Floats:
     # Importing scikit-learn takes a second, and few embeddings have so many features.
     from sklearn.random_projection import GaussianRandomProjection
 
-    projected: Floats = GaussianRandomProjection(N_PROJECTED, random_state=0).fit_transform(x)
-    return projected
+    projections: Floats = GaussianRandomProjection(N_PROJECTED, random_state=0).fit_transform(x)
+    return projections
 
 
 def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int32]:
@@ -168,16 +168,18 @@ def _cosines(x: Values, other_x: Values) -> Floats:
     return cosines
 
 
-def _correlations(units: Floats, other_units: Floats, common: Floats) -> Floats:
+def _correlations(units: Floats, other_units: Floats, common_direction: Floats) -> Floats:
     """Return the partial correlations of b pairs of unit rows, given the direction of all other rows' sum, (b,)."""
-    remainder = common - units - other_units
+    remainder = common_direction - units - other_units
     norms = np.linalg.norm(remainder, axis=1, keepdims=True)
     remainder = np.divide(remainder, norms, out=np.zeros_like(remainder), where=norms > 1e-3)
     factors = ((units, other_units), (units, remainder), (other_units, remainder))
-    whole, a, b = (np.einsum("ij,ij->i", left, right) for left, right in factors)
+    correlations, a, b = (np.einsum("ij,ij->i", first_rows, second_rows) for first_rows, second_rows in factors)
     scale = np.sqrt(np.maximum((1 - a**2) * (1 - b**2), 1e-6))
-    partial: Floats = np.where(whole >= MIN_CORRELATION_SAME_PIXELS, whole, (whole - a * b) / scale).clip(-1, 1)
-    return partial
+    partial_correlations: Floats = np.where(
+        correlations >= MIN_CORRELATION_SAME_PIXELS, correlations, (correlations - a * b) / scale
+    ).clip(-1, 1)
+    return partial_correlations
 
 
 def _blocks(rows: Values, size: int = MAX_PAIRS_AT_ONCE) -> Iterator[Values]:
@@ -194,8 +196,8 @@ def _nearest_pairs(
 
     def search(start: int) -> tuple[Rows, Rows]:
         block = values[start : start + size]
-        nearest = np.argpartition(closeness(block, other_values), len(other_values) - k, axis=1)[:, -k:]
-        return np.repeat(np.arange(start, start + len(block)), k), nearest.ravel()
+        neighbours = np.argpartition(closeness(block, other_values), len(other_values) - k, axis=1)[:, -k:]
+        return np.repeat(np.arange(start, start + len(block)), k), neighbours.ravel()
 
     # NumPy computes outside of Python's lock, so that threads use all cores.
     pool = ThreadPoolExecutor(available_cores())

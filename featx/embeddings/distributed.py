@@ -80,23 +80,23 @@ def fill_by_workers(
         workers do not answer, cannot access the cache or the images, or die repeatedly.
     """
     missing_digests = frozenset().union(*(plan.missing(uris) for plan in plans))
-    todo = {digest: uri for digest, uri in uris.items() if digest in missing_digests}
-    if not todo:
+    missing_uris = {digest: uri for digest, uri in uris.items() if digest in missing_digests}
+    if not missing_uris:
         return PassStatistics()
     check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
     with connect_client(cluster) as client:
-        _check_workers(client, selector.cache, next(iter(todo.values())))
+        _check_workers(client, selector.cache, next(iter(missing_uris.values())))
         start = time.perf_counter()
-        assignment = _choose_by_one_worker(client, plans, todo, selector)
+        assignment = _choose_by_one_worker(client, plans, missing_uris, selector)
         statistics = PassStatistics(times=Times(build_s=time.perf_counter() - start))
         start = time.perf_counter()
-        _embed_shards(client, assignment, todo, statistics, progress)
+        _embed_shards(client, assignment, missing_uris, statistics, progress)
         statistics.times.wall_s = time.perf_counter() - start
     return statistics
 
 
 def _choose_by_one_worker(
-    client: Any, plans: Sequence[Plan], todo: Mapping[str, ImageSource], selector: RuntimeSelector
+    client: Any, plans: Sequence[Plan], missing_uris: Mapping[str, ImageSource], selector: RuntimeSelector
 ) -> Assignment:
     """Let one worker choose the runtime and the batch size of each network, for all workers."""
     import torch
@@ -106,10 +106,10 @@ def _choose_by_one_worker(
     contexts = tuple(WorkerContext(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
     cache = selector.cache.absolute()
     assignment = Assignment(uuid.uuid4().hex, cache, torch.get_num_threads(), engine, contexts)
-    sample = {digest: todo[digest] for digest in sorted(todo)[: selector.sample]}
-    counts = [len(plan.missing(todo)) for plan in plans]
-    chosen = task_result(client.submit(choose_runtimes, assignment, sample, counts, pure=False))
-    return replace(assignment, contexts=chosen)
+    sample = {digest: missing_uris[digest] for digest in sorted(missing_uris)[: selector.sample]}
+    counts = [len(plan.missing(missing_uris)) for plan in plans]
+    runtime_contexts = task_result(client.submit(choose_runtimes, assignment, sample, counts, pure=False))
+    return replace(assignment, contexts=runtime_contexts)
 
 
 def _check_workers(client: Any, cache: CachePlace, place: ImageSource) -> None:
@@ -144,18 +144,20 @@ def _probe_file(cache: CachePlace) -> Iterator[Path | None]:
             file.unlink(missing_ok=True)
 
 
-def _make_shards(todo: Mapping[str, ImageSource], n_workers: int, rows: int, max_images: int) -> Iterator[Shard]:
+def _make_shards(
+    missing_uris: Mapping[str, ImageSource], n_workers: int, rows: int, max_images: int
+) -> Iterator[Shard]:
     """Yield shards of whole batches of `rows` images."""
-    size = min(max_images, max(MIN_SHARD_IMAGES, len(todo) // (SHARDS_PER_WORKER * n_workers)))
+    size = min(max_images, max(MIN_SHARD_IMAGES, len(missing_uris) // (SHARDS_PER_WORKER * n_workers)))
     size = max(1, size // rows) * rows
-    images = tuple(todo.items())
+    images = tuple(missing_uris.items())
     yield from (images[start : start + size] for start in range(0, len(images), size))
 
 
 def _embed_shards(
     client: Any,
     assignment: Assignment,
-    todo: Mapping[str, ImageSource],
+    missing_uris: Mapping[str, ImageSource],
     statistics: PassStatistics,
     progress: ProgressCallback,
 ) -> None:
@@ -164,11 +166,11 @@ def _embed_shards(
 
     n_workers = len(worker_addresses(client))
     rows = max(context.rows or 1 for context in assignment.contexts)
-    shards = _make_shards(todo, n_workers, rows, assignment.engine.segment_rows)
+    shards = _make_shards(missing_uris, n_workers, rows, assignment.engine.segment_rows)
     tasks = (client.submit(embed_shard, assignment, shard, pure=False) for shard in shards)
     workers: dict[str, Times] = {}
     n_done = 0
-    progress("embed", 0, len(todo))
+    progress("embed", 0, len(missing_uris))
     try:
         for future in iterate_completed(client, tasks, MAX_PENDING_PER_WORKER * n_workers):
             shard_result: ShardResult = task_result(future)
@@ -181,12 +183,12 @@ def _embed_shards(
             n_done += shard_result.n_embedded + len(shard_result.failed)
             n_failed = len(statistics.failed)
             note = f"{len(workers)} workers" + (f", {n_failed} unreadable" if n_failed else "")
-            progress("embed", n_done, len(todo), note)
+            progress("embed", n_done, len(missing_uris), note)
     except BaseException:
         # Workers publish what they have embedded, and stop. The event cannot be set if the scheduler is gone.
         with suppress(Exception):
             Event(STOP_EVENT_PREFIX + assignment.name, client=client).set()
         raise
-    statistics.embedded = todo.keys() - statistics.failed.keys()
+    statistics.embedded = missing_uris.keys() - statistics.failed.keys()
     statistics.times.workers = sum(times.workers for times in workers.values())
     statistics.times.threads = sum(times.threads for times in workers.values())

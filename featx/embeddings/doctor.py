@@ -199,8 +199,8 @@ def _executions(group: NetworkGroup, engine: EngineSpec) -> Iterator[tuple[Runti
             yield runtime, "fp32"
     for dtype in ("bf16", "fp16"):
         if not is_installed("openvino") or is_native(dtype):
-            for reduced in reduced_precisions(dtype, engine, group.portable):
-                yield reduced.runtime, reduced
+            for reduced_precision in reduced_precisions(dtype, engine, group.portable):
+                yield reduced_precision.runtime, reduced_precision
 
 
 def _score_head(x: NDArray[np.float32], truth: Truth) -> tuple[float, float]:

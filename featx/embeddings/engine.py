@@ -129,9 +129,10 @@ class Times:
             "network": "a faster device or runtime",
             "write": "a faster disk for the cache",
         }
-        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        shares_text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         return (
-            f"bottleneck: {stage}, busy {shares[stage]:.0%} of the time ({listed}); to go faster, use {remedies[stage]}"
+            f"bottleneck: {stage}, busy {shares[stage]:.0%} of the time ({shares_text}); to go faster, "
+            f"use {remedies[stage]}"
         )
 
 
@@ -174,7 +175,7 @@ def workers_for(engine: EngineSpec) -> int:
 
 def run(  # noqa: PLR0913 (each is one part of a pass)
     lanes: Sequence[Lane],
-    todo: Images,
+    encoded_images: Images,
     decoding: Decoding,
     engine: EngineSpec,
     progress: ProgressCallback,
@@ -186,7 +187,7 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
     ----------
     lanes
         The networks.
-    todo
+    encoded_images
         (digest, source) of each image, each once.
     make_decoder
         Makes what workers do with the images; by default they are decoded and resized.
@@ -194,17 +195,17 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
     Returns
     -------
     PassStatistics
-        each digest of `todo` is in ``embedded`` or in ``failed``.
+        each digest of `encoded_images` is in ``embedded`` or in ``failed``.
     """
     statistics = PassStatistics()
-    if not todo:
+    if not encoded_images:
         return statistics
     sizes = tuple(dict.fromkeys(lane.preprocessing for lane in lanes))
     statistics.times.workers = workers_for(engine)
     batchers = [_Batcher(lane, statistics) for lane in lanes]
     start, is_complete = time.perf_counter(), False
     decoder = make_decoder(decoding, sizes)
-    images = decode_images(todo, decoder, statistics.times.workers, engine.batch_size, statistics.clipped)
+    images = decode_images(encoded_images, decoder, statistics.times.workers, engine.batch_size, statistics.clipped)
     try:
         for number, (digest, pixels, decode_s) in enumerate(images, start=1):
             statistics.times.decode_s += decode_s
@@ -215,14 +216,14 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
                     if digest in batcher.lane.digests:
                         batcher.add(digest, pixels[sizes.index(batcher.lane.preprocessing)])
             n_failed = len(statistics.failed)
-            progress("embed", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
+            progress("embed", number, len(encoded_images), f"{n_failed} unreadable" if n_failed else "")
         is_complete = True
     finally:
         images.close()
         # Batches that were computed before an interruption are stored as well.
         for batcher in batchers:
             batcher.finish(is_complete)
-    statistics.embedded = {digest for digest, _ in todo if digest not in statistics.failed}
+    statistics.embedded = {digest for digest, _ in encoded_images if digest not in statistics.failed}
     statistics.times.wall_s = time.perf_counter() - start - statistics.times.build_s
     return statistics
 

@@ -80,20 +80,20 @@ def import_vectors(
     StoreError
         there is no room.
     """
-    imported = ImportedVectors()
+    imported_vectors = ImportedVectors()
     for request in requests:
         if request.vectors is None:
             continue
         vectors = read_vector_file(Path(request.vectors))
-        locked = LockedEmbedding(
+        locked_embedding = LockedEmbedding(
             request=request,
             spec=EmbeddingSpec.of_vectors(vectors.sha256, request.dtype),
             n_features=vectors.n_features,
             weights_file=vectors.state,
             reason="vectors made elsewhere",
         )
-        rows = _match_images(vectors, manifest, imported)
-        store = locked_store(study.cache, locked)
+        rows = _match_images(vectors, manifest, imported_vectors)
+        store = locked_store(study.cache, locked_embedding)
         new_digests = store.missing(rows)
         check_space([store], rows, study.cache, progress)
         _check_stored(vectors, rows, store, manifest)
@@ -102,24 +102,24 @@ def import_vectors(
             x = vectors.take(np.array([rows[digest] for digest in digests]))
             store.add(digests, x, 1, {"vectors": vectors.file.name, "featx": version("featx")})
             progress("read vectors", start + len(digests), len(new_digests))
-        imported.locked.append(locked)
-        imported.embedded |= set(new_digests)
-    return imported
+        imported_vectors.locked.append(locked_embedding)
+        imported_vectors.embedded |= set(new_digests)
+    return imported_vectors
 
 
-def _match_images(vectors: VectorFile, manifest: Manifest, imported: ImportedVectors) -> dict[str, int]:
+def _match_images(vectors: VectorFile, manifest: Manifest, imported_vectors: ImportedVectors) -> dict[str, int]:
     """Return digest → row of the file, and record images without a vector and ids that are no images."""
     is_readable = manifest.digests != ""
     ids, digests = manifest.ids[is_readable], manifest.digests[is_readable]
     positions = find_positions(vectors.ids, ids)
     if not (positions >= 0).any():
-        first = repr(vectors.ids[0]) if len(vectors.ids) else "none"
+        first_id = repr(vectors.ids[0]) if len(vectors.ids) else "none"
         raise DataError(
-            f"{vectors.file} has no vector for any of {len(ids)} images: its first id is {first}, the first image is "
-            f"{ids[0]!r}; expected the ids of 'featx cache export'"
+            f"{vectors.file} has no vector for any of {len(ids)} images: its first id is {first_id}, the first image "
+            f"is {ids[0]!r}; expected the ids of 'featx cache export'"
         )
     if n_extra := int((find_positions(manifest.ids, vectors.ids) < 0).sum()):
-        imported.warnings.append(
+        imported_vectors.warnings.append(
             f"{vectors.file.name}: {n_extra} of {len(vectors.ids)} ids are no images of the recipe and were ignored"
         )
     rows: dict[str, int] = {}
@@ -129,7 +129,7 @@ def _match_images(vectors: VectorFile, manifest: Manifest, imported: ImportedVec
             copies.append((rows[digest], position))
     _check_copies(vectors, copies)
     reason = f"{NO_VECTOR} {vectors.file.name}"
-    imported.failed |= {digest: reason for digest in digests.tolist() if digest not in rows}
+    imported_vectors.failed |= {digest: reason for digest in digests.tolist() if digest not in rows}
     return rows
 
 
@@ -141,13 +141,13 @@ def _check_copies(vectors: VectorFile, copies: Sequence[tuple[int, int]]) -> Non
     DataError
         Two copies have different vectors.
     """
-    first, second = (np.array([pair[side] for pair in copies], dtype=np.intp) for side in (0, 1))
-    if (differs := _are_different(vectors.take(first), vectors.take(second))).any():
-        pair = int(differs.argmax())
+    first_rows, second_rows = (np.array([pair[side] for pair in copies], dtype=np.intp) for side in (0, 1))
+    if (is_different := _are_different(vectors.take(first_rows), vectors.take(second_rows))).any():
+        pair = int(is_different.argmax())
         raise DataError(
-            f"{vectors.file}: {int(differs.sum())} images have another vector than a copy of the same content, first "
-            f"{vectors.ids[second[pair]]!r}, a copy of {vectors.ids[first[pair]]!r}; expected one vector for each "
-            "content"
+            f"{vectors.file}: {int(is_different.sum())} images have another vector than a copy of the same content, "
+            f"first {vectors.ids[second_rows[pair]]!r}, a copy of {vectors.ids[first_rows[pair]]!r}; expected one "
+            "vector for each content"
         )
 
 
@@ -162,15 +162,15 @@ def _check_stored(vectors: VectorFile, rows: dict[str, int], store: EmbeddingSto
         A number is not finite, or a stored vector is not that of the file.
     """
     x = vectors.take(np.array(list(rows.values())))
-    missing = set(store.missing(rows))
-    is_stored = np.array([digest not in missing for digest in rows])
-    digests = [digest for digest in rows if digest not in missing]
-    differs = _are_different(to_stored_dtype(x[is_stored], store.spec).astype(np.float32), store.read(digests))
-    if differs.any():
-        first = manifest.ids[manifest.digests.tolist().index(digests[int(differs.argmax())])]
+    missing_digests = set(store.missing(rows))
+    is_stored = np.array([digest not in missing_digests for digest in rows])
+    digests = [digest for digest in rows if digest not in missing_digests]
+    is_different = _are_different(to_stored_dtype(x[is_stored], store.spec).astype(np.float32), store.read(digests))
+    if is_different.any():
+        first_id = manifest.ids[manifest.digests.tolist().index(digests[int(is_different.argmax())])]
         raise DataError(
-            f"{vectors.file}: {int(differs.sum())} images have another vector in {store}, first {first!r}; another "
-            "recipe uses this file for images with other ids: give each recipe a file of its own"
+            f"{vectors.file}: {int(is_different.sum())} images have another vector in {store}, first {first_id!r}; "
+            "another recipe uses this file for images with other ids: give each recipe a file of its own"
         )
 
 

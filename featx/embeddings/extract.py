@@ -169,35 +169,35 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     requests = _requests(study, backbones)
     listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)
-    assigned = assign_parts(study, listing, truths, label_problem)
-    listing, truths, parts = assigned.listing, assigned.truths, assigned.parts
+    assigned_parts = assign_parts(study, listing, truths, label_problem)
+    listing, truths, parts = assigned_parts.listing, assigned_parts.truths, assigned_parts.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
     warnings += [] if parts is None else _split_warnings(study, listing.manifest, parts, truths)
     uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
-    trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
-    plans = plans_for(network_groups([item for item in trained if item.vectors is None]), selector, study.locked)
-    imported = import_vectors(study, trained, listing.manifest, selector.engine.segment_rows, progress)
-    locked = [*(embedding for plan in plans for embedding in plan.locked), *imported.locked]
-    warnings += [*imported.warnings, *precision_changes(study.locked, locked)]
+    ready_requests = [request for request in requests if not study.recipe.needs_untrained_network(request)]
+    plans = plans_for(network_groups([item for item in ready_requests if item.vectors is None]), selector, study.locked)
+    imported_vectors = import_vectors(study, ready_requests, listing.manifest, selector.engine.segment_rows, progress)
+    locked_embeddings = [*(embedding for plan in plans for embedding in plan.locked), *imported_vectors.locked]
+    warnings += [*imported_vectors.warnings, *precision_changes(study.locked, locked_embeddings)]
     if plans:
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
     warnings += filter(None, dict.fromkeys(plan.group.weights_note for plan in plans))
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
-    outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported), on_error)
-    _write_tables(study, listing.manifest, assigned, outcomes, locked)
+    outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported_vectors), on_error)
+    _write_tables(study, listing.manifest, assigned_parts, outcomes, locked_embeddings)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
-        embeddings=[_describe_embedding(study, embedding) for embedding in locked],
+        embeddings=[_describe_embedding(study, embedding) for embedding in locked_embeddings],
         parts={} if parts is None else {part: len(study.ids(part)) for part in ("train", "val", "test")},
-        label_problem=assigned.problem,
+        label_problem=assigned_parts.problem,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
-        pending_embeddings=[request.name for request in requests if request not in trained],
+        pending_embeddings=[request.name for request in requests if request not in ready_requests],
         **_describe_pass(statistics),
         **_describe_outcomes(study, outcomes, truths),
     )
@@ -212,8 +212,8 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
 
 def _split_warnings(study: Study, manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
     """Return warnings about images that moved to another part, parts without images, and copies in several parts."""
-    moved, empty = moved_images(study, parts), empty_parts(study, parts, truths[0])
-    return [*moved, *empty, *copied_images(manifest, parts, truths)]
+    moved_warnings, empty_warnings = moved_images(study, parts), empty_parts(study, parts, truths[0])
+    return [*moved_warnings, *empty_warnings, *copied_images(manifest, parts, truths)]
 
 
 def _identify_images(
@@ -224,18 +224,18 @@ def _identify_images(
     identities: list[ImageIdentity] = []
     n_read = 0
     # Images whose outcome the reader has found already are not read.
-    decided = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
-    is_open = np.array([name not in decided for name in manifest.ids], dtype=bool)
+    known_identities = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
+    is_open = np.array([name not in known_identities for name in manifest.ids], dtype=bool)
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     with (
         DigestCache(study.cache.notes / "digests.sqlite") as cache,
         closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:
-            identity, was_read = (decided[name], False) if name in decided else next(results)
+            identity, is_read = (known_identities[name], False) if name in known_identities else next(results)
             identities.append(identity)
-            n_read += was_read
-            if was_read or len(identities) == len(manifest):
+            n_read += is_read
+            if is_read or len(identities) == len(manifest):
                 progress("read", len(identities), len(manifest))
     digests = np.array([identity.digest for identity in identities], dtype=object)
     if not digests.any():
@@ -243,8 +243,8 @@ def _identify_images(
             f"none of {len(manifest)} images can be read, first {manifest.ids[0]!r}: {identities[0].outcome}, "
             f"{identities[0].reason}; check data.source and data.labels"
         )
-    with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
-    return replace(listing, manifest=with_digests), dict(zip(manifest.ids, identities, strict=True)), n_read
+    manifest_with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
+    return replace(listing, manifest=manifest_with_digests), dict(zip(manifest.ids, identities, strict=True)), n_read
 
 
 def _fill_stores(
@@ -255,13 +255,13 @@ def _fill_stores(
     progress: ProgressCallback,
 ) -> PassStatistics:
     """Embed the images that the stores lack, and record the rate."""
-    incomplete = tuple(
+    incomplete_fingerprints = tuple(
         embedding.spec.fingerprint() for plan in plans if plan.missing(uris) for embedding in plan.locked
     )
     fill_stores = fill if cluster is None else partial(fill_by_workers, cluster)
     statistics = fill_stores(plans, uris, selector, progress)
-    if incomplete and (rate := rate_of_batches(statistics.batch_s)):
-        record_throughput(selector.cache.notes, Throughput(incomplete, len(statistics.embedded), rate))
+    if incomplete_fingerprints and (rate := rate_of_batches(statistics.batch_s)):
+        record_throughput(selector.cache.notes, Throughput(incomplete_fingerprints, len(statistics.embedded), rate))
     return statistics
 
 
@@ -275,25 +275,33 @@ def _check_readable(
     statistics = PassStatistics()
     if not study.recipe.finetune and any(request.vectors is not None for request in study.recipe.requests):
         return statistics
-    readable = study.readable()
-    todo = [(digest, uri) for digest, uri in uris.items() if digest not in readable]
+    readable_digests = study.readable()
+    unchecked_images = [(digest, uri) for digest, uri in uris.items() if digest not in readable_digests]
     decoder = Decoder(study.recipe.decoding, ())
     workers, clipped = workers_for(engine), statistics.clipped
-    with closing(decode_images(todo, decoder, workers, engine.batch_size, clipped)) as images:
+    with closing(decode_images(unchecked_images, decoder, workers, engine.batch_size, clipped)) as images:
         for number, (digest, pixels, _) in enumerate(images, start=1):
             if isinstance(pixels, str):
                 statistics.failed[digest] = pixels
             n_failed = len(statistics.failed)
-            progress("check images", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
+            progress("check images", number, len(unchecked_images), f"{n_failed} unreadable" if n_failed else "")
     return statistics
 
 
 def _tabulate(
-    listing: Listing, identities: Mapping[str, ImageIdentity], statistics: PassStatistics, imported: ImportedVectors
+    listing: Listing,
+    identities: Mapping[str, ImageIdentity],
+    statistics: PassStatistics,
+    imported_vectors: ImportedVectors,
 ) -> pd.DataFrame:
     """Return the outcome of each file, by the networks and the files of vectors together."""
-    embedded, failed = statistics.embedded | imported.embedded, statistics.failed | imported.failed
-    return tabulate_outcomes(listing, [identities[name] for name in listing.manifest.ids], embedded, failed)
+    embedded_digests, failure_reasons = (
+        statistics.embedded | imported_vectors.embedded,
+        statistics.failed | imported_vectors.failed,
+    )
+    return tabulate_outcomes(
+        listing, [identities[name] for name in listing.manifest.ids], embedded_digests, failure_reasons
+    )
 
 
 def _handle_failures(
@@ -304,10 +312,10 @@ def _handle_failures(
         return quarantine(listing, outcomes, on_error)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
-        first = failures.iloc[0]
+        first_failure = failures.iloc[0]
         raise DataError(
-            f"{len(failures)} of {len(listing)} images have no embedding, first {first['id']!r}: {first['reason']}; "
-            "repair or remove them, or skip them ('--on-error skip')"
+            f"{len(failures)} of {len(listing)} images have no embedding, first {first_failure['id']!r}: "
+            f"{first_failure['reason']}; repair or remove them, or skip them ('--on-error skip')"
         )
     return outcomes
 
@@ -344,37 +352,39 @@ def _describe_outcomes(study: Study, outcomes: pd.DataFrame, truths: Sequence[Tr
 
 def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[str]) -> list[str]:
     """Return ``target: class`` of the classes that have images, but none with an embedding."""
-    empty = []
+    class_texts = []
     for (name, target), truth in zip(study.recipe.targets.items(), truths, strict=True) if truths else ():
         if target.kind == "classes":
             is_embedded = ~np.isin(truth.ids.astype(str), np.array(failed_ids, dtype=str))
             codes = np.setdiff1d(truth.codes, truth.codes[is_embedded])
-            empty += [f"{name}: {truth.classes[code]}" for code in codes.tolist()]
-    return empty
+            class_texts += [f"{name}: {truth.classes[code]}" for code in codes.tolist()]
+    return class_texts
 
 
 def _write_tables(
     study: Study,
     manifest: Manifest,
-    assigned: AssignedParts,
+    assigned_parts: AssignedParts,
     outcomes: pd.DataFrame,
-    locked: Sequence[LockedEmbedding],
+    locked_embeddings: Sequence[LockedEmbedding],
 ) -> None:
     """Write the tables that the later stages read; without a split, an earlier one is removed."""
     remove_leftovers(study.folder)
-    new_requests = {embedding.request for embedding in locked}
-    entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(locked)
+    new_requests = {embedding.request for embedding in locked_embeddings}
+    entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(
+        locked_embeddings
+    )
     frame = manifest.to_frame()
     frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
     write_table(study.folder / "manifest.parquet", frame)
-    if assigned.parts is None:
+    if assigned_parts.parts is None:
         for name in (SPLIT, "split.json"):
             (study.folder / name).unlink(missing_ok=True)
     else:
-        write_table(study.folder / SPLIT, assigned.parts.rename_axis("id").reset_index())
+        write_table(study.folder / SPLIT, assigned_parts.parts.rename_axis("id").reset_index())
         write_sealed(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)
     write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
     write_sealed(study.folder / "source.json", study.labels_state())
     write_owner(study.recipe)
-    seal_extraction(study.folder, assigned.problem)
+    seal_extraction(study.folder, assigned_parts.problem)

@@ -36,16 +36,16 @@ def moved_images(study: Study, parts: "pd.Series[str]") -> list[str]:
     file = study.folder / "split.parquet"
     if not file.is_file():
         return []
-    before = read_extracted(study.folder, file.name).set_index("id")["part"]
-    after = parts.reindex(before.index)
+    previous_parts = read_extracted(study.folder, file.name).set_index("id")["part"]
+    current_parts = parts.reindex(previous_parts.index)
     warnings = []
     for part in ("test", "val"):
-        has_moved = (before == part) & after.notna() & (after != part)
+        has_moved = (previous_parts == part) & current_parts.notna() & (current_parts != part)
         if n_moved := int(has_moved.sum()):
-            new_parts = ", ".join(f"{n} to {name}" for name, n in after[has_moved].value_counts().items())
+            new_parts = ", ".join(f"{n} to {name}" for name, n in current_parts[has_moved].value_counts().items())
             warnings.append(
-                f"the split differs from that of the last extraction: {n_moved} of {int((before == part).sum())} "
-                f"{part} images moved ({new_parts}); {_cause_of_moves(study)}"
+                f"the split differs from that of the last extraction: {n_moved} of "
+                f"{int((previous_parts == part).sum())} {part} images moved ({new_parts}); {_cause_of_moves(study)}"
             )
     return warnings
 
@@ -80,15 +80,17 @@ def empty_parts(study: Study, parts: "pd.Series[str]", truth: Truth) -> list[str
     return warnings
 
 
-def precision_changes(before: Sequence[LockedEmbedding], after: Sequence[LockedEmbedding]) -> list[str]:
+def precision_changes(
+    previous_embeddings: Sequence[LockedEmbedding], current_embeddings: Sequence[LockedEmbedding]
+) -> list[str]:
     """Return a warning for each embedding whose precision differs from that of the last extraction."""
-    earlier = {embedding.request: embedding.spec.precision for embedding in before}
+    previous_precisions = {embedding.request: embedding.spec.precision for embedding in previous_embeddings}
     return [
-        f"{embedding.request.name} was embedded in {earlier[embedding.request]}, and is now embedded in "
+        f"{embedding.request.name} was embedded in {previous_precisions[embedding.request]}, and is now embedded in "
         f"{embedding.spec.precision} ({embedding.reason}); run the heads and ensembles that use it again; set a "
         "precision in the recipe ('precision = \"fp32\"') to keep it when images are added"
-        for embedding in after
-        if earlier.get(embedding.request, embedding.spec.precision) != embedding.spec.precision
+        for embedding in current_embeddings
+        if previous_precisions.get(embedding.request, embedding.spec.precision) != embedding.spec.precision
     ]
 
 
@@ -101,17 +103,19 @@ def copied_images(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[
     warnings = []
     for problem, values in columns:
         n_values = pd.Series(values[is_copied]).groupby(digests.to_numpy()).nunique()
-        differing = n_values.index[n_values > 1]
-        if differing.size:
+        differing_digests = n_values.index[n_values > 1]
+        if differing_digests.size:
             warnings.append(
-                f"{differing.size} images with copies {problem}, first {_first_two_ids(digests, differing[0])}"
+                f"{differing_digests.size} images with copies {problem}, first "
+                f"{_first_two_ids(digests, differing_digests[0])}"
             )
-    in_train = digests[(parts.reindex(digests.index) == "train").to_numpy()]
-    repeated = in_train[in_train.duplicated(keep=False)]
-    if len(repeated):
+    train_digests = digests[(parts.reindex(digests.index) == "train").to_numpy()]
+    repeated_digests = train_digests[train_digests.duplicated(keep=False)]
+    if len(repeated_digests):
         warnings.append(
-            f"{repeated.nunique()} images are in train {len(repeated)} times, first "
-            f"{_first_two_ids(repeated, repeated.iloc[0])}; copies of an image are always in the same fold"
+            f"{repeated_digests.nunique()} images are in train {len(repeated_digests)} times, first "
+            f"{_first_two_ids(repeated_digests, repeated_digests.iloc[0])}; copies of an image are always in the same "
+            "fold"
         )
     return warnings
 
@@ -121,12 +125,13 @@ def clipped_images(manifest: Manifest, clipped: Clipped, decoding: Decoding) -> 
     if not clipped or decoding.value_range is None:
         return []
     bounds = " to ".join(map(format_value, decoding.value_range))
-    lowest = format_value(min(low for low, _ in clipped.values()))
-    highest = format_value(max(high for _, high in clipped.values()))
+    lowest_text = format_value(min(low for low, _ in clipped.values()))
+    highest_text = format_value(max(high for _, high in clipped.values()))
     has_clipped = np.isin(manifest.digests.astype(str), list(clipped))
     return [
         f"{int(has_clipped.sum())} images hold values outside decoding.value_range ({bounds}), which are clipped: they "
-        f"range from {lowest} to {highest}, first {manifest.ids[has_clipped][0]!r}; set a wider range if they matter"
+        f"range from {lowest_text} to {highest_text}, first {manifest.ids[has_clipped][0]!r}; set a wider range if "
+        "they matter"
     ]
 
 

@@ -110,19 +110,21 @@ class FileEmbedder:
         """
         identities = dict(zip(images, identify_images(uris), strict=True))
         places = dict(zip(images, uris, strict=True))
-        todo = list(
+        unique_images = list(
             {identity.digest: places[image] for image, identity in identities.items() if identity.digest}.items()
         )
-        vectors, failed = self.embed_contents(dict.fromkeys(self.decodings, todo))
-        reasons = {image: failed.get(identity.digest, identity.reason) for image, identity in identities.items()}
-        readable = [image for image in images if not reasons[image]]
-        columns = {
-            name: np.array([by_digest[identities[image].digest] for image in readable], dtype=np.float32)
-            for name, by_digest in vectors.items()
+        vectors, failure_reasons = self.embed_contents(dict.fromkeys(self.decodings, unique_images))
+        reasons = {
+            image: failure_reasons.get(identity.digest, identity.reason) for image, identity in identities.items()
         }
-        unreadable = {image: reason for image, reason in reasons.items() if reason}
-        readable_digests = {image: identities[image].digest for image in readable}
-        return EmbeddedFiles(readable, columns, unreadable, list(self._warnings), readable_digests)
+        readable_images = [image for image in images if not reasons[image]]
+        columns = {
+            name: np.array([vectors_by_digest[identities[image].digest] for image in readable_images], dtype=np.float32)
+            for name, vectors_by_digest in vectors.items()
+        }
+        unreadable_reasons = {image: reason for image, reason in reasons.items() if reason}
+        readable_digests = {image: identities[image].digest for image in readable_images}
+        return EmbeddedFiles(readable_images, columns, unreadable_reasons, list(self._warnings), readable_digests)
 
     @property
     def decodings(self) -> list[Decoding]:
@@ -130,29 +132,31 @@ class FileEmbedder:
         return list(self._groups)
 
     def embed_contents(
-        self, todo: Mapping[Decoding, Images], make_decoder: DecoderMaker = Decoder
+        self, images_by_decoding: Mapping[Decoding, Images], make_decoder: DecoderMaker = Decoder
     ) -> tuple[Vectors, dict[str, str]]:
         """Return the vectors of images by fingerprint and digest, and the reasons of those that failed by digest.
 
         Parameters
         ----------
-        todo
+        images_by_decoding
             Settings of decoding → (digest, place or content) of each image, the same digests for each.
         make_decoder
             Makes what workers do with the images; by default they are decoded and resized.
         """
-        n_images = len(next(iter(todo.values()), ()))
+        n_images = len(next(iter(images_by_decoding.values()), ()))
         if self._n_images is None:
             self._n_images = n_images
         # A few files need one worker: starting a second one takes longer than decoding them.
         engine = EngineSpec(device=self._device, workers=1 if self._n_images < MIN_FILES_TO_BATCH else None)
         vectors: Vectors = {name: {} for name in self._fingerprints}
-        failed: dict[str, str] = {}
+        failure_reasons: dict[str, str] = {}
         for decoding, groups in self._groups.items():
-            digests = frozenset(digest for digest, _ in todo[decoding])
+            digests = frozenset(digest for digest, _ in images_by_decoding[decoding])
             lanes = [self._make_lane(group, specs, digests, vectors) for group, specs in groups]
-            failed |= run(lanes, todo[decoding], decoding, engine, no_progress, make_decoder).failed
-        return vectors, failed
+            failure_reasons |= run(
+                lanes, images_by_decoding[decoding], decoding, engine, no_progress, make_decoder
+            ).failed
+        return vectors, failure_reasons
 
     def _make_lane(
         self,
@@ -236,7 +240,7 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
     return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)
 
 
-def check_same_embeddings(ours: Sequence[EmbeddingSpec], expected: Sequence[EmbeddingSpec]) -> None:
+def check_same_embeddings(specs: Sequence[EmbeddingSpec], expected_specs: Sequence[EmbeddingSpec]) -> None:
     """Check that this machine's networks compute the embeddings that a model was trained on.
 
     Raises
@@ -244,10 +248,10 @@ def check_same_embeddings(ours: Sequence[EmbeddingSpec], expected: Sequence[Embe
     ArtifactError
         they would compute other ones; the message names the first field that differs.
     """
-    for spec, expected_spec in zip(ours, expected, strict=True):
-        found, wanted = spec.identity(), expected_spec.identity()
-        if found != wanted:
-            name = next(field for field in wanted if found[field] != wanted[field])
+    for spec, expected_spec in zip(specs, expected_specs, strict=True):
+        identity, expected_identity = spec.identity(), expected_spec.identity()
+        if identity != expected_identity:
+            name = next(field for field in expected_identity if identity[field] != expected_identity[field])
             raise ArtifactError(
                 f"the model was trained on embedding {expected_spec.fingerprint()} of {expected_spec.name}; this "
                 f"machine computes {spec.fingerprint()}: {name} is {getattr(spec, name)!r}, expected "

@@ -59,9 +59,9 @@ class Plan:
             parts.setdefault((str(embedding.spec.precision), store.device_rows), []).append(number)
         # An empty store takes the batch size of a filled one in the same precision.
         for precision, rows in list(parts):
-            filled = next((key for key in parts if key[0] == precision and key[1] is not None), None)
-            if rows is None and filled is not None:
-                parts[filled] += parts.pop((precision, None))
+            filled_key = next((key for key in parts if key[0] == precision and key[1] is not None), None)
+            if rows is None and filled_key is not None:
+                parts[filled_key] += parts.pop((precision, None))
         if len(parts) == 1:
             return [self]
         return [
@@ -75,30 +75,32 @@ class Plan:
 
 
 def plans_for(
-    groups: Sequence[NetworkGroup], selector: RuntimeSelector, previous: Sequence[LockedEmbedding] = ()
+    groups: Sequence[NetworkGroup], selector: RuntimeSelector, previous_embeddings: Sequence[LockedEmbedding] = ()
 ) -> list[Plan]:
-    """Return the plans for some networks; requests resolved in `previous` keep their resolution while it is valid."""
-    valid = {
+    """Return the plans for some networks; valid resolutions of requests in `previous_embeddings` are kept."""
+    valid_embeddings = {
         embedding.request: embedding
-        for embedding in previous
+        for embedding in previous_embeddings
         if embedding.holds and embedding.reason == selector.reason(embedding.request)
     }
-    return [part for group in groups for part in _make_plan(group, selector, valid).split()]
+    return [part for group in groups for part in _make_plan(group, selector, valid_embeddings).split()]
 
 
 def _make_plan(
-    group: NetworkGroup, selector: RuntimeSelector, resolved: Mapping[EmbeddingRequest, LockedEmbedding]
+    group: NetworkGroup, selector: RuntimeSelector, resolved_embeddings: Mapping[EmbeddingRequest, LockedEmbedding]
 ) -> Plan:
-    locked = [resolved[request] for request in group.requests if request in resolved]
-    if len(locked) < len(group.requests):
+    locked_embeddings = [resolved_embeddings[request] for request in group.requests if request in resolved_embeddings]
+    if len(locked_embeddings) < len(group.requests):
         audit = (
-            PrecisionAudit(locked[0].spec.precision, _drift(locked[0])) if locked else selector.choose_precision(group)
+            PrecisionAudit(locked_embeddings[0].spec.precision, _drift(locked_embeddings[0]))
+            if locked_embeddings
+            else selector.choose_precision(group)
         )
         drift = None if audit.drift is None or audit.precision == "fp32" else audit.drift.model_dump()
         specs = zip(group.requests, group.specs(audit.precision), group.resolved.n_features, strict=True)
-        locked = [
-            resolved[request]
-            if request in resolved
+        locked_embeddings = [
+            resolved_embeddings[request]
+            if request in resolved_embeddings
             else LockedEmbedding(
                 request=request,
                 spec=spec,
@@ -109,11 +111,15 @@ def _make_plan(
             )
             for request, spec, d in specs
         ]
-    return Plan(group, tuple(locked), tuple(locked_store(selector.cache, embedding) for embedding in locked))
+    return Plan(
+        group,
+        tuple(locked_embeddings),
+        tuple(locked_store(selector.cache, embedding) for embedding in locked_embeddings),
+    )
 
 
-def _drift(locked: LockedEmbedding) -> Drift | None:
-    return None if locked.drift is None else Drift.model_validate(locked.drift)
+def _drift(embedding: LockedEmbedding) -> Drift | None:
+    return None if embedding.drift is None else Drift.model_validate(embedding.drift)
 
 
 class SegmentWriter:
@@ -193,9 +199,9 @@ def fill(
     with ExitStack() as writers:
         lanes = [_make_lane(plan, writers, uris, selector) for plan in plans]
         missing_digests = frozenset().union(*(lane.digests for lane in lanes))
-        todo = [(digest, uri) for digest, uri in uris.items() if digest in missing_digests]
+        missing_images = [(digest, uri) for digest, uri in uris.items() if digest in missing_digests]
         check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
-        return run(lanes, todo, plans[0].locked[0].spec.decoding, selector.engine, progress)
+        return run(lanes, missing_images, plans[0].locked[0].spec.decoding, selector.engine, progress)
 
 
 def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector) -> Lane:
@@ -203,12 +209,12 @@ def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], 
     missing_digests = plan.missing(uris)
 
     def build_runner() -> Runner:
-        first = plan.locked[0]
-        runner = selector.build_runner(plan.group, first.spec.precision, plan.rows, len(missing_digests))
+        first_embedding = plan.locked[0]
+        runner = selector.build_runner(plan.group, first_embedding.spec.precision, plan.rows, len(missing_digests))
         writer.device_rows = runner.rows
         writer.provenance = {**runner.provenance, "featx": version("featx")}
-        if first.drift is not None:
-            writer.provenance["drift"] = first.drift
+        if first_embedding.drift is not None:
+            writer.provenance["drift"] = first_embedding.drift
         return runner
 
     return Lane(plan.locked[0].spec.preprocessing, missing_digests, build_runner, writer.add)

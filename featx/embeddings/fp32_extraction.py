@@ -47,12 +47,12 @@ def extract_in_fp32(
     uris = dict(zip(rows.digests.tolist(), rows.uris.tolist(), strict=True))
     selector = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress)
     plans = plans_for(network_groups(list(dict.fromkeys(requests))), selector)
-    locked = {item.request: item for plan in plans for item in plan.locked}
+    locked_embeddings = {item.request: item for plan in plans for item in plan.locked}
     for embedding, request in zip(embeddings, requests, strict=True):
-        if locked[request].spec != embedding.spec.model_copy(update=FULL_PRECISION):
+        if locked_embeddings[request].spec != embedding.spec.model_copy(update=FULL_PRECISION):
             raise DataError(
                 f"the network, weights or preprocessing of {embedding.request.name!r} have changed since the run was "
                 "fitted; run 'featx extract' and 'featx fit' again"
             )
     fill(plans, uris, selector, progress)
-    return tuple(locked[request] for request in requests)
+    return tuple(locked_embeddings[request] for request in requests)

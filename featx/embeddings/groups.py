@@ -69,11 +69,11 @@ def network_groups(
     DataError
         an embedding is vectors that were made elsewhere, which no network computes.
     """
-    if external := [request for request in requests if request.vectors is not None]:
+    if external_requests := [request for request in requests if request.vectors is not None]:
         raise DataError(
-            f"embedding {external[0].name!r} holds vectors that were made elsewhere; featx has no network that "
-            "computes them for other images: give these vectors with 'featx predict --vectors FILE', or choose runs on "
-            "networks with '--run'"
+            f"embedding {external_requests[0].name!r} holds vectors that were made elsewhere; featx has no network "
+            "that computes them for other images: give these vectors with 'featx predict --vectors FILE', or choose "
+            "runs on networks with '--run'"
         )
     groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
     for request in requests:

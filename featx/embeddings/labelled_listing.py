@@ -70,17 +70,17 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
         return select_images(listing, {}, recipe.split, sample=data.sample, keep=data.keep), [], problem
     try:
         listing = _with_bands(listing, recipe.groups)
-        selected = select_images(
+        selected_listing = select_images(
             listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample, recipe.data.keep
         )
-        truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
+        truths = [strata(selected_listing.manifest, name, target) for name, target in recipe.targets.items()]
         for column in recipe.group_labels.values():
-            selected.manifest.column(column)
-        _split_and_balance(recipe, selected, truths)
+            selected_listing.manifest.column(column)
+        _split_and_balance(recipe, selected_listing, truths)
     except DataError as error:
         progress("note", 0, 1, f"labels: {error}; the images are embedded all the same")
         return listing, [], str(error)
-    return selected, truths, ""
+    return selected_listing, truths, ""
 
 
 def _with_bands(listing: Listing, groups: Mapping[str, GroupSpec]) -> Listing:

@@ -80,8 +80,8 @@ def find_pairs(
     i, j, similarity = hashes.copies(rows, rows, progress)
     i, j = np.maximum(i, j), np.minimum(i, j)
     names = np.asarray(digests, dtype=object)
-    rounded = similarity.astype(np.float64).round(4)
-    pairs = pd.DataFrame({"digest": names[i], "copy": names[j], "similarity": rounded}).drop_duplicates(
+    rounded_similarity = similarity.astype(np.float64).round(4)
+    pairs = pd.DataFrame({"digest": names[i], "copy": names[j], "similarity": rounded_similarity}).drop_duplicates(
         ["digest", "copy"]
     )
     return pairs if len(pairs) else _no_pairs()
@@ -102,22 +102,22 @@ def _thumbnails(study: Study, uris: Mapping[str, str], progress: ProgressCallbac
     engine = study.recipe.extraction
     with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
         thumbnails = cache.known(list(uris))
-        todo = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
-        fresh: list[tuple[str, Pixels]] = []
+        missing_images = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
+        new_thumbnails: list[tuple[str, Pixels]] = []
         decoder = Decoder(decoding, (THUMBNAIL_PREPROCESSING,))
         try:
-            with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+            with closing(decode_images(missing_images, decoder, workers_for(engine), engine.batch_size)) as images:
                 for number, (digest, pixels, _) in enumerate(images, start=1):
                     if not isinstance(pixels, str):
-                        fresh.append((digest, to_grey(pixels[0])))
-                    progress("look for copies", number, len(todo))
-                    if len(fresh) >= DIGESTS_PER_QUERY:
-                        cache.remember(fresh)
-                        thumbnails |= dict(fresh)
-                        fresh.clear()
+                        new_thumbnails.append((digest, to_grey(pixels[0])))
+                    progress("look for copies", number, len(missing_images))
+                    if len(new_thumbnails) >= DIGESTS_PER_QUERY:
+                        cache.remember(new_thumbnails)
+                        thumbnails |= dict(new_thumbnails)
+                        new_thumbnails.clear()
         finally:
-            cache.remember(fresh)
-    return thumbnails | dict(fresh)
+            cache.remember(new_thumbnails)
+    return thumbnails | dict(new_thumbnails)
 
 
 def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] | None, int]:
@@ -125,12 +125,12 @@ def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] 
 
     Images without a vector have a row of zeros, which is close to no other row.
     """
-    locked = study.first_embedding
-    if locked is None:
+    embedding = study.first_embedding
+    if embedding is None:
         return None, 0
-    store = locked_store(study.cache, locked)
-    missing = set(store.missing(digests))
-    present = np.array([digest not in missing for digest in digests], dtype=bool)
-    x = np.zeros((len(digests), locked.n_features), dtype=np.float32)
-    x[present] = store.read([digest for digest in digests if digest not in missing])
-    return x, len(missing)
+    store = locked_store(study.cache, embedding)
+    missing_digests = set(store.missing(digests))
+    is_stored = np.array([digest not in missing_digests for digest in digests], dtype=bool)
+    x = np.zeros((len(digests), embedding.n_features), dtype=np.float32)
+    x[is_stored] = store.read([digest for digest in digests if digest not in missing_digests])
+    return x, len(missing_digests)

@@ -26,7 +26,10 @@ OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored
 
 
 def tabulate_outcomes(
-    listing: Listing, identities: Sequence[ImageIdentity], embedded: set[str], failed: Mapping[str, str]
+    listing: Listing,
+    identities: Sequence[ImageIdentity],
+    embedded_digests: set[str],
+    failure_reasons: Mapping[str, str],
 ) -> pd.DataFrame:
     """Return exactly one outcome for each file, as a table with the columns id, outcome and reason.
 
@@ -36,9 +39,9 @@ def tabulate_outcomes(
         Images and ignored files of the source.
     identities
         Identity of each image of `listing`, in its order.
-    embedded
+    embedded_digests
         Digests with a new vector.
-    failed
+    failure_reasons
         Digest → reason why it has no vector.
     """
     first_names: dict[str, str] = {}
@@ -47,13 +50,13 @@ def tabulate_outcomes(
         digest = identity.digest
         if not digest:
             rows.append((name, identity.outcome, identity.reason))
-        elif digest in failed:
-            rows.append((name, "unreadable", failed[digest]))
+        elif digest in failure_reasons:
+            rows.append((name, "unreadable", failure_reasons[digest]))
         elif digest in first_names:
             rows.append((name, "duplicate", f"of {first_names[digest]}"))
         else:
             first_names[digest] = name
-            rows.append((name, "embedded" if digest in embedded else "cached", ""))
+            rows.append((name, "embedded" if digest in embedded_digests else "cached", ""))
     rows += [(name, "ignored", rule) for name, rule in listing.ignored.items()]
     return pd.DataFrame(rows, columns=["id", "outcome", "reason"])
 

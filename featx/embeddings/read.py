@@ -29,19 +29,19 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
         no extracted embedding is called `name`.
     """
     if name is not None:
-        matching = [embedding for embedding in study.locked if embedding.request.is_called(name)]
-        if not matching:
+        matching_embeddings = [embedding for embedding in study.locked if embedding.request.is_called(name)]
+        if not matching_embeddings:
             names = [embedding.request.name for embedding in study.locked]
             raise DataError(f"no extracted embedding is called {name!r}; {suggest_names(name, names)}")
-        return matching
-    extracted = {embedding.request: embedding for embedding in study.locked}
+        return matching_embeddings
+    embeddings_by_request = {embedding.request: embedding for embedding in study.locked}
     for request in study.recipe.requests:
-        if request not in extracted:
+        if request not in embeddings_by_request:
             raise IncompleteError(
                 f"embedding {request.name!r} of recipe {study.recipe.name!r} is not extracted yet; "
                 "run 'featx extract' first"
             )
-    return [extracted[request] for request in study.recipe.requests]
+    return [embeddings_by_request[request] for request in study.recipe.requests]
 
 
 def locked_store(cache: CachePlace, embedding: ResolvedEmbedding) -> EmbeddingStore:
@@ -49,7 +49,7 @@ def locked_store(cache: CachePlace, embedding: ResolvedEmbedding) -> EmbeddingSt
     return EmbeddingStore(store_path(cache, embedding.spec), embedding.spec, embedding.n_features)
 
 
-def read_embeddings(study: Study, ids: Ids, locked: Sequence[ResolvedEmbedding]) -> Embeddings:
+def read_embeddings(study: Study, ids: Ids, resolved_embeddings: Sequence[ResolvedEmbedding]) -> Embeddings:
     """Return the vectors of the images `ids`, with the features of the embeddings side by side.
 
     Raises
@@ -59,18 +59,18 @@ def read_embeddings(study: Study, ids: Ids, locked: Sequence[ResolvedEmbedding])
     """
     digests = study.manifest.take(ids).digests.tolist()
     columns = []
-    for embedding in locked:
+    for embedding in resolved_embeddings:
         store = locked_store(study.cache, embedding)
-        if missing := store.missing(digests):
+        if missing_digests := store.missing(digests):
             raise IncompleteError(
-                f"{len(missing)} of {len(digests)} images have no embedding {embedding.request.name!r} in {store}; "
-                "run 'featx extract'"
+                f"{len(missing_digests)} of {len(digests)} images have no embedding {embedding.request.name!r} in "
+                f"{store}; run 'featx extract'"
             )
         columns.append(store.read(digests))
     return Embeddings(
         np.asarray(ids, dtype=object),
         _side_by_side(columns),
-        tuple(embedding.spec.fingerprint() for embedding in locked),
+        tuple(embedding.spec.fingerprint() for embedding in resolved_embeddings),
     )
 
 

@@ -174,9 +174,11 @@ class RuntimeSelector:
         spec, digests = group.resolved.specs[0], self._sample_digests[:n_images]
         key = (spec.preprocessing, spec.decoding, len(digests))
         if key not in self._pixels:
-            todo = [(digest, self._uris[digest]) for digest in digests]
+            sample_images = [(digest, self._uris[digest]) for digest in digests]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
-            with closing(decode_images(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as results:
+            with closing(
+                decode_images(sample_images, decoder, workers_for(self.engine), self.engine.batch_size)
+            ) as results:
                 images = [pixels[0] for _, pixels, _ in results if not isinstance(pixels, str)]
             side = spec.preprocessing.canvas_px
             self._pixels[key] = np.zeros((len(images), side, side, 3), dtype=np.uint8)

@@ -101,8 +101,8 @@ class PortableNetwork:
 
     def _build_for_batch(self, execution: Execution, rows: int) -> Runner:
         if execution.runtime in {"torch", "compile"}:
-            device, compiled = find_device(execution.device), execution.runtime == "compile"
-            return TorchRunner(self.network, device, rows, execution.precision, compiled=compiled)
+            device, is_compiled = find_device(execution.device), execution.runtime == "compile"
+            return TorchRunner(self.network, device, rows, execution.precision, compiled=is_compiled)
         if execution.device not in {"auto", "cpu"}:
             raise DeviceError(
                 f"runtime {execution.runtime!r} runs on the CPU, not on {execution.device!r}; use '--runtime torch'"
@@ -221,25 +221,25 @@ class OpenVinoRunner:
             "precision": str(precision),
         }
         self._core = openvino.Core()
-        whole = self._core.read_model(model)
-        self._n_outputs = len(whole.get_results())
+        full_model = self._core.read_model(model)
+        self._n_outputs = len(full_model.get_results())
         self._front_outputs: list[int] = []
         if isinstance(precision, ReducedPrecision):
-            self._parts = self._compile_reduced(model, whole, precision)
+            self._parts = self._compile_reduced(model, full_model, precision)
         else:
-            self._parts = [self._compile(whole, "fp32")]
+            self._parts = [self._compile(full_model, "fp32")]
         self._thread_local = threading.local()
 
-    def _compile_reduced(self, model: bytes, whole: Any, precision: ReducedPrecision) -> list[Any]:
+    def _compile_reduced(self, model: bytes, full_model: Any, precision: ReducedPrecision) -> list[Any]:
         if not can_compute(precision):
             raise DeviceError(f"this CPU does not support {precision}; set precision = 'fp32'")
         if not precision.first_layers:
-            return [self._compile(whole, precision.dtype)]
-        cut = next((cut for cut in find_cuts(whole) if cut.n_layers == precision.first_layers), None)
+            return [self._compile(full_model, precision.dtype)]
+        cut = next((cut for cut in find_cuts(full_model) if cut.n_layers == precision.first_layers), None)
         if cut is None:
             raise DeviceError(f"the network cannot be split behind its first {precision.first_layers} layers")
-        front, back, self._front_outputs = split_model(whole, self._core.read_model(model), cut)
-        return [self._compile(front, precision.first_dtype), self._compile(back, precision.dtype)]
+        front_model, back_model, self._front_outputs = split_model(full_model, self._core.read_model(model), cut)
+        return [self._compile(front_model, precision.first_dtype), self._compile(back_model, precision.dtype)]
 
     def _compile(self, model: Any, dtype: str) -> Any:
         settings = {
@@ -265,11 +265,11 @@ class OpenVinoRunner:
         requests[0].infer([pixels], share_inputs=True)
         for request in requests[1:]:
             request.infer()
-        back_numbers = iter(range(self._n_outputs - len(self._front_outputs)))
+        back_indices = iter(range(self._n_outputs - len(self._front_outputs)))
         outputs = [
             requests[0].get_output_tensor(1 + self._front_outputs.index(number))
             if number in self._front_outputs
-            else requests[-1].get_output_tensor(next(back_numbers))
+            else requests[-1].get_output_tensor(next(back_indices))
             for number in range(self._n_outputs)
         ]
         # The next call of this thread overwrites the tensors, so they are copied.

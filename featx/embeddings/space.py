@@ -27,24 +27,24 @@ def check_space(
     """
     digests = list(digests)
     sizes = [len(store.missing(digests)) * (store.n_features * store.dtype.itemsize + ROW_BYTES) for store in stores]
-    needed = sum(sizes)
-    if not needed:
+    required_bytes = sum(sizes)
+    if not required_bytes:
         return
     if cache.folder is not None and not os.access(_nearest_existing(cache.folder), os.W_OK):
         raise StoreError(
-            f"{cache} is read-only, and {gigabytes(needed)} of vectors are missing: choose another cache "
+            f"{cache} is read-only, and {gigabytes(required_bytes)} of vectors are missing: choose another cache "
             "(paths.cache), or change its permissions"
         )
-    free = room_bytes(cache)
-    if needed > free:
-        widest = stores[sizes.index(max(sizes))]
+    free_bytes = room_bytes(cache)
+    if required_bytes > free_bytes:
+        widest_store = stores[sizes.index(max(sizes))]
         raise StoreError(
-            f"the vectors need {gigabytes(needed)}, but {cache} has {gigabytes(free)} of free space; the largest "
-            f"embedding is {widest.spec.name} with {widest.n_features} "
+            f"the vectors need {gigabytes(required_bytes)}, but {cache} has {gigabytes(free_bytes)} of free space; the "
+            f"largest embedding is {widest_store.spec.name} with {widest_store.n_features} "
             "features: use a pooling with fewer features, or another cache (paths.cache)"
         )
-    free_text = "in an object store" if free == math.inf else f"{gigabytes(free)} free"
-    progress("disk space", 1, 1, f"{gigabytes(needed)} of vectors, {free_text}")
+    free_text = "in an object store" if free_bytes == math.inf else f"{gigabytes(free_bytes)} free"
+    progress("disk space", 1, 1, f"{gigabytes(required_bytes)} of vectors, {free_text}")
 
 
 def room_bytes(cache: CachePlace) -> float:

@@ -42,9 +42,9 @@ def steady_rate(measure: Callable[[], float], max_s: float = math.inf) -> float 
         if len(rates) > N_AGREEING and time.perf_counter() - start > max_s:
             break
         rates.append(measure())
-        largest = sorted(rates)[-N_AGREEING:]
-        if len(rates) > N_AGREEING and largest[-1] <= (1 + (MAX_RATE_RATIO - 1) / 2) * largest[0]:
-            return sum(largest) / N_AGREEING
+        largest_rates = sorted(rates)[-N_AGREEING:]
+        if len(rates) > N_AGREEING and largest_rates[-1] <= (1 + (MAX_RATE_RATIO - 1) / 2) * largest_rates[0]:
+            return sum(largest_rates) / N_AGREEING
     return None
 
 
@@ -68,8 +68,8 @@ def rate_of_batches(batch_s: Sequence[Sequence[float]]) -> float | None:
         middle = len(seconds) // 2
         if middle < MIN_BATCHES_PER_HALF:
             return None
-        faster, slower = sorted((fmean(seconds[:middle]), fmean(seconds[middle:])))
-        if slower > MAX_RATE_RATIO * faster:
+        faster_s, slower_s = sorted((fmean(seconds[:middle]), fmean(seconds[middle:])))
+        if slower_s > MAX_RATE_RATIO * faster_s:
             return None
         image_s += fmean(seconds)
     return 1 / image_s if image_s else None
@@ -103,11 +103,13 @@ def record_throughput(notes: Path, throughput: Throughput) -> None:
         return
     try:
         with file_lock(notes / ".throughputs.lock"):
-            recorded = recorded_throughputs(notes)
-            same = [entry for entry in recorded if set(entry.embeddings) == set(throughput.embeddings)]
-            if any(entry.n > throughput.n for entry in same):
+            previous_entries = recorded_throughputs(notes)
+            matching_entries = [
+                entry for entry in previous_entries if set(entry.embeddings) == set(throughput.embeddings)
+            ]
+            if any(entry.n > throughput.n for entry in matching_entries):
                 return
-            entries = [*(entry for entry in recorded if entry not in same), throughput]
+            entries = [*(entry for entry in previous_entries if entry not in matching_entries), throughput]
             write_json(notes / "throughputs.json", [asdict(entry) for entry in entries])
     except (OSError, FeatxError) as error:
         logger.warning("the rate of this extraction is not recorded: %s", error)
@@ -130,8 +132,10 @@ def seconds_per_image(throughputs: Sequence[Throughput], embeddings: Collection[
 
     Each embedding's rate is that of the pass with the fewest embeddings; a pass with several of them is counted once.
     """
-    by_size = sorted(throughputs, key=lambda entry: len(entry.embeddings))
-    passes = {name: next((entry for entry in by_size if name in entry.embeddings), None) for name in embeddings}
+    sorted_throughputs = sorted(throughputs, key=lambda entry: len(entry.embeddings))
+    passes = {
+        name: next((entry for entry in sorted_throughputs if name in entry.embeddings), None) for name in embeddings
+    }
     if None in passes.values():
         return None
     return sum(1 / entry.images_per_s for entry in set(passes.values()) if entry is not None)

@@ -161,14 +161,16 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 uris.setdefault(identity.digest, place)
         selector = _SelectorForAllCalls(cache, engine, uris, no_progress)
         (plan,) = plans_for([_network_for(request)], selector)
-        failed = fill([plan], uris, selector, no_progress).failed if uris else {}
-        reasons = [failed.get(identity.digest, "") if identity.digest else identity.reason for identity in identities]
+        failure_reasons = fill([plan], uris, selector, no_progress).failed if uris else {}
+        reasons = [
+            failure_reasons.get(identity.digest, "") if identity.digest else identity.reason for identity in identities
+        ]
         if self.on_error == "raise" and any(reasons):
             _raise_unreadable(places, reasons)
-        readable = [row for row, reason in enumerate(reasons) if not reason]
+        readable_rows = [row for row, reason in enumerate(reasons) if not reason]
         x = np.full((len(places), plan.locked[0].n_features), np.nan, dtype=np.float32)
-        if readable:
-            x[readable] = plan.stores[0].read([identities[row].digest for row in readable])
+        if readable_rows:
+            x[readable_rows] = plan.stores[0].read([identities[row].digest for row in readable_rows])
         return x
 
     def _request(self) -> EmbeddingRequest:
@@ -228,14 +230,14 @@ def _identify(images: Any, decoding: Decoding, notes: Path) -> tuple[list[ImageS
 
     Files with the size and time of a cached digest are not read.
     """
-    checked = [_place(image, number, decoding) for number, image in enumerate(_check_list(images))]
-    places = [place if not isinstance(place, ImageIdentity) else "" for place in checked]
-    paths = [place for place in checked if isinstance(place, str)]
+    checked_places = [_place(image, number, decoding) for number, image in enumerate(_check_list(images))]
+    places = [place if not isinstance(place, ImageIdentity) else "" for place in checked_places]
+    paths = [place for place in checked_places if isinstance(place, str)]
     with (
         DigestCache(notes / "digests.sqlite") as digests,
         closing(identify_with_cache(paths, [_state(path) for path in paths], digests)) as identities,
     ):
-        return places, [_identity(place, identities) for place in checked]
+        return places, [_identity(place, identities) for place in checked_places]
 
 
 def _identity(place: ImageSource | ImageIdentity, identities: Iterator[tuple[ImageIdentity, bool]]) -> ImageIdentity:
@@ -284,11 +286,11 @@ def _state(path: str) -> FileState | None:
 
 
 def _raise_unreadable(places: Sequence[ImageSource], reasons: Sequence[str]) -> None:
-    unreadable = [row for row, reason in enumerate(reasons) if reason]
-    first = unreadable[0]
-    place = places[first]
-    name = repr(place) if isinstance(place, str) and place else f"image {first}"
+    unreadable_rows = [row for row, reason in enumerate(reasons) if reason]
+    first_row = unreadable_rows[0]
+    place = places[first_row]
+    name = repr(place) if isinstance(place, str) and place else f"image {first_row}"
     raise DataError(
-        f"{len(unreadable)} of {len(places)} images have no embedding, first {name}: {reasons[first]}; leave them out, "
-        "or set on_error='nan'"
+        f"{len(unreadable_rows)} of {len(places)} images have no embedding, first {name}: {reasons[first_row]}; leave "
+        "them out, or set on_error='nan'"
     )

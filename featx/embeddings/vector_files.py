@@ -86,9 +86,9 @@ def read_vector_file(file: Path) -> VectorFile:
     texts = _decode_ids(file, ids)
     if len(texts) != len(x):
         raise DataError(f"{file}: found {len(texts)} ids and {len(x)} rows of x, expected one row for each id")
-    if (repeated := pd.Index(texts).duplicated()).any():
+    if (is_repeated := pd.Index(texts).duplicated()).any():
         raise DataError(
-            f"{file}: {int(repeated.sum())} of {len(texts)} ids occur again, first {texts[repeated.argmax()]!r}; "
+            f"{file}: {int(is_repeated.sum())} of {len(texts)} ids occur again, first {texts[is_repeated.argmax()]!r}; "
             "expected each id once"
         )
     if file_state(file) != state:
@@ -99,10 +99,10 @@ def read_vector_file(file: Path) -> VectorFile:
 def _read_array_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the ids and vectors of an npz or HDF5 file."""
     try:
-        arrays, skipped = open_datasets(file), skipped_datasets(file)
+        arrays, skipped_reasons = open_datasets(file), skipped_datasets(file)
     except ReadError as error:
         raise DataError(f"{error}; {EXPECTED}") from error
-    _check_names(file, list(arrays), skipped)
+    _check_names(file, list(arrays), skipped_reasons)
     return np.asarray(arrays["ids"][:]), np.asarray(arrays["x"][:])
 
 
@@ -130,7 +130,7 @@ def _read_parquet_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     return table["ids"].to_pandas().to_numpy(object), values.reshape(len(lengths), d)
 
 
-def _check_names(file: Path, names: list[str], skipped: Mapping[str, str]) -> None:
+def _check_names(file: Path, names: list[str], skipped_reasons: Mapping[str, str]) -> None:
     """Check that a file holds ids and vectors.
 
     Parameters
@@ -139,7 +139,7 @@ def _check_names(file: Path, names: list[str], skipped: Mapping[str, str]) -> No
         The file.
     names
         Names of its arrays that can be read.
-    skipped
+    skipped_reasons
         Reason by name of its other arrays.
 
     Raises
@@ -148,8 +148,8 @@ def _check_names(file: Path, names: list[str], skipped: Mapping[str, str]) -> No
         it lacks one of them.
     """
     for name in ("ids", "x"):
-        if name in skipped:
-            raise DataError(f"{file}: {name!r} {skipped[name].partition(',')[0]}; {EXPECTED}")
+        if name in skipped_reasons:
+            raise DataError(f"{file}: {name!r} {skipped_reasons[name].partition(',')[0]}; {EXPECTED}")
         if name not in names:
             raise DataError(f"{file} has no {name!r}; found {', '.join(names) or 'nothing'}, {EXPECTED}")
 
@@ -160,12 +160,12 @@ def _decode_ids(file: Path, ids: NDArray[Any]) -> NDArray[np.object_]:
         texts = [value.decode() if isinstance(value, bytes) else value for value in ids.tolist()]
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: ids are not UTF-8 ({error}); {EXPECTED}") from error
-    if ids.ndim != 1 or (invalid := [value for value in texts if not isinstance(value, str)]):
-        first = "" if ids.ndim != 1 else f", first {invalid[0]!r}"
-        raise DataError(f"{file}: ids are {ids.dtype} of shape {ids.shape}{first}; {EXPECTED}")
+    if ids.ndim != 1 or (invalid_ids := [value for value in texts if not isinstance(value, str)]):
+        first_text = "" if ids.ndim != 1 else f", first {invalid_ids[0]!r}"
+        raise DataError(f"{file}: ids are {ids.dtype} of shape {ids.shape}{first_text}; {EXPECTED}")
     return np.array(texts, dtype=object)
 
 
-def find_positions(available: Ids, ids: Ids) -> NDArray[np.intp]:
+def find_positions(available_ids: Ids, ids: Ids) -> NDArray[np.intp]:
     """Return (n,) the position of each id among those available; -1 where it is missing."""
-    return np.asarray(pd.Index(available).get_indexer(pd.Index(ids)), dtype=np.intp)
+    return np.asarray(pd.Index(available_ids).get_indexer(pd.Index(ids)), dtype=np.intp)

@@ -178,8 +178,8 @@ def _set_up_process(assignment: Assignment) -> None:
     torch.set_num_threads(assignment.threads)
 
 
-def _check_weights(group: NetworkGroup, locked: Sequence[LockedEmbedding]) -> None:
-    for embedding, spec in zip(locked, group.specs(locked[0].spec.precision), strict=True):
+def _check_weights(group: NetworkGroup, locked_embeddings: Sequence[LockedEmbedding]) -> None:
+    for embedding, spec in zip(locked_embeddings, group.specs(locked_embeddings[0].spec.precision), strict=True):
         if embedding.spec != spec:
             raise ClusterError(
                 f"{_process_name()} has other weights or another layer for {embedding.request.name!r} than the "

@@ -50,7 +50,7 @@ Sizes = tuple[Pixels, ...]  # pixels at each size
 class ChunkDecoder(Protocol[T_co]):
     """An object that workers use: it turns a few images into results."""
 
-    def decode_chunk(self, todo: Images) -> ChunkResult[T_co]:
+    def decode_chunk(self, images: Images) -> ChunkResult[T_co]:
         """Return the result of each image, or the reason why there is none; the seconds; the clipped images."""
 
 
@@ -75,12 +75,14 @@ class Decoder:
     decoding: Decoding
     sizes: tuple[Preprocessing, ...]
 
-    def decode(self, expected: str, place: ImageSource, clipped: Clipped | None = None) -> tuple[Pixels, ...] | str:
+    def decode(
+        self, expected_digest: str, place: ImageSource, clipped: Clipped | None = None
+    ) -> tuple[Pixels, ...] | str:
         """Return an image's pixels at each size, or the reason why there are none.
 
         Parameters
         ----------
-        expected
+        expected_digest
             Digest that the content must have.
         place
             URI or content of the image.
@@ -89,11 +91,11 @@ class Decoder:
         """
         try:
             content = read_content(place) if isinstance(place, str) else place
-            if digest(content) != expected:
+            if digest(content) != expected_digest:
                 return CHANGED
             image = decode(content, self.decoding, required_side_px(self.sizes))
             if clipped is not None and OUTSIDE_RANGE in image.info:
-                clipped[expected] = image.info[OUTSIDE_RANGE]
+                clipped[expected_digest] = image.info[OUTSIDE_RANGE]
             return tuple(make_preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
             return REMOVED
@@ -103,11 +105,11 @@ class Decoder:
         except (MemoryError, ValueError) as error:
             return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def decode_chunk(self, todo: Images) -> ChunkResult[Sizes]:
+    def decode_chunk(self, images: Images) -> ChunkResult[Sizes]:
         """Decode a few images; return their pixels or reasons, the seconds that they took, and the clipped images."""
         start = time.perf_counter()
         clipped: Clipped = {}
-        return [self.decode(*image, clipped) for image in todo], time.perf_counter() - start, clipped
+        return [self.decode(*image, clipped) for image in images], time.perf_counter() - start, clipped
 
 
 Decoded = tuple[str, T | str, float]  # digest, result or reason, seconds
@@ -115,7 +117,7 @@ PendingChunk = tuple[Images, Future[ChunkResult[T]]]
 
 
 def decode_images(
-    todo: Iterable[tuple[str, ImageSource]],
+    images: Iterable[tuple[str, ImageSource]],
     decoder: ChunkDecoder[T],
     workers: int,
     chunk_size: int,
@@ -123,11 +125,11 @@ def decode_images(
 ) -> Generator[Decoded[T]]:
     """Yield the digest of each image with its result, or the reason why there is none, and the seconds it took.
 
-    The order is that of `todo`, which is read only a few chunks ahead.
+    The order is that of `images`, which is read only a few chunks ahead.
 
     Parameters
     ----------
-    todo
+    images
         (digest, place) of each image.
     decoder
         What workers do with a chunk: a `Decoder`, whose results are pixels, or another one.
@@ -139,17 +141,17 @@ def decode_images(
         Receives the extremes of the images whose values are clipped; None drops them.
     """
     clipped = {} if clipped is None else clipped
-    pending: deque[PendingChunk[T]] = deque()
+    pending_chunks: deque[PendingChunk[T]] = deque()
     with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
-            for chunk in _chunks(todo, chunk_size):
-                pending.append((chunk, pool.submit(decoder.decode_chunk, chunk)))
-                if len(pending) > CHUNKS_PER_WORKER * workers:
-                    yield from _receive_chunk(pending, pool, decoder, clipped)
-            while pending:
-                yield from _receive_chunk(pending, pool, decoder, clipped)
+            for chunk in _chunks(images, chunk_size):
+                pending_chunks.append((chunk, pool.submit(decoder.decode_chunk, chunk)))
+                if len(pending_chunks) > CHUNKS_PER_WORKER * workers:
+                    yield from _receive_chunk(pending_chunks, pool, decoder, clipped)
+            while pending_chunks:
+                yield from _receive_chunk(pending_chunks, pool, decoder, clipped)
         finally:
-            for _, future in pending:
+            for _, future in pending_chunks:
                 future.cancel()
 
 
@@ -170,25 +172,25 @@ def _hash_store_settings() -> int:
     )
 
 
-def _chunks(todo: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Images]:
-    images = iter(todo)
+def _chunks(encoded_images: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Images]:
+    images = iter(encoded_images)
     while chunk := list(islice(images, size)):
         yield chunk
 
 
 def _receive_chunk(
-    pending: deque[PendingChunk[T]], pool: "_Pool", decoder: ChunkDecoder[T], clipped: Clipped
+    pending_chunks: deque[PendingChunk[T]], pool: "_Pool", decoder: ChunkDecoder[T], clipped: Clipped
 ) -> Iterator[Decoded[T]]:
     """Yield the results of the oldest chunk; if a worker died, decode its images one by one."""
-    chunk, future = pending.popleft()
+    chunk, future = pending_chunks.popleft()
     try:
         results, seconds, chunk_clipped = future.result()
     except BrokenProcessPool:
         # Which of the unfinished chunks killed the worker is unknown: all are submitted again, except for this one.
         pool.restart()
-        for position, (later_chunk, later_future) in enumerate(pending):
+        for position, (later_chunk, later_future) in enumerate(pending_chunks):
             if not later_future.done() or later_future.exception() is not None:
-                pending[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
+                pending_chunks[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
         results, seconds, chunk_clipped = _decode_one_by_one(chunk, decoder)
     clipped |= chunk_clipped
     image_s = seconds / len(chunk)

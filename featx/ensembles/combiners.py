@@ -58,14 +58,17 @@ class MemberOutputs:
         AlignmentError
             Another member lacks an id of the first one, or the members predict different things.
         """
-        first = tables[0]
-        if other_kinds := {table.kind for table in tables} - {first.kind}:
+        first_table = tables[0]
+        if other_kinds := {table.kind for table in tables} - {first_table.kind}:
             raise AlignmentError(
-                f"members predict {first.kind} and {', '.join(sorted(other_kinds))}; expected one kind"
+                f"members predict {first_table.kind} and {', '.join(sorted(other_kinds))}; expected one kind"
             )
-        ordered = [table.take(first.ids).ordered(names or first.names) for table in tables]
-        outputs, rules = np.stack([table.values for table in ordered]), tuple(table.decision for table in ordered)
-        return cls(first.kind, ordered[0].names, outputs, rules)
+        ordered_tables = [table.take(first_table.ids).ordered(names or first_table.names) for table in tables]
+        outputs, rules = (
+            np.stack([table.values for table in ordered_tables]),
+            tuple(table.decision for table in ordered_tables),
+        )
+        return cls(first_table.kind, ordered_tables[0].names, outputs, rules)
 
     def __len__(self) -> int:
         """Return the number of members."""

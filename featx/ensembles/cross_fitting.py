@@ -66,13 +66,13 @@ class CrossFitting:
         DataError
             All rows have weight 0.
         """
-        first = tables[0]
-        order = np.argsort(first.ids.astype(str))
-        ids = first.ids[order]
+        first_table = tables[0]
+        order = np.argsort(first_table.ids.astype(str))
+        ids = first_table.ids[order]
         targets = TargetValues.of(truth.take(ids))
         if targets.weights is not None and not targets.weights.any():
             raise DataError(f"all {len(ids)} selection rows weigh 0; check 'weight' and 'confidence' of the target")
-        members = MemberOutputs.of([first.take(ids), *tables[1:]], truth.names)
+        members = MemberOutputs.of([first_table.take(ids), *tables[1:]], truth.names)
         spec = spec.model_copy(update={"metric": resolve_metric(targets, spec.metric)})
         return cls(ids, members, targets, spec, None if groups is None else groups[order])
 
@@ -133,23 +133,25 @@ class CrossFitting:
             (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
         """
         score = self.merit(outputs, self.decision_rule(method))
-        used = self._used_members(method)
+        used_members = self._used_members(method)
         return [
-            score - self._merit_without(member, method) if member in used else 0.0
+            score - self._merit_without(member, method) if member in used_members else 0.0
             for member in range(len(self.members))
         ]
 
-    def _merit_without(self, left_out: int, method: VotingMethod) -> float:
+    def _merit_without(self, excluded_member: int, method: VotingMethod) -> float:
         """Return the score of the ensemble without a member."""
-        others = [member for member in range(len(self.members)) if member != left_out]
-        without = replace(self, members=self.members.select(others))
-        return without.merit(without.cross_predict(method), without.decision_rule(method))
+        other_members = [member for member in range(len(self.members)) if member != excluded_member]
+        cross_fitting = replace(self, members=self.members.select(other_members))
+        return cross_fitting.merit(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))
 
     def _used_members(self, method: VotingMethod) -> set[int]:
         """Return the members on which a fit depends, to all rows or to those of a fold."""
         if method.find_used is None:
             return set(range(len(self.members)))
         fold, all_rows = self.fold_numbers(), np.arange(len(self.ids))
-        fitted = [all_rows, *(np.flatnonzero(fold != number) for number in range(self.spec.folds))]
-        used = [method.find_used(self.members.take(rows), self.targets.take(rows), self.spec) for rows in fitted]
-        return set().union(*used)
+        row_sets = [all_rows, *(np.flatnonzero(fold != number) for number in range(self.spec.folds))]
+        member_sets = [
+            method.find_used(self.members.take(rows), self.targets.take(rows), self.spec) for rows in row_sets
+        ]
+        return set().union(*member_sets)

@@ -148,9 +148,9 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
     results = [result for spec in sections for result in _build_section(study, spec, target, force)]
     # Sections without a name and with the same members have the same runs.
-    distinct = {result.run: result for result in results}.values()
+    distinct_results = {result.run: result for result in results}.values()
     order = list(study.recipe.targets)
-    return sorted(distinct, key=lambda result: (order.index(result.target), -result.gain))
+    return sorted(distinct_results, key=lambda result: (order.index(result.target), -result.gain))
 
 
 def _sections(
@@ -171,11 +171,13 @@ def _sections(
     arguments = {"methods": methods, "members": members, "name": None}
     changes = {name: value for name, value in arguments.items() if value or (name == "name" and members)}
     sections = specs or study.recipe.ensemble or (EnsembleSpec(methods=()),)
-    changed = [spec.model_copy(update=changes) for spec in sections if target in {None, spec.target} or not spec.target]
-    building = [spec for spec in changed if spec.methods != ()]
+    changed_sections = [
+        spec.model_copy(update=changes) for spec in sections if target in {None, spec.target} or not spec.target
+    ]
+    building = [spec for spec in changed_sections if spec.methods != ()]
     if not building:
-        cause = "no [[ensemble]] with a method" if target is None else f"no [[ensemble]] with a method for {target!r}"
-        raise DataError(f"the recipe has {cause}; name methods with '--method'")
+        problem = "no [[ensemble]] with a method" if target is None else f"no [[ensemble]] with a method for {target!r}"
+        raise DataError(f"the recipe has {problem}; name methods with '--method'")
     return building
 
 
@@ -228,10 +230,10 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
     kinds = {name: study.recipe.targets[name].kind for name in targets}
     if not set(kinds.values()) & set(voting_method.kinds):
         name, kind = next(iter(kinds.items()))
-        suited = ", ".join(candidate for candidate in VOTES.names() if kind in VOTES.get(candidate).kinds)
+        methods_text = ", ".join(candidate for candidate in VOTES.names() if kind in VOTES.get(candidate).kinds)
         raise UnsuitedError(
             f"method {method!r} predicts {' or '.join(voting_method.kinds)}, target {name!r} is of {kind}; suitable "
-            f"methods: {suited}"
+            f"methods: {methods_text}"
         )
 
 

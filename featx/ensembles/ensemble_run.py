@@ -80,8 +80,8 @@ class EnsembleRun:
             There are fewer than two candidates.
         """
         candidates = find_candidates(study, target, spec)
-        left_out = find_left_out(study, target, spec, candidates)
-        runs = [run for run in candidates if run.name not in left_out]
+        exclusion_reasons = find_left_out(study, target, spec, candidates)
+        runs = [run for run in candidates if run.name not in exclusion_reasons]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
             remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
@@ -89,7 +89,7 @@ class EnsembleRun:
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
                 f"with equal predictions count once); {remedy}"
             )
-        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, left_out)
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, exclusion_reasons)
 
     @cached_property
     def truth(self) -> AnyTruth:
@@ -152,8 +152,8 @@ class EnsembleRun:
         write_table(folder / "predictions.parquet", predictions.to_frame())
         metrics = self._metrics(voting_method, outputs, str(rows.part[0]), scores(self.truth, tables[0]))
         metrics.write(folder)
-        used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
-        write_json(folder / BODY_FILES["ensemble"], _body(method, used, combiner.without_unused()))
+        used_runs = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
+        write_json(folder / BODY_FILES["ensemble"], _body(method, used_runs, combiner.without_unused()))
         header = {
             "target": self.target,
             self.truth.kind: self.truth.names,
@@ -161,7 +161,7 @@ class EnsembleRun:
             "conformal": ConformalSpec.of(self.truth, predictions, self.study.groups),
             "decision": rule,
         }
-        artifact.write_ensemble(folder, [run.path for run in used], header)
+        artifact.write_ensemble(folder, [run.path for run in used_runs], header)
 
     def _metrics(self, method: VotingMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
         """Return the metrics of an ensemble with these outputs and scores on the selection rows of a part."""

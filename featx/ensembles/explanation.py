@@ -30,17 +30,17 @@ def count_disagreements(
     if targets.kind == "numbers":
         errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
         ensemble_right, member_right = errors < member_errors, member_errors < errors
-        differ = ensemble_right | member_right
+        is_different = ensemble_right | member_right
     else:
-        differ = targets.decisions(outputs) != member_targets.decisions(member_outputs)
-        ensemble_right = differ & targets.are_right(outputs)
-        member_right = differ & member_targets.are_right(member_outputs)
+        is_different = targets.decisions(outputs) != member_targets.decisions(member_outputs)
+        ensemble_right = is_different & targets.are_right(outputs)
+        member_right = is_different & member_targets.are_right(member_outputs)
     n_won, n_lost = int(ensemble_right.sum()), int(member_right.sum())
     p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
     return Disagreements(
         member=member,
-        n=differ.size,
-        n_different=int(differ.sum()),
+        n=is_different.size,
+        n_different=int(is_different.sum()),
         n_ensemble_right=n_won,
         n_member_right=n_lost,
         p=p,
@@ -128,17 +128,18 @@ def _compare_with_best(disagreements: Disagreements, rows: str, wording: _Wordin
 
 
 def _describe_similarity(pairs: Sequence[MemberPair], wording: _Wording) -> str:
-    defined = [(pair.all.similarity, pair) for pair in pairs if pair.all.similarity is not None]
-    if not defined:
+    similarity_pairs = [(pair.all.similarity, pair) for pair in pairs if pair.all.similarity is not None]
+    if not similarity_pairs:
         return "No member makes an error."
-    highest, pair = max(defined, key=lambda item: item[0])
-    lowest = min(value for value, _ in defined)
+    max_similarity, pair = max(similarity_pairs, key=lambda item: item[0])
+    min_similarity = min(value for value, _ in similarity_pairs)
     if len(pairs) == 1:
-        text = wording.similarity.format("its two members", highest)
+        text = wording.similarity.format("its two members", max_similarity)
         return f"{text[0].upper()}{text[1:]}."
     return (
-        f"Its most similar members are {pair.one} and {pair.other}: {wording.similarity.format('the two', highest)}. "
-        f"The least similar of the {len(pairs)} pairs {wording.lowest.format(lowest)}."
+        f"Its most similar members are {pair.one} and {pair.other}: "
+        f"{wording.similarity.format('the two', max_similarity)}. The least similar of the {len(pairs)} pairs "
+        f"{wording.lowest.format(min_similarity)}."
     )
 
 

@@ -50,9 +50,9 @@ def _pick_members(members: MemberOutputs, targets: TargetValues, spec: EnsembleS
         rules = [members.mean_rule((n_picks + pick).tolist()) for pick in np.eye(len(members))]
         pairs = zip(rules, means, strict=True)
         scores = [_finite_merit(metric, targets.decided_by(rule), mean) for rule, mean in pairs]
-        tied = [member for member, score in enumerate(scores) if score == max(scores)]
-        tie_scores = {member: _finite_merit(tie_breaker, targets, means[member]) for member in tied}
-        pick = max(tied, key=tie_scores.__getitem__)
+        tied_members = [member for member, score in enumerate(scores) if score == max(scores)]
+        tie_scores = {member: _finite_merit(tie_breaker, targets, means[member]) for member in tied_members}
+        pick = max(tied_members, key=tie_scores.__getitem__)
         picks.append(pick)
         n_picks[pick] += 1
         total += members.outputs[pick]

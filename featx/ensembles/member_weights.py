@@ -82,8 +82,8 @@ def _log_loss(members: MemberOutputs, targets: TargetValues) -> Loss:
     proba, counts = _true_probabilities(members.outputs, targets)
 
     def loss(weights: Weights) -> tuple[float, Weights]:
-        mixed = np.clip(proba @ weights, MIN_PROBABILITY, None)
-        return float(-counts @ np.log(mixed)), -proba.T @ (counts / mixed)
+        mean_proba = np.clip(proba @ weights, MIN_PROBABILITY, None)
+        return float(-counts @ np.log(mean_proba)), -proba.T @ (counts / mean_proba)
 
     return loss
 

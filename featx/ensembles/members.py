@@ -28,11 +28,13 @@ def find_candidates(study: Study, target: str, spec: EnsembleSpec) -> list[RunFo
     IncompleteError
         A run that may be a candidate is damaged.
     """
-    if not spec.members and (damaged := study.damaged()):
-        raise IncompleteError(f"{damaged[0].damage}, or name the members with '--members'")
+    if not spec.members and (damaged_runs := study.damaged()):
+        raise IncompleteError(f"{damaged_runs[0].damage}, or name the members with '--members'")
     runs = study.runs(target, spec.members)
-    if spec.members and (smoothed := [run.name for run in runs if run.kind == "smoothed"]):
-        raise DataError(f"{smoothed[0]} is a smoothed run, which is no member of an ensemble; smooth the ensemble")
+    if spec.members and (smoothed_names := [run.name for run in runs if run.kind == "smoothed"]):
+        raise DataError(
+            f"{smoothed_names[0]} is a smoothed run, which is no member of an ensemble; smooth the ensemble"
+        )
     return [run for run in runs if spec.members or run.kind in {"head", "network"}]
 
 
@@ -59,19 +61,19 @@ def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Seq
     selection rows unless they are named.
     """
     reasons = {
-        name: f"gives the same predictions as {first}: they count once"
-        for name, first in find_duplicates(candidates).items()
+        name: f"gives the same predictions as {original}: they count once"
+        for name, original in find_duplicates(candidates).items()
     }
     if spec.members:
         return reasons
-    truth, distinct = study.labels(target), [run for run in candidates if run.name not in reasons]
-    flags = {run.name: collapse_flags(truth, run.selection_predictions()) for run in distinct}
+    truth, distinct_runs = study.labels(target), [run for run in candidates if run.name not in reasons]
+    flags = {run.name: collapse_flags(truth, run.selection_predictions()) for run in distinct_runs}
     collapsed = {
         name: f"predicts {run_flags[0]} for all rows and does not vote; name it in 'members' to count it"
         for name, run_flags in flags.items()
         if run_flags
     }
-    return reasons | collapsed if len(distinct) - len(collapsed) > 1 else reasons
+    return reasons | collapsed if len(distinct_runs) - len(collapsed) > 1 else reasons
 
 
 def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
@@ -87,15 +89,16 @@ def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
     tables = [run.selection_predictions() for run in runs]
     parts = [str(table.part[0]) if len(table.ids) else "none" for table in tables]
     for run, table, part in zip(runs, tables, parts, strict=True):
-        expected = "val" if "val" in parts else "out-of-fold"
+        expected_part = "val" if "val" in parts else "out-of-fold"
         if part != parts[parts.index("val") if "val" in parts else 0] or part == "none":
             raise DataError(
-                f"{run.name} has no predictions for {expected} rows, as other members have; run it again with '--force'"
+                f"{run.name} has no predictions for {expected_part} rows, as other members have; run it again with "
+                "'--force'"
             )
-        if unmatched := set(table.ids) ^ set(tables[0].ids):
+        if unmatched_ids := set(table.ids) ^ set(tables[0].ids):
             raise AlignmentError(
-                f"{runs[0].name} and {run.name} have predictions for different {part} rows: {len(unmatched)} rows have "
-                f"only one, first {min(unmatched)!r}; run both again with '--force'"
+                f"{runs[0].name} and {run.name} have predictions for different {part} rows: {len(unmatched_ids)} rows "
+                f"have only one, first {min(unmatched_ids)!r}; run both again with '--force'"
             )
     return tables
 
@@ -109,8 +112,8 @@ def selection_warnings(selection: CrossFitting, part: str) -> list[RunWarning]:
             "rows or more favour one and none the other; put more rows in val"
         )
         warnings.append(RunWarning("few rows", text))
-    if absent := [name for name, count in targets.counts.items() if not count]:
-        shown = ", ".join(map(repr, absent))
-        text = f"no {part} row has {shown}: how runs perform there is unknown; stratify the split"
+    if absent_names := [name for name, count in targets.counts.items() if not count]:
+        names_text = ", ".join(map(repr, absent_names))
+        text = f"no {part} row has {names_text}: how runs perform there is unknown; stratify the split"
         warnings.append(RunWarning("class absent", text))
     return warnings

@@ -89,7 +89,7 @@ def _measure(run: RunFolder, truth: AnyTruth, label: str) -> CertifiedRun:
     largest = certified_radius(spec.n, spec.n, spec.sigma, spec.alpha) or 0.0
     metrics = run.metrics
     assert isinstance(metrics, SmoothedMetrics)
-    in_table = [factor * spec.sigma for factor in TABLE_RADII if factor * spec.sigma <= largest]
+    table_radii = [factor * spec.sigma for factor in TABLE_RADII if factor * spec.sigma <= largest]
     return CertifiedRun(
         run.name,
         label,
@@ -100,7 +100,7 @@ def _measure(run: RunFolder, truth: AnyTruth, label: str) -> CertifiedRun:
         spec.n,
         metrics.side_px,
         float(np.isnan(radii).mean()),
-        certified_accuracies(radii, is_right, in_table),
+        certified_accuracies(radii, is_right, table_radii),
         certified_accuracies(radii, is_right, np.linspace(0, largest, N_RADII).tolist()),
     )
 

@@ -73,9 +73,9 @@ def class_intervals(
 def _n_units(columns: "sparse.csr_array", resamples: Resamples) -> NDArray[np.int64]:
     """Return (2, k) numbers of units with each class as truth and as prediction."""
     spread = sparse.csr_array((np.ones(len(resamples)), (np.arange(len(resamples)), resamples.units)))
-    per_unit = columns @ spread
+    unit_sums = columns @ spread
     k = columns.shape[0] // 3
-    return np.asarray((per_unit > 0).sum(axis=1)).reshape(-1)[: 2 * k].reshape(2, k)
+    return np.asarray((unit_sums > 0).sum(axis=1)).reshape(-1)[: 2 * k].reshape(2, k)
 
 
 def _edges(draws: Floats) -> Floats:
@@ -85,12 +85,12 @@ def _edges(draws: Floats) -> Floats:
 
 def _name_intervals(edges: Floats, n_units: NDArray[np.int64]) -> dict[str, list[tuple[float, float]]]:
     """Return the intervals of each class by the name of the score."""
-    named = {}
+    intervals_by_score = {}
     for position, name in enumerate(CLASS_SCORES):
         n_rows = n_units[1 if name == "precision" else 0]
         pairs = zip(*edges[:, position].tolist(), n_rows.tolist(), strict=True)
-        named[name] = [_widen_constant(low, high, n) for low, high, n in pairs]
-    return named
+        intervals_by_score[name] = [_widen_constant(low, high, n) for low, high, n in pairs]
+    return intervals_by_score
 
 
 def _widen_constant(low: float, high: float, n_units: int) -> tuple[float, float]:

@@ -183,14 +183,16 @@ def compare(
         pairs, resamples, [{} for _ in pairs] if targets.weights is not None else metric_draws
     )
     if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
-        weighted = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
-        run_intervals = [edges | extra for edges, extra in zip(run_intervals, weighted, strict=True)]
-    paired = PairedDraws(metric, values, draws, resamples.n_units)
+        weighted_by_run = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
+        run_intervals = [
+            edges | weighted_intervals for edges, weighted_intervals in zip(run_intervals, weighted_by_run, strict=True)
+        ]
+    paired_draws = PairedDraws(metric, values, draws, resamples.n_units)
     # McNemar's test counts rows, so each row must be independent, count once and have one true class.
     is_counted = targets.kind == "classes" and metric == "accuracy" and groups is None
     is_counted = is_counted and targets.weights is None and targets.shares is None
-    p = _mcnemar_p(pairs) if is_counted else _bootstrap_p(paired)
-    runs = _compare_runs(names, run_intervals, paired, p)
+    p = _mcnemar_p(pairs) if is_counted else _bootstrap_p(paired_draws)
+    runs = _compare_runs(names, run_intervals, paired_draws, p)
     margin = default_margin(metric, float(values[0])) if margin is None else margin
     test = MCNEMAR if is_counted else BOOTSTRAP
     return Comparison(names[0], metric, test, margin, resamples.n_units, resamples.by_group, runs)
@@ -209,40 +211,40 @@ def _run_intervals(
     names = [name for name in drawable_scores(pairs[0][0], len(pairs)) if name not in known_draws[0]]
     scorers = [Scorer(*pair, names) for pair in pairs]
     return [
-        score_intervals(Scorer(*pair, [*known, *names]), known | draws, resamples)
-        for pair, known, draws in zip(pairs, known_draws, draw_scores(scorers, resamples), strict=True)
+        score_intervals(Scorer(*pair, [*existing_draws, *names]), existing_draws | draws, resamples)
+        for pair, existing_draws, draws in zip(pairs, known_draws, draw_scores(scorers, resamples), strict=True)
     ]
 
 
 def _compare_runs(
-    names: Sequence[str], run_intervals: Sequence[dict[str, Interval]], paired: PairedDraws, p: Sequence[float]
+    names: Sequence[str], run_intervals: Sequence[dict[str, Interval]], paired_draws: PairedDraws, p: Sequence[float]
 ) -> dict[str, RunComparison]:
     """Compare each run with the first."""
-    corrected, bounds = holm(p), paired.loss_bounds()
-    runs = {names[0]: RunComparison(run_intervals[0], float(paired.values[0]), loss_bound=float(bounds[0]))}
+    corrected_p, bounds = holm(p), paired_draws.loss_bounds()
+    runs = {names[0]: RunComparison(run_intervals[0], float(paired_draws.values[0]), loss_bound=float(bounds[0]))}
     for index, name in enumerate(names[1:], start=1):
         runs[name] = RunComparison(
             run_intervals[index],
-            float(paired.values[index]),
-            float(paired.values[index] - paired.values[0]),
-            _difference_interval(paired, index),
+            float(paired_draws.values[index]),
+            float(paired_draws.values[index] - paired_draws.values[0]),
+            _difference_interval(paired_draws, index),
             p[index - 1],
-            corrected[index - 1],
+            corrected_p[index - 1],
             float(bounds[index]),
         )
     return runs
 
 
-def _difference_interval(paired: PairedDraws, index: int) -> Interval:
+def _difference_interval(paired_draws: PairedDraws, index: int) -> Interval:
     """Return the paired interval of the difference of one run to the first.
 
     If all draws agree, it is widened by Wilson's limit for a difference that was not observed.
     """
-    draws = paired.draws[index] - paired.draws[0]
+    draws = paired_draws.draws[index] - paired_draws.draws[0]
     low, high = percentile_interval(draws)
     if not is_constant(draws):
         return low, high
-    unseen = paired.scale * wilson_interval(0.0, paired.n_units)[1]
+    unseen = paired_draws.scale * wilson_interval(0.0, paired_draws.n_units)[1]
     return low - unseen, high + unseen
 
 
@@ -265,8 +267,8 @@ def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
     return [float(mcnemar_midp((run & ~reference).sum(), (reference & ~run).sum())) for run in runs]
 
 
-def _bootstrap_p(paired: PairedDraws) -> list[float]:
+def _bootstrap_p(paired_draws: PairedDraws) -> list[float]:
     return [
-        bootstrap_p(draws - paired.draws[0], float(value - paired.values[0]), paired.n_units)
-        for draws, value in zip(paired.draws[1:], paired.values[1:], strict=True)
+        bootstrap_p(draws - paired_draws.draws[0], float(value - paired_draws.values[0]), paired_draws.n_units)
+        for draws, value in zip(paired_draws.draws[1:], paired_draws.values[1:], strict=True)
     ]

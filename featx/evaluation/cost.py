@@ -61,10 +61,10 @@ def find_cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     no more than two measurements of one run may. Among equal runs, the one of the fewest models is taken, then the
     smallest, then the first.
     """
-    measured = [run for run in runs if costs[run].images_per_s]
-    fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
-    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * MAX_RATE_RATIO >= fastest]
-    return find_simplest(equal or runs, costs)
+    measured_runs = [run for run in runs if costs[run].images_per_s]
+    max_rate = max((costs[run].images_per_s or 0.0 for run in measured_runs), default=0.0)
+    fastest_runs = [run for run in measured_runs if (costs[run].images_per_s or 0.0) * MAX_RATE_RATIO >= max_rate]
+    return find_simplest(fastest_runs or runs, costs)
 
 
 def find_simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:

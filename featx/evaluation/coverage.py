@@ -81,7 +81,7 @@ class CoverageCheck:
 
 def _score_sets(scores: ConformityScores, limits: Floats, targets: TargetValues, outputs: Floats) -> dict[str, float]:
     """Return the coverage and the mean size of prediction sets or intervals."""
-    covered = scores.covered(limits)
+    is_covered = scores.covered(limits)
     if targets.kind == "numbers":
-        return {"covered": covered, "interval_width": float(2 * limits.mean())}
-    return {"covered": covered, "set_size": float(in_prediction_sets(outputs, limits).sum(1).mean())}
+        return {"covered": is_covered, "interval_width": float(2 * limits.mean())}
+    return {"covered": is_covered, "set_size": float(in_prediction_sets(outputs, limits).sum(1).mean())}

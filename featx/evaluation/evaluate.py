@@ -113,9 +113,9 @@ class _Selection:
         Run name → predictions for the selection rows.
     costs
         Run name → costs.
-    failed
+    failed_runs
         Names of the runs whose training failed.
-    chosen
+    chosen_run
         Name of the chosen run.
     descriptions
         Run name → its label and the settings that distinguish it.
@@ -126,8 +126,8 @@ class _Selection:
     runs: list[RunFolder]
     tables: dict[str, AnyPredictions]
     costs: dict[str, Cost]
-    failed: set[str]
-    chosen: str
+    failed_runs: set[str]
+    chosen_run: str
     descriptions: dict[str, RunDescription]
 
     @property
@@ -138,7 +138,7 @@ class _Selection:
     @property
     def part(self) -> str:
         """``val`` or ``oof``."""
-        return str(self.tables[self.chosen].part[0])
+        return str(self.tables[self.chosen_run].part[0])
 
 
 def _select(study: Study, target: str) -> _Selection:
@@ -147,11 +147,11 @@ def _select(study: Study, target: str) -> _Selection:
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
-    failed = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
-    chosen = choose_run(selection_scores, failed, costs)
-    ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
+    failed_names = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
+    chosen_name = choose_run(selection_scores, failed_names, costs)
+    ranked_runs = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen_name, run.name))
     descriptions = describe_runs({run.name: run.spec for run in runs})
-    return _Selection(truth, metric, ranked, tables, costs, failed, chosen, descriptions)
+    return _Selection(truth, metric, ranked_runs, tables, costs, failed_names, chosen_name, descriptions)
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)
@@ -176,7 +176,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else selection.part,
         [replace(row, **asdict(selection.costs[row.run]), **vars(selection.descriptions[row.run])) for row in rows],
-        selection.chosen,
+        selection.chosen_run,
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
         len(study.openings(target)),
         truth.kind,
@@ -199,7 +199,7 @@ def _score_run(
     run: RunFolder, table: AnyPredictions, truth: AnyTruth, coverage_scores: dict[str, float]
 ) -> RunEvaluation:
     """Return the scores of one run, without intervals and comparisons."""
-    by_class = [] if truth.kind == "numbers" else per_class(truth, table)
+    class_scores = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
     return RunEvaluation(
@@ -208,7 +208,7 @@ def _score_run(
         all_scores,
         math.nan,
         math.nan,
-        by_class,
+        class_scores,
         counts,
         _flags(run, table, truth),
         train_scores=run.metrics.train or {},
@@ -224,18 +224,20 @@ def _add_comparison(
     study: Study, evaluation: Evaluation, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth
 ) -> Evaluation:
     """Add the comparison with the chosen run, the recommendation and the evidence of the test rows."""
-    on_selection = _compare(study, selection, selection.tables, selection.truth)
-    rows_text = _rows_text(on_selection, selection.part)
-    advice = recommend(on_selection, selection.costs, selection.failed, rows_text)
+    selection_comparison = _compare(study, selection, selection.tables, selection.truth)
+    rows_text = _rows_text(selection_comparison, selection.part)
+    advice = recommend(selection_comparison, selection.costs, selection.failed_runs, rows_text)
     if evaluation.part == "test":
         comparison = _compare(study, selection, tables, truth)
-        evidence = describe_evidence(comparison, on_selection, advice.run, _rows_text(comparison, "test"))
+        evidence = describe_evidence(comparison, selection_comparison, advice.run, _rows_text(comparison, "test"))
         problem = ""
     else:
-        comparison = on_selection
-        last, problem = read_final(study, evaluation.target)
+        comparison = selection_comparison
+        last_opening, problem = read_final(study, evaluation.target)
         # The last opening compared runs with the run that was chosen at that time.
-        evidence = last.test_evidence if last is not None and last.chosen == evaluation.chosen else ""
+        evidence = (
+            last_opening.test_evidence if last_opening is not None and last_opening.chosen == evaluation.chosen else ""
+        )
     evaluation = _with_comparison(evaluation, comparison, advice)
     guessing = describe_guessing(evaluation)
     warnings = [*evaluation.warnings, *([guessing] if guessing else []), *_test_warnings(evaluation, problem)]
@@ -244,10 +246,10 @@ def _add_comparison(
 
 def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth) -> Comparison:
     """Compare all runs with the chosen one."""
-    reference = tables[selection.chosen]
+    reference = tables[selection.chosen_run]
     margin = study.recipe.evaluation.margin
     comparison = compare(
-        truth, {selection.chosen: reference, **tables}, selection.metric, study.groups(reference.ids), margin
+        truth, {selection.chosen_run: reference, **tables}, selection.metric, study.groups(reference.ids), margin
     )
     return replace(comparison, labels=selection.labels)
 

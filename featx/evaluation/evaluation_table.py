@@ -163,8 +163,8 @@ class Evaluation:
     @property
     def compared(self) -> str:
         """Key, in the scores of the runs, of the score that runs are compared in: the weighted one if there is one."""
-        by_weight = f"confidence_{self.score}"
-        return by_weight if by_weight in self.rows[0].scores else self.score
+        weighted_score = f"confidence_{self.score}"
+        return weighted_score if weighted_score in self.rows[0].scores else self.score
 
     def label(self, run: str) -> str:
         """Return the label of a run."""

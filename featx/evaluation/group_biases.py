@@ -80,22 +80,24 @@ def group_biases(
     memberships
         Groups of these rows.
     """
-    first = next(iter(runs.values()))
-    resamples = Resamples.of(len(first.targets), first.units)
+    first_predictions = next(iter(runs.values()))
+    resamples = Resamples.of(len(first_predictions.targets), first_predictions.units)
     errors = np.stack([predictions.errors for predictions in runs.values()])
     biases: dict[str, dict[str, GroupBias]] = {name: {} for name in runs}
     for membership in memberships:
-        shown = largest_groups(membership)
-        groups = comparable_groups(membership, shown, resamples.units)
-        too_few = {
-            membership.groups[group]: int(membership.rows_of(group).sum()) for group in shown if group not in groups
+        shown_groups = largest_groups(membership)
+        groups = comparable_groups(membership, shown_groups, resamples.units)
+        excluded_groups = {
+            membership.groups[group]: int(membership.rows_of(group).sum())
+            for group in shown_groups
+            if group not in groups
         }
-        by_run = _biases_of_grouping(errors, membership, groups, resamples) if len(groups) > 1 else None
+        run_biases = _biases_of_grouping(errors, membership, groups, resamples) if len(groups) > 1 else None
         for index, run in enumerate(runs):
-            if by_run is None:
-                biases[run][membership.name] = GroupBias(too_few=too_few)
+            if run_biases is None:
+                biases[run][membership.name] = GroupBias(too_few=excluded_groups)
             else:
-                biases[run][membership.name] = replace(by_run[index], too_few=too_few)
+                biases[run][membership.name] = replace(run_biases[index], too_few=excluded_groups)
     return biases
 
 
@@ -117,15 +119,18 @@ def _biases_of_grouping(
     draws = np.concatenate(list(_drawn_means(errors, parts, resamples)), axis=2)
     results = []
     for run in range(len(errors)):
-        observed, drawn = means[:, run, None], draws[:, run]
-        values = {name: float(value[0]) for name, value in _measures(observed).items()}
-        equal = _measures(drawn - observed + observed[-1])
+        run_means, run_draws = means[:, run, None], draws[:, run]
+        values = {name: float(value[0]) for name, value in _measures(run_means).items()}
+        equal_draws = _measures(run_draws - run_means + run_means[-1])
         bias = GroupBias(
             values["largest_difference"],
             values["mean_deviation"],
             values["sd"],
             None if math.isnan(values["ratio"]) else values["ratio"],
-            {name: list(_interval(name, values[name], m, equal[name])) for name, m in _measures(drawn).items()},
+            {
+                name: list(_interval(name, values[name], m, equal_draws[name]))
+                for name, m in _measures(run_draws).items()
+            },
             {membership.groups[group]: float(mean) for group, mean in zip(groups, means[:-1, run], strict=True)},
         )
         results.append(bias)
@@ -160,10 +165,10 @@ def _interval(name: str, value: float, draws: Floats, equal_draws: Floats) -> tu
         Values of the measure in draws in which all groups have equal expected errors.
     """
     low, high = percentile_interval(draws)
-    equal = EQUAL_ERRORS[name]
-    finite = np.abs(equal_draws[np.isfinite(equal_draws)] - equal)
-    if len(finite) and abs(value - equal) <= np.quantile(finite, CONFIDENCE):
-        low, high = min(low, equal), max(high, equal)
+    equal_value = EQUAL_ERRORS[name]
+    finite_deviations = np.abs(equal_draws[np.isfinite(equal_draws)] - equal_value)
+    if len(finite_deviations) and abs(value - equal_value) <= np.quantile(finite_deviations, CONFIDENCE):
+        low, high = min(low, equal_value), max(high, equal_value)
     return low, high
 
 

@@ -65,13 +65,13 @@ def group_rows(name: str, column: "pd.Series[Any]") -> GroupMembership:
     column
         n values; rows with missing values belong to no group.
     """
-    missing = column.isna().to_numpy()
+    is_missing = column.isna().to_numpy()
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return _group_numbers(name, column.to_numpy(np.float64), missing)
+        return _group_numbers(name, column.to_numpy(np.float64), is_missing)
     texts = column.map(category_text).to_numpy(object)
-    groups = sorted(set(texts[~missing]), key=_sort_key)
-    ordered = len(groups) > 1 and all(NUMBER.search(text) for text in groups)
-    return GroupMembership(name, _codes(texts, missing, groups), tuple(groups), ordered)
+    groups = sorted(set(texts[~is_missing]), key=_sort_key)
+    is_ordered = len(groups) > 1 and all(NUMBER.search(text) for text in groups)
+    return GroupMembership(name, _codes(texts, is_missing, groups), tuple(groups), is_ordered)
 
 
 def _sort_key(text: str) -> tuple[float, float, str]:
@@ -82,20 +82,20 @@ def _sort_key(text: str) -> tuple[float, float, str]:
     return numbers[0], -1.0 if text.startswith(("<", "≤", "under")) else numbers[-1], text
 
 
-def _codes(values: NDArray[Any], missing: NDArray[np.bool_], groups: list[Any]) -> NDArray[np.intp]:
+def _codes(values: NDArray[Any], is_missing: NDArray[np.bool_], groups: list[Any]) -> NDArray[np.intp]:
     indices = pd.Index(groups).get_indexer(pd.Index(values))
-    return np.where(missing, NO_GROUP, indices).astype(np.intp)
+    return np.where(is_missing, NO_GROUP, indices).astype(np.intp)
 
 
-def _group_numbers(name: str, values: Floats, missing: NDArray[np.bool_]) -> GroupMembership:
-    unique = np.unique(values[~missing])
-    if len(unique) <= MAX_NUMERIC_GROUPS:
-        names = tuple(map(category_text, unique.tolist()))
-        return GroupMembership(name, _codes(values, missing, list(unique)), names, True)
-    edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, N_BINS + 1)[1:-1]))
+def _group_numbers(name: str, values: Floats, is_missing: NDArray[np.bool_]) -> GroupMembership:
+    unique_values = np.unique(values[~is_missing])
+    if len(unique_values) <= MAX_NUMERIC_GROUPS:
+        names = tuple(map(category_text, unique_values.tolist()))
+        return GroupMembership(name, _codes(values, is_missing, list(unique_values)), names, True)
+    edges = np.unique(np.quantile(values[~is_missing], np.linspace(0, 1, N_BINS + 1)[1:-1]))
     texts = [_edge_text(float(edge)) for edge in edges]
     names = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
-    codes = np.where(missing, NO_GROUP, np.searchsorted(edges, values, side="right"))
+    codes = np.where(is_missing, NO_GROUP, np.searchsorted(edges, values, side="right"))
     return GroupMembership(name, codes.astype(np.intp), names, True)
 
 
@@ -116,11 +116,11 @@ def _combine(first: GroupMembership, second: GroupMembership) -> GroupMembership
     """Return the combinations of two groupings that occur in at least one row."""
     codes = first.codes * len(second.groups) + second.codes
     codes = np.where(first.has_value & second.has_value, codes, NO_GROUP)
-    unique = [code for code in np.unique(codes) if code != NO_GROUP]
-    pairs = [divmod(int(code), len(second.groups)) for code in unique]
+    unique_codes = [code for code in np.unique(codes) if code != NO_GROUP]
+    pairs = [divmod(int(code), len(second.groups)) for code in unique_codes]
     return GroupMembership(
         f"{first.name} × {second.name}",
-        _codes(codes, codes == NO_GROUP, unique),
+        _codes(codes, codes == NO_GROUP, unique_codes),
         tuple(f"{first.groups[a]} × {second.groups[b]}" for a, b in pairs),
         ordered=False,
     )

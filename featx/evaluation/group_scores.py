@@ -186,17 +186,25 @@ def score_groups(predictions: GroupPredictions, memberships: Sequence[GroupMembe
     """
     predictions = predictions.without_weights()
     resamples = Resamples.of(len(predictions.targets), predictions.units)
-    shown = [largest_groups(membership) for membership in memberships]
-    compared = [
+    largest_by_membership = [largest_groups(membership) for membership in memberships]
+    compared_by_membership = [
         comparable_groups(membership, groups, resamples.units)
-        for membership, groups in zip(memberships, shown, strict=True)
+        for membership, groups in zip(memberships, largest_by_membership, strict=True)
     ]
-    tested = [_tested_groups(membership, groups) for membership, groups in zip(memberships, compared, strict=True)]
-    p = [_test_groups(predictions, membership, groups) for membership, groups in zip(memberships, tested, strict=True)]
-    corrected = iter(holm([value for values in p for value in values]))
+    tested_by_membership = [
+        _tested_groups(membership, groups)
+        for membership, groups in zip(memberships, compared_by_membership, strict=True)
+    ]
+    p = [
+        _test_groups(predictions, membership, groups)
+        for membership, groups in zip(memberships, tested_by_membership, strict=True)
+    ]
+    corrected_p = iter(holm([value for values in p for value in values]))
     results = []
-    for membership, shown_groups, groups, tests in zip(memberships, shown, compared, tested, strict=True):
-        p_by_test = {group: next(corrected) for group in tests}
+    for membership, shown_groups, groups, tests in zip(
+        memberships, largest_by_membership, compared_by_membership, tested_by_membership, strict=True
+    ):
+        p_by_test = {group: next(corrected_p) for group in tests}
         p_by_group = {group: p_by_test.get(group, p_by_test[tests[0]]) for group in groups}
         results.append(_score_grouping(predictions, membership, shown_groups, p_by_group, resamples))
     return results
@@ -231,8 +239,8 @@ def _test_groups(predictions: GroupPredictions, membership: GroupMembership, gro
     """Return for each group the p-value of errors equal to those of the other rows with a value."""
     rows = membership.has_value
     units = None if predictions.units is None else predictions.unit_codes[rows]
-    inside = [membership.rows_of(group)[rows] for group in groups]
-    return group_p_values(predictions.errors[rows], inside, units)
+    group_masks = [membership.rows_of(group)[rows] for group in groups]
+    return group_p_values(predictions.errors[rows], group_masks, units)
 
 
 def _score_grouping(
@@ -302,12 +310,12 @@ def _spread(values: Floats, overall: float) -> tuple[float, float]:
 
 def _add_differences(grouping: Grouping, membership: GroupMembership, errors: Floats) -> Grouping:
     """Add the differences between the compared groups."""
-    compared = [group for group in grouping.groups if group.is_compared]
-    if len(compared) < 2:
+    compared_groups = [group for group in grouping.groups if group.is_compared]
+    if len(compared_groups) < 2:
         return grouping
-    values = np.array([group.scores[grouping.score] for group in compared])
+    values = np.array([group.scores[grouping.score] for group in compared_groups])
     largest, deviation = _spread(values, grouping.overall)
-    shares = [group.answered for group in compared if group.answered is not None]
+    shares = [group.answered for group in compared_groups if group.answered is not None]
     rows = membership.has_value
     codes, step = membership.codes[rows], None
     if grouping.ordered and codes.var():

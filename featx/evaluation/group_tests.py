@@ -18,7 +18,7 @@ MAX_ERRORS_IN_MEMORY = 2**20
 
 
 def group_p_values(
-    errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None
+    errors: Floats, group_masks: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None
 ) -> list[float]:
     """Return for each group the two-sided p-value that its mean error is that of a random group of its size.
 
@@ -29,45 +29,45 @@ def group_p_values(
     ----------
     errors
         (n,) errors of the rows.
-    inside
+    group_masks
         (n,) masks, one per group: whether each row belongs to it.
     units
         (n,) codes of the units that are sampled independently; by default each row is a unit.
     """
-    if not inside or not len(errors):
-        return [1.0] * len(inside)
+    if not group_masks or not len(errors):
+        return [1.0] * len(group_masks)
     if units is not None and len(codes := np.unique(units, return_inverse=True)[1]) > codes.max() + 1:
-        return unit_permutation_p(UnitErrors(errors, codes, np.stack(inside)))
+        return unit_permutation_p(UnitErrors(errors, codes, np.stack(group_masks)))
     if np.ptp(errors) == 0:
-        return [1.0] * len(inside)
-    p = _fisher_p(errors, inside) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, inside)
+        return [1.0] * len(group_masks)
+    p = _fisher_p(errors, group_masks) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, group_masks)
     return [float(value) for value in np.minimum(p, 1.0)]
 
 
-def _fisher_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
+def _fisher_p(errors: Floats, group_masks: Sequence[NDArray[np.bool_]]) -> Floats:
     """Return (g,) p-values of Fisher's exact test; errors are 0 or 1."""
     # This import takes most of a second, and few studies need it.
     from scipy.stats import hypergeom
 
-    sizes = np.array([rows.sum() for rows in inside])
-    sums = np.array([errors[rows].sum() for rows in inside])
+    sizes = np.array([rows.sum() for rows in group_masks])
+    sums = np.array([errors[rows].sum() for rows in group_masks])
     distribution = hypergeom(len(errors), round(errors.sum()), sizes)
     return np.asarray(2 * np.minimum(distribution.cdf(sums), distribution.sf(sums - 1)))
 
 
-def _permutation_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
+def _permutation_p(errors: Floats, group_masks: Sequence[NDArray[np.bool_]]) -> Floats:
     """Return (g,) p-values by permutations of the rows."""
-    n, sizes = len(errors), np.array([rows.sum() for rows in inside])
-    matrix = sparse.csr_array(np.stack(inside).astype(np.float64))
-    expected = errors.mean() * sizes
-    observed = np.abs(np.array([errors[rows].sum() for rows in inside]) - expected)
+    n, sizes = len(errors), np.array([rows.sum() for rows in group_masks])
+    matrix = sparse.csr_array(np.stack(group_masks).astype(np.float64))
+    expected_sums = errors.mean() * sizes
+    observed = np.abs(np.array([errors[rows].sum() for rows in group_masks]) - expected_sums)
     rng = np.random.default_rng(0)
-    exceeding = np.zeros(len(inside))
+    exceeding = np.zeros(len(group_masks))
     block_size = max(1, MAX_ERRORS_IN_MEMORY // n)
     for start in range(0, N_PERMUTATIONS, block_size):
         m = min(block_size, N_PERMUTATIONS - start)
-        permuted = rng.permuted(np.tile(errors, (m, 1)), axis=1)
-        differences = np.abs(matrix @ permuted.T - expected[:, None])
+        permuted_errors = rng.permuted(np.tile(errors, (m, 1)), axis=1)
+        differences = np.abs(matrix @ permuted_errors.T - expected_sums[:, None])
         exceeding += (differences >= observed[:, None] * (1 - 1e-9)).sum(1)
     spread = np.sqrt(errors.var(ddof=1) * sizes * (1 - sizes / n))
     tail = 2 * ndtr(-np.divide(observed, spread, out=np.zeros_like(observed), where=spread > 0))

@@ -19,9 +19,9 @@ def _difference_text(grouping: Grouping) -> str:
         )
     is_error = not find_score(grouping.score).greater_is_better
     score = "mean absolute error" if is_error else "accuracy"
-    differing = [group for group in grouping.groups if group.p_holm is not None and group.p_holm < ALPHA]
-    worse = ", ".join(group.name for group in differing if group.is_flagged)
-    better = ", ".join(group.name for group in differing if not group.is_flagged)
+    significant_groups = [group for group in grouping.groups if group.p_holm is not None and group.p_holm < ALPHA]
+    worse = ", ".join(group.name for group in significant_groups if group.is_flagged)
+    better = ", ".join(group.name for group in significant_groups if not group.is_flagged)
     tests = [
         f"significantly {word} in {names}"
         for word, names in (("higher" if is_error else "lower", worse), ("lower" if is_error else "higher", better))
@@ -48,5 +48,5 @@ def _too_few_units_text(grouping: Grouping) -> str:
     ]
     if not groups:
         return ""
-    listed = ", ".join(f"{group.name} ({describe_size(group)})" for group in groups)
-    return f"too few units (expected {MIN_GROUP_UNITS} or more inside and outside of the group): {listed}"
+    groups_text = ", ".join(f"{group.name} ({describe_size(group)})" for group in groups)
+    return f"too few units (expected {MIN_GROUP_UNITS} or more inside and outside of the group): {groups_text}"

@@ -152,17 +152,17 @@ def _score_draws(weights: Floats, scorer: Scorer) -> dict[str, Floats]:
 
 def percentile_interval(draws: Floats) -> Interval:
     """Return the quantiles that enclose the middle draws [1]_; nan if the score is undefined in all draws."""
-    finite = draws[np.isfinite(draws)]
-    if not len(finite):
+    finite_draws = draws[np.isfinite(draws)]
+    if not len(finite_draws):
         return math.nan, math.nan
-    low, high = np.quantile(finite, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(finite_draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def is_constant(draws: Floats) -> bool:
     """Return whether all draws agree up to rounding; draws in which the score is undefined are ignored."""
-    finite = draws[np.isfinite(draws)]
-    return bool(len(finite)) and bool(np.ptp(finite) <= 1e-9 * max(1.0, float(np.abs(finite).max())))
+    finite_draws = draws[np.isfinite(draws)]
+    return bool(len(finite_draws)) and bool(np.ptp(finite_draws) <= 1e-9 * max(1.0, float(np.abs(finite_draws).max())))
 
 
 def score_intervals(scorer: Scorer, draws: dict[str, Floats], resamples: Resamples) -> dict[str, Interval]:
@@ -188,7 +188,10 @@ def unseen_intervals(scorer: Scorer, names: Sequence[str], n_units: int) -> dict
     n, share = len(scorer), wilson_interval(0.0, n_units)[1]
     targets = scorer.targets.take(np.tile(np.arange(n), 2))
     weights = np.repeat([1 - share, share], n)
-    extremes = [np.concatenate([scorer.outputs, extra]) for extra in scorer.targets.extreme_outputs(scorer.outputs)]
+    extremes = [
+        np.concatenate([scorer.outputs, extreme_outputs])
+        for extreme_outputs in scorer.targets.extreme_outputs(scorer.outputs)
+    ]
     cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}

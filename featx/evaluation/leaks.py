@@ -233,12 +233,14 @@ class Copies:
         copies = pd.Index(ids)[pd.Index(ids).isin(self._all_ids)]
         if not len(copies):
             return []
-        exact = self.frame[self.frame["kind"] == "exact"]
-        n_exact = int(copies.isin([*exact["id"], *exact["copy"]]).sum())
-        named = ", ".join(map(repr, copies[:MAX_NAMED_IMAGES])) + (", …" if len(copies) > MAX_NAMED_IMAGES else "")
+        exact_pairs = self.frame[self.frame["kind"] == "exact"]
+        n_exact = int(copies.isin([*exact_pairs["id"], *exact_pairs["copy"]]).sum())
+        copies_text = ", ".join(map(repr, copies[:MAX_NAMED_IMAGES])) + (
+            ", …" if len(copies) > MAX_NAMED_IMAGES else ""
+        )
         return [
             f"{len(copies)} of {len(ids)} images scored have a copy in another part ({n_exact} exact, "
-            f"{len(copies) - n_exact} near), first {named}; 'featx leaks' lists all"
+            f"{len(copies) - n_exact} near), first {copies_text}; 'featx leaks' lists all"
         ]
 
 
@@ -267,19 +269,19 @@ def _images_by_content(study: Study) -> Images:
 
 def _exact_pairs(images: Images) -> Iterator[tuple[Any, ...]]:
     """Yield pairs of images in different parts with the same content."""
-    for earlier, later in combinations(PARTS, 2):
+    for earlier_part, later_part in combinations(PARTS, 2):
         for digest, part in images:
-            if part == later and (digest, earlier) in images:
-                yield from _pairs(images, (digest, later), (digest, earlier), "exact", 1.0)
+            if part == later_part and (digest, earlier_part) in images:
+                yield from _pairs(images, (digest, later_part), (digest, earlier_part), "exact", 1.0)
 
 
 def _near_pairs(images: Images, near_copies: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Yield pairs of images in different parts whose contents are near copies."""
     for digest, copy, similarity in near_copies.itertuples(index=False):
-        for earlier, later in combinations(PARTS, 2):
+        for earlier_part, later_part in combinations(PARTS, 2):
             for first, second in ((digest, copy), (copy, digest)):
-                if (first, later) in images and (second, earlier) in images:
-                    yield from _pairs(images, (first, later), (second, earlier), "near", similarity)
+                if (first, later_part) in images and (second, earlier_part) in images:
+                    yield from _pairs(images, (first, later_part), (second, earlier_part), "near", similarity)
 
 
 def _pairs(
@@ -300,6 +302,6 @@ def _split_groups(study: Study) -> Iterator[SplitGroup]:
         if n_groups < MIN_IDENTITY_GROUPS or len(ids) > MAX_MEAN_IMAGES_PER_IDENTITY * n_groups:
             continue
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
-        in_several_parts = n_parts.index[n_parts > 1]
-        if len(in_several_parts):
-            yield SplitGroup(name, column, n_groups, len(in_several_parts), str(in_several_parts[0]))
+        torn_groups = n_parts.index[n_parts > 1]
+        if len(torn_groups):
+            yield SplitGroup(name, column, n_groups, len(torn_groups), str(torn_groups[0]))

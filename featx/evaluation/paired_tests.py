@@ -43,9 +43,9 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
     0.0213
     """
     first, second = np.asarray(only_first), np.asarray(only_second)
-    fewer, n = np.minimum(first, second), first + second
+    n_fewer, n = np.minimum(first, second), first + second
     return np.asarray(
-        np.minimum(bdtr(fewer, n, 0.5) + np.where(fewer > 0, bdtr(np.maximum(fewer - 1, 0), n, 0.5), 0.0), 1.0)
+        np.minimum(bdtr(n_fewer, n, 0.5) + np.where(n_fewer > 0, bdtr(np.maximum(n_fewer - 1, 0), n, 0.5), 0.0), 1.0)
     )
 
 
@@ -64,14 +64,14 @@ def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
     n_units
         Number of units that were sampled. If all draws agree, p is that of the sign test over them.
     """
-    finite = differences[np.isfinite(differences)]
-    if not len(finite) or not np.isfinite(difference):
+    finite_differences = differences[np.isfinite(differences)]
+    if not len(finite_differences) or not np.isfinite(difference):
         return math.nan
-    spread = float(finite.std())
-    if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(finite).max()):
+    spread = float(finite_differences.std())
+    if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(finite_differences).max()):
         return sign_p(difference, n_units)
-    resolution = 2 / (len(finite) + 1)
-    n_opposite = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    resolution = 2 / (len(finite_differences) + 1)
+    n_opposite = min(int((finite_differences <= 0).sum()), int((finite_differences >= 0).sum()))
     if n_opposite == 0:
         return min(resolution, 2 * float(ndtr(-abs(difference) / spread)))
     return min(1.0, resolution * (n_opposite + 1))
@@ -151,9 +151,9 @@ def holm(p: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06, 0.02]
     """
     values = np.asarray(p, dtype=np.float64)
-    finite = np.flatnonzero(np.isfinite(values))
-    order = finite[np.argsort(values[finite], kind="stable")]
+    finite_positions = np.flatnonzero(np.isfinite(values))
+    order = finite_positions[np.argsort(values[finite_positions], kind="stable")]
     steps = np.minimum(values[order] * np.arange(len(order), 0, -1), 1.0)
-    corrected = np.full(len(values), np.nan)
-    corrected[order] = np.maximum.accumulate(steps)
-    return [float(value) for value in corrected]
+    corrected_p = np.full(len(values), np.nan)
+    corrected_p[order] = np.maximum.accumulate(steps)
+    return [float(value) for value in corrected_p]

@@ -140,12 +140,14 @@ def pivot_runs(
     """
     evaluations = [replace(table, rows=_named(table.rows, runs)) for table in evaluations] if runs else evaluations
     rows = [row for table in evaluations for row in table.rows]
-    if unmatched := [name for name in runs if not _named(rows, [name])]:
-        raise DataError(f"no run is called {unmatched[0]!r}; expected labels or beginnings of names of runs")
-    available = dict.fromkeys(name for table in evaluations for row in table.rows for name in row.settings)
-    if unknown := [name for name in by if name not in available]:
-        listed = ", ".join(available) or "none"
-        raise DataError(f"no runs of a target differ in {unknown[0]!r}; settings in which runs differ: {listed}")
+    if unmatched_names := [name for name in runs if not _named(rows, [name])]:
+        raise DataError(f"no run is called {unmatched_names[0]!r}; expected labels or beginnings of names of runs")
+    settings = dict.fromkeys(name for table in evaluations for row in table.rows for name in row.settings)
+    if unknown_names := [name for name in by if name not in settings]:
+        settings_text = ", ".join(settings) or "none"
+        raise DataError(
+            f"no runs of a target differ in {unknown_names[0]!r}; settings in which runs differ: {settings_text}"
+        )
     tables = [table for table in evaluations if any(set(by) <= row.settings.keys() for row in table.rows)]
     if not tables:
         raise DataError(
@@ -153,61 +155,61 @@ def pivot_runs(
         )
     if bias is not None:
         return _bias_tables(tables, list(by), bias)
-    scored = [table for table in tables if score is None or score in table.scores]
-    for table in scored or tables:
+    scored_tables = [table for table in tables if score is None or score in table.scores]
+    for table in scored_tables or tables:
         if (name := score or table.compared) not in table.rows[0].scores:
             raise DataError(f"runs of {table.target!r} have no score {name!r}; {suggest_names(name, table.scores)}")
-    return [_pivot(table, list(by), _Figure(score or table.compared)) for table in scored or tables]
+    return [_pivot(table, list(by), _Figure(score or table.compared)) for table in scored_tables or tables]
 
 
-def _bias_tables(tables: Sequence[Evaluation], by: list[str], bias: str) -> list[Pivot]:
+def _bias_tables(tables: Sequence[Evaluation], setting_names: list[str], bias: str) -> list[Pivot]:
     """Return one table for each grouping of each target."""
     figures = [(table, _Figure(MEASURES[bias], grouping)) for table in tables for grouping in table.rows[0].biases]
     if not figures:
         raise DataError("no run has errors of groups to compare; the recipe needs [groups], such as NAME = 'COLUMN'")
-    return [_pivot(table, by, figure) for table, figure in figures]
+    return [_pivot(table, setting_names, figure) for table, figure in figures]
 
 
 def _named(rows: Sequence[RunEvaluation], names: Sequence[str]) -> list[RunEvaluation]:
     # A label begins with the stem.
     stems = {row.run: row.label.partition("/")[0] for row in rows}
     labels = {row.run: row.label for row in rows}
-    called = {run for name in names for run in find_called(name, stems, labels)}
-    return [row for row in rows if row.run in called]
+    run_names = {run for name in names for run in find_called(name, stems, labels)}
+    return [row for row in rows if row.run in run_names]
 
 
-def _pivot(table: Evaluation, by: list[str], figure: _Figure) -> Pivot:
+def _pivot(table: Evaluation, setting_names: list[str], figure: _Figure) -> Pivot:
     """Return the table of one figure of the runs of a target."""
-    *row_names, column_name = by if len(by) > 1 else [*by, ""]
-    by_cell: dict[tuple[str, str], list[RunEvaluation]] = {}
-    pivoted = [row for row in table.rows if set(by) <= row.settings.keys()]
-    for run in sorted(pivoted, key=lambda row: _order(row, by)):
+    *row_names, column_name = setting_names if len(setting_names) > 1 else [*setting_names, ""]
+    runs_by_cell: dict[tuple[str, str], list[RunEvaluation]] = {}
+    pivot_rows = [row for row in table.rows if set(setting_names) <= row.settings.keys()]
+    for run in sorted(pivot_rows, key=lambda row: _order(row, setting_names)):
         row = ", ".join(setting_text(run.settings[name]) for name in row_names)
         column = setting_text(run.settings[column_name]) if column_name else ""
-        by_cell.setdefault((row, column), []).append(run)
-    others = {
+        runs_by_cell.setdefault((row, column), []).append(run)
+    other_settings = {
         name
-        for runs in by_cell.values()
-        for name in runs[0].settings.keys() - set(by)
+        for runs in runs_by_cell.values()
+        for name in runs[0].settings.keys() - set(setting_names)
         if len({repr(run.settings.get(name)) for run in runs}) > 1
     }
     return Pivot(
         table.target,
         table.part,
         figure.name,
-        by,
-        list(dict.fromkeys(row for row, _ in by_cell)),
-        list(dict.fromkeys(column for _, column in by_cell)),
-        [_cell(table, place, runs, by, figure) for place, runs in by_cell.items()],
-        [row.label for row in table.rows if row not in pivoted],
-        sorted(others),
+        setting_names,
+        list(dict.fromkeys(row for row, _ in runs_by_cell)),
+        list(dict.fromkeys(column for _, column in runs_by_cell)),
+        [_cell(table, place, runs, setting_names, figure) for place, runs in runs_by_cell.items()],
+        [row.label for row in table.rows if row not in pivot_rows],
+        sorted(other_settings),
         figure.grouping,
     )
 
 
-def _order(row: RunEvaluation, by: Sequence[str]) -> list[tuple[bool, float, str]]:
+def _order(row: RunEvaluation, setting_names: Sequence[str]) -> list[tuple[bool, float, str]]:
     """Return a key that sorts numbers by size, and other values by their text."""
-    values = [row.settings[name] for name in by]
+    values = [row.settings[name] for name in setting_names]
     return [
         (False, float(value), "") if isinstance(value, int | float) else (True, 0.0, setting_text(value))
         for value in values
@@ -215,13 +217,17 @@ def _order(row: RunEvaluation, by: Sequence[str]) -> list[tuple[bool, float, str
 
 
 def _cell(
-    table: Evaluation, place: tuple[str, str], runs: Sequence[RunEvaluation], by: Sequence[str], figure: _Figure
+    table: Evaluation,
+    place: tuple[str, str],
+    runs: Sequence[RunEvaluation],
+    setting_names: Sequence[str],
+    figure: _Figure,
 ) -> PivotCell:
     """Return the cell of some runs; of several, the first in the order of the evaluation is shown."""
     best = min(runs, key=lambda run: (has_failed(run.flags), table.rows.index(run)))
     return PivotCell(
         *place,
-        {name: best.settings[name] for name in by},
+        {name: best.settings[name] for name in setting_names},
         best.run,
         *figure.measure(best),
         best.train_scores.get(figure.name) if figure.grouping is None else None,

@@ -161,35 +161,40 @@ def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:
     splits
         Scores in two or more splits.
     """
-    first = splits[0]
+    first_split = splits[0]
     share = float(np.mean([split.n_scored for split in splits]) / np.mean([split.n_train for split in splits]))
     labels = list(dict.fromkeys(label for split in splits for label in split.scores))
     rows = {label: _summarize_run(label, [split.scores.get(label, {}) for split in splits], share) for label in labels}
-    chosen = _summarize_run(CHOSEN, [split.scores[split.chosen] for split in splits], share)
-    values = {label: np.array(rows[label].scores.get(first.metric, [math.nan] * len(splits))) for label in labels}
-    signed = find_score(first.metric.removeprefix(WEIGHTED_PREFIX)).signed
+    chosen_summary = _summarize_run(CHOSEN, [split.scores[split.chosen] for split in splits], share)
+    values = {label: np.array(rows[label].scores.get(first_split.metric, [math.nan] * len(splits))) for label in labels}
+    signed = find_score(first_split.metric.removeprefix(WEIGHTED_PREFIX)).signed
     # A mean over a part of the splits is not comparable, so such runs come last.
     order = sorted(
         labels, key=lambda label: -signed(float(values[label].mean())) if _is_whole(values[label]) else math.inf
     )
-    reference = np.array(chosen.scores[first.metric])
+    reference = np.array(chosen_summary.scores[first_split.metric])
     differences = [values[label] - reference for label in order]
-    p = holm([corrected_t_test(paired, share) if _is_whole(paired) else math.nan for paired in differences])
+    p = holm(
+        [
+            corrected_t_test(paired_differences, share) if _is_whole(paired_differences) else math.nan
+            for paired_differences in differences
+        ]
+    )
     counts = Counter(split.chosen for split in splits)
-    compared = [
-        _with_difference(replace(rows[label], n_chosen=counts[label]), paired, share, p_value)
-        for label, paired, p_value in zip(order, differences, p, strict=True)
+    compared_runs = [
+        _with_difference(replace(rows[label], n_chosen=counts[label]), paired_differences, share, p_value)
+        for label, paired_differences, p_value in zip(order, differences, p, strict=True)
     ]
     return SplitSummary(
-        target=first.target,
-        part=first.part,
-        metric=first.metric,
-        chosen_by=first.chosen_by,
+        target=first_split.target,
+        part=first_split.part,
+        metric=first_split.metric,
+        chosen_by=first_split.chosen_by,
         n_splits=len(splits),
         n_train=float(np.mean([split.n_train for split in splits])),
         n_scored=float(np.mean([split.n_scored for split in splits])),
         fit_s=round(sum(split.fit_s for split in splits), 2),
-        rows=[replace(chosen, n_chosen=len(splits)), *compared],
+        rows=[replace(chosen_summary, n_chosen=len(splits)), *compared_runs],
     )
 
 
@@ -207,11 +212,11 @@ def _summarize_run(label: str, splits: Sequence[Mapping[str, float]], share: flo
     )
 
 
-def _with_difference(run: RunOverSplits, paired: Floats, share: float, p: float) -> RunOverSplits:
-    if not _is_whole(paired):
+def _with_difference(run: RunOverSplits, differences: Floats, share: float, p: float) -> RunOverSplits:
+    if not _is_whole(differences):
         return run
-    low, high = corrected_interval(paired, share)
-    return replace(run, difference=float(paired.mean()), difference_low=low, difference_high=high, p=p)
+    low, high = corrected_interval(differences, share)
+    return replace(run, difference=float(differences.mean()), difference_low=low, difference_high=high, p=p)
 
 
 def _is_whole(values: Floats) -> bool:

@@ -63,10 +63,10 @@ class UnitErrors:
         means = self.sums / sizes
         if n == u:
             return 0.0, float(self.errors.var())
-        within = float(((self.errors - means[self.units]) ** 2).sum()) / (n - u)
-        between = float((sizes * (means - self.errors.mean()) ** 2).sum()) / max(u - 1, 1)
+        variance_within = float(((self.errors - means[self.units]) ** 2).sum()) / (n - u)
+        variance_between = float((sizes * (means - self.errors.mean()) ** 2).sum()) / max(u - 1, 1)
         mean_size = (n - (sizes**2).sum() / n) / max(u - 1, 1)
-        return max(0.0, (between - within) / mean_size) if mean_size else 0.0, within
+        return max(0.0, (variance_between - variance_within) / mean_size) if mean_size else 0.0, variance_within
 
 
 def unit_permutation_p(data: UnitErrors) -> list[float]:
@@ -156,10 +156,10 @@ class _Statistic:
         if not len(rows):
             return errors
         keys = self._data.units[rows] + rng.random((m, len(rows)))
-        by_unit = rows[np.argsort(self._data.units[rows], kind="stable")]
-        shuffled = errors.copy()
-        shuffled[:, by_unit] = self._data.errors[rows[np.argsort(keys, axis=1)]]
-        return shuffled
+        unit_order = rows[np.argsort(self._data.units[rows], kind="stable")]
+        shuffled_errors = errors.copy()
+        shuffled_errors[:, unit_order] = self._data.errors[rows[np.argsort(keys, axis=1)]]
+        return shuffled_errors
 
     def has_similar_sizes(self) -> NDArray[np.bool_]:
         """Return (g,) whether whole units inside and outside have similar sizes, so that they are exchangeable."""

@@ -18,7 +18,7 @@ def has_failed(flags: Collection[str]) -> bool:
     return bool(FAILURE_FLAGS & set(flags))
 
 
-def choose_run(selection_scores: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
+def choose_run(selection_scores: Mapping[str, float], failed_names: Collection[str], costs: Mapping[str, Cost]) -> str:
     """Return the run with the best score.
 
     Among equal runs, the one of the fewest models is taken, then the smallest, then the first by name. Measured times
@@ -28,15 +28,15 @@ def choose_run(selection_scores: Mapping[str, float], failed: Collection[str], c
     ----------
     selection_scores
         Run name → selection score, greater is better.
-    failed
+    failed_names
         Names of the runs whose training failed; they are chosen only if all runs failed.
     costs
         Run name → costs.
     """
-    candidates = [run for run in selection_scores if run not in failed] or list(selection_scores)
+    candidates = [run for run in selection_scores if run not in failed_names] or list(selection_scores)
     best = max(selection_scores[run] for run in candidates)
-    lowest = best - SCORE_TOLERANCE * max(1.0, abs(best))
-    return find_simplest(sorted(run for run in candidates if selection_scores[run] >= lowest), costs)
+    min_score = best - SCORE_TOLERANCE * max(1.0, abs(best))
+    return find_simplest(sorted(run for run in candidates if selection_scores[run] >= min_score), costs)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Recommendation:
 
 
 def recommend(
-    comparison: Comparison, costs: Mapping[str, Cost], failed: Collection[str], rows_text: str
+    comparison: Comparison, costs: Mapping[str, Cost], failed_names: Collection[str], rows_text: str
 ) -> Recommendation:
     """Return the recommended run.
 
@@ -69,40 +69,42 @@ def recommend(
         All runs compared with the chosen one on the selection rows.
     costs
         Run name → costs.
-    failed
+    failed_names
         Names of the runs whose training failed; they are never recommended instead of the chosen one.
     rows_text
         Number and part of the rows, as ``394 val rows``.
     """
-    equivalent = [run for run in comparison.related("equivalent") if run not in failed]
+    equivalent = [run for run in comparison.related("equivalent") if run not in failed_names]
     candidates = [comparison.reference, *filter(comparison.can_replace_reference, equivalent)]
     run = find_cheapest(candidates, costs)
     return Recommendation(run, equivalent, _recommendation_text(comparison, run, equivalent, rows_text))
 
 
 def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[str], rows_text: str) -> str:
-    chosen, margin = comparison.label(comparison.reference), comparison.margin
+    chosen_label, margin = comparison.label(comparison.reference), comparison.margin
     if len(comparison.runs) == 1:
-        return f"{chosen} is the only run, so there is no comparison"
+        return f"{chosen_label} is the only run, so there is no comparison"
     if not comparison.has_enough_units:
         return (
             f"{rows_text} are too few to compare runs (expected {MIN_UNITS_TO_COMPARE} or more); "
-            f"{chosen} has the best score"
+            f"{chosen_label} has the best score"
         )
     names = list(comparison.runs)[1:]
-    undecided = [name for name in names if name not in equivalent and not comparison.runs[name].p < ALPHA]
-    parts = [f"equivalent to {chosen} within a margin of {margin:.2g} on {rows_text}: {_list(comparison, equivalent)}"]
-    if undecided:
-        listed = _list(comparison, undecided)
-        parts.append(f"not shown to differ from it, which is no evidence of equivalence: {listed}")
-    if not undecided and not equivalent and all(comparison.runs[name].p_holm < ALPHA for name in names):
+    undecided_runs = [name for name in names if name not in equivalent and not comparison.runs[name].p < ALPHA]
+    parts = [
+        f"equivalent to {chosen_label} within a margin of {margin:.2g} on {rows_text}: {_list(comparison, equivalent)}"
+    ]
+    if undecided_runs:
+        names_text = _list(comparison, undecided_runs)
+        parts.append(f"not shown to differ from it, which is no evidence of equivalence: {names_text}")
+    if not undecided_runs and not equivalent and all(comparison.runs[name].p_holm < ALPHA for name in names):
         parts.append("it is significantly better than all other runs")
     is_reference = run == comparison.reference
     reason = "the run with the best score" if is_reference else "the cheapest of the equivalent runs"
     bound = comparison.runs[run].loss_bound
-    doubt = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
+    doubt_text = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
     parts.append(
-        f"recommended: {comparison.label(run)}, {reason}; another run may be better by up to {bound:.2g}{doubt}"
+        f"recommended: {comparison.label(run)}, {reason}; another run may be better by up to {bound:.2g}{doubt_text}"
     )
     return ". ".join([parts[0], *(part[0].upper() + part[1:] for part in parts[1:])])
 
@@ -128,8 +130,8 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
         return ""
     if not comparison.has_enough_units:
         return f"{rows_text} are too few to test the choice (expected {MIN_UNITS_TO_COMPARE} or more)"
-    chosen, n_tests = comparison.reference, len(comparison.runs) - 1
-    chosen_label = comparison.label(chosen)
+    chosen_run, n_tests = comparison.reference, len(comparison.runs) - 1
+    chosen_label = comparison.label(chosen_run)
     better = sorted(comparison.related("better"), key=lambda run: -abs(comparison.runs[run].difference))
     equivalent = comparison.related("equivalent")
     better += [run for run in equivalent if comparison.runs[run].p < ALPHA and comparison.is_better(run)]
@@ -139,7 +141,7 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
         f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
         for run in better
     ]
-    if recommended != chosen and comparison.relation(recommended) == "worse":
+    if recommended != chosen_run and comparison.relation(recommended) == "worse":
         deficit = abs(comparison.runs[recommended].difference)
         parts.append(
             f"on {rows_text}, the recommended run {comparison.label(recommended)} is worse than the chosen run "
@@ -156,5 +158,5 @@ def _relation_text(selection: Comparison, run: str) -> str:
 def _p_text(comparison: Comparison, run: str, n_tests: int) -> str:
     """Return the p-value of one comparison, followed by the corrected one if there are several comparisons."""
     result = comparison.runs[run]
-    corrected = f", {result.p_holm:.2g} after Holm's correction for {n_tests} comparisons" if n_tests > 1 else ""
-    return f"p = {result.p:.2g}{corrected}"
+    correction_text = f", {result.p_holm:.2g} after Holm's correction for {n_tests} comparisons" if n_tests > 1 else ""
+    return f"p = {result.p:.2g}{correction_text}"

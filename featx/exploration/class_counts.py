@@ -48,11 +48,11 @@ def sample_images(images: ExploredImages, progress: ProgressCallback) -> Analysi
     for name in images.truths:
         members = class_members(images, name)
         for label in list(members)[:MAX_SAMPLED_CLASSES]:
-            chosen = rng.choice(members[label], min(SAMPLES_PER_CLASS, len(members[label])), replace=False)
-            rows += [{"target": name, "label": label, "id": image_id} for image_id in chosen]
+            sampled_ids = rng.choice(members[label], min(SAMPLES_PER_CLASS, len(members[label])), replace=False)
+            rows += [{"target": name, "label": label, "id": image_id} for image_id in sampled_ids]
     if not rows:
-        chosen = rng.choice(images.ids, min(3 * SAMPLES_PER_CLASS, len(images)), replace=False)
-        rows = [{"target": "", "label": "", "id": image_id} for image_id in chosen]
+        sampled_ids = rng.choice(images.ids, min(3 * SAMPLES_PER_CLASS, len(images)), replace=False)
+        rows = [{"target": "", "label": "", "id": image_id} for image_id in sampled_ids]
     return AnalysisResult({"samples": pd.DataFrame(rows, columns=["target", "label", "id"])})
 
 
@@ -89,10 +89,10 @@ def _no_counts() -> pd.DataFrame:
 def _class_counts(images: ExploredImages, target: str) -> pd.DataFrame:
     """Return the number of labelled images of each class, in all parts but test and by part."""
     n_labelled = len(images.truths[target].ids)
-    part_of = pd.Series(images.parts, index=pd.Index(images.ids))
+    parts_by_id = pd.Series(images.parts, index=pd.Index(images.ids))
     rows = []
     for label, ids in class_members(images, target).items():
-        parts = part_of.reindex(ids).to_numpy()
+        parts = parts_by_id.reindex(ids).to_numpy()
         counts = {part: int((parts == part).sum()) for part in LABELLED_PARTS}
         share = len(ids) / max(1, n_labelled)
         rows.append({"target": target, "label": label, "n": len(ids), "share": share, **counts})
@@ -134,11 +134,11 @@ def _group_counts(images: ExploredImages) -> pd.DataFrame:
         names = _group_names(images, grouping).to_numpy(object)
         table = pd.crosstab(names, images.parts).reindex(columns=list(PARTS), fill_value=0)
         sizes = pd.Series(names, dtype=object).value_counts().rename("n")
-        ordered = table.reindex(sizes.index)
-        ordered.insert(0, "n", sizes)
-        ordered.insert(0, "group", sizes.index)
-        ordered.insert(0, "grouping", grouping)
-        tables.append(ordered)
+        sorted_table = table.reindex(sizes.index)
+        sorted_table.insert(0, "n", sizes)
+        sorted_table.insert(0, "group", sizes.index)
+        sorted_table.insert(0, "grouping", grouping)
+        tables.append(sorted_table)
     columns = ["grouping", "group", "n", *PARTS]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
@@ -169,12 +169,12 @@ def _count_highlights(images: ExploredImages, counts: pd.DataFrame) -> Iterator[
         if len(rows) == 1:
             yield Highlight(f"target {target!r} has one {noun} only, {rows.index[0]!r}: nothing can be learnt", rank=0)
             continue
-        few = rows[rows["n"] < MIN_IMAGES_PER_CLASS]
-        if len(few):
-            smallest = few.sort_values("n", kind="stable").iloc[0]
+        rare_rows = rows[rows["n"] < MIN_IMAGES_PER_CLASS]
+        if len(rare_rows):
+            smallest = rare_rows.sort_values("n", kind="stable").iloc[0]
             yield Highlight(
-                f"{len(few)} of {len(rows)} {_plural(truth)} of {target!r} have fewer than {MIN_IMAGES_PER_CLASS} "
-                f"labelled images, the smallest {smallest.name!r} with {smallest['n']}",
+                f"{len(rare_rows)} of {len(rows)} {_plural(truth)} of {target!r} have fewer than "
+                f"{MIN_IMAGES_PER_CLASS} labelled images, the smallest {smallest.name!r} with {smallest['n']}",
                 rank=1,
             )
         imbalance = _imbalance(rows["n"])
@@ -188,10 +188,11 @@ def _count_highlights(images: ExploredImages, counts: pd.DataFrame) -> Iterator[
 
 def _empty_part_highlights(images: ExploredImages, target: str, rows: pd.DataFrame, noun: str) -> Iterator[Highlight]:
     for part in LABELLED_PARTS:
-        empty = rows.index[(rows[part] == 0) & (rows["n"] > 0)]
-        if (images.parts == part).any() and len(empty):
+        empty_labels = rows.index[(rows[part] == 0) & (rows["n"] > 0)]
+        if (images.parts == part).any() and len(empty_labels):
             yield Highlight(
-                f"{noun} {empty[0]!r} of {target!r} has no image in {part} ({len(empty)} of {len(rows)})", rank=1
+                f"{noun} {empty_labels[0]!r} of {target!r} has no image in {part} ({len(empty_labels)} of {len(rows)})",
+                rank=1,
             )
 
 

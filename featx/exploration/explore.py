@@ -98,14 +98,14 @@ def explore(
         the projection is ``umap``, and umap-learn is not installed.
     """
     check_method(projection)
-    opened = open_source(None if source is None else str(source), recipe)
-    return explore_source(opened, max_images, progress, projection)
+    explored_source = open_source(None if source is None else str(source), recipe)
+    return explore_source(explored_source, max_images, progress, projection)
 
 
 def explore_source(
-    opened: ExploredSource, max_images: int | None, progress: ProgressCallback, projection: Method = "tsne"
+    explored_source: ExploredSource, max_images: int | None, progress: ProgressCallback, projection: Method = "tsne"
 ) -> Exploration:
     """Return the results of all analyses of a source that `open_source` returned."""
-    images = measure_images(load_images(opened, max_images, progress), progress)
+    images = measure_images(load_images(explored_source, max_images, progress), progress)
     images = replace(images, projection=projection)
     return Exploration(images, {name: analyse(images, progress) for name, analyse in ANALYSES.items()})

@@ -103,28 +103,28 @@ class ExploredImages:
     @property
     def embedding_name(self) -> str:
         """Name of the embedding that analyses use, the first one of the recipe; empty without one."""
-        first = self.study.first_embedding if self.is_extracted else None
-        return "" if first is None else first.request.name
+        embedding = self.study.first_embedding if self.is_extracted else None
+        return "" if embedding is None else embedding.request.name
 
     @cached_property
     def embedding(self) -> Embeddings | None:
         """Vectors of the first embedding, of the images that have one; None before ``featx extract``."""
-        first = self.study.first_embedding if self.is_extracted else None
-        if first is None:
+        first_embedding = self.study.first_embedding if self.is_extracted else None
+        if first_embedding is None:
             return None
-        missing = set(locked_store(self.study.cache, first).missing(self.digests.tolist()))
-        has_vector = np.array([digest not in missing for digest in self.digests], dtype=bool)
-        return read_embeddings(self.study, self.ids[has_vector], [first])
+        missing_digests = set(locked_store(self.study.cache, first_embedding).missing(self.digests.tolist()))
+        has_vector = np.array([digest not in missing_digests for digest in self.digests], dtype=bool)
+        return read_embeddings(self.study, self.ids[has_vector], [first_embedding])
 
     @cached_property
     def embedded(self) -> EmbeddedImages | None:
         """The images with vectors of length 1, whose neighbours are searched once; None before ``featx extract``."""
         if self.embedding is None:
             return None
-        embedded = EmbeddedImages.of(self.embedding, self.units[self.rows(self.embedding.ids)])
+        embedded_images = EmbeddedImages.of(self.embedding, self.units[self.rows(self.embedding.ids)])
         # The raw vectors take as much memory as those of length 1; they are read again if an analysis uses them.
         del self.__dict__["embedding"]
-        return embedded
+        return embedded_images
 
     @cached_property
     def units(self) -> NDArray[np.int64]:
@@ -132,8 +132,10 @@ class ExploredImages:
         keys: list[Any] = [pd.Series(self.digests, dtype=object).replace("", None).to_numpy(object)]
         if self.is_extracted and self.study.knows_copies:
             keys.append(self.study.groups(self.ids))
-        elif (by := self.recipe.split.by) is not None:
-            columns = [name for name, column in self.recipe.group_labels.items() if column == by] or [by]
+        elif (split_column := self.recipe.split.by) is not None:
+            columns = [name for name, column in self.recipe.group_labels.items() if column == split_column] or [
+                split_column
+            ]
             keys += [self.groups[name].reindex(self.ids).to_numpy(object) for name in columns if name in self.groups]
         return join_units(len(self), [key for key in keys if key is not None])
 

@@ -46,9 +46,9 @@ def find_image_copies(images: ExploredImages, progress: ProgressCallback) -> Ana
 
 def _exact_pairs(images: ExploredImages, first_ids: "pd.Series[Any]") -> list[tuple[str, str, str, float]]:
     """Return each later image with a content, and the first one with it."""
-    firsts = first_ids.reindex(images.digests).to_numpy(object)
-    rows = np.flatnonzero(firsts != images.ids)
-    return [(images.ids[row], firsts[row], EXACT, 1.0) for row in rows]
+    original_ids = first_ids.reindex(images.digests).to_numpy(object)
+    rows = np.flatnonzero(original_ids != images.ids)
+    return [(images.ids[row], original_ids[row], EXACT, 1.0) for row in rows]
 
 
 def _near_pairs(
@@ -66,60 +66,60 @@ def _near_pairs(
     else:
         pairs = pd.DataFrame({"digest": [], "copy": [], "similarity": []})
         notes.append(f"{n_contents} images are too many to be compared in pairs; near copies are not listed")
-    chosen = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
-    ids, copies_of = (first_ids.reindex(chosen[name]).to_numpy(object) for name in ("digest", "copy"))
-    rows = zip(ids, copies_of, chosen["similarity"], strict=True)
+    image_pairs = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
+    ids, copy_ids = (first_ids.reindex(image_pairs[name]).to_numpy(object) for name in ("digest", "copy"))
+    rows = zip(ids, copy_ids, image_pairs["similarity"], strict=True)
     return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], notes
 
 
 def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[str], ThumbnailHashes]:
     """Return the digests whose thumbnails were measured, and these."""
-    reduced = images.recipe.decoding.model_copy(update={"reduced": True})
-    with ThumbnailCache(images.study.cache.notes / THUMBNAILS_FILE, reduced) as cache:
+    reduced_decoding = images.recipe.decoding.model_copy(update={"reduced": True})
+    with ThumbnailCache(images.study.cache.notes / THUMBNAILS_FILE, reduced_decoding) as cache:
         thumbnails = cache.known(digests)
-    known = [digest for digest in digests if digest in thumbnails]
-    greys = [thumbnails.pop(digest) for digest in known]
-    return known, ThumbnailHashes(np.stack(greys) if greys else np.zeros((0, 1, 1), np.uint8))
+    cached_digests = [digest for digest in digests if digest in thumbnails]
+    greys = [thumbnails.pop(digest) for digest in cached_digests]
+    return cached_digests, ThumbnailHashes(np.stack(greys) if greys else np.zeros((0, 1, 1), np.uint8))
 
 
 def _labels_differ(images: ExploredImages, table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Return whether the known labels of each pair differ for some target."""
-    differ = np.zeros(len(table), dtype=bool)
+    is_different = np.zeros(len(table), dtype=bool)
     for target, truth in images.truths.items():
         if truth.kind != "numbers":
             texts = images.label_texts(target)
             labels, copy_labels = (texts.reindex(table[name]).to_numpy(object) for name in ("id", "copy"))
             is_known = pd.notna(labels) & pd.notna(copy_labels)
-            differ |= is_known & (labels != copy_labels)
-    return differ
+            is_different |= is_known & (labels != copy_labels)
+    return is_different
 
 
 def _highlights(table: pd.DataFrame) -> list[Highlight]:
     highlights = []
-    crossing, differing = table[table["in_several_parts"]], table[table["labels_differ"]]
-    n_exact = int((crossing["kind"] == EXACT).sum())
-    if len(crossing):
-        row = crossing.iloc[0]
+    crossing_pairs, disagreeing_pairs = table[table["in_several_parts"]], table[table["labels_differ"]]
+    n_exact = int((crossing_pairs["kind"] == EXACT).sum())
+    if len(crossing_pairs):
+        row = crossing_pairs.iloc[0]
         highlights.append(
             Highlight(
-                f"copies in different parts make scores too high: {count_text(len(crossing), 'pair')} ({n_exact} "
-                f"exact, {len(crossing) - n_exact} near), first {row['id']!r} ({row['part']}) and {row['copy']!r} "
-                f"({row['copy_part']})",
+                f"copies in different parts make scores too high: {count_text(len(crossing_pairs), 'pair')} ({n_exact} "
+                f"exact, {len(crossing_pairs) - n_exact} near), first {row['id']!r} ({row['part']}) and "
+                f"{row['copy']!r} ({row['copy_part']})",
                 rank=0,
             )
         )
-    if len(differing):
-        row = differing.iloc[0]
+    if len(disagreeing_pairs):
+        row = disagreeing_pairs.iloc[0]
         highlights.append(
             Highlight(
-                f"copies with different labels: {count_text(len(differing), 'pair')}, first {row['id']!r} and "
+                f"copies with different labels: {count_text(len(disagreeing_pairs), 'pair')}, first {row['id']!r} and "
                 f"{row['copy']!r}",
                 rank=1,
             )
         )
-    inside = len(table) - len(crossing)
-    if inside:
+    n_inside = len(table) - len(crossing_pairs)
+    if n_inside:
         row = table[~table["in_several_parts"]].iloc[0]
-        text = f"copies in one part: {count_text(inside, 'pair')}, first {row['id']!r} and {row['copy']!r}"
+        text = f"copies in one part: {count_text(n_inside, 'pair')}, first {row['id']!r} and {row['copy']!r}"
         highlights.append(Highlight(text))
     return highlights

@@ -69,24 +69,24 @@ def open_source(source: str | None, recipe: str | Path | Recipe | None) -> Explo
     if source is None:
         return ExploredSource(Study.open(recipe))
     if isinstance(recipe, Recipe) or Path(recipe or DEFAULT_RECIPE).exists():
-        loaded = load_recipe(recipe or DEFAULT_RECIPE)
-        if not reads_source(loaded.data, loaded.folder, source):
+        loaded_recipe = load_recipe(recipe or DEFAULT_RECIPE)
+        if not reads_source(loaded_recipe.data, loaded_recipe.folder, source):
             raise DataError(
-                f"recipe {loaded.name!r} reads {loaded.data.source!r}, found {source!r}; name a recipe that does not "
-                "exist yet with '-r', or leave SOURCE out"
+                f"recipe {loaded_recipe.name!r} reads {loaded_recipe.data.source!r}, found {source!r}; name a recipe "
+                "that does not exist yet with '-r', or leave SOURCE out"
             )
-        return ExploredSource(Study.open(loaded))
+        return ExploredSource(Study.open(loaded_recipe))
     file = Path(recipe or DEFAULT_RECIPE)
     text, recognition = propose_recipe(source, None, None, file)
     return ExploredSource(Study(parse_recipe(tomllib.loads(text), file)), recognition)
 
 
-def load_images(opened: ExploredSource, max_images: int | None, progress: ProgressCallback) -> ExploredImages:
+def load_images(explored_source: ExploredSource, max_images: int | None, progress: ProgressCallback) -> ExploredImages:
     """Return the images with labels, parts and groups, without measured properties.
 
     Parameters
     ----------
-    opened
+    explored_source
         The study to explore.
     max_images
         Number of images of an even sample; None for all images.
@@ -98,7 +98,7 @@ def load_images(opened: ExploredSource, max_images: int | None, progress: Progre
     DataError
         there are no images, or none can be read.
     """
-    study = opened.study
+    study = explored_source.study
     try:
         images = _load_extracted(study)
     except IncompleteError as error:
@@ -109,14 +109,14 @@ def load_images(opened: ExploredSource, max_images: int | None, progress: Progre
             else (f"analyses of embeddings are left out: {error}")
         )
         images = replace(_load_listed(study, progress), notes=(note,))
-    images = replace(images, recognition=opened.recognition, n_found=len(images))
+    images = replace(images, recognition=explored_source.recognition, n_found=len(images))
     return images if max_images is None or max_images >= len(images) else _sample(images, max_images)
 
 
 def _sample(images: ExploredImages, n_images: int) -> ExploredImages:
     rows = sample_rows(len(images), n_images)
     ids = images.ids[rows]
-    chosen = pd.Index(ids)
+    id_index = pd.Index(ids)
     note = f"a sample of {len(ids)} of {len(images)} images was explored"
     return replace(
         images,
@@ -124,8 +124,8 @@ def _sample(images: ExploredImages, n_images: int) -> ExploredImages:
         uris=images.uris[rows],
         digests=images.digests[rows],
         parts=images.parts[rows],
-        truths={name: truth.take(ids[chosen.isin(truth.ids)]) for name, truth in images.truths.items()},
-        groups={name: values.reindex(chosen) for name, values in images.groups.items()},
+        truths={name: truth.take(ids[id_index.isin(truth.ids)]) for name, truth in images.truths.items()},
+        groups={name: values.reindex(id_index) for name, values in images.groups.items()},
         notes=(*images.notes, note),
     )
 
@@ -139,45 +139,51 @@ def _load_extracted(study: Study) -> ExploredImages:
         nothing was extracted, or the data or the recipe changed since.
     """
     manifest, outcomes = study.manifest, study.outcomes
-    failed = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
-    usable = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
-    unreadable = dict(zip(failed["id"], failed["reason"], strict=True)) | _find_changed(study, usable)
+    failed_outcomes = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
+    usable_images = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
+    reasons = dict(zip(failed_outcomes["id"], failed_outcomes["reason"], strict=True)) | _find_changed(
+        study, usable_images
+    )
     has_split = not study.label_problem
-    parts = study.split.reindex(usable.ids).fillna("").to_numpy(object) if has_split else _no_parts(len(usable))
+    parts = (
+        study.split.reindex(usable_images.ids).fillna("").to_numpy(object)
+        if has_split
+        else _no_parts(len(usable_images))
+    )
     columns = {**study.recipe.group_labels, **_split_group(study.recipe)}
     return ExploredImages(
         study=study,
-        ids=usable.ids,
-        uris=usable.uris,
-        digests=usable.digests,
+        ids=usable_images.ids,
+        uris=usable_images.uris,
+        digests=usable_images.digests,
         parts=parts,
         truths={name: study.labels(name) for name in study.recipe.targets} if has_split else {},
-        groups={name: study.group_column(column, usable.ids) for name, column in columns.items()},
-        unreadable=unreadable,
+        groups={name: study.group_column(column, usable_images.ids) for name, column in columns.items()},
+        unreadable=reasons,
         ignored=_count_ignored(outcomes),
         label_problem=study.label_problem,
         is_extracted=True,
     )
 
 
-def _find_changed(study: Study, usable: Manifest) -> dict[str, str]:
+def _find_changed(study: Study, manifest: Manifest) -> dict[str, str]:
     """Return the reason of each image whose file is gone or has another content than at the extraction, by id.
 
     Only plain files are checked, and only those are read whose size or time of change differs.
     """
-    rows = [row for row, uri in enumerate(usable.uris) if not is_url(uri) and not URI_SCHEME.match(uri)]
-    states = [file_state(usable.uris[row]) for row in rows]
-    changed = {usable.ids[row]: GONE for row, state in zip(rows, states, strict=True) if state is None}
-    present = [(row, state[1:]) for row, state in zip(rows, states, strict=True) if state is not None]
-    uris = [usable.uris[row] for row, _ in present]
+    rows = [row for row, uri in enumerate(manifest.uris) if not is_url(uri) and not URI_SCHEME.match(uri)]
+    states = [file_state(manifest.uris[row]) for row in rows]
+    reasons = {manifest.ids[row]: GONE for row, state in zip(rows, states, strict=True) if state is None}
+    file_states = [(row, state[1:]) for row, state in zip(rows, states, strict=True) if state is not None]
+    uris = [manifest.uris[row] for row, _ in file_states]
     with (
         DigestCache(study.cache.notes / DIGESTS_FILE) as cache,
-        closing(identify_with_cache(uris, [state for _, state in present], cache)) as results,
+        closing(identify_with_cache(uris, [state for _, state in file_states], cache)) as results,
     ):
-        for (row, _), (identity, _) in zip(present, results, strict=True):
-            if identity.digest != usable.digests[row]:
-                changed[usable.ids[row]] = CHANGED
-    return changed
+        for (row, _), (identity, _) in zip(file_states, results, strict=True):
+            if identity.digest != manifest.digests[row]:
+                reasons[manifest.ids[row]] = CHANGED
+    return reasons
 
 
 def _count_ignored(outcomes: pd.DataFrame) -> dict[str, int]:
@@ -190,13 +196,13 @@ def _load_listed(study: Study, progress: ProgressCallback) -> ExploredImages:
     listing, truths, problem = read_listing(study, study.recipe.data.drop_unlabelled, progress)
     if not len(listing.manifest):
         raise DataError(f"no images in {study.recipe.data.source!r}; check data.source and data.labels")
-    assigned = assign_parts(study, listing, truths, problem)
-    listing, problem = assigned.listing, assigned.problem
-    manifest, unreadable = _identify(study, listing, progress)
-    series = assigned.parts
+    assignment = assign_parts(study, listing, truths, problem)
+    listing, problem = assignment.listing, assignment.problem
+    manifest, reasons = _identify(study, listing, progress)
+    series = assignment.parts
     parts = _no_parts(len(manifest)) if series is None else series.reindex(pd.Index(manifest.ids)).to_numpy(object)
     open_ids = manifest.ids[parts != "test"]
-    known = {} if problem else _encode_targets(study.recipe, listing.manifest)
+    encoded_targets = {} if problem else _encode_targets(study.recipe, listing.manifest)
     columns = {**study.recipe.group_labels, **_split_group(study.recipe)}
     return ExploredImages(
         study=study,
@@ -204,9 +210,9 @@ def _load_listed(study: Study, progress: ProgressCallback) -> ExploredImages:
         uris=manifest.uris,
         digests=manifest.digests,
         parts=parts,
-        truths={name: truth.take(open_ids) for name, truth in known.items()},
+        truths={name: truth.take(open_ids) for name, truth in encoded_targets.items()},
         groups={name: manifest.column(column) for name, column in columns.items() if column in manifest.labels},
-        unreadable=unreadable,
+        unreadable=reasons,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         label_problem=problem,
     )
@@ -218,8 +224,8 @@ def _encode_targets(recipe: Recipe, manifest: Manifest) -> dict[str, AnyTruth]:
 
 def _split_group(recipe: Recipe) -> dict[str, str]:
     """Return the column that the split keeps together, by its name; empty if there is none."""
-    by = recipe.split.by
-    return {} if by is None or by in recipe.group_labels.values() else {by: by}
+    split_column = recipe.split.by
+    return {} if split_column is None or split_column in recipe.group_labels.values() else {split_column: split_column}
 
 
 def _no_parts(n_images: int) -> "np.ndarray[Any, np.dtype[np.object_]]":
@@ -235,8 +241,8 @@ def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tup
         no image can be read.
     """
     manifest = listing.manifest
-    decided = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
-    is_open = np.array([name not in decided for name in manifest.ids], dtype=bool)
+    known_identities = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
+    is_open = np.array([name not in known_identities for name in manifest.ids], dtype=bool)
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     identities = []
     with (
@@ -244,7 +250,7 @@ def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tup
         closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:
-            identities.append(decided[name] if name in decided else next(results)[0])
+            identities.append(known_identities[name] if name in known_identities else next(results)[0])
             progress("read", len(identities), len(manifest))
     digests = np.array([identity.digest for identity in identities], dtype=object)
     reasons = {
@@ -255,5 +261,5 @@ def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tup
     if len(reasons) == len(manifest):
         name, reason = next(iter(reasons.items()))
         raise DataError(f"none of {len(manifest)} images can be read, first {name!r}: {reason}; check data.source")
-    with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
-    return with_digests.take(manifest.ids[digests != ""]), reasons
+    identified_manifest = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
+    return identified_manifest.take(manifest.ids[digests != ""]), reasons

@@ -159,8 +159,8 @@ def _reduce(image: Image.Image) -> Pixels:
 def _tile(image: Image.Image) -> bytes:
     pixels = make_preprocessor(_TILE)(image)
     space = "GRAY" if pixels.shape[2] == 1 else "RGB"
-    encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), TILE_JPEG_QUALITY, space)
-    return encoded
+    jpeg: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), TILE_JPEG_QUALITY, space)
+    return jpeg
 
 
 def tile_pixels(tile: bytes) -> Pixels:
@@ -174,16 +174,16 @@ def _describe_file(content: Content) -> tuple[str, str, str]:
     if isinstance(content, np.ndarray):
         return "array", f"{'×'.join(map(str, content.shape[2:])) or '1'} {content.dtype}", ""
     try:
-        with open_image(content) as opened:
-            return opened.format or "", opened.mode, _camera(opened)
+        with open_image(content) as image:
+            return image.format or "", image.mode, _camera(image)
     # Files with many channels are decoded without Pillow, and broken metadata raises any kind of error.
     except Exception:
         return "other", "", ""
 
 
-def _camera(opened: Image.Image) -> str:
+def _camera(image: Image.Image) -> str:
     try:
-        exif: Any = opened.getexif()
+        exif: Any = image.getexif()
         words = [str(exif[tag]).strip("\0 ") for tag in (EXIF_MAKE, EXIF_MODEL) if tag in exif]
     # Metadata that cannot be parsed must not stop an image.
     except Exception:

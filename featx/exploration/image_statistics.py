@@ -19,21 +19,21 @@ ALL = "all images"
 
 def summarise_properties(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
     """Return the tables of sizes, file types and channels, and the properties of each image."""
-    measured = images.properties.dropna(subset=["width_px"])
+    properties = images.properties.dropna(subset=["width_px"])
     tables = {
         "image_properties": _property_table(images),
-        "sizes": _count(measured, ["width_px", "height_px"]).astype({"width_px": "int64", "height_px": "int64"}),
-        "file_types": _count(measured, ["file_type", "mode"]),
+        "sizes": _count(properties, ["width_px", "height_px"]).astype({"width_px": "int64", "height_px": "int64"}),
+        "file_types": _count(properties, ["file_type", "mode"]),
         "channel_statistics": pd.DataFrame(list(_channel_rows(images))),
     }
-    if not len(measured):
+    if not len(properties):
         return AnalysisResult(tables, {"n_measured": 0}, notes=("no image could be decoded",))
     facts = {
-        "n_measured": len(measured),
+        "n_measured": len(properties),
         "n_sizes": len(tables["sizes"]),
-        "median_width_px": float(measured["width_px"].median()),
-        "median_height_px": float(measured["height_px"].median()),
-        "n_bytes": int(measured["file_bytes"].sum()),
+        "median_width_px": float(properties["width_px"].median()),
+        "median_height_px": float(properties["height_px"].median()),
+        "n_bytes": int(properties["file_bytes"].sum()),
     }
     types = tables["file_types"]["file_type"].unique()
     highlights = []
@@ -73,14 +73,17 @@ def channel_moments(properties: pd.DataFrame, ids: Ids | None = None) -> dict[st
     ids
         Ids of the images; None for all.
     """
-    chosen = (properties if ids is None else properties.reindex(pd.Index(np.asarray(ids, dtype=object)))).dropna(
+    measured_rows = (properties if ids is None else properties.reindex(pd.Index(np.asarray(ids, dtype=object)))).dropna(
         subset=["red_mean"]
     )
-    moments: dict[str, float] = {"n": len(chosen)}
+    moments: dict[str, float] = {"n": len(measured_rows)}
     for channel in CHANNELS:
-        means, deviations = chosen[f"{channel}_mean"].to_numpy(), chosen[f"{channel}_sd"].to_numpy()
-        mean = float(means.mean()) if len(chosen) else math.nan
+        means, deviations = measured_rows[f"{channel}_mean"].to_numpy(), measured_rows[f"{channel}_sd"].to_numpy()
+        mean = float(means.mean()) if len(measured_rows) else math.nan
         # The variance of all pixels is the mean of the images' second moments, minus the square of the mean.
-        variance = float((deviations**2 + means**2).mean()) - mean**2 if len(chosen) else math.nan
-        moments |= {f"{channel}_mean": mean, f"{channel}_sd": math.sqrt(max(0.0, variance)) if len(chosen) else mean}
+        variance = float((deviations**2 + means**2).mean()) - mean**2 if len(measured_rows) else math.nan
+        moments |= {
+            f"{channel}_mean": mean,
+            f"{channel}_sd": math.sqrt(max(0.0, variance)) if len(measured_rows) else mean,
+        }
     return moments

@@ -87,22 +87,22 @@ def find_label_issues(codes: Codes, neighbours: Neighbours, proba: Floats) -> La
     shares = vote_shares(codes, neighbours, k)
     has_votes = neighbours.exist[:, :1]
     votes = np.where(has_votes, shares + 0.5 / neighbours.rows.shape[1], 1.0)
-    pooled = votes * (proba + MIN_PROBABILITY)
-    pooled /= pooled.sum(axis=1, keepdims=True)
+    pooled_shares = votes * (proba + MIN_PROBABILITY)
+    pooled_shares /= pooled_shares.sum(axis=1, keepdims=True)
     rows = np.arange(n)
-    others = pooled.copy()
-    others[rows, codes] = -1.0
-    suggested = others.argmax(axis=1)
-    confident = confident_classes(pooled, codes)
-    given = shares[rows, codes]
-    prefer_other = shares[rows, suggested] > given
+    other_shares = pooled_shares.copy()
+    other_shares[rows, codes] = -1.0
+    suggested_codes = other_shares.argmax(axis=1)
+    confident_codes = confident_classes(pooled_shares, codes)
+    label_shares = shares[rows, codes]
+    prefers_other = shares[rows, suggested_codes] > label_shares
     return LabelIssues(
-        pooled,
-        pooled[rows, codes],
-        suggested,
-        given,
-        np.asarray((confident >= 0) & (confident != codes) & prefer_other),
-        estimate_wrong_labels(confident, codes, k),
+        pooled_shares,
+        pooled_shares[rows, codes],
+        suggested_codes,
+        label_shares,
+        np.asarray((confident_codes >= 0) & (confident_codes != codes) & prefers_other),
+        estimate_wrong_labels(confident_codes, codes, k),
     )
 
 
@@ -119,11 +119,11 @@ def confident_classes(proba: Floats, codes: Codes) -> NDArray[np.intp]:
     return np.where(candidates.max(axis=1) >= 0, candidates.argmax(axis=1), -1)
 
 
-def estimate_wrong_labels(confident: NDArray[np.intp], codes: Codes, k: int) -> int:
+def estimate_wrong_labels(confident_codes: NDArray[np.intp], codes: Codes, k: int) -> int:
     """Return the estimated number of wrong labels: the off-diagonal of the calibrated confident joint [1]_."""
     joint = np.zeros((k, k))
-    counted = confident >= 0
-    np.add.at(joint, (codes[counted], confident[counted]), 1)
+    is_confident = confident_codes >= 0
+    np.add.at(joint, (codes[is_confident], confident_codes[is_confident]), 1)
     totals, counts = joint.sum(axis=1), np.bincount(codes, minlength=k)
     wrong_shares = np.divide(totals - np.diag(joint), totals, out=np.zeros(k), where=totals > 0)
     return round(float((wrong_shares * counts).sum()))
@@ -156,11 +156,11 @@ def cross_validated_proba(vectors: Vectors, codes: Codes, units: NDArray[Any] | 
     strata = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     folds = assign_folds(strata, units, N_FOLDS, seed)
     for fold in range(N_FOLDS):
-        held_out = folds == fold
-        rows = rng.permutation(np.flatnonzero(~held_out))[:MAX_ROWS_PER_FIT]
-        classes, fitted = _fitted_proba(coordinates[rows], codes[rows], coordinates[held_out])
-        proba[held_out] = 0.0
-        proba[np.ix_(held_out, classes)] = fitted
+        is_held_out = folds == fold
+        rows = rng.permutation(np.flatnonzero(~is_held_out))[:MAX_ROWS_PER_FIT]
+        classes, fold_proba = _fitted_proba(coordinates[rows], codes[rows], coordinates[is_held_out])
+        proba[is_held_out] = 0.0
+        proba[np.ix_(is_held_out, classes)] = fold_proba
     return proba
 
 

@@ -31,25 +31,25 @@ def analyse_map(images: ExploredImages, progress: ProgressCallback) -> AnalysisR
     notes: list[str] = []
     positions = pd.DataFrame(index=pd.Index(images.ids))
     if len(images.tiles) > 1:
-        known = [row for row, digest in enumerate(images.digests) if digest in images.tiles]
-        pixels = principal_components(tile_pixels(images, known), 2)
+        tile_rows = [row for row, digest in enumerate(images.digests) if digest in images.tiles]
+        pixels = principal_components(tile_pixels(images, tile_rows), 2)
         tables["pixel_components"] = _share_table(pixels)
-        positions = positions.join(_axes_frame(pixels, images.ids[known], "pixel"))
+        positions = positions.join(_axes_frame(pixels, images.ids[tile_rows], "pixel"))
         facts["pixel_variance_shares"] = _cumulative(pixels)
     if images.embedded is not None and len(images.embedded.ids) > 1:
         progress("projection", 0, 1)
-        embedded = images.embedded
-        components = principal_components(embedded.vectors, 2)
-        projection = project(embedded.coordinates, images.projection)
-        points = pd.DataFrame(projection.points, columns=["x", "y"], index=pd.Index(embedded.ids))
-        positions = positions.join(points).join(_axes_frame(components, embedded.ids, "embedding"))
+        embedded_images = images.embedded
+        components = principal_components(embedded_images.vectors, 2)
+        projection = project(embedded_images.coordinates, images.projection)
+        points = pd.DataFrame(projection.points, columns=["x", "y"], index=pd.Index(embedded_images.ids))
+        positions = positions.join(points).join(_axes_frame(components, embedded_images.ids, "embedding"))
         tables["embedding_components"] = _share_table(components)
         facts |= {
             "embedding": images.embedding_name,
             "embedding_variance_shares": _cumulative(components),
             "method": projection.method,
             "n_fitted": projection.n_fitted,
-            "n_images": len(embedded.ids),
+            "n_images": len(embedded_images.ids),
         }
         progress("projection", 1, 1)
     else:

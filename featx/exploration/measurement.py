@@ -38,11 +38,11 @@ class Measurer:
 
     decoding: Decoding
 
-    def decode(self, expected: str, place: ImageSource) -> MeasuredImage | str:
+    def decode(self, expected_digest: str, place: ImageSource) -> MeasuredImage | str:
         """Return the properties of an image, or the reason why there are none."""
         try:
             content = read_content(place) if isinstance(place, str) else place
-            return measure_image(content, self.decoding) if digest(content) == expected else CHANGED
+            return measure_image(content, self.decoding) if digest(content) == expected_digest else CHANGED
         except FileNotFoundError:
             return REMOVED
         except ReadError as error:
@@ -51,9 +51,9 @@ class Measurer:
         except (MemoryError, ValueError) as error:
             return f"cannot be measured: {type(error).__name__} {error}".rstrip()
 
-    def decode_chunk(self, todo: Images) -> ChunkResult[MeasuredImage]:
+    def decode_chunk(self, images: Images) -> ChunkResult[MeasuredImage]:
         """Return the properties of a few images, or the reasons, and the seconds that they took."""
-        return time_chunk(lambda: [self.decode(*image) for image in todo])
+        return time_chunk(lambda: [self.decode(*image) for image in images])
 
 
 def measure_images(images: ExploredImages, progress: ProgressCallback) -> ExploredImages:
@@ -66,42 +66,47 @@ def measure_images(images: ExploredImages, progress: ProgressCallback) -> Explor
     for content_digest, uri in zip(images.digests, images.uris, strict=True):
         uris.setdefault(content_digest, uri)
     with PropertyCache(notes / PROPERTIES_FILE, decoding) as cache:
-        known = cache.known(list(uris))[0].index
-        todo = [(content_digest, uris[content_digest]) for content_digest in pd.Index(list(uris)).difference(known)]
-        reduced = decoding.model_copy(update={"reduced": True})
-        with ThumbnailCache(notes / THUMBNAILS_FILE, reduced) as thumbnails:
-            failed = _measure(images, todo, cache, thumbnails, progress)
+        measured_digests = cache.known(list(uris))[0].index
+        pending_images = [
+            (content_digest, uris[content_digest])
+            for content_digest in pd.Index(list(uris)).difference(measured_digests)
+        ]
+        reduced_decoding = decoding.model_copy(update={"reduced": True})
+        with ThumbnailCache(notes / THUMBNAILS_FILE, reduced_decoding) as thumbnails:
+            failure_reasons = _measure(images, pending_images, cache, thumbnails, progress)
         properties, tiles = cache.known(list(uris))
     reasons = {
-        image_id: failed[content_digest]
+        image_id: failure_reasons[content_digest]
         for image_id, content_digest in zip(images.ids, images.digests, strict=True)
-        if content_digest in failed
+        if content_digest in failure_reasons
     }
-    by_id = properties.reindex(images.digests).set_index(pd.Index(images.ids))
-    return replace(images, properties=by_id, tiles=tiles, unreadable={**reasons, **images.unreadable})
+    image_properties = properties.reindex(images.digests).set_index(pd.Index(images.ids))
+    return replace(images, properties=image_properties, tiles=tiles, unreadable={**reasons, **images.unreadable})
 
 
 def _measure(
     images: ExploredImages,
-    todo: list[tuple[str, str]],
+    pending_images: list[tuple[str, str]],
     cache: PropertyCache,
     thumbnails: ThumbnailCache,
     progress: ProgressCallback,
 ) -> dict[str, str]:
     """Measure images and write the results into the caches; return the reason of each that failed, by digest."""
-    failed: dict[str, str] = {}
+    failure_reasons: dict[str, str] = {}
     rows: list[Row] = []
     greys: list[tuple[str, Pixels]] = []
     measurer, workers = Measurer(images.recipe.decoding), workers_for(images.recipe.extraction)
     try:
-        with closing(decode_images(todo, measurer, workers, IMAGES_PER_CHUNK)) as results:
+        with closing(decode_images(pending_images, measurer, workers, IMAGES_PER_CHUNK)) as results:
             for number, (content_digest, result, _) in enumerate(results, start=1):
                 if isinstance(result, str):
-                    failed[content_digest] = result
+                    failure_reasons[content_digest] = result
                 else:
                     rows.append((content_digest, result.properties, result.tile))
                     greys.append((content_digest, result.thumbnail))
-                progress(STAGE, number, len(todo), f"{len(failed)} unreadable" if failed else "")
+                progress(
+                    STAGE, number, len(pending_images), f"{len(failure_reasons)} unreadable" if failure_reasons else ""
+                )
                 if len(rows) >= DIGESTS_PER_QUERY:
                     cache.remember(rows)
                     thumbnails.remember(greys)
@@ -110,4 +115,4 @@ def _measure(
     finally:
         cache.remember(rows)
         thumbnails.remember(greys)
-    return failed
+    return failure_reasons

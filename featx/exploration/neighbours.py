@@ -49,9 +49,9 @@ class Neighbours:
 
     def mean_distances(self, k: int) -> NDArray[np.float64]:
         """Return (n,) the mean of 1 - cosine over the k nearest neighbours; nan for images without neighbours."""
-        exist, cosines = self.exist[:, :k], self.cosines[:, :k].astype(np.float64)
-        n_existing = exist.sum(axis=1)
-        sums = np.where(exist, 1 - cosines, 0.0).sum(axis=1)
+        has_neighbour, cosines = self.exist[:, :k], self.cosines[:, :k].astype(np.float64)
+        n_existing = has_neighbour.sum(axis=1)
+        sums = np.where(has_neighbour, 1 - cosines, 0.0).sum(axis=1)
         distances: NDArray[np.float64] = np.full(len(sums), np.nan)
         np.divide(sums, n_existing, out=distances, where=n_existing > 0)
         return distances
@@ -63,21 +63,21 @@ class ClassNeighbours:
 
     Attributes
     ----------
-    own, other
+    own_class, other_classes
         The k nearest images of the own class, and of all other classes.
     is_exact
         Whether all images were compared in full, or only those that are similar along the principal axes.
     """
 
-    own: Neighbours
-    other: Neighbours
+    own_class: Neighbours
+    other_classes: Neighbours
     is_exact: bool
 
     def merged(self) -> Neighbours:
         """Return the k nearest images of all classes."""
-        rows = np.hstack([self.own.rows, self.other.rows])
-        cosines = np.hstack([self.own.cosines, self.other.cosines])
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self.own.rows.shape[1]]
+        rows = np.hstack([self.own_class.rows, self.other_classes.rows])
+        cosines = np.hstack([self.own_class.cosines, self.other_classes.cosines])
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : self.own_class.rows.shape[1]]
         return Neighbours(np.take_along_axis(rows, nearest, axis=1), np.take_along_axis(cosines, nearest, axis=1))
 
 
@@ -97,7 +97,7 @@ def find_neighbours(
     vectors: Vectors, k: int, units: NDArray[Any] | None = None, progress: ProgressCallback = no_progress
 ) -> Neighbours:
     """Return the nearest neighbours of each image among the images of other units (`find_class_neighbours`)."""
-    return find_class_neighbours(vectors, np.zeros(len(vectors), dtype=np.intp), k, units, progress).own
+    return find_class_neighbours(vectors, np.zeros(len(vectors), dtype=np.intp), k, units, progress).own_class
 
 
 def find_class_neighbours(
@@ -128,15 +128,15 @@ def find_class_neighbours(
     n, d = vectors.shape
     is_exact = n <= MAX_ROWS_FOR_FULL_SEARCH or d <= N_SEARCH_AXES
     search = _Search(vectors, codes, units, is_exact)
-    own, other = (
+    own_neighbours, other_neighbours = (
         Neighbours(np.full((n, k), NO_ROW), np.full((n, k), -np.inf, dtype=np.float32)) for _ in ("own", "other")
     )
     n_candidates = k if is_exact else k * N_CANDIDATES_PER_NEIGHBOUR
     for block, own_candidates, other_candidates in search.blocks(n_candidates):
-        search.fill(own, block, own_candidates)
-        search.fill(other, block, other_candidates)
+        search.fill(own_neighbours, block, own_candidates)
+        search.fill(other_neighbours, block, other_candidates)
         progress("nearest neighbours", block.stop, n)
-    return ClassNeighbours(own, other, is_exact)
+    return ClassNeighbours(own_neighbours, other_neighbours, is_exact)
 
 
 class _Search:
@@ -153,8 +153,8 @@ class _Search:
     ) -> None:
         self.order = np.argsort(codes, kind="stable")
         self._vectors = vectors
-        searched = vectors if is_exact else principal_coordinates(vectors, N_SEARCH_AXES)
-        self._searched, self._is_exact = searched[self.order], is_exact
+        search_vectors = vectors if is_exact else principal_coordinates(vectors, N_SEARCH_AXES)
+        self._searched, self._is_exact = search_vectors[self.order], is_exact
         self._ends = np.flatnonzero(np.diff(codes[self.order], append=codes.max(initial=0) + 1)) + 1
         unit_codes = np.arange(len(vectors)) if units is None else pd.factorize(units)[0].astype(np.intp)
         self._units = unit_codes[self.order]
@@ -172,10 +172,10 @@ class _Search:
                 cosines = buffer[: block.stop - block.start]
                 np.matmul(self._searched[block], self._searched.T, out=cosines)
                 self._exclude_units(cosines, block)
-                own = _candidates(cosines[:, class_start:class_end], k)
-                own[own != NO_ROW] += class_start
+                own_candidates = _candidates(cosines[:, class_start:class_end], k)
+                own_candidates[own_candidates != NO_ROW] += class_start
                 cosines[:, class_start:class_end] = -np.inf
-                yield block, own, _candidates(cosines, k)
+                yield block, own_candidates, _candidates(cosines, k)
             class_start = class_end
 
     def _exclude_units(self, cosines: Vectors, block: slice) -> None:
@@ -187,7 +187,7 @@ class _Search:
         """Write the nearest candidates, which are compared in full; they are positions in the order of classes."""
         positions, rows = self.order[block], self.order[candidates]
         pairs = zip(positions, rows, strict=True)
-        cosines = np.stack([self._vectors[near] @ self._vectors[row] for row, near in pairs])
+        cosines = np.stack([self._vectors[neighbour_rows] @ self._vectors[row] for row, neighbour_rows in pairs])
         cosines[candidates == NO_ROW] = -np.inf
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : neighbours.rows.shape[1]]
         cosines, rows = np.take_along_axis(cosines, nearest, axis=1), np.take_along_axis(rows, nearest, axis=1)
@@ -229,8 +229,8 @@ def principal_axes(vectors: Vectors) -> tuple[NDArray[np.float64], Vectors]:
 def _candidates(cosines: Vectors, k: int) -> Rows:
     """Return the positions (b, k or fewer) of the largest cosines of each row; -1 for those of -inf."""
     columns = largest_columns(cosines, min(k, cosines.shape[1]))
-    excluded = np.isneginf(np.take_along_axis(cosines, columns, axis=1))
-    return np.where(excluded, NO_ROW, columns)
+    is_excluded = np.isneginf(np.take_along_axis(cosines, columns, axis=1))
+    return np.where(is_excluded, NO_ROW, columns)
 
 
 def largest_columns(values: Vectors, k: int) -> Rows:
@@ -243,11 +243,11 @@ def largest_columns(values: Vectors, k: int) -> Rows:
     n_groups = n // COLUMN_GROUP_SIZE
     if n_groups <= 2 * k:
         return np.argpartition(values, n - k, axis=1)[:, n - k :]
-    grouped = values[:, : n_groups * COLUMN_GROUP_SIZE].reshape(len(values), COLUMN_GROUP_SIZE, n_groups)
-    groups = np.argpartition(grouped.max(axis=1), n_groups - k, axis=1)[:, n_groups - k :]
+    grouped_values = values[:, : n_groups * COLUMN_GROUP_SIZE].reshape(len(values), COLUMN_GROUP_SIZE, n_groups)
+    groups = np.argpartition(grouped_values.max(axis=1), n_groups - k, axis=1)[:, n_groups - k :]
     # Column c is in group c modulo the number of groups; the columns beyond the last whole group are all searched.
     columns = (groups[:, :, None] + n_groups * np.arange(COLUMN_GROUP_SIZE)).reshape(len(values), -1)
-    remaining = np.arange(n_groups * COLUMN_GROUP_SIZE, n)
-    columns = np.hstack([columns, np.broadcast_to(remaining, (len(values), len(remaining)))])
-    chosen = np.argpartition(np.take_along_axis(values, columns, axis=1), columns.shape[1] - k, axis=1)[:, -k:]
-    return np.take_along_axis(columns, chosen, axis=1)
+    remaining_columns = np.arange(n_groups * COLUMN_GROUP_SIZE, n)
+    columns = np.hstack([columns, np.broadcast_to(remaining_columns, (len(values), len(remaining_columns)))])
+    positions = np.argpartition(np.take_along_axis(values, columns, axis=1), columns.shape[1] - k, axis=1)[:, -k:]
+    return np.take_along_axis(columns, positions, axis=1)

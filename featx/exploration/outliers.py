@@ -47,8 +47,8 @@ class Outliers:
     @property
     def ranking(self) -> NDArray[np.intp]:
         """Positions of the outliers, the most distant first."""
-        ranked = np.argsort(-self.scores, kind="stable")
-        return ranked[self.scores[ranked] >= MIN_OUTLIER_SCORE]
+        order = np.argsort(-self.scores, kind="stable")
+        return order[self.scores[order] >= MIN_OUTLIER_SCORE]
 
 
 def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], k: int = N_NEIGHBOURS) -> Outliers:
@@ -68,11 +68,11 @@ def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], 
     for code in np.unique(codes):
         rows = np.flatnonzero((codes == code) & np.isfinite(distances))
         deviations[rows] = logarithms[rows] - np.median(logarithms[rows]) if len(rows) else np.nan
-    known = np.isfinite(deviations)
-    spread = SD_PER_MAD * np.median(np.abs(deviations[known])) if known.any() else 0.0
-    scores = np.where(known, deviations, 0.0) / spread if spread > 0 else np.zeros(len(codes))
-    own, other = neighbours.own.mean_distances(k), neighbours.other.mean_distances(k)
-    return Outliers(distances, own, other, scores)
+    is_finite = np.isfinite(deviations)
+    spread = SD_PER_MAD * np.median(np.abs(deviations[is_finite])) if is_finite.any() else 0.0
+    scores = np.where(is_finite, deviations, 0.0) / spread if spread > 0 else np.zeros(len(codes))
+    own_distances, other_distances = neighbours.own_class.mean_distances(k), neighbours.other_classes.mean_distances(k)
+    return Outliers(distances, own_distances, other_distances, scores)
 
 
 def typical_images(

@@ -65,19 +65,19 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
     max_shares
         Number of axes whose share of the variance is returned.
     """
-    fitted = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32, copy=False)
-    mean = fitted.mean(axis=0)
-    fitted -= mean
-    variances, axes = principal_axes(fitted)
+    sample = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32, copy=False)
+    mean = sample.mean(axis=0)
+    sample -= mean
+    variances, axes = principal_axes(sample)
     total = variances.sum()
     shares = variances[:max_shares] / total if total > 0 else np.zeros(min(max_shares, len(variances)))
-    first = axes[:n_axes]
+    components = axes[:n_axes]
     # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
-    first *= np.sign(first[np.arange(len(first)), np.abs(first).argmax(axis=1)])[:, None]
-    coordinates = np.empty((len(x), len(first)), dtype=np.float32)
+    components *= np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])[:, None]
+    coordinates = np.empty((len(x), len(components)), dtype=np.float32)
     for start in range(0, len(x), ROWS_PER_BLOCK):
         block = slice(start, start + ROWS_PER_BLOCK)
-        coordinates[block] = (x[block] - mean) @ first.T
+        coordinates[block] = (x[block] - mean) @ components.T
     return PrincipalComponents(coordinates, shares)
 
 
@@ -142,11 +142,11 @@ def project(coordinates: NDArray[np.float32], method: Method, seed: int = 0) -> 
         points[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
         return Projection(points, "pca", n)
     rows = sample_rows(n, MAX_PROJECTED[method])
-    fitted = (_tsne if method == "tsne" else _umap)(coordinates[rows], seed)
+    fitted_points = (_tsne if method == "tsne" else _umap)(coordinates[rows], seed)
     points = np.empty((n, 2))
-    points[rows] = fitted
-    remaining = np.setdiff1d(np.arange(n), rows)
-    points[remaining] = _place(coordinates[remaining], coordinates[rows], fitted)
+    points[rows] = fitted_points
+    remaining_rows = np.setdiff1d(np.arange(n), rows)
+    points[remaining_rows] = _place(coordinates[remaining_rows], coordinates[rows], fitted_points)
     return Projection(points, method, len(rows))
 
 
@@ -168,11 +168,11 @@ def _umap(coordinates: NDArray[np.float32], seed: int) -> Floats:
 
 def _place(coordinates: NDArray[np.float32], anchors: NDArray[np.float32], points: Floats) -> Floats:
     """Return the positions (m, 2) of vectors: the mean of the points of their nearest anchors."""
-    placed = np.empty((len(coordinates), 2))
+    positions = np.empty((len(coordinates), 2))
     squares = np.einsum("ij,ij->i", anchors, anchors)
     size = max(1, MAX_PRODUCTS_IN_MEMORY // len(anchors))
     for start in range(0, len(coordinates), size):
         block = slice(start, start + size)
         nearness = 2 * coordinates[block] @ anchors.T - squares
-        placed[block] = points[largest_columns(nearness, min(N_ANCHORS, len(anchors)))].mean(axis=1)
-    return placed
+        positions[block] = points[largest_columns(nearness, min(N_ANCHORS, len(anchors)))].mean(axis=1)
+    return positions

@@ -142,20 +142,20 @@ def code_numbers(values: Numbers) -> Codes:
     >>> code_numbers(np.array([3.0, 1.0, 3.0, np.nan])).tolist()
     [1, 0, 1, -1]
     """
-    known = values[~np.isnan(values)]
-    distinct = np.unique(known)
-    if len(distinct) > MAX_BINS:
-        distinct = np.unique(np.quantile(known, np.linspace(0, 1, MAX_BINS + 1)[:-1]))
-    codes = np.searchsorted(distinct, values, side="right") - 1
+    finite_values = values[~np.isnan(values)]
+    lower_edges = np.unique(finite_values)
+    if len(lower_edges) > MAX_BINS:
+        lower_edges = np.unique(np.quantile(finite_values, np.linspace(0, 1, MAX_BINS + 1)[:-1]))
+    codes = np.searchsorted(lower_edges, values, side="right") - 1
     return np.where(np.isnan(values), -1, codes).astype(np.int64)
 
 
 def code_texts(texts: Sequence[str]) -> Codes:
     """Return the code of each text: the most frequent ones have their own, those of a few images share one."""
     counts = Counter(texts)
-    frequent = [text for text, n in counts.most_common(MAX_BINS) if n >= MIN_IMAGES_PER_VALUE]
-    code_of = {text: code for code, text in enumerate(frequent)}
-    return np.array([code_of.get(text, len(frequent)) for text in texts], dtype=np.int64)
+    frequent_texts = [text for text, n in counts.most_common(MAX_BINS) if n >= MIN_IMAGES_PER_VALUE]
+    codes_by_text = {text: code for code, text in enumerate(frequent_texts)}
+    return np.array([codes_by_text.get(text, len(frequent_texts)) for text in texts], dtype=np.int64)
 
 
 @single_threaded()
@@ -191,13 +191,17 @@ def property_folders(images: ExploredImages, labels: Sequence[str]) -> list[str]
     paths = [image_id.split("/")[:-1] for image_id in images.ids]
     depth = max(map(len, paths), default=0)
     levels = [[path[level] if level < len(path) else "" for path in paths] for level in range(depth)]
-    kept = [level for level in levels if not _is_label(level, labels) and not all(part_of(name) for name in set(level))]
-    if images.recipe.data.reader_name in FOLDER_READERS and len(kept) == sum(_is_no_part(level) for level in levels):
+    kept_levels = [
+        level for level in levels if not _is_label(level, labels) and not all(part_of(name) for name in set(level))
+    ]
+    if images.recipe.data.reader_name in FOLDER_READERS and len(kept_levels) == sum(
+        _is_no_part(level) for level in levels
+    ):
         # Classes that the recipe renames: the folder with one class in each of its values is the label.
-        pure = [level for level in kept if _determines(level, labels)]
-        if pure:
-            kept.remove(min(pure, key=lambda level: len(set(level))))
-    return ["/".join(names) for names in zip(*kept, strict=True)] if kept else [""] * len(paths)
+        label_levels = [level for level in kept_levels if _determines(level, labels)]
+        if label_levels:
+            kept_levels.remove(min(label_levels, key=lambda level: len(set(level))))
+    return ["/".join(names) for names in zip(*kept_levels, strict=True)] if kept_levels else [""] * len(paths)
 
 
 def _is_no_part(level: Sequence[str]) -> bool:
@@ -226,13 +230,15 @@ def name_words(images: ExploredImages, labels: Sequence[str]) -> NameWords | Non
     label_words = {_normalise(label) for label in labels}
     stems = [base_name(image_id).rpartition(".")[0] or base_name(image_id) for image_id in images.ids]
     # A word and its letters without digits: ``cam1`` and ``cam``.
-    words_of = [{part for word in split_words(stem) for part in (word, word.strip("0123456789"))} for stem in stems]
-    counts = Counter(word for words in words_of for word in words)
+    words_by_image = [
+        {part for word in split_words(stem) for part in (word, word.strip("0123456789"))} for stem in stems
+    ]
+    counts = Counter(word for words in words_by_image for word in words)
     n_images = len(stems)
-    chosen = [
+    frequent_words = [
         word
         for word, n in counts.most_common()
         if MIN_IMAGES_PER_VALUE <= n <= n_images - MIN_IMAGES_PER_VALUE and word and word not in label_words
     ][:MAX_WORDS]
-    rows: list[Any] = [[word in words for words in words_of] for word in chosen]
-    return NameWords(tuple(chosen), np.array(rows, dtype=bool).reshape(len(chosen), n_images))
+    rows: list[Any] = [[word in words for words in words_by_image] for word in frequent_words]
+    return NameWords(tuple(frequent_words), np.array(rows, dtype=bool).reshape(len(frequent_words), n_images))

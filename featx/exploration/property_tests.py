@@ -74,10 +74,10 @@ def score_properties(
     observed_words = word_test.z(y).max() if word_test else 0.0
     n_larger, n_larger_words = np.zeros(len(tests)), 0
     for _ in range(N_PERMUTATIONS):
-        shuffled = rng.permutation(y)
-        n_larger += [test.statistic(shuffled) >= value - 1e-9 for test, value in zip(tests, observed, strict=True)]
+        shuffled_y = rng.permutation(y)
+        n_larger += [test.statistic(shuffled_y) >= value - 1e-9 for test, value in zip(tests, observed, strict=True)]
         if word_test:
-            n_larger_words += bool(word_test.z(shuffled).max() >= observed_words - 1e-9)
+            n_larger_words += bool(word_test.z(shuffled_y).max() >= observed_words - 1e-9)
     folds = _folds(y, seed)
     scores = [
         PropertyScore(test.item.name, test.item.is_of_picture, *_best_auroc(test.codes, y, folds), _p_value(n))
@@ -106,8 +106,8 @@ class _TableTest:
     def statistic(self, y: Codes) -> float:
         """Return the part of the likelihood ratio that depends on the labels: Σ n log n over bins and classes."""
         counts = np.bincount(self.codes * self._k + y, minlength=self._n_bins * self._k)
-        filled = counts[counts > 0]
-        return float((filled * np.log(filled)).sum())
+        positive_counts = counts[counts > 0]
+        return float((positive_counts * np.log(positive_counts)).sum())
 
 
 class _WordTest:
@@ -135,8 +135,8 @@ def _folds(y: Codes, seed: int) -> Codes:
     """Return the (n,) fold of each row, stratified by class."""
     fold = np.empty(len(y), dtype=np.int64)
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(np.zeros((len(y), 1)), y)):
-        fold[held_out] = number
+    for number, (_, test_rows) in enumerate(splitter.split(np.zeros((len(y), 1)), y)):
+        fold[test_rows] = number
     return fold
 
 
@@ -144,10 +144,10 @@ def _best_auroc(codes: Codes, y: Codes, folds: Codes) -> tuple[int, float]:
     """Return the class that the bins tell best from all others, and its AUROC on held-out rows."""
     k, n_bins = int(y.max()) + 1, int(codes.max()) + 1
     counts = np.bincount((folds * n_bins + codes) * k + y, minlength=FOLDS * n_bins * k).reshape(FOLDS, n_bins, k)
-    fitted = counts.sum(0, keepdims=True) - counts + PRIOR_COUNT
+    fit_counts = counts.sum(0, keepdims=True) - counts + PRIOR_COUNT
     # Each class weighs the same, however many images it has.
-    weighed = fitted / fitted.sum(1, keepdims=True)
-    proba = (weighed / weighed.sum(2, keepdims=True))[folds, codes]
+    class_shares = fit_counts / fit_counts.sum(1, keepdims=True)
+    proba = (class_shares / class_shares.sum(2, keepdims=True))[folds, codes]
     scores = [float(roc_auc_score(y == code, proba[:, code])) for code in range(k)]
     best = int(np.argmax(scores))
     return best, scores[best]

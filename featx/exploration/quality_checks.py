@@ -64,8 +64,8 @@ class QualityCheck:
         fails = values > self.limit
         if self.needs_unusual:
             fails &= robust_z(values, self.min_sd) > MIN_ROBUST_Z
-        failed = pd.Series(values[fails], index=properties.index[fails])
-        return failed.sort_values(ascending=False, kind="stable")
+        failed_values = pd.Series(values[fails], index=properties.index[fails])
+        return failed_values.sort_values(ascending=False, kind="stable")
 
 
 def robust_z(values: Values, min_sd: float) -> Values:
@@ -148,8 +148,8 @@ CHECKS = (
 
 def check_quality(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
     """Return the images that fail each check, and the number of them."""
-    measured = images.properties.dropna(subset=["width_px"])
-    issues = [_issues(check, measured) for check in CHECKS] if len(measured) else [_issues(CHECKS[0], measured)]
+    properties = images.properties.dropna(subset=["width_px"])
+    issues = [_issues(check, properties) for check in CHECKS] if len(properties) else [_issues(CHECKS[0], properties)]
     table = pd.concat(issues, ignore_index=True)
     counts = {check.name: int((table["check"] == check.name).sum()) for check in CHECKS}
     checks = pd.DataFrame(
@@ -159,17 +159,19 @@ def check_quality(images: ExploredImages, progress: ProgressCallback) -> Analysi
     return AnalysisResult({"quality_issues": table, "quality_checks": checks}, facts, _highlights(table, counts))
 
 
-def _issues(check: QualityCheck, measured: pd.DataFrame) -> pd.DataFrame:
-    failed = check.find(measured) if len(measured) else pd.Series(dtype=np.float64)
-    values = measured.loc[failed.index, check.column].to_numpy(np.float64)
-    return pd.DataFrame({"check": check.name, "id": failed.index, "property": check.column, "value": values})
+def _issues(check: QualityCheck, properties: pd.DataFrame) -> pd.DataFrame:
+    failed_values = check.find(properties) if len(properties) else pd.Series(dtype=np.float64)
+    values = properties.loc[failed_values.index, check.column].to_numpy(np.float64)
+    return pd.DataFrame({"check": check.name, "id": failed_values.index, "property": check.column, "value": values})
 
 
 def _highlights(table: pd.DataFrame, counts: dict[str, int]) -> tuple[Highlight, ...]:
     if not len(table):
         return ()
-    listed = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]) if n)
+    counts_text = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1]) if n)
     n_images = table["id"].nunique()
     return (
-        Highlight(f"{count_text(n_images, 'image')} may be of poor quality: {listed}; first {table['id'].iloc[0]!r}"),
+        Highlight(
+            f"{count_text(n_images, 'image')} may be of poor quality: {counts_text}; first {table['id'].iloc[0]!r}"
+        ),
     )

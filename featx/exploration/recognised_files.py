@@ -11,7 +11,9 @@ from featx.progress import ProgressCallback
 
 def analyse_recognition(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
     """Return the numbers of images and files, the targets, and the images that could not be read."""
-    unreadable = pd.DataFrame({"id": list(images.unreadable), "reason": list(images.unreadable.values())}, dtype=object)
+    unreadable_files = pd.DataFrame(
+        {"id": list(images.unreadable), "reason": list(images.unreadable.values())}, dtype=object
+    )
     ignored = pd.DataFrame({"rule": list(images.ignored), "n_files": list(images.ignored.values())})
     data = images.recipe.data
     facts: dict[str, Any] = {
@@ -19,14 +21,16 @@ def analyse_recognition(images: ExploredImages, progress: ProgressCallback) -> A
         "reader": data.reader_name,
         "n_images": len(images),
         "n_found": images.n_found,
-        "n_unreadable": len(unreadable),
+        "n_unreadable": len(unreadable_files),
         "n_ignored": int(ignored["n_files"].sum()),
         "targets": {name: {"kind": truth.kind, "n_labelled": len(truth.ids)} for name, truth in images.truths.items()},
         "label_problem": images.label_problem,
         "choice": list(images.recognition.choice) if images.recognition else [],
         "warnings": list(images.recognition.warnings) if images.recognition else [],
     }
-    return AnalysisResult({"unreadable": unreadable, "ignored": ignored}, facts, _highlights(images), images.notes)
+    return AnalysisResult(
+        {"unreadable": unreadable_files, "ignored": ignored}, facts, _highlights(images), images.notes
+    )
 
 
 def _highlights(images: ExploredImages) -> tuple[Highlight, ...]:

@@ -53,8 +53,8 @@ def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
         return None
     _, _, run, selection, predictions = min(candidates, key=lambda candidate: candidate[:2])
     rows = images.rows(selection.ids)
-    with_units = replace(predictions, units=images.units[rows])
-    return RunErrors(run.name, str(selection.part[0]), selection.ids, with_units, _errors(run.answers, truth))
+    unit_predictions = replace(predictions, units=images.units[rows])
+    return RunErrors(run.name, str(selection.part[0]), selection.ids, unit_predictions, _errors(run.answers, truth))
 
 
 def _with_labels(predictions: AnyPredictions, truth: AnyTruth) -> AnyPredictions:
@@ -80,12 +80,12 @@ def error_texts(errors: NDArray[np.floating[Any]], is_binary: bool) -> NDArray[A
         Whether errors are 0 or 1.
     """
     texts = np.full(len(errors), None, dtype=object)
-    known = np.flatnonzero(np.isfinite(errors))
+    scored_rows = np.flatnonzero(np.isfinite(errors))
     if is_binary:
-        texts[known] = np.where(errors[known] > 0, "wrong", "right")
+        texts[scored_rows] = np.where(errors[scored_rows] > 0, "wrong", "right")
         return texts
-    if len(known):
-        edges = np.quantile(errors[known], [0.25, 0.5, 0.75])
+    if len(scored_rows):
+        edges = np.quantile(errors[scored_rows], [0.25, 0.5, 0.75])
         names = [f"error < {edges[0]:.3g}", *(f"error ≥ {edge:.3g}" for edge in edges)]
-        texts[known] = np.asarray(names, dtype=object)[np.searchsorted(edges, errors[known], side="right")]
+        texts[scored_rows] = np.asarray(names, dtype=object)[np.searchsorted(edges, errors[scored_rows], side="right")]
     return texts

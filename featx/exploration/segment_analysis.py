@@ -38,19 +38,19 @@ def analyse_segments(images: ExploredImages, progress: ProgressCallback) -> Anal
             continue
         units = images.units[images.rows(errors.ids)]
         segments = compare_segments(errors.predictions.errors, units, _memberships(images, target, errors))
-        weak = [segment for segment in segments if segment.is_weak]
+        weak_segments = [segment for segment in segments if segment.is_weak]
         rows += [_row(target, errors, segment) for segment in segments]
         truth = images.truths[target].take(errors.ids)
-        members += [row for segment in weak for row in _member_rows(target, truth, errors, segment)]
+        members += [row for segment in weak_segments for row in _member_rows(target, truth, errors, segment)]
         facts[target] = {
             "run": errors.run,
             "part": errors.part,
             "n_images": len(errors.ids),
             "mean_error": float(errors.predictions.errors.mean()),
             "n_segments": len(segments),
-            "n_weak": len(weak),
+            "n_weak": len(weak_segments),
         }
-        highlights += _highlights(target, errors, weak)
+        highlights += _highlights(target, errors, weak_segments)
     progress("weak segments", len(images.truths), len(images.truths))
     if not facts:
         return AnalysisResult(notes=(NO_RUNS,) if images.is_extracted else ())
@@ -74,7 +74,9 @@ def _memberships(images: ExploredImages, target: str, errors: RunErrors) -> list
     for name in sorted(columns, key=lambda name: name in CHANNEL_COLUMNS):
         if columns[name].nunique() > 1:
             membership = group_rows(name, columns[name].reset_index(drop=True))
-            if not any(np.array_equal(membership.codes, other.codes) for other in memberships):
+            if not any(
+                np.array_equal(membership.codes, earlier_membership.codes) for earlier_membership in memberships
+            ):
                 memberships.append(membership)
     return memberships
 
@@ -88,9 +90,9 @@ def _name_clusters(
     names = []
     for code in range(int(codes.max()) + 1):
         counts = Counter(labels[codes == code])
-        frequent = ", ".join(label for label, _ in counts.most_common(N_LABELS))
+        labels_text = ", ".join(label for label, _ in counts.most_common(N_LABELS))
         is_class = images.truths[target].kind == "classes"
-        names.append(f"{code + 1}: {frequent}" if is_class else str(code + 1))
+        names.append(f"{code + 1}: {labels_text}" if is_class else str(code + 1))
     return GroupMembership(CLUSTER, codes, tuple(names), ordered=False)
 
 
@@ -112,12 +114,12 @@ def _member_rows(target: str, truth: AnyTruth, errors: RunErrors, segment: Segme
     ]
 
 
-def _highlights(target: str, errors: RunErrors, weak: list[Segment]) -> list[Highlight]:
-    if not weak:
+def _highlights(target: str, errors: RunErrors, weak_segments: list[Segment]) -> list[Highlight]:
+    if not weak_segments:
         return []
-    first = weak[0]
+    segment = weak_segments[0]
     text = (
-        f"{count_text(len(weak), 'weak segment')} of {target!r} in run {errors.run}, first {first.grouping} "
-        f"{first.name!r}: error {first.mean_error:.3g} instead of {first.other_error:.3g}"
+        f"{count_text(len(weak_segments), 'weak segment')} of {target!r} in run {errors.run}, first {segment.grouping} "
+        f"{segment.name!r}: error {segment.mean_error:.3g} instead of {segment.other_error:.3g}"
     )
     return [Highlight(text, rank=2)]

@@ -103,12 +103,16 @@ class Separability:
 
     def confused_pairs(self, m: int) -> list[ConfusedPair]:
         """Return the m pairs of a class and a wrong vote with the largest shares."""
-        wrong = self.confusion.copy()
-        np.fill_diagonal(wrong, 0)
-        shares = np.nan_to_num(_ratios(wrong, self.confusion.sum(axis=1)[:, None]))
+        wrong_counts = self.confusion.copy()
+        np.fill_diagonal(wrong_counts, 0)
+        shares = np.nan_to_num(_ratios(wrong_counts, self.confusion.sum(axis=1)[:, None]))
         order = np.argsort(-shares, axis=None, kind="stable")[:m]
         pairs = zip(*np.unravel_index(order, shares.shape), strict=True)
-        return [ConfusedPair(int(a), int(b), int(wrong[a, b]), float(shares[a, b])) for a, b in pairs if wrong[a, b]]
+        return [
+            ConfusedPair(int(a), int(b), int(wrong_counts[a, b]), float(shares[a, b]))
+            for a, b in pairs
+            if wrong_counts[a, b]
+        ]
 
 
 def measure_separability(
@@ -126,11 +130,11 @@ def measure_separability(
         The nearest neighbours of the images among images of other units.
     """
     shares = vote_shares(codes, Neighbours(neighbours.rows[:, :N_NEIGHBOURS], neighbours.cosines), n_classes)
-    counted = neighbours.exist[:, 0]
+    has_neighbour = neighbours.exist[:, 0]
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(confusion, (codes[counted], _most_votes(shares, codes, neighbours)[counted]), 1)
-    nearest = codes[neighbours.rows[counted, 0]]
-    error = float((nearest != codes[counted]).mean()) if counted.any() else float("nan")
+    np.add.at(confusion, (codes[has_neighbour], _most_votes(shares, codes, neighbours)[has_neighbour]), 1)
+    nearest = codes[neighbours.rows[has_neighbour, 0]]
+    error = float((nearest != codes[has_neighbour]).mean()) if has_neighbour.any() else float("nan")
     return Separability(confusion, silhouettes(vectors, codes, n_classes), error, codes)
 
 
@@ -178,13 +182,17 @@ def silhouettes(vectors: Vectors, codes: NDArray[np.integer[Any]], n_classes: in
     rows = np.arange(len(codes))
     own_counts = counts[codes] - 1
     lengths = np.einsum("ij,ij->i", vectors, vectors)
-    own = 1 - np.divide(products[rows, codes] - lengths, own_counts, out=np.zeros(len(codes)), where=own_counts > 0)
+    own_distances = 1 - np.divide(
+        products[rows, codes] - lengths, own_counts, out=np.zeros(len(codes)), where=own_counts > 0
+    )
     distances = 1 - np.divide(products, counts, out=np.full(products.shape, -np.inf), where=counts > 0)
     distances[rows, codes] = np.inf
-    other = distances.min(axis=1)
-    larger = np.maximum(own, other)
-    valid = (own_counts > 0) & np.isfinite(other) & (larger > 0)
-    values: Floats = np.divide(other - own, larger, out=np.zeros(len(codes)), where=valid)
+    other_distances = distances.min(axis=1)
+    larger_distances = np.maximum(own_distances, other_distances)
+    is_valid = (own_counts > 0) & np.isfinite(other_distances) & (larger_distances > 0)
+    values: Floats = np.divide(
+        other_distances - own_distances, larger_distances, out=np.zeros(len(codes)), where=is_valid
+    )
     return values
 
 

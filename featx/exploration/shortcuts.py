@@ -72,19 +72,19 @@ def find_shortcuts(images: ExploredImages, progress: ProgressCallback, seed: int
     p-values are corrected over all properties of a target by Holm's method. Of copies, and of the images of one group
     of ``split.by``, only one is tested, because they are not independent.
     """
-    measured = images.properties["width_px"].notna().to_numpy()
-    usable = pd.Index(images.ids[measured & _is_independent(images)])
+    is_measured = images.properties["width_px"].notna().to_numpy()
+    usable_ids = pd.Index(images.ids[is_measured & _is_independent(images)])
     rows: list[tuple[Any, ...]] = []
     examples: list[tuple[Any, ...]] = []
     notes = [] if images.truths else ["there are no labels, so that no shortcuts are searched"]
     tasks = [task for target in images.truths for task in _tasks(images, target)]
     for number, task in enumerate(tasks):
-        chosen = _choose(task, usable)
-        if chosen is None:
-            few = f"fewer than two classes of {task.target!r} have {MIN_IMAGES_PER_CLASS} independent images"
-            notes.append(f"no shortcuts are searched: {few}")
+        sampled_task = _choose(task, usable_ids)
+        if sampled_task is None:
+            reason = f"fewer than two classes of {task.target!r} have {MIN_IMAGES_PER_CLASS} independent images"
+            notes.append(f"no shortcuts are searched: {reason}")
             continue
-        task_rows, task_examples = _test(images, chosen, seed)
+        task_rows, task_examples = _test(images, sampled_task, seed)
         rows += task_rows
         examples += task_examples
         progress("test shortcuts", number + 1, len(tasks))
@@ -99,9 +99,11 @@ def _is_independent(images: ExploredImages) -> NDArray[np.bool_]:
     """Return whether each image is the first one with its content, and the first one of its group of ``split.by``."""
     frame = pd.DataFrame({"digest": images.digests}, index=pd.Index(images.ids))
     is_first = ~frame["digest"].duplicated().to_numpy()
-    by = images.recipe.split.by
-    columns = {**images.recipe.group_labels, **({by: by} if by else {})}
-    grouping = next((name for name, column in columns.items() if column == by and name in images.groups), None)
+    split_column = images.recipe.split.by
+    columns = {**images.recipe.group_labels, **({split_column: split_column} if split_column else {})}
+    grouping = next(
+        (name for name, column in columns.items() if column == split_column and name in images.groups), None
+    )
     if grouping is not None:
         # A random image of each group, since the first ones of a folder may be of one class.
         order = np.random.default_rng(SEED).permutation(len(frame))
@@ -126,17 +128,17 @@ def _tasks(images: ExploredImages, target: str) -> Iterator[LabelTask]:
         yield LabelTask(target, truth.ids, codes, tuple(f"fifth {code + 1}" for code in range(codes.max() + 1)))
 
 
-def _choose(task: LabelTask, usable: pd.Index) -> LabelTask | None:
+def _choose(task: LabelTask, usable_ids: pd.Index) -> LabelTask | None:
     """Return a sample of the usable images, of classes that have enough; None where fewer than two have."""
-    positions = np.flatnonzero(pd.Index(task.ids).isin(usable))
+    positions = np.flatnonzero(pd.Index(task.ids).isin(usable_ids))
     positions = positions[sample_rows(len(positions), MAX_IMAGES)] if len(positions) > MAX_IMAGES else positions
     counts = np.bincount(task.codes[positions], minlength=len(task.names))
-    large = np.flatnonzero(counts >= MIN_IMAGES_PER_CLASS)
-    if len(large) < 2:
+    large_classes = np.flatnonzero(counts >= MIN_IMAGES_PER_CLASS)
+    if len(large_classes) < 2:
         return None
-    positions = positions[np.isin(task.codes[positions], large)]
-    codes = np.searchsorted(large, task.codes[positions])
-    return replace(task, ids=task.ids[positions], codes=codes, names=tuple(task.names[code] for code in large))
+    positions = positions[np.isin(task.codes[positions], large_classes)]
+    codes = np.searchsorted(large_classes, task.codes[positions])
+    return replace(task, ids=task.ids[positions], codes=codes, names=tuple(task.names[code] for code in large_classes))
 
 
 def _test(images: ExploredImages, task: LabelTask, seed: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -176,21 +178,24 @@ def _test(images: ExploredImages, task: LabelTask, seed: int) -> tuple[list[tupl
 def _word_property(name: str, words: NameWords | None, word: str) -> CodedProperty:
     assert words is not None
     has_word = words.has_word[words.words.index(word)]
-    return CodedProperty.of_texts(name, [repr(word) if has else f"no {word!r}" for has in has_word])
+    return CodedProperty.of_texts(name, [repr(word) if is_in_name else f"no {word!r}" for is_in_name in has_word])
 
 
 def describe_difference(item: CodedProperty, has_label: NDArray[np.bool_]) -> str:
     """Return how the values of images with the label differ from the others, as text."""
-    inside, outside = item.values[has_label], item.values[~has_label]
+    label_values, other_values = item.values[has_label], item.values[~has_label]
     if item.values.dtype.kind == "f":
-        return f"median {np.nanmedian(inside):.3g}{item.unit}, of the others {np.nanmedian(outside):.3g}{item.unit}"
+        return (
+            f"median {np.nanmedian(label_values):.3g}{item.unit}, of the others "
+            f"{np.nanmedian(other_values):.3g}{item.unit}"
+        )
     shares = (
-        pd.Series(inside)
+        pd.Series(label_values)
         .value_counts(normalize=True)
-        .sub(pd.Series(outside).value_counts(normalize=True), fill_value=0)
+        .sub(pd.Series(other_values).value_counts(normalize=True), fill_value=0)
     )
     value = shares.abs().idxmax()
-    return f"{_quoted(value)}: {np.mean(inside == value):.0%}, of the others {np.mean(outside == value):.0%}"
+    return f"{_quoted(value)}: {np.mean(label_values == value):.0%}, of the others {np.mean(other_values == value):.0%}"
 
 
 def _quoted(value: Any) -> str:

@@ -68,18 +68,18 @@ def compare_segments(errors: Floats, units: NDArray[np.int64], memberships: Sequ
     Whole units are permuted. If most units are single images, only the first image of each unit is tested, so that
     errors of 0 and 1 have an exact test. All segments of all groupings are corrected together.
     """
-    tested = np.arange(len(errors))
+    test_rows = np.arange(len(errors))
     if are_mostly_single(units):
-        tested = np.sort(np.unique(units, return_index=True)[1])
+        test_rows = np.sort(np.unique(units, return_index=True)[1])
     segments, p_values = [], []
     for membership in memberships:
-        inside = membership.codes[tested]
-        reduced = GroupMembership(membership.name, inside, membership.groups, membership.ordered)
-        codes = np.unique(units[tested], return_inverse=True)[1]
-        groups = comparable_groups(reduced, largest_groups(reduced), codes)
-        rows = reduced.has_value
-        masks = [reduced.rows_of(group)[rows] for group in groups]
-        p_values += group_p_values(errors[tested][rows], masks, codes[rows])
+        test_codes = membership.codes[test_rows]
+        test_membership = GroupMembership(membership.name, test_codes, membership.groups, membership.ordered)
+        codes = np.unique(units[test_rows], return_inverse=True)[1]
+        groups = comparable_groups(test_membership, largest_groups(test_membership), codes)
+        rows = test_membership.has_value
+        masks = [test_membership.rows_of(group)[rows] for group in groups]
+        p_values += group_p_values(errors[test_rows][rows], masks, codes[rows])
         segments += [(membership, group) for group in groups]
     results = [
         _segment(errors, membership, group, p) for (membership, group), p in zip(segments, holm(p_values), strict=True)
@@ -88,10 +88,10 @@ def compare_segments(errors: Floats, units: NDArray[np.int64], memberships: Sequ
 
 
 def _segment(errors: Floats, membership: GroupMembership, group: int, p: float) -> Segment:
-    inside = membership.rows_of(group)
-    outside = membership.has_value & ~inside
-    means = float(errors[inside].mean()), float(errors[outside].mean())
-    return Segment(membership.name, membership.groups[group], np.flatnonzero(inside), *means, p)
+    in_group = membership.rows_of(group)
+    in_others = membership.has_value & ~in_group
+    means = float(errors[in_group].mean()), float(errors[in_others].mean())
+    return Segment(membership.name, membership.groups[group], np.flatnonzero(in_group), *means, p)
 
 
 @single_threaded()

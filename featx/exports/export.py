@@ -129,9 +129,9 @@ def export(  # noqa: PLR0913 (all but three are keyword options, one for each of
     if file_format == "onnx":
         _check_onnx_packages()
     study, folder = Study.open(recipe), Path(out)
-    chosen = _find_run(study, run)
-    chosen = refit_in_fp32(study, chosen, progress) if refit else chosen
-    exporter = _exporter(study, update_val_scores(study, chosen), file_format, folder, progress)
+    chosen_run = _find_run(study, run)
+    chosen_run = refit_in_fp32(study, chosen_run, progress) if refit else chosen_run
+    exporter = _exporter(study, update_val_scores(study, chosen_run), file_format, folder, progress)
     folder.mkdir(parents=True, exist_ok=True)
     if file_format == "onnx":
         is_head = exporter.header.kind == "head"
@@ -267,9 +267,9 @@ class _RunExporter:
         self, extent: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
     ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
-        expected = stored_outputs(self.run, self._model, self._ids)
+        expected_outputs = stored_outputs(self.run, self._model, self._ids)
         reason = self._cause_of_differences if extent == "whole" else ""
-        parity = measure_parity(self.header, outputs, expected, "val and test", reason)
+        parity = measure_parity(self.header, outputs, expected_outputs, "val and test", reason)
         source_parity = parity_with_source(self.study, self.run, self.header, self._model)
         output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
         card = ExportCard(

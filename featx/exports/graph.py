@@ -81,12 +81,12 @@ class Graph:
             Names of the model's outputs in this graph.
         """
         prefix = self._unique_name("part") + "_"
-        added = compose.add_prefix(model, prefix).graph
+        prefixed_graph = compose.add_prefix(model, prefix).graph
         for model_name, own_name in inputs.items():
             self._nodes.append(helper.make_node("Identity", [own_name], [prefix + model_name]))
-        self._nodes += added.node
-        self._constants += added.initializer
-        return [output.name for output in added.output]
+        self._nodes += prefixed_graph.node
+        self._constants += prefixed_graph.initializer
+        return [output.name for output in prefixed_graph.output]
 
     def build(self, outputs: Name, shape: tuple[str | int, ...], metadata: dict[str, str]) -> Any:
         """Return the finished and checked model, whose output is called ``answers``."""

@@ -112,10 +112,10 @@ def _add_pair_machine(graph: Graph, estimator: StackingClassifier, x: Name, d: i
     """Add the probabilities of a machine of `featx.heads.pair_margins`."""
     (machine,) = estimator.estimators_
     margins = graph.cast(_convert(graph, machine, x, d)[-1], DOUBLE)
-    lost = [graph.op("Relu", graph.op("Neg", margins)), graph.op("Relu", margins)]
+    pair_losses = [graph.op("Relu", graph.op("Neg", margins)), graph.op("Relu", margins)]
     sums = [
         graph.op("MatMul", losses, graph.constant(indicators.toarray()))
-        for losses, indicators in zip(lost, pair_indicators(len(machine.classes_)), strict=True)
+        for losses, indicators in zip(pair_losses, pair_indicators(len(machine.classes_)), strict=True)
     ]
     return graph.op("Softmax", graph.op("Neg", graph.op("Add", *sums)), axis=1)
 
@@ -170,14 +170,14 @@ def _add_isotonic(graph: Graph, column: Name, calibrator: IsotonicRegression) ->
     y = np.asarray(calibrator.y_thresholds_, dtype=np.float64)
     if len(x) == 1:
         return graph.affine(column, [0.0], y)
-    clipped = graph.op("Min", graph.op("Max", column, graph.constant(x[:1])), graph.constant(x[-1:]))
+    clipped_column = graph.op("Min", graph.op("Max", column, graph.constant(x[:1])), graph.constant(x[-1:]))
     # The number of inner knots at or below a value is the index of its segment; 0 if there are two knots only.
-    is_above = graph.cast(graph.op("GreaterOrEqual", clipped, graph.constant(x[None, 1:-1])), DOUBLE)
+    is_above = graph.cast(graph.op("GreaterOrEqual", clipped_column, graph.constant(x[None, 1:-1])), DOUBLE)
     segment = graph.cast(graph.op("ReduceSum", is_above, graph.constant(np.array([1])), keepdims=1), INT64)
     start, value, slope = (
         graph.op("Gather", graph.constant(table), segment) for table in (x[:-1], y[:-1], np.diff(y) / np.diff(x))
     )
-    return graph.op("Add", value, graph.op("Mul", graph.op("Sub", clipped, start), slope))
+    return graph.op("Add", value, graph.op("Mul", graph.op("Sub", clipped_column, start), slope))
 
 
 def _add_temperature(graph: Graph, scores: Name, inner: Any) -> Name:

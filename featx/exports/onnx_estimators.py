@@ -48,8 +48,8 @@ def add_neighbours(graph: Graph, knn: Any, x: Name) -> Name:
     weights = graph.op("Unsqueeze", graph.op("Reciprocal", distance), graph.constant(np.array([2])))
     axis = graph.constant(np.array([1]))
     total = graph.op("ReduceSum", weights, axis, keepdims=0)
-    weighted = graph.op("Mul", graph.op("Gather", graph.constant(train_y), indices), weights)
-    return graph.op("Div", graph.op("ReduceSum", weighted, axis, keepdims=0), total)
+    weighted_values = graph.op("Mul", graph.op("Gather", graph.constant(train_y), indices), weights)
+    return graph.op("Div", graph.op("ReduceSum", weighted_values, axis, keepdims=0), total)
 
 
 def add_trees(graph: Graph, model: Any, x: Name) -> Name:
@@ -92,18 +92,18 @@ def _tree_attributes(trees: list[dict[str, Any]], targets: list[int]) -> dict[st
     }
     leaves: dict[str, list[Any]] = {f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
     for number, (tree, target) in enumerate(zip(trees, targets, strict=True)):
-        left, values = np.array(tree["left_children"]), tree["split_conditions"]
-        inner = left >= 0
-        n = len(left)
+        left_children, values = np.array(tree["left_children"]), tree["split_conditions"]
+        is_inner = left_children >= 0
+        n = len(left_children)
         nodes["nodes_treeids"] += [number] * n
         nodes["nodes_nodeids"] += range(n)
-        nodes["nodes_featureids"] += np.where(inner, tree["split_indices"], 0).tolist()
-        nodes["nodes_values"] += np.where(inner, values, 0.0).tolist()
-        nodes["nodes_modes"] += np.where(inner, "BRANCH_LT", "LEAF").tolist()
-        nodes["nodes_truenodeids"] += np.where(inner, left, 0).tolist()
-        nodes["nodes_falsenodeids"] += np.where(inner, tree["right_children"], 0).tolist()
-        nodes["nodes_missing_value_tracks_true"] += np.where(inner, tree["default_left"], 0).tolist()
-        leaf_ids = np.flatnonzero(~inner)
+        nodes["nodes_featureids"] += np.where(is_inner, tree["split_indices"], 0).tolist()
+        nodes["nodes_values"] += np.where(is_inner, values, 0.0).tolist()
+        nodes["nodes_modes"] += np.where(is_inner, "BRANCH_LT", "LEAF").tolist()
+        nodes["nodes_truenodeids"] += np.where(is_inner, left_children, 0).tolist()
+        nodes["nodes_falsenodeids"] += np.where(is_inner, tree["right_children"], 0).tolist()
+        nodes["nodes_missing_value_tracks_true"] += np.where(is_inner, tree["default_left"], 0).tolist()
+        leaf_ids = np.flatnonzero(~is_inner)
         leaves["target_treeids"] += [number] * len(leaf_ids)
         leaves["target_nodeids"] += leaf_ids.tolist()
         leaves["target_ids"] += [target] * len(leaf_ids)

@@ -65,7 +65,7 @@ def run_on_images(
 
 def _decode(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:
     """Return the pixels (h, w, 3) of an image."""
-    decoded = decoder.decode(digest, uri)
-    if isinstance(decoded, str):
-        raise DataError(f"{uri} cannot be compared: {decoded}; run 'featx extract'")
-    return np.broadcast_to(decoded[0], (*decoded[0].shape[:2], 3))
+    decoded_image = decoder.decode(digest, uri)
+    if isinstance(decoded_image, str):
+        raise DataError(f"{uri} cannot be compared: {decoded_image}; run 'featx extract'")
+    return np.broadcast_to(decoded_image[0], (*decoded_image[0].shape[:2], 3))

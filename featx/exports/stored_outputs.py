@@ -38,7 +38,7 @@ def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
 
 
 def measure_parity(
-    header: Header, outputs: NDArray[np.floating[Any]], expected: Floats, rows: str, reason: str = ""
+    header: Header, outputs: NDArray[np.floating[Any]], expected_outputs: Floats, rows: str, reason: str = ""
 ) -> Parity:
     """Return the agreement of outputs (n, k) with the expected ones (n, k).
 
@@ -46,14 +46,14 @@ def measure_parity(
     ----------
     header
         Header of the model, with the kind of its outputs and the rule that predicts classes from them.
-    outputs, expected
+    outputs, expected_outputs
         Outputs to compare, rows and columns in the same order.
     rows
         Names of the parts that the rows belong to.
     reason
         Known cause of differences; empty by default.
     """
-    differences = np.abs(outputs - expected).max(1)
+    differences = np.abs(outputs - expected_outputs).max(1)
     return Parity(
         rows=rows,
         n=len(differences),
@@ -61,14 +61,14 @@ def measure_parity(
         tolerance=TOLERANCE,
         n_beyond=int((differences > TOLERANCE).sum()),
         reason=reason,
-        n_other_labels=count_other_labels(header, outputs, expected),
+        n_other_labels=count_other_labels(header, outputs, expected_outputs),
     )
 
 
-def count_other_labels(header: Header, outputs: NDArray[np.floating[Any]], expected: Floats) -> int | None:
+def count_other_labels(header: Header, outputs: NDArray[np.floating[Any]], expected_outputs: Floats) -> int | None:
     """Return the number of rows for which outputs (n, k) give another class or other labels; None for numbers."""
     if header.answers == "numbers":
         return None
     kind, rule = TARGET_KINDS[header.answers], header.decision
-    is_other = kind.decide(np.asarray(outputs, dtype=np.float64), rule) != kind.decide(expected, rule)
+    is_other = kind.decide(np.asarray(outputs, dtype=np.float64), rule) != kind.decide(expected_outputs, rule)
     return int(is_other.reshape(len(is_other), -1).any(axis=1).sum())

@@ -40,9 +40,9 @@ def file_state(path: str | Path) -> tuple[str, int, int] | None:
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
-def private_name(final: str) -> str:
-    """Return a new hidden name for a file or folder that becomes `final`; it contains this process's lease."""
-    return f".{final}.{machine_id()}-{os.getpid()}-{process_start_ticks(os.getpid())}-{uuid.uuid4().hex[:8]}"
+def private_name(name: str) -> str:
+    """Return a new hidden name for a file or folder that becomes `name`; it contains this process's lease."""
+    return f".{name}.{machine_id()}-{os.getpid()}-{process_start_ticks(os.getpid())}-{uuid.uuid4().hex[:8]}"
 
 
 @cache
@@ -78,15 +78,15 @@ def process_start_ticks(process: int) -> str:
 
 
 @contextmanager
-def atomic_folder(final: Path) -> Iterator[Path]:
-    """Lend a private folder and rename it to `final` after the block, replacing an older one; remove it on an error."""
-    private = final.parent / private_name(final.name)
-    private.mkdir(parents=True)
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Lend a private folder, renamed to `folder` after the block in place of an older one; remove it on an error."""
+    private_folder = folder.parent / private_name(folder.name)
+    private_folder.mkdir(parents=True)
     try:
-        yield private
-        _replace_folder(private, final)
+        yield private_folder
+        _replace_folder(private_folder, folder)
     finally:
-        shutil.rmtree(private, ignore_errors=True)
+        shutil.rmtree(private_folder, ignore_errors=True)
 
 
 @contextmanager
@@ -134,29 +134,29 @@ def acquire_lock(path: Path, is_blocking: bool = True) -> BaseFileLock:
     return lock
 
 
-def _replace_folder(private: Path, final: Path) -> None:
+def _replace_folder(private_folder: Path, folder: Path) -> None:
     """Rename a folder, also while other processes rename theirs to the same name; the last one stays."""
-    while not _rename_if_free(private, final):
-        old = final.parent / private_name(f"{final.name}.old")
+    while not _rename_if_free(private_folder, folder):
+        old_folder = folder.parent / private_name(f"{folder.name}.old")
         try:
-            final.rename(old)
+            folder.rename(old_folder)
         except FileNotFoundError:
             # Another process has moved it away and renames its own folder now.
             continue
         try:
-            is_renamed = _rename_if_free(private, final)
+            is_renamed = _rename_if_free(private_folder, folder)
         except BaseException:
-            old.rename(final)
+            old_folder.rename(folder)
             raise
-        shutil.rmtree(old)
+        shutil.rmtree(old_folder)
         if is_renamed:
             return
 
 
-def _rename_if_free(private: Path, final: Path) -> bool:
+def _rename_if_free(private_folder: Path, folder: Path) -> bool:
     """Rename a folder; return False where a folder with files has the name already."""
     try:
-        private.rename(final)
+        private_folder.rename(folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -165,21 +165,21 @@ def _rename_if_free(private: Path, final: Path) -> bool:
 
 
 @contextmanager
-def atomic_file(final: Path) -> Iterator[Path]:
-    """Lend a private file and rename it to `final` after the block, replacing an older one; remove it on an error."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    private = final.with_name(private_name(final.name))
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Lend a private file and rename it to `file` after the block, replacing an older one; remove it on an error."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    private_file = file.with_name(private_name(file.name))
     try:
-        yield private
-        private.replace(final)
+        yield private_file
+        private_file.replace(file)
     finally:
-        private.unlink(missing_ok=True)
+        private_file.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with atomic_file(path) as private:
-        private.write_text(text, encoding="utf-8")
+    with atomic_file(path) as private_file:
+        private_file.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -221,8 +221,8 @@ def read_json_as(path: Path, kind: type[T]) -> T:
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame as Parquet, atomically."""
-    with atomic_file(path) as private:
-        frame.to_parquet(private, index=False)
+    with atomic_file(path) as private_file:
+        frame.to_parquet(private_file, index=False)
 
 
 def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":

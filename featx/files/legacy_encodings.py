@@ -112,15 +112,15 @@ def _is_east_asian(words: Sequence[str], encoding: str) -> bool:
         return False
     characters = [character for character in text if not character.isascii()]
     codes = [character.encode(encoding) for character in characters]
-    first, last = COMMON_FIRST_BYTES[encoding]
+    first_byte, last_byte = COMMON_FIRST_BYTES[encoding]
     min_second = 0x40 if encoding in {"cp932", "big5"} else 0xA1
-    common = [
-        bool(KANA.match(character)) or (len(code) == 2 and first <= code[0] <= last and code[1] >= min_second)
+    is_common = [
+        bool(KANA.match(character)) or (len(code) == 2 and first_byte <= code[0] <= last_byte and code[1] >= min_second)
         for character, code in zip(characters, codes, strict=True)
     ]
     if encoding == "cp949" and len(set(codes)) < MIN_KOREAN_SYLLABLES:
         return False
-    return sum(common) >= (1.0 if encoding == "cp949" else MIN_COMMON) * len(common)
+    return sum(is_common) >= (1.0 if encoding == "cp949" else MIN_COMMON) * len(is_common)
 
 
 # First bytes of the characters that most texts consist of.

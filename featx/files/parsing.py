@@ -83,9 +83,9 @@ def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.Dat
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     frame: pd.DataFrame = parse_with("a Parquet table", lambda: _read_parquet(file))
-    if missing := [name for name in columns if name not in frame.columns]:
-        available = ", ".join(map(str, frame.columns)) or "none"
-        raise ParseError(f"has no column {missing[0]!r}; columns: {available}")
+    if missing_columns := [name for name in columns if name not in frame.columns]:
+        names_text = ", ".join(map(str, frame.columns)) or "none"
+        raise ParseError(f"has no column {missing_columns[0]!r}; columns: {names_text}")
     return frame
 
 
@@ -117,9 +117,9 @@ def validate_as(value: Any, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ParseError(f"{key}: {first['msg']}" if key else first["msg"]) from error
+        first_error = error.errors()[0]
+        key = ".".join(map(str, first_error["loc"]))
+        raise ParseError(f"{key}: {first_error['msg']}" if key else first_error["msg"]) from error
 
 
 def parse_with(format_name: str, parse: Callable[[], Any]) -> Any:

@@ -17,9 +17,9 @@ SEAL = "seal"
 
 def add_seal(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a JSON file and the seal of these fields, which `has_valid_seal` compares."""
-    unsealed = {name: value for name, value in fields.items() if name != SEAL}
-    text = json.dumps(unsealed, sort_keys=True, separators=(",", ":"))
-    return unsealed | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+    unsealed_fields = {name: value for name, value in fields.items() if name != SEAL}
+    text = json.dumps(unsealed_fields, sort_keys=True, separators=(",", ":"))
+    return unsealed_fields | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def has_valid_seal(fields: Mapping[str, Any]) -> bool:

@@ -20,8 +20,8 @@ def write_csv(file: Path, frame: pd.DataFrame) -> None:
     OSError
         the file cannot be written.
     """
-    with atomic_file(file) as private:
-        text_cells(frame).to_csv(private, index=False)
+    with atomic_file(file) as private_file:
+        text_cells(frame).to_csv(private_file, index=False)
 
 
 def text_cells(frame: pd.DataFrame) -> pd.DataFrame:
@@ -30,10 +30,10 @@ def text_cells(frame: pd.DataFrame) -> pd.DataFrame:
     Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
     also those that are stored as text.
     """
-    safe = frame.rename(columns=text_cell)
-    texts = safe.select_dtypes(["object", "string", "category"]).columns
-    safe[texts] = safe[texts].astype(object).map(text_cell)
-    return safe
+    safe_frame = frame.rename(columns=text_cell)
+    texts = safe_frame.select_dtypes(["object", "string", "category"]).columns
+    safe_frame[texts] = safe_frame[texts].astype(object).map(text_cell)
+    return safe_frame
 
 
 def text_cell(value: Any) -> Any:

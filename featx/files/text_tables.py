@@ -117,9 +117,9 @@ def _count_lines_above(lines: Sequence[str], quote: str) -> int:
 
 def _has_width_of_next(lines: Sequence[str], n: int, quote: str) -> bool:
     """Whether a line has as many cells as the next one, so that it may be a header that begins with ``#``."""
-    following = [line for line in lines[n + 1 :] if not line.lstrip().startswith("#")]
-    separator = _detect_separator(following, quote)
-    widths = [len(cells) for cells in split_cells([lines[n], *following[:1]], separator, quote)]
+    following_lines = [line for line in lines[n + 1 :] if not line.lstrip().startswith("#")]
+    separator = _detect_separator(following_lines, quote)
+    widths = [len(cells) for cells in split_cells([lines[n], *following_lines[:1]], separator, quote)]
     return len(widths) == 2 and widths[0] == widths[1] > 1
 
 
@@ -188,9 +188,9 @@ def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[
     if has_header:
         lines = _drop_header(lines, separator, text_format.quote)
     frame = convert_columns(_parse_rows(lines.encode(), separator, text_format.quote, names), text_format.decimal)
-    unnamed = [number for number, name in enumerate(names, 1) if has_header and name == f"column{number}"]
-    empty = [f"column{number}" for number in unnamed if frame[f"column{number}"].isna().all()]
-    return frame.drop(columns=empty)
+    unnamed_numbers = [number for number, name in enumerate(names, 1) if has_header and name == f"column{number}"]
+    empty_columns = [f"column{number}" for number in unnamed_numbers if frame[f"column{number}"].isna().all()]
+    return frame.drop(columns=empty_columns)
 
 
 def _drop_first_line(text: str) -> str:

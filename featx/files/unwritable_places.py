@@ -23,8 +23,8 @@ def unwritable_path(error: OSError) -> Path | None:
     if error.errno not in NOT_WRITABLE_ERRNOS or not isinstance(error.filename, str | Path):
         return None
     path = Path(error.filename)
-    if private := _PRIVATE_NAME.match(path.name):
-        return path.with_name(private["final"])
+    if name_match := _PRIVATE_NAME.match(path.name):
+        return path.with_name(name_match["final"])
     is_write = error.filename2 is not None or error.errno in _WRITE_ERRNOS
     return path if is_write else None
 

@@ -54,8 +54,8 @@ def augment(pixels: NDArray[np.uint8], spec: AugmentSpec, seed_numbers: tuple[in
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         channels_first = _transforms(spec)(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
-    changed = np.asarray(channels_first.permute(1, 2, 0).numpy())
-    return _damage(changed, spec, np.random.default_rng([*seed_numbers, DAMAGE_STREAM]))
+    augmented_pixels = np.asarray(channels_first.permute(1, 2, 0).numpy())
+    return _damage(augmented_pixels, spec, np.random.default_rng([*seed_numbers, DAMAGE_STREAM]))
 
 
 @cache

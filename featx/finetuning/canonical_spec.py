@@ -98,14 +98,14 @@ def _canonical_preprocessing(spec: FinetuneSpec) -> dict[str, None]:
     # The network of a run may not be trained yet.
     if spec.backbone.startswith(CHECKPOINT_PREFIX):
         return {}
-    own = get_backbone(spec.backbone).preprocessing
-    request, expected = spec.request, preprocessing_for(spec.request, own)
-    redundant = []
+    backbone_preprocessing = get_backbone(spec.backbone).preprocessing
+    request, expected_preprocessing = spec.request, preprocessing_for(spec.request, backbone_preprocessing)
+    redundant_fields = []
     for name in Preprocessing.model_fields:
         if name == "views" or getattr(request, name) is None:
             continue
         shorter = request.model_copy(update={name: None})
-        if preprocessing_for(shorter, own) == expected:
+        if preprocessing_for(shorter, backbone_preprocessing) == expected_preprocessing:
             request = shorter
-            redundant.append(name)
-    return dict.fromkeys(redundant)
+            redundant_fields.append(name)
+    return dict.fromkeys(redundant_fields)

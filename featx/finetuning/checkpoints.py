@@ -50,8 +50,8 @@ class NetworkOutputs(nn.Module):
         proba = loss.predict(outputs)
         if len(self.class_weights):
             # Training with class weights multiplies the probabilities by them.
-            unweighted = proba.double() / self.class_weights
-            proba = (unweighted / unweighted.sum(1, keepdim=True)).float()
+            unweighted_proba = proba.double() / self.class_weights
+            proba = (unweighted_proba / unweighted_proba.sum(1, keepdim=True)).float()
         return (proba.double() @ self.values[:, None]).float() if len(self.values) else proba
 
 
@@ -92,12 +92,12 @@ class CheckpointBody(nn.Module):
 
 def _add_submodule(root: nn.Module, name: str, unit: nn.Module) -> None:
     """Add a module to another one under a dotted name."""
-    *parents, last = name.split(".")
+    *parents, unit_name = name.split(".")
     for parent in parents:
         if not hasattr(root, parent):
             root.add_module(parent, nn.Module())
         root = root.get_submodule(parent)
-    root.add_module(last, unit)
+    root.add_module(unit_name, unit)
 
 
 def checkpoint_backbone(path: str) -> Backbone:
@@ -201,7 +201,7 @@ def load_checked_network(folder: Path, request: EmbeddingRequest) -> BuiltBackbo
     verify_body(folder, header)
     # The validator of the header guarantees this.
     assert header.network is not None
-    built = build_backbone(request)
-    outputs = _golden_outputs(built.body, header.network)
+    backbone = build_backbone(request)
+    outputs = _golden_outputs(backbone.body, header.network)
     check_golden(folder / header.body, header, outputs, GOLDEN_TOLERANCE * max(1.0, float(np.abs(outputs).max())))
-    return built
+    return backbone

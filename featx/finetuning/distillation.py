@@ -67,8 +67,8 @@ def find_teacher(study: Study, target: str, spec: DistillationSpec) -> RunFolder
     names = {run.name for run in runs}
     teachers = [run for run in runs if _teacher_of(run) not in names]
     if len(teachers) != 1:
-        listed = ", ".join(run.name for run in teachers)
-        raise DataError(f"distillation.teacher: {spec.teacher!r} matches {len(teachers)} runs: {listed}; name one")
+        names_text = ", ".join(run.name for run in teachers)
+        raise DataError(f"distillation.teacher: {spec.teacher!r} matches {len(teachers)} runs: {names_text}; name one")
     return teachers[0]
 
 
@@ -118,8 +118,8 @@ def read_teacher(run: RunFolder, names: tuple[str, ...], inputs: PhaseInputs) ->
 
 def _train_rows(table: AnyPredictions, inputs: PhaseInputs) -> Floats | None:
     """Return the probabilities of all train rows in the order of the inputs; None if some rows have none."""
-    known, ids = table.of("oof"), inputs.ids[: inputs.n_train]
-    return known.take(ids).values if set(ids) <= set(known.ids) else None
+    oof_rows, ids = table.of("oof"), inputs.ids[: inputs.n_train]
+    return oof_rows.take(ids).values if set(ids) <= set(oof_rows.ids) else None
 
 
 def soften(proba: Floats, temperature: float) -> NDArray[np.float32]:

@@ -130,12 +130,12 @@ class EpochChoice:
         value = epoch.parts[self.part].scores.get(self.score, math.nan)
         return -value if self.greater_is_better else value
 
-    def is_better(self, epoch: Epoch, other: Epoch) -> bool:
+    def is_better(self, epoch: Epoch, other_epoch: Epoch) -> bool:
         """Return whether an epoch is better than another one; equal scores are decided by the loss."""
-        cost, other_cost = self.cost(epoch), self.cost(other)
+        cost, other_cost = self.cost(epoch), self.cost(other_epoch)
         if math.isnan(cost) or math.isnan(other_cost):
             return not math.isnan(cost)
-        return (cost, self.loss(epoch)) < (other_cost, self.loss(other))
+        return (cost, self.loss(epoch)) < (other_cost, self.loss(other_epoch))
 
 
 def epoch_from_dict(fields: dict[str, Any]) -> Epoch:

@@ -128,12 +128,12 @@ def _each_note_once(progress: ProgressCallback) -> ProgressCallback:
     """Return a callback that passes each note on once; many runs have the same notes."""
     notes: set[str] = set()
 
-    def report(stage: str, done: int, total: int, note: str = "") -> None:
+    def report(stage: str, n_done: int, total: int, note: str = "") -> None:
         if stage == NOTE_STAGE:
             if note in notes:
                 return
             notes.add(note)
-        progress(stage, done, total, note)
+        progress(stage, n_done, total, note)
 
     return report
 
@@ -208,7 +208,7 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
 
 def _describe(study: Study, target: str, grids: Sequence[Grid]) -> dict[str, RunDescription]:
     """Return ``SECTION/FINGERPRINT`` of each spec → what distinguishes its run, which depends on these grids alone."""
-    same = {
+    shared_fields = {
         "rules": RULES["network"],
         "train": study.train_state(target, ()),
         "weights_sha256": "none",
@@ -216,7 +216,9 @@ def _describe(study: Study, target: str, grids: Sequence[Grid]) -> dict[str, Run
     }
     return describe_runs(
         {
-            f"{grid.name}/{spec.fingerprint()}": NetworkRunSpec(finetune=spec.identity(), section=grid.name, **same)
+            f"{grid.name}/{spec.fingerprint()}": NetworkRunSpec(
+                finetune=spec.identity(), section=grid.name, **shared_fields
+            )
             for grid in grids
             for spec in grid.specs
         }

@@ -107,8 +107,8 @@ def search_grid(
         choice = tuple(new_trial.suggest_categorical(name, range(len(values))) for name, values in axes.items())
         if choice in results or choice not in specs_by_choice:
             study.tell(new_trial, state=TrialState.FAIL)
-            untried = [candidate for candidate in specs_by_choice if candidate not in results]
-            study.enqueue_trial(dict(zip(axes, untried[rng.integers(len(untried))], strict=True)))
+            untried_candidates = [candidate for candidate in specs_by_choice if candidate not in results]
+            study.enqueue_trial(dict(zip(axes, untried_candidates[rng.integers(len(untried_candidates))], strict=True)))
             continue
         results[choice] = _run_trial(study, new_trial, specs_by_choice[choice], runner)
     return list(results.values())
@@ -117,9 +117,9 @@ def search_grid(
 def _check_comparable(specs: Sequence[FinetuneSpec], axes: dict[str, list[Any]]) -> None:
     """Check that the monitored values of all runs of a grid can be compared."""
     keys = OTHER_ROWS if all(spec.choose_by == "score" for spec in specs) else (*OTHER_LOSS, *OTHER_ROWS)
-    if incomparable := [name for name in keys if name in axes]:
+    if incomparable_keys := [name for name in keys if name in axes]:
         raise DataError(
-            f"a search compares monitored values, and those of runs that differ in {incomparable[0]!r} cannot be "
+            f"a search compares monitored values, and those of runs that differ in {incomparable_keys[0]!r} cannot be "
             "compared; give each value its own [[finetune]], or remove 'trials'"
         )
     if any(not spec.holdout_share and spec.monitor == "holdout" for spec in specs):
@@ -143,10 +143,10 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, spec: FinetuneSpec, run
     """Run a trial, report its monitored values to Optuna, and return its result."""
 
     def report(history: TrainingHistory) -> None:
-        last = history.epochs[-1]
-        trial.report(history.choice.cost(last), last.number)
+        last_epoch = history.epochs[-1]
+        trial.report(history.choice.cost(last_epoch), last_epoch.number)
         if trial.should_prune():
-            raise RunStopped(last.number)
+            raise RunStopped(last_epoch.number)
 
     try:
         result, lowest_cost = runner.run(spec, report)
@@ -163,9 +163,9 @@ def _axes(specs: Sequence[FinetuneSpec]) -> dict[str, list[Any]]:
     axes = {}
     for name in FinetuneSpec.model_fields:
         values = sorted((getattr(spec, name) for spec in specs), key=repr)
-        distinct = [next(group) for _, group in itertools.groupby(values, key=repr)]
-        if len(distinct) > 1:
-            axes[name] = distinct
+        distinct_values = [next(group) for _, group in itertools.groupby(values, key=repr)]
+        if len(distinct_values) > 1:
+            axes[name] = distinct_values
     return axes
 
 

@@ -49,10 +49,10 @@ def grids_of_targets(grids: Sequence[Grid], targets: Sequence[str]) -> list[Grid
     DataError
         There is none.
     """
-    matching = [grid for grid in grids if any(map(grid.applies_to, targets))]
-    if not matching:
+    matching_grids = [grid for grid in grids if any(map(grid.applies_to, targets))]
+    if not matching_grids:
         raise DataError(f"no [[finetune]] is for target {targets[0]!r}; add one with target = {targets[0]!r}")
-    return matching
+    return matching_grids
 
 
 def recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -> list[Grid]:
@@ -74,16 +74,16 @@ def select_backbones(grids: Sequence[Grid], backbones: Sequence[str]) -> list[Gr
     UnknownNameError
         If no run has one of these backbones.
     """
-    available = list(dict.fromkeys(spec.backbone for grid in grids for spec in grid.specs))
-    if missing := [name for name in backbones if name not in available]:
-        listed = ", ".join(map(repr, available))
+    known_backbones = list(dict.fromkeys(spec.backbone for grid in grids for spec in grid.specs))
+    if missing_names := [name for name in backbones if name not in known_backbones]:
+        names_text = ", ".join(map(repr, known_backbones))
         raise UnknownNameError(
-            f"no [[finetune]] has the backbone {missing[0]!r}; backbones of the recipe's networks: {listed}"
+            f"no [[finetune]] has the backbone {missing_names[0]!r}; backbones of the recipe's networks: {names_text}"
         )
     if not backbones:
         return list(grids)
-    selected = [replace(grid, specs=tuple(s for s in grid.specs if s.backbone in backbones)) for grid in grids]
-    return [grid for grid in selected if grid.specs]
+    selected_grids = [replace(grid, specs=tuple(s for s in grid.specs if s.backbone in backbones)) for grid in grids]
+    return [grid for grid in selected_grids if grid.specs]
 
 
 def canonical_grids(grids: Sequence[Grid], kind: Kind) -> list[Grid]:
@@ -91,15 +91,15 @@ def canonical_grids(grids: Sequence[Grid], kind: Kind) -> list[Grid]:
 
     Grids of which a search tries a part stay whole. Runs of named sections have names of their own.
     """
-    done: set[tuple[str, str]] = set()
-    distinct = []
+    seen_keys: set[tuple[str, str]] = set()
+    distinct_grids = []
     for grid in grids:
         specs = {spec.fingerprint(): spec for spec in (canonical_spec(spec, kind) for spec in grid.specs)}
         if grid.trials is None:
-            specs = {name: spec for name, spec in specs.items() if (grid.name, name) not in done}
-            done |= {(grid.name, name) for name in specs}
-        distinct.append(replace(grid, specs=tuple(specs.values())))
-    return [grid for grid in distinct if grid.specs]
+            specs = {name: spec for name, spec in specs.items() if (grid.name, name) not in seen_keys}
+            seen_keys |= {(grid.name, name) for name in specs}
+        distinct_grids.append(replace(grid, specs=tuple(specs.values())))
+    return [grid for grid in distinct_grids if grid.specs]
 
 
 def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
@@ -117,14 +117,14 @@ def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[
     RecipeError
         If a value is not allowed.
     """
-    varied = list(specs)
+    varied_specs = list(specs)
     for key, values in changes.items():
-        varied = [
+        varied_specs = [
             build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
-            for spec in varied
+            for spec in varied_specs
             for value in values
         ]
-    return tuple({spec.fingerprint(): spec for spec in varied}.values())
+    return tuple({spec.fingerprint(): spec for spec in varied_specs}.values())
 
 
 def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:

@@ -80,10 +80,12 @@ class TrainingHistory:
     @property
     def is_phase_over(self) -> bool:
         """Whether the phase should end: patience is exhausted, or a monitored value is not finite."""
-        last = self.epochs[-1]
-        if last.number and not self._is_finite(last):
+        last_epoch = self.epochs[-1]
+        if last_epoch.number and not self._is_finite(last_epoch):
             return True
-        return bool(self.patience) and not self.choice.keeps_last and last.number - self.phase_best >= self.patience
+        return (
+            bool(self.patience) and not self.choice.keeps_last and last_epoch.number - self.phase_best >= self.patience
+        )
 
     def _is_finite(self, epoch: Epoch) -> bool:
         """Return whether the train loss and the monitored loss of an epoch are finite."""
@@ -97,13 +99,13 @@ class TrainingHistory:
     @property
     def summary(self) -> str:
         """The monitored value of the last epoch and of the best one, and the train loss, as a short text."""
-        last, choice = self.epochs[-1], self.choice
-        text = f"loss {last.train.loss:.4f}"
+        last_epoch, choice = self.epochs[-1], self.choice
+        text = f"loss {last_epoch.train.loss:.4f}"
         if choice.keeps_last:
             return text
         last_value, best_value = (
             abs(choice.cost(epoch)) if choice.score is not None else choice.loss(epoch)
-            for epoch in (last, self.epochs[self.best])
+            for epoch in (last_epoch, self.epochs[self.best])
         )
         return f"{text}, {choice.value_name} {last_value:.4f}, best {best_value:.4f}"
 
@@ -209,27 +211,30 @@ def _warn_diverged(history: TrainingHistory) -> list[RunWarning]:
     ]
 
 
-def _exceeds(loss: float, factor: float, expected: float) -> bool:
+def _exceeds(loss: float, factor: float, reference_loss: float) -> bool:
     """Return whether a loss is above another one times a factor; losses such as Poisson's may be negative."""
-    return loss - expected > (factor - 1) * abs(expected)
+    return loss - reference_loss > (factor - 1) * abs(reference_loss)
 
 
 def _warn_over_fitted(history: TrainingHistory) -> list[RunWarning]:
-    loss_of = history.choice.loss
-    finite = [epoch for epoch in history.epochs[1:] if math.isfinite(loss_of(epoch))]
-    if history.choice.keeps_last or not finite:
+    epoch_loss = history.choice.loss
+    finite_epochs = [epoch for epoch in history.epochs[1:] if math.isfinite(epoch_loss(epoch))]
+    if history.choice.keeps_last or not finite_epochs:
         return []
-    lowest = min(finite, key=loss_of)
-    later = [epoch for epoch in finite if epoch.number > lowest.number]
-    last_losses = [loss_of(epoch) for epoch in later[-2:]]
-    has_risen = len(later) >= MIN_RISING_EPOCHS and _exceeds(min(last_losses), RISE_FACTOR, loss_of(lowest))
-    if not has_risen or later[-1].train.loss >= lowest.train.loss:
+    min_loss_epoch = min(finite_epochs, key=epoch_loss)
+    later_epochs = [epoch for epoch in finite_epochs if epoch.number > min_loss_epoch.number]
+    last_losses = [epoch_loss(epoch) for epoch in later_epochs[-2:]]
+    has_risen = len(later_epochs) >= MIN_RISING_EPOCHS and _exceeds(
+        min(last_losses), RISE_FACTOR, epoch_loss(min_loss_epoch)
+    )
+    if not has_risen or later_epochs[-1].train.loss >= min_loss_epoch.train.loss:
         return []
     return [
         RunWarning(
             "over-fitting",
-            f"the {history.choice.loss_name} rose from {loss_of(lowest):.4g} in epoch {lowest.number} to "
-            f"{loss_of(later[-1]):.4g}, while the train loss fell; the weights of epoch {history.best} are kept; try "
-            "augmentation, more dropout, or fewer epochs",
+            f"the {history.choice.loss_name} rose from {epoch_loss(min_loss_epoch):.4g} in epoch "
+            f"{min_loss_epoch.number} to {epoch_loss(later_epochs[-1]):.4g}, while the train loss fell; the weights "
+            f"of epoch {history.best} are "
+            "kept; try augmentation, more dropout, or fewer epochs",
         )
     ]

@@ -43,9 +43,9 @@ class NewLayers(nn.Module):
         self.width = width = self.pooled(features).shape[1]
         layers: list[nn.Module] = [nn.BatchNorm1d(width)] if spec.batch_norm else []
         shares = spec.dropout if isinstance(spec.dropout, tuple) else ()
-        for number, hidden in enumerate(spec.hidden):
-            layers += [nn.Linear(width, hidden), nn.ReLU(), *map(nn.Dropout, shares[number : number + 1])]
-            width = hidden
+        for number, n_hidden in enumerate(spec.hidden):
+            layers += [nn.Linear(width, n_hidden), nn.ReLU(), *map(nn.Dropout, shares[number : number + 1])]
+            width = n_hidden
         if not isinstance(spec.dropout, tuple):
             layers.append(nn.Dropout(spec.dropout))
         self.layers = nn.Sequential(*layers, nn.Linear(width, n_outputs))

@@ -162,15 +162,17 @@ class _Learner(pl.LightningModule):
         """Return (b, h, w, 3) pixels in [0, 255], of which the share to perturb comes first."""
         assert self._adversarial is not None
         pixels = x.float() / 255
-        attacked, rest = pixels.tensor_split([n_perturbed(len(pixels), self._adversarial.share)])
+        attacked_pixels, clean_pixels = pixels.tensor_split([n_perturbed(len(pixels), self._adversarial.share)])
         if self._free is not None:
-            attacked = self._free.add_to(attacked, position, is_first=replay == 0)
+            attacked_pixels = self._free.add_to(attacked_pixels, position, is_first=replay == 0)
         else:
             # In eval mode, perturbations change no statistics, and deceive the network that predicts.
             self.network.eval()
-            attacked = perturb(attacked, partial(self._row_losses, rows[: len(attacked)]), self._adversarial)
+            attacked_pixels = perturb(
+                attacked_pixels, partial(self._row_losses, rows[: len(attacked_pixels)]), self._adversarial
+            )
             self.network.train()
-        return 255 * torch.cat([attacked, rest])
+        return 255 * torch.cat([attacked_pixels, clean_pixels])
 
     def _row_losses(self, rows: Tensor, pixels: Tensor) -> Tensor:
         """Return the (b,) losses of pixels in [0, 1] for some rows."""
@@ -214,16 +216,16 @@ class _Learner(pl.LightningModule):
         """Return the epoch that has just ended with its measurements, equal on all devices."""
         phase = self._phase
         parts = {"held": phase.held, "val": phase.val}
-        measured = {} if phase.measures_train_after else {"train": self._measured_steps()}
+        measurements = {} if phase.measures_train_after else {"train": self._measured_steps()}
         if phase.measures_train_after:
             parts["train"] = phase.train
         with self.trainer.precision_plugin.forward_context():
-            measured |= measure_parts(self.network, parts, phase.measurer, phase.spec.batch_size, self.device)
+            measurements |= measure_parts(self.network, parts, phase.measurer, phase.spec.batch_size, self.device)
         epoch = Epoch(
             len(self._history.epochs),
             phase.number,
             self._optimiser.param_groups[0]["lr"],
-            **measured,
+            **measurements,
             seconds=time.perf_counter() - self._epoch_start,
             has_finite_weights=not self._history.choice.keeps_last or self.network.has_finite_weights,
         )
@@ -276,9 +278,9 @@ def train_network(
     if trainer.interrupted:
         raise KeyboardInterrupt
     # With several devices the training ran in other processes, which saved its result.
-    if n_devices > 1 and (last := state.load_snapshot(phase.number)) is not None:
-        history.reset_to(last["history"])
-        state.restore_weights(network, last["weights"])
+    if n_devices > 1 and (last_snapshot := state.load_snapshot(phase.number)) is not None:
+        history.reset_to(last_snapshot["history"])
+        state.restore_weights(network, last_snapshot["weights"])
 
 
 def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) -> pl.Trainer:

@@ -151,8 +151,8 @@ def bce(spec: LossSpec) -> Loss:
         return functional.binary_cross_entropy_with_logits(outputs, shares, reduction="none").mean(1)
 
     def predict(outputs: Tensor) -> Tensor:
-        second = outputs.sigmoid()
-        return torch.cat([1 - second, second], dim=1)
+        proba = outputs.sigmoid()
+        return torch.cat([1 - proba, proba], dim=1)
 
     def count_outputs(n_classes: int) -> int:
         if n_classes != 2:
@@ -179,8 +179,8 @@ def ordinal(spec: LossSpec) -> Loss:
     def predict(outputs: Tensor) -> Tensor:
         # The probability of lying beyond a threshold never increases from one threshold to the next.
         p_beyond = outputs.sigmoid().cummin(1).values
-        first, last = torch.ones_like(p_beyond[:, :1]), torch.zeros_like(p_beyond[:, :1])
-        return torch.cat([first, p_beyond], 1) - torch.cat([p_beyond, last], 1)
+        ones, zeros = torch.ones_like(p_beyond[:, :1]), torch.zeros_like(p_beyond[:, :1])
+        return torch.cat([ones, p_beyond], 1) - torch.cat([p_beyond, zeros], 1)
 
     return Loss(row_losses, predict, is_classification=True, count_outputs=lambda n_classes: n_classes - 1)
 
@@ -209,15 +209,15 @@ def _loss_of_columns(class_distances: Callable[[Tensor], Tensor]) -> Loss:
 def mse(spec: LossSpec) -> Loss:
     """(ŷ − y)²; for classes ŷ is the probability of each class, and y is 1 for the true one and 0 for the others."""
     # The squares of all classes with p² in place of (p − 1)² for the true class, which adds 1 − 2 p.
-    of_classes = _loss_of_columns(lambda p: ((p**2).sum(1, keepdim=True) + 1 - 2 * p) / p.shape[1])
-    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true) ** 2, class_loss=of_classes)
+    class_loss = _loss_of_columns(lambda p: ((p**2).sum(1, keepdim=True) + 1 - 2 * p) / p.shape[1])
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true) ** 2, class_loss=class_loss)
 
 
 def mae(spec: LossSpec) -> Loss:
     """|ŷ − y|; for classes ŷ is the probability of each class, and y is 1 for the true one and 0 for the others."""
     # The true class lacks 1 − p, and the others have as much in all.
-    of_classes = _loss_of_columns(lambda p: 2 * (1 - p) / p.shape[1])
-    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs(), class_loss=of_classes)
+    class_loss = _loss_of_columns(lambda p: 2 * (1 - p) / p.shape[1])
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs(), class_loss=class_loss)
 
 
 def huber(spec: LossSpec) -> Loss:

@@ -92,15 +92,15 @@ class FinetunedNetwork(nn.Module):
 
     def __init__(self, request: EmbeddingRequest, layers: LayersSpec, n_outputs: int) -> None:
         super().__init__()
-        built = build_backbone(request)
-        self.preprocessing = built.preprocessing
-        self.weights_note = built.loaded.note
-        if layers.pool == "cls" and not has_class_token(built.body):
+        backbone = build_backbone(request)
+        self.preprocessing = backbone.preprocessing
+        self.weights_note = backbone.loaded.note
+        if layers.pool == "cls" and not has_class_token(backbone.body):
             raise DataError(f"pool = 'cls' takes the class token, {request.backbone} has none; set pool = 'avg'")
-        side = built.preprocessing.size_px
-        self.register_buffer("mean", torch.tensor(built.preprocessing.mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(built.preprocessing.std).view(1, 3, 1, 1) * 255)
-        self.trunk = Trunk(built).eval()
+        side = backbone.preprocessing.size_px
+        self.register_buffer("mean", torch.tensor(backbone.preprocessing.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(backbone.preprocessing.std).view(1, 3, 1, 1) * 255)
+        self.trunk = Trunk(backbone).eval()
         features = run_for_shapes(self.trunk, torch.empty(1, 3, side, side, device="meta"))
         self.layers = NewLayers(layers, features, n_outputs)
         self._pool = layers.pool

@@ -35,8 +35,8 @@ def classes_of_numbers(numbers: Floats, spec: LossSpec) -> tuple[Floats, Codes]:
         values = np.bincount(codes, weights=numbers) / np.bincount(codes)
     else:
         # Half a step is rounded up, as ages are.
-        rounded = numbers if spec.round_to is None else np.floor(numbers / spec.round_to + 0.5) * spec.round_to
-        values, codes = np.unique(rounded, return_inverse=True)
+        rounded_numbers = numbers if spec.round_to is None else np.floor(numbers / spec.round_to + 0.5) * spec.round_to
+        values, codes = np.unique(rounded_numbers, return_inverse=True)
     if len(values) > MAX_NUMBER_CLASSES:
         kind = "distinct number" if spec.round_to is None else f"multiple of {spec.round_to:g}"
         raise DataError(

@@ -32,11 +32,11 @@ def _trainable_by_block(network: FinetunedNetwork) -> list[list[nn.Parameter]]:
     """Return the trainable parameters of the trunk, the topmost block first."""
     trunk = network.trunk
     block_of_unit = [number for number, block in enumerate(trunk.blocks) for _ in block.units]
-    by_block: dict[int, list[nn.Parameter]] = {}
+    parameters_by_block: dict[int, list[nn.Parameter]] = {}
     for unit, _, parameter in trunk.parameters_by_unit():
         if parameter.requires_grad:
-            by_block.setdefault(block_of_unit[unit] if block_of_unit else 0, []).append(parameter)
-    return [by_block[number] for number in sorted(by_block, reverse=True)]
+            parameters_by_block.setdefault(block_of_unit[unit] if block_of_unit else 0, []).append(parameter)
+    return [parameters_by_block[number] for number in sorted(parameters_by_block, reverse=True)]
 
 
 @dataclass(frozen=True)

@@ -297,5 +297,5 @@ class TrainingState:
         file = self.folder / HISTORY_FILE
         if not file.is_file():
             return 0, None
-        finished = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
-        return finished.phase, TrainingHistory.from_dict(finished.history)
+        finished_phase = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
+        return finished_phase.phase, TrainingHistory.from_dict(finished_phase.history)

@@ -33,11 +33,11 @@ def build_phases(
     val_rows = job.inputs.n_train + np.arange(len(task.val_targets))
     notes = [*task.notes, *_val_notes(job.spec, task)]
     phases: list[Phase] = []
-    changed: frozenset[str] = frozenset()
+    changed_units: frozenset[str] = frozenset()
     for number, phase_spec in enumerate(job.spec.training_phases, start=1):
         trainable = trainable_names(phase_spec.trainable, network.trunk)
-        changed |= trainable
-        inputs, note = job.inputs.inputs(network, job.spec, changed, phase_spec.epochs)
+        changed_units |= trainable
+        inputs, note = job.inputs.inputs(network, job.spec, changed_units, phase_spec.epochs)
         if note and note not in notes:
             notes.append(note)
         phases.append(
@@ -50,7 +50,7 @@ def build_phases(
                 PhaseRows(inputs.take(held_rows), held_objective, task.targets.take(held_rows)),
                 PhaseRows(inputs.take(val_rows), task.val_objective, task.val_targets),
                 _build_measurer(job, task, network),
-                runs_new_layers_only=not changed and inputs.unit is not None,
+                runs_new_layers_only=not changed_units and inputs.unit is not None,
             )
         )
     return phases, inputs, notes

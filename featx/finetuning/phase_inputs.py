@@ -203,32 +203,32 @@ class PhaseInputs:
         """
         key = f"{network.preprocessing.fingerprint()}-{spec.augment.fingerprint()}-{views}"
         if key not in self._views:
-            plain = self._pixels(network, spec.model_copy(update={"seed": 0}))
+            plain_inputs = self._pixels(network, spec.model_copy(update={"seed": 0}))
             side = network.preprocessing.size_px
             augmented = self._images.allocate((self.n_train * views, side, side, 3))
             places: dict[str, ImageSource] = {}
             digests = np.empty((len(self.ids), 1 + views), dtype=object)
             for row in range(len(self.ids)):
-                pixels = np.asarray(plain.pixels[plain.pixel_rows[row]])
+                pixels = np.asarray(plain_inputs.pixels[plain_inputs.pixel_rows[row]])
                 digests[row] = digest(pixels)
                 places.setdefault(digests[row, 0], pixels)
                 for view in range(views if row < self.n_train else 0):
                     number = row * views + view
-                    augmented[number] = augment(pixels, spec.augment, (int(plain.keys[row]), view))
+                    augmented[number] = augment(pixels, spec.augment, (int(plain_inputs.keys[row]), view))
                     digests[row, 1 + view] = digest(augmented[number])
                     places.setdefault(digests[row, 1 + view], np.asarray(augmented[number]))
                 self.progress("augment", row + 1, len(self.ids))
             self._views[key] = (places, digests)
         return self._views[key]
 
-    def _check_none_failed(self, failed: dict[str, str]) -> None:
+    def _check_none_failed(self, failure_reasons: dict[str, str]) -> None:
         """Raise an error if images failed, given the reasons by their digests."""
-        if not failed:
+        if not failure_reasons:
             return
         names: Sequence[str] = [
-            name for name, image_digest in zip(self.ids, self.digests, strict=True) if image_digest in failed
+            name for name, image_digest in zip(self.ids, self.digests, strict=True) if image_digest in failure_reasons
         ]
-        reason = failed[self.digests[list(self.ids).index(names[0])]]
+        reason = failure_reasons[self.digests[list(self.ids).index(names[0])]]
         raise DataError(
             f"{len(names)} of {len(self.ids)} images can no longer be read, first {names[0]!r}: {reason}; run 'featx "
             "extract' to leave them out"

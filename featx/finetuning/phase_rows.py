@@ -84,6 +84,6 @@ class OutputMeasurer:
         predictions = self.to_predictions(outputs.float().cpu()).numpy()
         scores = Scorer(targets, predictions, self.names).plain()
         if targets.weights is not None and targets.weights.any():
-            weighted = Scorer(targets, predictions, [self.metric]).plain(targets.weights)
-            scores[self.chosen_score(targets)] = weighted[self.metric]
+            weighted_scores = Scorer(targets, predictions, [self.metric]).plain(targets.weights)
+            scores[self.chosen_score(targets)] = weighted_scores[self.metric]
         return scores

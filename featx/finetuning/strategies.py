@@ -89,14 +89,14 @@ def _names_below(name: str, trunk: Trunk) -> frozenset[str]:
     """Return the names of the parameters of a block, or of a layer and the layers inside it."""
     units = {block.name: {unit.name for unit in block.units} for block in trunk.blocks}.get(name, set())
     parameters = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
-    selected = frozenset(
+    selected_names = frozenset(
         parameter
         for unit, parameter, _ in trunk.parameters_by_unit()
         if trunk.names[unit] in units or (not units and parameter.startswith(f"{name}."))
     )
-    if not selected:
+    if not selected_names:
         blocks = [block.name for block in trunk.blocks]
         blocks = blocks or sorted({parameter.rpartition(".")[0] for parameter in parameters})
         close = suggest_names(name, [*STRATEGIES, *blocks], limit=16)
         raise UnknownNameError(f"no strategy, block or layer with parameters is called {name!r}; {close}")
-    return selected
+    return selected_names

@@ -150,7 +150,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     groups = study.group_names(group_columns, ids) if group_columns else None
     weights = compute_row_weights(labels, groups)
     weights_by_class = class_weights("finetune", spec.class_weight, labels, weights)
-    coded = Objective(
+    coded_objective = Objective(
         loss_spec,
         n_outputs,
         targets,
@@ -159,7 +159,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
         learns_classes=not isinstance(labels, Numbers),
         scaling=torch.tensor([coding.offset, coding.factor]) if loss.uses_own_units else None,
     )
-    objective = _weighted_objective(coded, labels, weights, weights_by_class)
+    objective = _weighted_objective(coded_objective, labels, weights, weights_by_class)
     val_objective, val_targets, val_problem = _val_rows(
         study, target, group_columns, objective, coding, weights_by_class
     )
@@ -220,9 +220,9 @@ def _val_rows(  # noqa: PLR0913 - what train rows have determined
         numbers = labels.values if objective.loss.uses_own_units else scaled
         problem = objective.loss.find_problem(numbers) if len(ids) else ""
         targets = torch.from_numpy(numbers.astype(np.float32))
-    coded = replace(objective, targets=targets)
-    decided = TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class))
-    return _weighted_objective(coded, labels, weights, weights_by_class), decided, problem
+    coded_objective = replace(objective, targets=targets)
+    decided_targets = TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class))
+    return _weighted_objective(coded_objective, labels, weights, weights_by_class), decided_targets, problem
 
 
 def encode_shares(
@@ -255,10 +255,10 @@ def encode_shares(
         raise DataError(
             f"loss {loss_spec.name!r} takes one class per row, the target has soft labels; set loss = 'cross_entropy'"
         )
-    weighted = shares if class_weights is None else shares * class_weights
-    totals = weighted.sum(1, keepdims=True)
-    scaled = np.divide(weighted, totals, out=shares.copy(), where=totals > 0)
-    return loss.targets_from_shares(torch.from_numpy(scaled.astype(np.float32))), weights * totals[:, 0]
+    weighted_shares = shares if class_weights is None else shares * class_weights
+    totals = weighted_shares.sum(1, keepdims=True)
+    scaled_shares = np.divide(weighted_shares, totals, out=shares.copy(), where=totals > 0)
+    return loss.targets_from_shares(torch.from_numpy(scaled_shares.astype(np.float32))), weights * totals[:, 0]
 
 
 def _encode_classes(truth: AnyTruth, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:

@@ -50,9 +50,9 @@ def _start_history(
     parts = {"held": phase.held, "val": phase.val}
     if phase.choice.keeps_last:
         parts["train"] = phase.train
-    measured = measure_parts(network, parts, phase.measurer, phase.spec.batch_size, environment.device)
-    train = measured.get("train", PartMeasurement())
-    history.add_epoch(Epoch(0, 0, 0.0, train, 0.0, held=measured.get("held"), val=measured.get("val")))
+    measurements = measure_parts(network, parts, phase.measurer, phase.spec.batch_size, environment.device)
+    train = measurements.get("train", PartMeasurement())
+    history.add_epoch(Epoch(0, 0, 0.0, train, 0.0, held=measurements.get("held"), val=measurements.get("val")))
     state.save_best(network, 0)
     state.finish_phase(0, history)
     return history
@@ -103,5 +103,5 @@ def _halve_batches(phase: Phase, error: Exception) -> Phase:
         raise DeviceError(
             "the network ran out of memory with one image; set a smaller size_px, or train fewer blocks"
         ) from error
-    halved = {"batch_size": spec.batch_size // 2, "accumulate": spec.accumulate * 2}
-    return replace(phase, spec=spec.model_copy(update=halved))
+    halved_fields = {"batch_size": spec.batch_size // 2, "accumulate": spec.accumulate * 2}
+    return replace(phase, spec=spec.model_copy(update=halved_fields))

@@ -194,8 +194,8 @@ def _train_and_write(job: FinetuningJob, state_folder: Path, folder: Path) -> No
         task = distil(task, teacher, job.spec.distillation.temperature)
     with torch.random.fork_rng():
         torch.manual_seed(job.spec.seed)
-        trained = _train_network(job, task, state_folder, folder)
-    _write_run(job, task, trained, folder, start)
+        trained_network = _train_network(job, task, state_folder, folder)
+    _write_run(job, task, trained_network, folder, start)
     (state_folder / LAST_WEIGHTS).rename(folder / LAST_WEIGHTS)
 
 
@@ -247,11 +247,13 @@ def _images_per_s(job: FinetuningJob, network: FinetunedNetwork, device: torch.d
     return job.inputs.rates[key]
 
 
-def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork, folder: Path, start: float) -> None:
+def _write_run(
+    job: FinetuningJob, task: TrainingTask, trained_network: _TrainedNetwork, folder: Path, start: float
+) -> None:
     """Write log, scores, predictions, figure and network of a run that began at `start`."""
-    study, history = job.study, trained.history
+    study, history = job.study, trained_network.history
     train_ids, eval_ids = np.split(job.inputs.ids, [job.inputs.n_train])
-    predictions = _predictions(job, eval_ids, trained.predictions, task.decision)
+    predictions = _predictions(job, eval_ids, trained_network.predictions, task.decision)
     val = predictions.of("val")
     labels = study.labels(job.target)
     val_labels = labels.take(val.ids)
@@ -268,11 +270,11 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
         monitor=PART_MONITORS[history.choice.part],
         chosen_by=history.choice.score or "loss",
         score=MAIN_SCORES[task.targets.kind],
-        train=trained.train_scores,
+        train=trained_network.train_scores,
         epoch_s=_mean_epoch_s(history),
-        notes=[*trained.notes, *_notes_about_val(val_labels)],
+        notes=[*trained_network.notes, *_notes_about_val(val_labels)],
         train_s=round(time.perf_counter() - start, 2),
-        images_per_s=trained.images_per_s,
+        images_per_s=trained_network.images_per_s,
     )
     title = f"{job.spec.backbone} {job.spec.strategy}"
     write_curves(folder / "curves.png", title, metrics)
@@ -286,7 +288,7 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
         "decision": task.decision,
         "conformal": ConformalSpec.of(labels, predictions, study.groups),
     }
-    write_network(folder, trained.network.cpu(), trained.spec, header)
+    write_network(folder, trained_network.network.cpu(), trained_network.spec, header)
 
 
 def _warn_val_used(spec: FinetuneSpec) -> list[RunWarning]:
@@ -368,7 +370,7 @@ def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResul
     assert metrics.val is not None
     best = metrics.epochs[metrics.best_epoch]
     losses = {"train_loss": best.train_loss, "held_loss": best.held_loss, "val_loss": best.val_loss}
-    measured = {"held_score": best.held_scores.get(metrics.score), "epoch_s": metrics.epoch_s, **losses}
+    measured_values = {"held_score": best.held_scores.get(metrics.score), "epoch_s": metrics.epoch_s, **losses}
     return run.make_result(
         FinetuningResult,
         **vars(job.description),
@@ -377,5 +379,5 @@ def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResul
         metric=metrics.score,
         train_score=metrics.train[metrics.score],
         val_score=metrics.val[metrics.score],
-        **{name: math.nan if value is None else value for name, value in measured.items()},
+        **{name: math.nan if value is None else value for name, value in measured_values.items()},
     )

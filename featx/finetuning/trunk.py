@@ -39,25 +39,25 @@ class Trunk(nn.Module):
         Reason why the network cannot be divided into blocks; empty if it can.
     """
 
-    def __init__(self, built: BuiltBackbone) -> None:
+    def __init__(self, backbone: BuiltBackbone) -> None:
         super().__init__()
         traced_units: list[Unit] = []
         self.indivisible_reason = ""
         self._first_trainable = 0
-        chain, size_px = Chain(()), built.preprocessing.size_px
+        chain, size_px = Chain(()), backbone.preprocessing.size_px
         try:
-            chain = divide_into_units(built.body, built.last, size_px)
-            traced_units = measure_units(built.body, chain, size_px)
+            chain = divide_into_units(backbone.body, backbone.last, size_px)
+            traced_units = measure_units(backbone.body, chain, size_px)
         except DataError as error:
             self.indivisible_reason = str(error)
         self.blocks: tuple[Block, ...] = tuple(group_into_blocks(traced_units))
         self._traced_units = traced_units
         self.names = [unit.name for unit in traced_units] or [WHOLE]
-        self.last = self.names[-1] if traced_units else f"{WHOLE}.body.{built.last}"
-        modules = [built.body.get_submodule(name) for name in chain.names if name != STEM]
+        self.last = self.names[-1] if traced_units else f"{WHOLE}.body.{backbone.last}"
+        modules = [backbone.body.get_submodule(name) for name in chain.names if name != STEM]
         if STEM in chain.names:
-            modules.insert(0, Stem(built.body, chain))
-        self.units = nn.ModuleList(modules or [_IndivisibleUnit(built.body, built.last, size_px)])
+            modules.insert(0, Stem(backbone.body, chain))
+        self.units = nn.ModuleList(modules or [_IndivisibleUnit(backbone.body, backbone.last, size_px)])
 
     def forward(self, x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
         """Return the output of the units from `start` to before `end`.
@@ -83,7 +83,7 @@ class Trunk(nn.Module):
         """Return the number of operations per image of the units below one."""
         if not self._traced_units:
             return WHOLE_OPERATIONS
-        return sum(traced.n_operations for traced in self._traced_units[:unit])
+        return sum(traced_unit.n_operations for traced_unit in self._traced_units[:unit])
 
     def parameters_by_unit(self) -> Iterator[tuple[int, str, nn.Parameter]]:
         """Yield unit number, name in the backbone, and value of each parameter on which the last layer depends."""
@@ -126,7 +126,7 @@ class Trunk(nn.Module):
             self.units[: self._first_trainable].eval()
             for module in self.modules():
                 own_parameters = list(module.parameters(recurse=False))
-                is_frozen = bool(own_parameters) and not any(own.requires_grad for own in own_parameters)
+                is_frozen = bool(own_parameters) and not any(parameter.requires_grad for parameter in own_parameters)
                 if is_frozen or (self._keeps_statistics and isinstance(module, _BatchNorm)):
                     module.training = False
         return self

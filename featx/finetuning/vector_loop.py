@@ -37,23 +37,23 @@ def train_on_vectors(
     epochs = phase.phase_spec.epochs
     optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
     schedule = build_schedule(optimiser, phase.spec, epochs, phase.n_steps * epochs)
-    first = len(history.epochs)
-    for number in range(first, first + epochs):
+    first_epoch = len(history.epochs)
+    for number in range(first_epoch, first_epoch + epochs):
         start, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]
         _run_epoch(network, phase, optimiser, schedule, number)
-        measured = measure_parts(network, parts, phase.measurer, MEASURED_BATCH, environment.device)
+        measurements = measure_parts(network, parts, phase.measurer, MEASURED_BATCH, environment.device)
         epoch = Epoch(
             number,
             phase.number,
             lr,
-            **measured,
+            **measurements,
             seconds=time.perf_counter() - start,
             has_finite_weights=not history.choice.keeps_last or network.has_finite_weights,
         )
         if history.add_epoch(epoch):
             state.save_best(network, number)
         schedule.after_epoch(history.choice.cost(epoch))
-        environment.progress(phase.title, number - first + 1, epochs, history.summary)
+        environment.progress(phase.title, number - first_epoch + 1, epochs, history.summary)
         environment.after_epoch(history)
         if history.is_phase_over:
             break

@@ -133,8 +133,15 @@ def stop_early(head: Head, params: Params, rows: TrainRows, spec: HeadSpec) -> P
     """
     train, held_out = (rows.take(numbers) for numbers in rows.folds(spec.folds, spec.seed)[0])
     trees = head.build(params).steps[-1][1].set_params(**{EARLY_STOPPING: spec.params[EARLY_STOPPING]})
-    (x, y, weights), held = _samples(train), _samples(held_out)
-    trees.fit(x, y, sample_weight=weights, eval_set=[held[:2]], sample_weight_eval_set=[held[2]], verbose=False)
+    (x, y, weights), held_out_samples = _samples(train), _samples(held_out)
+    trees.fit(
+        x,
+        y,
+        sample_weight=weights,
+        eval_set=[held_out_samples[:2]],
+        sample_weight_eval_set=[held_out_samples[2]],
+        verbose=False,
+    )
     return params | {"n_estimators": int(trees.best_iteration) + 1}
 
 

@@ -103,7 +103,7 @@ class _PrecomputedProba(_Precomputed):
 
 @single_threaded()
 def choose_calibration(
-    requested: Calibration,
+    requested_method: Calibration,
     outputs: ClassifierOutputs,
     targets: TargetValues,
     data: TrainingData,
@@ -113,7 +113,7 @@ def choose_calibration(
 
     Parameters
     ----------
-    requested
+    requested_method
         A method, or ``auto`` to choose one.
     outputs
         Outputs for each row of a model fitted without the row's fold.
@@ -134,14 +134,18 @@ def choose_calibration(
     """
     candidates: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
     if outputs.raw is not None:
-        methods: list[Calibration] = [requested] if requested in METHODS else []
-        if requested == "auto":
+        methods: list[Calibration] = [requested_method] if requested_method in METHODS else []
+        if requested_method == "auto":
             methods = _candidate_methods(targets, outputs)
         candidates |= {method: _cross_fit(method, outputs, targets, data, fold_numbers) for method in methods}
     losses = {method: targets.log_losses(proba) for method, proba in candidates.items()}
     means = {method: float(np.average(row_losses, weights=targets.weights)) for method, row_losses in losses.items()}
-    method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if requested == "auto" else requested
-    if requested == "auto" and "isotonic" in losses:
+    method = (
+        min(means.keys() - {"isotonic"}, key=lambda name: means[name])
+        if requested_method == "auto"
+        else requested_method
+    )
+    if requested_method == "auto" and "isotonic" in losses:
         gain = losses[method] - losses["isotonic"]
         if np.average(gain, weights=targets.weights) > gain.std() / np.sqrt(len(gain)):
             method = "isotonic"
@@ -156,8 +160,8 @@ def add_calibration(estimator: Any, method: Calibration, outputs: ClassifierOutp
     label has a calibration of its own.
     """
     calibrations = [
-        _fit_calibration(method, classifier, raw[data.row_numbers], codes, data.weights)
-        for classifier, raw, codes in _calibration_problems(outputs, data)
+        _fit_calibration(method, classifier, raw_outputs[data.row_numbers], codes, data.weights)
+        for classifier, raw_outputs, codes in _calibration_problems(outputs, data)
     ]
     if not isinstance(estimator, MultiOutputClassifier):
         return _insert_estimator(estimator, calibrations[0])
@@ -173,25 +177,27 @@ def _calibration_problems(
 ) -> list[tuple[_Precomputed, Floats, NDArray[np.int64]]]:
     """Return a precomputed classifier, its (n, …) outputs and (m,) codes: once for all classes, or for each label."""
     assert outputs.raw is not None
-    raw = _clip_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    raw_outputs = _clip_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
     classifier = _PrecomputedDecisions if outputs.are_decisions else _PrecomputedProba
     if data.y.ndim > 1:
-        return [(classifier(2), column[:, None], codes) for column, codes in zip(raw.T, data.y.T, strict=True)]
-    return [(classifier(max(2, raw.shape[1])), raw, data.y)]
+        return [(classifier(2), column[:, None], codes) for column, codes in zip(raw_outputs.T, data.y.T, strict=True)]
+    return [(classifier(max(2, raw_outputs.shape[1])), raw_outputs, data.y)]
 
 
 def _fit_calibration(
-    method: Calibration, classifier: _Precomputed, raw: Floats, codes: NDArray[np.int64], weights: Floats | None
+    method: Calibration, classifier: _Precomputed, raw_outputs: Floats, codes: NDArray[np.int64], weights: Floats | None
 ) -> CalibratedClassifierCV:
-    all_rows = np.arange(len(raw))
-    model = _unfitted_calibration(method, classifier).set_params(cv=[(all_rows, all_rows)]).fit(raw, codes, weights)
+    all_rows = np.arange(len(raw_outputs))
+    model = (
+        _unfitted_calibration(method, classifier).set_params(cv=[(all_rows, all_rows)]).fit(raw_outputs, codes, weights)
+    )
     if method == "platt":
-        _flatten_falling_sigmoids(model, raw, codes, weights)
+        _flatten_falling_sigmoids(model, raw_outputs, codes, weights)
     return model
 
 
 def _flatten_falling_sigmoids(
-    model: CalibratedClassifierCV, raw: Floats, codes: NDArray[np.int64], weights: Floats | None
+    model: CalibratedClassifierCV, raw_outputs: Floats, codes: NDArray[np.int64], weights: Floats | None
 ) -> None:
     """Replace each falling sigmoid by the share of its class: a higher decision never makes a class less probable.
 
@@ -203,7 +209,7 @@ def _flatten_falling_sigmoids(
     for code, sigmoid in zip(model.classes_[-len(sigmoids) :], sigmoids, strict=True):
         if sigmoid.a_ > 0:
             share = float(np.average(codes == code, weights=weights))
-            spread = float(np.ptp(raw)) or 1.0
+            spread = float(np.ptp(raw_outputs)) or 1.0
             sigmoid.a_, sigmoid.b_ = -MIN_SIGMOID_SLOPE / spread, float(np.log((1 - share) / share))
 
 
@@ -230,14 +236,14 @@ def _candidate_methods(targets: TargetValues, outputs: ClassifierOutputs) -> lis
     return methods
 
 
-def _clip_outliers(raw: Floats) -> Floats:
+def _clip_outliers(raw_outputs: Floats) -> Floats:
     """Clip decisions far outside the others, because one of them spoils the fit of Platt's slope.
 
     A feature that hardly varies in a fold's train rows can cause such a decision for a held-out row.
     """
-    low, high = np.quantile(raw, [0.01, 0.99], axis=0)
+    low, high = np.quantile(raw_outputs, [0.01, 0.99], axis=0)
     margin = MAX_DECISION_SPREADS * (high - low)
-    return np.clip(raw, low - margin, high + margin)
+    return np.clip(raw_outputs, low - margin, high + margin)
 
 
 def _cross_fit(
@@ -249,13 +255,15 @@ def _cross_fit(
 ) -> Floats:
     """Return (n, k) probabilities of classes or (n, t) of labels, each label calibrated separately."""
     columns = []
-    for classifier, raw, codes in _calibration_problems(outputs, data):
+    for classifier, raw_outputs, codes in _calibration_problems(outputs, data):
         proba = np.empty((len(targets), classifier.n_classes))
         for fold in range(int(fold_numbers.max()) + 1):
             is_held_out = fold_numbers == fold
             samples = np.flatnonzero(~is_held_out[data.row_numbers])
             weights = None if data.weights is None else data.weights[samples]
-            calibration = _fit_calibration(method, classifier, raw[data.row_numbers[samples]], codes[samples], weights)
-            proba[is_held_out] = calibration.predict_proba(raw[is_held_out])
+            calibration = _fit_calibration(
+                method, classifier, raw_outputs[data.row_numbers[samples]], codes[samples], weights
+            )
+            proba[is_held_out] = calibration.predict_proba(raw_outputs[is_held_out])
         columns.append(proba)
     return columns[0] if targets.kind == "classes" else np.stack([proba[:, 1] for proba in columns], axis=1)

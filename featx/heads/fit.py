@@ -194,15 +194,15 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
     changes = {name: value for name, value in overrides.items() if value is not None}
     specs = _head_specs(study.recipe, heads, target, changes)
-    extracted = tuple(locked_embeddings(study, embedding))
+    extracted_embeddings = tuple(locked_embeddings(study, embedding))
     find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     all_ids = np.concatenate(list(ids.values()))
-    read = cache(lambda: read_embeddings(study, all_ids, extracted))
+    read_features = cache(lambda: read_embeddings(study, all_ids, extracted_embeddings))
     target_tables = {name: study.labels(name) for name in study.target_names(target)}
     check_heads(specs, {name: table.kind for name, table in target_tables.items()})
     jobs = [
-        HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
+        HeadJob(study, name, spec, extracted_embeddings, read_features, ids, target_tables[name])
         for name in target_tables
         for spec in specs
         if spec.target in {None, name}
@@ -211,11 +211,11 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     with DistributedEvaluator(cluster) as evaluator:
-        suited = _suited_jobs(jobs, progress)
+        suited_jobs = _suited_jobs(jobs, progress)
         if budget is None:
-            results = [_fit_job(job, force, evaluator, progress) for job in suited]
+            results = [_fit_job(job, force, evaluator, progress) for job in suited_jobs]
         else:
-            results = _fit_within(budget, suited, force, evaluator, progress)
+            results = _fit_within(budget, suited_jobs, force, evaluator, progress)
     labels = current_labels(study)
     return [replace(result, label=labels.get(result.run, result.run)) for result in results]
 
@@ -235,14 +235,14 @@ def _fit_within(
     if any(job.spec.nested for job in jobs):
         raise DataError("nested cross-validation cannot be limited by a budget; leave out one of them")
     results = []
-    ordered = ordered_by_cost(jobs)
-    for number, job in enumerate(ordered):
+    ordered_jobs = ordered_by_cost(jobs)
+    for number, job in enumerate(ordered_jobs):
         is_done = not force and job.study.find_run(job.stem, job.run_spec()) is not None
         if budget.remaining_s <= 0 and not is_done:
             budget.skip(job, f"head {job.spec.name!r} was not started: no time was left")
             continue
         try:
-            results.append(_fit_job(job, force, evaluator, progress, budget.deadline(len(ordered) - number)))
+            results.append(_fit_job(job, force, evaluator, progress, budget.deadline(len(ordered_jobs) - number)))
         except OutOfTimeError as error:
             # Trials that the deadline ended must not count in a later search.
             remove_journal(_journal(job))
@@ -256,10 +256,10 @@ def _head_specs(
     recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
 ) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
-    specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
-    changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
-    return [grid_spec for spec in changed for grid_spec in spec.grid()]
+    specs_by_name = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
+    specs = [spec for specs_of_name in specs_by_name for spec in specs_of_name] or list(recipe.head)
+    changed_specs = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
+    return [grid_spec for spec in changed_specs for grid_spec in spec.grid()]
 
 
 def _suited_jobs(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[HeadJob]:
@@ -271,13 +271,13 @@ def _suited_jobs(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[He
         A head can learn none of the targets.
     """
     errors = [(job, job.unsuited_error()) for job in jobs]
-    suited = [job for job, error in errors if error is None]
+    suited_jobs = [job for job, error in errors if error is None]
     for job, error in errors:
         if error is not None:
-            if not any(suited_job.spec == job.spec for suited_job in suited):
+            if not any(suited_job.spec == job.spec for suited_job in suited_jobs):
                 raise error
             progress("note", 0, 1, f"{job.target}: {error}")
-    return suited
+    return suited_jobs
 
 
 def _fit_job(
@@ -293,17 +293,17 @@ def _fit_job(
     if force:
         remove_journal(journal)
     with hold_journal(journal):
-        completed = None
+        completed_search = None
         if force or job.study.find_run(job.stem, run_spec) is None:
             with fit_errors_named(job.spec):
-                completed = run_search(job, journal, evaluator, progress, deadline)
+                completed_search = run_search(job, journal, evaluator, progress, deadline)
         # A process that waits for the lock finds the finished run.
         with file_lock(journal.with_suffix(".lock")):
             run = None if force else job.study.find_run(job.stem, run_spec)
             if is_new := run is None:
-                assert completed is not None
+                assert completed_search is not None
                 with job.study.new_run(job.stem, run_spec) as folder, fit_errors_named(job.spec):
-                    write_run(job, completed, folder, progress)
+                    write_run(job, completed_search, folder, progress)
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return fit_result(run, job.target_table, is_new)

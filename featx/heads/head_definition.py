@@ -162,5 +162,5 @@ class Head:
         is_joint = kind == "labels" and not isinstance(
             self.build(dict(self.start) | path).steps[-1][1], MultiOutputClassifier
         )
-        uncalibrated: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
-        return ("auto", *uncalibrated, *(() if is_joint else ("platt", "isotonic", "temperature")))
+        uncalibrated_methods: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
+        return ("auto", *uncalibrated_methods, *(() if is_joint else ("platt", "isotonic", "temperature")))

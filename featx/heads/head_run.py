@@ -144,24 +144,26 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
     return NestedScores(folds=fold_scores, mean=float(np.mean(fold_scores)), sd=float(np.std(fold_scores, ddof=1)))
 
 
-def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: ProgressCallback) -> None:
+def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, progress: ProgressCallback) -> None:
     """Fit the chosen setting, predict all parts, and write the run into `folder`."""
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
-    model, out_of_fold, targets = fit_final(job, completed, progress)
-    predictions = _predict_parts(job, completed, model, out_of_fold)
+    model, out_of_fold, targets = fit_final(job, completed_search, progress)
+    predictions = _predict_parts(job, completed_search, model, out_of_fold)
     train_s = time.perf_counter() - start
-    result = completed.result
+    result = completed_search.result
     trees = (
-        None if job.exceeds_memory else score_trees(model, completed.space.rows, _val_rows(job, completed), job.spec)
+        None
+        if job.exceeds_memory
+        else score_trees(model, completed_search.space.rows, _val_rows(job, completed_search), job.spec)
     )
     run_warnings = (
-        *_cut_short_warnings(job, completed),
+        *_cut_short_warnings(job, completed_search),
         *_prediction_warnings(target_table, predictions),
         *boundary_warnings(result.space, result.suggested, result.params),
         *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
     )
-    rate = steady_rate(lambda: _predictions_per_s(job, completed, model))
+    rate = steady_rate(lambda: _predictions_per_s(job, completed_search, model))
     metrics = HeadMetrics(
         finished=datetime.now(UTC).isoformat(),
         run_warnings=run_warnings,
@@ -169,54 +171,56 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
         val=score_val(target_table, predictions),
         val_state=job.study.val_state(job.target),
         search=result,
-        nested=completed.nested,
+        nested=completed_search.nested,
         calibration=_calibration_metrics(out_of_fold),
         train_s=round(train_s, 2),
         prediction_s=1 / rate if rate else None,
         trees=trees,
         embedding_gains=embedding_gains(
-            model, {embedding.request.name: embedding.n_features for embedding in completed.embeddings}
+            model, {embedding.request.name: embedding.n_features for embedding in completed_search.embeddings}
         ),
     )
     metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
-    header = provenance(train_ids) | _header(job, completed, predictions, metrics)
-    write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
+    header = provenance(train_ids) | _header(job, completed_search, predictions, metrics)
+    write_head(folder, model, header, completed_search.space.rows.x[:N_GOLDEN_ROWS])
     if job.spec.trials:
-        shutil.copy(completed.journal, folder / "trials.journal")
+        shutil.copy(completed_search.journal, folder / "trials.journal")
 
 
-def _cut_short_warnings(job: HeadJob, completed: CompletedSearch) -> list[RunWarning]:
+def _cut_short_warnings(job: HeadJob, completed_search: CompletedSearch) -> list[RunWarning]:
     """Return a warning if a budget ended the search."""
-    if not completed.is_cut_short:
+    if not completed_search.is_cut_short:
         return []
-    result = completed.result
-    n_tried = f"{len(result.trials)} of {job.spec.trials} settings were scored"
-    text = f"{n_tried} before the share of the budget was spent; 'featx fit --force' without a budget searches them all"
+    result = completed_search.result
+    count_text = f"{len(result.trials)} of {job.spec.trials} settings were scored"
+    text = (
+        f"{count_text} before the share of the budget was spent; 'featx fit --force' without a budget searches them all"
+    )
     return [RunWarning("cut short", text)]
 
 
 def _predict_parts(
-    job: HeadJob, completed: CompletedSearch, model: Pipeline, out_of_fold: OutOfFold | None
+    job: HeadJob, completed_search: CompletedSearch, model: Pipeline, out_of_fold: OutOfFold | None
 ) -> AnyPredictions:
     """Return the predictions out of fold, if there are some, and those for val and test rows."""
-    target_table, rule, tables = job.target_table, completed.space.rows.decision_rule, []
+    target_table, rule, tables = job.target_table, completed_search.space.rows.decision_rule, []
     if out_of_fold is not None:
         outputs, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
         tables.append(predictions_of_part(target_table, "oof", job.ids["train"], outputs, fold_numbers, rule))
     for part in ("val", "test"):
         if len(job.ids[part]):
-            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
+            _, outputs = _timed_predictions(job, completed_search, model, job.ids[part])
             tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
     return concatenate_predictions(tables)
 
 
-def _val_rows(job: HeadJob, completed: CompletedSearch) -> TrainRows | None:
+def _val_rows(job: HeadJob, completed_search: CompletedSearch) -> TrainRows | None:
     """Return the val rows with the embeddings of the run; None without a val part."""
     ids = job.ids["val"]
     if not len(ids):
         return None
-    return TrainRows(job.features(ids, completed.embeddings), TargetValues.of(job.target_table.take(ids)))
+    return TrainRows(job.features(ids, completed_search.embeddings), TargetValues.of(job.target_table.take(ids)))
 
 
 def _prediction_warnings(target_table: AnyTruth, predictions: AnyPredictions) -> list[RunWarning]:
@@ -233,26 +237,26 @@ def _calibration_metrics(out_of_fold: OutOfFold | None) -> CalibrationMetrics:
 
 
 def _header(
-    job: HeadJob, completed: CompletedSearch, predictions: AnyPredictions, metrics: HeadMetrics
+    job: HeadJob, completed_search: CompletedSearch, predictions: AnyPredictions, metrics: HeadMetrics
 ) -> dict[str, Any]:
     """Return the entries of the model's header that describe this run."""
-    included = set(ResolvedEmbedding.model_fields)
+    field_names = set(ResolvedEmbedding.model_fields)
     return {
         "target": job.target,
         job.target_table.kind: job.target_table.names,
-        "n_features": completed.space.rows.x.shape[1],
-        "embeddings": [embedding.model_dump(include=included) for embedding in completed.embeddings],
+        "n_features": completed_search.space.rows.x.shape[1],
+        "embeddings": [embedding.model_dump(include=field_names) for embedding in completed_search.embeddings],
         "conformal": ConformalSpec.of(job.target_table, predictions, job.study.groups),
-        "decision": completed.space.rows.decision_rule,
+        "decision": completed_search.space.rows.decision_rule,
         "metrics": metrics.scores_by_part,
     }
 
 
 def fit_final(
-    job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
+    job: HeadJob, completed_search: CompletedSearch, progress: ProgressCallback
 ) -> tuple[Pipeline, OutOfFold | None, TargetValues]:
     """Return the final model, its out-of-fold predictions if it has some, and the target values of the train rows."""
-    space, params, spec = completed.space, completed.result.params, job.spec
+    space, params, spec = completed_search.space, completed_search.result.params, job.spec
     if job.is_fitted_once:
         progress(f"fit {spec.name}", 0, 1)
         return fit_once(space.head, params, space.rows, spec), None, space.rows.targets
@@ -265,21 +269,21 @@ def fit_final(
 
 
 def _timed_predictions(
-    job: HeadJob, completed: CompletedSearch, model: Pipeline, ids: Ids
+    job: HeadJob, completed_search: CompletedSearch, model: Pipeline, ids: Ids
 ) -> tuple[float, NDArray[np.float64]]:
     """Return the seconds that predictions for these ids took, and the predictions."""
     if job.exceeds_memory:
         stored_rows, start = job.open_stored_rows(ids), time.perf_counter()
         outputs = predict_in_blocks(model, stored_rows)
     else:
-        x, start = job.features(ids, completed.embeddings), time.perf_counter()
+        x, start = job.features(ids, completed_search.embeddings), time.perf_counter()
         outputs = predict_outputs(model, x, job.target_table.kind)
     return time.perf_counter() - start, outputs
 
 
-def _predictions_per_s(job: HeadJob, completed: CompletedSearch, model: Pipeline) -> float:
+def _predictions_per_s(job: HeadJob, completed_search: CompletedSearch, model: Pipeline) -> float:
     """Return the number of images per second that the head predicts from their embeddings, measured once."""
-    n_features = completed.space.rows.x.shape[1]
+    n_features = completed_search.space.rows.x.shape[1]
     n_images = max(MIN_TIMED_IMAGES, min(N_TIMED_IMAGES, MAX_TIMED_NUMBERS // n_features))
     ids = job.ids["train"][:n_images]
-    return len(ids) / max(_timed_predictions(job, completed, model, ids)[0], 1e-9)
+    return len(ids) / max(_timed_predictions(job, completed_search, model, ids)[0], 1e-9)

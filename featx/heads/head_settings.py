@@ -47,7 +47,7 @@ def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int
 
 def adapted_start(start: Mapping[str, Any], spec: HeadSpec) -> Params:
     """Return a setting to start a search from, without fixed parameters and inside the ranges of a spec."""
-    adapted = {}
+    adapted_params = {}
     for name, value in start.items():
         recipe_name = RECIPE_NAMES.get(name, name)
         if recipe_name in spec.params:
@@ -57,8 +57,8 @@ def adapted_start(start: Mapping[str, Any], spec: HeadSpec) -> Params:
             value = value if value in values else values[0]
         elif values is not None and value not in values:
             value = min(max(value, values[0]), values[-1])
-        adapted[name] = value
-    return adapted
+        adapted_params[name] = value
+    return adapted_params
 
 
 # Heads whose search is restricted
@@ -103,8 +103,8 @@ def _restricted(head: Head, spec: HeadSpec) -> Head:
 
     def build(params: Params) -> Pipeline:
         # Early stopping replaces a fixed number of trees.
-        changed = {name: params[name] for name in spec.params.keys() & params.keys()}
-        return _configured(head.build(params), {**spec.params, **changed})
+        changed_params = {name: params[name] for name in spec.params.keys() & params.keys()}
+        return _configured(head.build(params), {**spec.params, **changed_params})
 
     path = None if head.path is None else _restricted_path(head, head.path, spec)
     return replace(head, suggest=suggest, build=build, start=adapted_start(head.start, spec), path=path)
@@ -117,8 +117,8 @@ def _restricted_path(head: Head, path: ParameterPath, spec: HeadSpec) -> Paramet
         values = (spec.params[path.name],)
     elif path.name in spec.space:
         values = _path_values(path, *spec.space[path.name])
-    others = spec.params.keys() - {*searched_parameters(head), *SCALING_PARAMS}
-    is_exact = others <= head.path_params and not any(isinstance(value, str) for value in values)
+    other_names = spec.params.keys() - {*searched_parameters(head), *SCALING_PARAMS}
+    is_exact = other_names <= head.path_params and not any(isinstance(value, str) for value in values)
     if is_exact and path.predict_path is not None:
         return replace(path, values=values)
     return replace(path, values=values, predict_path=None, patience=PATH_PATIENCE)
@@ -133,8 +133,8 @@ def _path_values(path: ParameterPath, low: float, high: float) -> tuple[Any, ...
         values.append(next_value if is_integer else float(f"{next_value:.6g}"))
     while not is_integer and values[0] > low:
         values.insert(0, float(f"{values[0] ** 2 / values[1]:.6g}"))
-    inside = [value for value in values if low < value and not np.isclose(value, [low, high], rtol=1e-6).any()]
-    return (low, *(value for value in inside if value < high), high)
+    inner_values = [value for value in values if low < value and not np.isclose(value, [low, high], rtol=1e-6).any()]
+    return (low, *(value for value in inner_values if value < high), high)
 
 
 # Heads without a search
@@ -143,16 +143,16 @@ def _path_values(path: ParameterPath, low: float, high: float) -> tuple[Any, ...
 def _without_search(head: Head, task: HeadTask) -> Head:
     """Return a head that fits the estimator with its own defaults and the fixed parameters."""
     pipeline = head.build(complete_start(head))
-    name, wrapped = pipeline.steps[-1]
-    inner = inner_estimator(wrapped)
-    kept = {key: value for key, value in inner.get_params(deep=False).items() if key in MACHINE_PARAMS}
-    estimator = type(inner)().set_params(**kept)
+    name, wrapped_estimator = pipeline.steps[-1]
+    inner = inner_estimator(wrapped_estimator)
+    machine_params = {key: value for key, value in inner.get_params(deep=False).items() if key in MACHINE_PARAMS}
+    estimator = type(inner)().set_params(**machine_params)
 
     def build(params: Params) -> Pipeline:
         scaling = {"scaling": "none", "components": task.max_components} | params
         scaler = make_scaler(scaling, (task.n_rows, task.n_features))
-        final = _replace_inner(clone(wrapped), clone(estimator))
-        return _configured(Pipeline([("scale", scaler), (name, final)]), {**task.params, **params})
+        final_estimator = _replace_inner(clone(wrapped_estimator), clone(estimator))
+        return _configured(Pipeline([("scale", scaler), (name, final_estimator)]), {**task.params, **params})
 
     return replace(head, suggest=lambda _: {}, build=build, start={}, path=None, complexity=None, fit_out_of_core=None)
 
@@ -226,14 +226,14 @@ class RecordingTrial:
 
 def searched_parameters(head: Head) -> dict[str, BaseDistribution | ParameterPath]:
     """Return the range of each parameter that a head may suggest, and its path, by the name in a recipe."""
-    first = RecordingTrial()
-    head.suggest(cast(optuna.Trial, first))
-    found = dict(first.distributions)
+    first_trial = RecordingTrial()
+    head.suggest(cast(optuna.Trial, first_trial))
+    distributions = dict(first_trial.distributions)
     # Some parameters are suggested for some choices only.
-    for name, distribution in first.distributions.items():
+    for name, distribution in first_trial.distributions.items():
         for choice in distribution.choices if isinstance(distribution, CategoricalDistribution) else ():
             trial = RecordingTrial({name: choice})
             head.suggest(cast(optuna.Trial, trial))
-            found = trial.distributions | found
+            distributions = trial.distributions | distributions
     path = {} if head.path is None or not head.path.name else {head.path.name: head.path}
-    return found | path
+    return distributions | path

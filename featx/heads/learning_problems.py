@@ -91,8 +91,10 @@ class Classification(LearningProblem):
         """Return the decision values, or without any the probabilities, as the input of the calibration."""
         has_decisions = hasattr(model, "decision_function")
         proba = predict_outputs(model, rows.x, "classes") if hasattr(model, "predict_proba") else None
-        raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if has_decisions else proba
-        return ClassifierOutputs(raw, has_decisions, None if lacks_probabilities else proba)
+        raw_outputs = (
+            model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if has_decisions else proba
+        )
+        return ClassifierOutputs(raw_outputs, has_decisions, None if lacks_probabilities else proba)
 
     def prediction_warnings(self, targets: TargetValues, outputs: Floats) -> list[RunWarning]:
         """Return a warning if all rows are predicted as one class."""
@@ -140,17 +142,21 @@ class MultilabelClassification(LearningProblem):
     def prediction_warnings(self, targets: TargetValues, outputs: Floats) -> list[RunWarning]:
         """Return a warning that names the labels which are never predicted."""
         is_predicted = targets.decisions(outputs).max(0)
-        missing = [name for name, predicted in zip(targets.names, is_predicted, strict=True) if not predicted]
-        if not missing:
+        missing_names = [
+            name for name, has_predictions in zip(targets.names, is_predicted, strict=True) if not has_predictions
+        ]
+        if not missing_names:
             return []
-        text = f"no image is predicted to have {', '.join(missing)}; try metric = 'macro_f1', or add images with it"
+        text = (
+            f"no image is predicted to have {', '.join(missing_names)}; try metric = 'macro_f1', or add images with it"
+        )
         return [RunWarning("never predicted", text)]
 
 
 def _label_decisions(model: Pipeline, rows: TrainRows) -> Floats:
     """Return the (n, t) decision values of the labels' estimators."""
-    scaled = model[:-1].transform(rows.x)
-    columns = [estimator.decision_function(scaled) for estimator in model[-1].estimators_]
+    scaled_x = model[:-1].transform(rows.x)
+    columns = [estimator.decision_function(scaled_x) for estimator in model[-1].estimators_]
     return np.stack(columns, axis=1).astype(np.float64)
 
 

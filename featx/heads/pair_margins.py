@@ -30,8 +30,8 @@ from featx.tables.ids import Floats
 def pair_indicators(n_classes: int) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Return two (k (k - 1) / 2, k) matrices with a 1 for the first and for the second class of each pair."""
     pairs = np.array(list(combinations(range(n_classes), 2)))
-    first, second = (sparse.csr_array(np.eye(n_classes)[column]) for column in pairs.T)
-    return first, second
+    first_indicators, second_indicators = (sparse.csr_array(np.eye(n_classes)[column]) for column in pairs.T)
+    return first_indicators, second_indicators
 
 
 class PairMachine(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -85,11 +85,11 @@ def _decode_margins(machine: SVC) -> StackingClassifier:
     """Return the margins of all pairs by a fitted machine, followed by a perceptron of fixed weights."""
     machine.set_params(decision_function_shape="ovo")
     codes = np.arange(len(machine.classes_))
-    first, second = pair_indicators(len(codes))
+    first_indicators, second_indicators = pair_indicators(len(codes))
     n_pairs = len(codes) * (len(codes) - 1) // 2
     # The hidden layer holds the margins by which the first class and by which the second class of each pair loses.
     to_losses = sparse.hstack([-sparse.eye_array(n_pairs), sparse.eye_array(n_pairs)], format="csr")
-    to_scores = sparse.csr_array(-sparse.vstack([first, second]))
+    to_scores = sparse.csr_array(-sparse.vstack([first_indicators, second_indicators]))
     decoder = fixed_perceptron([to_losses, to_scores], codes, "softmax")
     model = StackingClassifier([("pairs", machine)], decoder, cv="prefit", stack_method="decision_function")
     model.estimators_, model.final_estimator_ = [machine], decoder

@@ -58,17 +58,17 @@ def _check_settings(spec: HeadSpec, kind: Kind) -> None:
     except UnsuitedError:
         # Another target of the recipe may suit; otherwise the job reports it.
         return
-    searched = searched_parameters(head)
+    searched_params = searched_parameters(head)
     constructor = inner_estimator(head.build(complete_start(head)).steps[-1][1]).get_params(deep=False)
-    scaling = [name for name in SCALING_PARAMS if "scaling" in searched]
-    fixable = [*constructor, *scaling, *(searched if spec.trials else ())]
+    scaling = [name for name in SCALING_PARAMS if "scaling" in searched_params]
+    fixable_names = [*constructor, *scaling, *(searched_params if spec.trials else ())]
     problems = [
-        f"params: no parameter of head {spec.name!r} is called {name!r}; {_nearest(name, fixable)}"
+        f"params: no parameter of head {spec.name!r} is called {name!r}; {_nearest(name, fixable_names)}"
         for name in spec.params
-        if name not in fixable
+        if name not in fixable_names
     ]
     problems += _early_stopping_problems(spec)
-    problems += [problem for name in spec.space if (problem := _space_problem(name, spec.space[name], searched))]
+    problems += [problem for name in spec.space if (problem := _space_problem(name, spec.space[name], searched_params))]
     problems = problems or _value_problems(spec, kind)
     if problems:
         raise RecipeError(f"[[head]] {spec.name!r}", problems)
@@ -89,15 +89,15 @@ def _early_stopping_problems(spec: HeadSpec) -> list[str]:
 def _nearest(name: str, valid_names: Sequence[str]) -> str:
     """Return a hint with the names that resemble a wrong one, or with all of them."""
     names = list(dict.fromkeys(valid_names))
-    close = get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(names)}"
+    close_names = get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(map(repr, close_names))}?" if close_names else f"known: {', '.join(names)}"
 
 
-def _space_problem(name: str, values: tuple[Any, ...], searched: Mapping[str, Any]) -> str:
+def _space_problem(name: str, values: tuple[Any, ...], searched_params: Mapping[str, Any]) -> str:
     """Return what is wrong with a range of the search; empty if nothing is."""
-    if name not in searched:
-        return f"space: no parameter that is searched is called {name!r}; {_nearest(name, list(searched))}"
-    distribution = searched[name]
+    if name not in searched_params:
+        return f"space: no parameter that is searched is called {name!r}; {_nearest(name, list(searched_params))}"
+    distribution = searched_params[name]
     if isinstance(distribution, CategoricalDistribution):
         return ""
     is_integer = isinstance(distribution, IntDistribution) or (
@@ -115,8 +115,8 @@ def _space_problem(name: str, values: tuple[Any, ...], searched: Mapping[str, An
 def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
     """Return why an estimator refuses the fixed values or the alternatives of a search; empty if it does not."""
     scalings = (*spec.space.get("scaling", ()), *([spec.params["scaling"]] if "scaling" in spec.params else []))
-    if unknown := [name for name in scalings if name not in SCALERS]:
-        return [f"scaling: found {unknown[0]!r}, expected one of {', '.join(SCALERS)}"]
+    if unknown_names := [name for name in scalings if name not in SCALERS]:
+        return [f"scaling: found {unknown_names[0]!r}, expected one of {', '.join(SCALERS)}"]
     head = make_head(spec, CHECKED_SHAPE, kind, N_CHECKED_OUTPUTS)
     trials: list[Params] = [{}, *({name: value} for name, values in spec.space.items() for value in values)]
     for answers in trials:

@@ -86,17 +86,17 @@ def refit(
     )
     spec = source.spec.model_copy(update={"refit": origin})
     stem = f"refit-{source.name.rpartition('-')[0]}"
-    existing = None if force else study.find_run(stem, spec)
-    if existing is None:
+    existing_run = None if force else study.find_run(stem, spec)
+    if existing_run is None:
         # Opening the test split is logged before its labels are used.
         job = _job(study, source, spec, _embeddings_of(study, source))
         with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
             _write_refit(job, source, spec, folder, progress)
-    return fit_result(RunFolder(study.run_path(stem, spec)), study.labels(spec.target), existing is None)
+    return fit_result(RunFolder(study.run_path(stem, spec)), study.labels(spec.target), existing_run is None)
 
 
 def refit_on_embeddings(
-    study: Study, source: RunFolder, locked: EmbeddingChoice, prefix: str, *, progress: ProgressCallback
+    study: Study, source: RunFolder, embeddings: EmbeddingChoice, prefix: str, *, progress: ProgressCallback
 ) -> RunFolder:
     """Fit the chosen setting of a finished head on its train rows with its embeddings in another precision.
 
@@ -104,7 +104,7 @@ def refit_on_embeddings(
     ----------
     study, source
         The study and the finished run.
-    locked
+    embeddings
         Extracted embeddings of the same layers in the same order.
     prefix
         Beginning of the new run's name, before the name of the finished run.
@@ -120,12 +120,12 @@ def refit_on_embeddings(
     origin = RefitSpec(
         run=source.name, body_sha256=source.body_sha256, parts=("train",), val=study.val_state(source.spec.target)
     )
-    fingerprints = tuple(embedding.spec.fingerprint() for embedding in locked)
+    fingerprints = tuple(embedding.spec.fingerprint() for embedding in embeddings)
     spec = source.spec.model_copy(update={"refit": origin, "embeddings": fingerprints})
     stem = f"{prefix}-{source.name.rpartition('-')[0]}"
-    if existing := study.find_run(stem, spec):
-        return existing
-    job = _job(study, source, spec, locked)
+    if existing_run := study.find_run(stem, spec):
+        return existing_run
+    job = _job(study, source, spec, embeddings)
     with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
         _write_refit(job, source, spec, folder, progress)
     return RunFolder(study.run_path(stem, spec))
@@ -142,33 +142,35 @@ def _find_source(study: Study, name: str) -> RunFolder:
         The run is no head.
     """
     runs = study.runs(names=(name,))
-    exact = [run for run in runs if run.name == name] or runs
-    if len(exact) > 1:
-        raise DataError(f"{name!r} matches {len(exact)} runs: {', '.join(run.name for run in exact)}; name one of them")
-    if exact[0].kind != "head":
-        raise UnsuitedError(f"{exact[0].name} is of kind {exact[0].kind!r}; only heads can be refitted")
-    return exact[0]
+    exact_runs = [run for run in runs if run.name == name] or runs
+    if len(exact_runs) > 1:
+        raise DataError(
+            f"{name!r} matches {len(exact_runs)} runs: {', '.join(run.name for run in exact_runs)}; name one of them"
+        )
+    if exact_runs[0].kind != "head":
+        raise UnsuitedError(f"{exact_runs[0].name} is of kind {exact_runs[0].kind!r}; only heads can be refitted")
+    return exact_runs[0]
 
 
 def _embeddings_of(study: Study, source: RunFolder) -> EmbeddingChoice:
     """Return the extracted embeddings that a head uses."""
-    used = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
-    return tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in used)
+    fingerprints = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
+    return tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in fingerprints)
 
 
-def _job(study: Study, source: RunFolder, spec: HeadRunSpec, locked: EmbeddingChoice) -> HeadJob:
+def _job(study: Study, source: RunFolder, spec: HeadRunSpec, embeddings: EmbeddingChoice) -> HeadJob:
     """Return the job of fitting the setting of a run on the rows of `spec.refit` with these embeddings."""
     assert isinstance(source.metrics, HeadMetrics)
     assert spec.refit is not None
     parts = spec.refit.parts
     target, ids = spec.target, {part: study.ids(part) for part in ("train", "val", "test")}
-    fitted = np.concatenate([ids[part] for part in parts])
+    fit_ids = np.concatenate([ids[part] for part in parts])
     labels = study.labels(target) if "test" not in parts else study.open_all_labels(target, [source.name])
-    read = cache(lambda: read_embeddings(study, np.concatenate(list(ids.values())), locked))
+    read_features = cache(lambda: read_embeddings(study, np.concatenate(list(ids.values())), embeddings))
     fields = spec.head | {"embeddings": "all", "calibration": source.metrics.calibration.method}
     head = build_spec(HeadSpec, f"run {source.name}", **fields)
-    rows: dict[str, Ids] = {"train": fitted, "val": fitted[:0], "test": fitted[:0]}
-    return HeadJob(study, target, head, locked, read, rows, labels, is_refit=True)
+    rows: dict[str, Ids] = {"train": fit_ids, "val": fit_ids[:0], "test": fit_ids[:0]}
+    return HeadJob(study, target, head, embeddings, read_features, rows, labels, is_refit=True)
 
 
 def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Path, progress: ProgressCallback) -> None:
@@ -177,13 +179,13 @@ def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Pat
     assert isinstance(metrics, HeadMetrics)
     assert spec.refit is not None
     ((embedding_names, space),) = job.search_spaces().items()
-    completed = CompletedSearch(space, job.locked_embeddings, metrics.search, source.path, None)
+    completed_search = CompletedSearch(space, job.locked_embeddings, metrics.search, source.path, None)
     start = time.perf_counter()
-    model, _, _ = fit_final(job, completed, progress)
+    model, _, _ = fit_final(job, completed_search, progress)
     train_s = round(time.perf_counter() - start, 2)
     n_rows, parts = len(job.ids["train"]), " + ".join(spec.refit.parts)
-    included = set(ResolvedEmbedding.model_fields)
-    embeddings = [ResolvedEmbedding(**item.model_dump(include=included)) for item in job.locked_embeddings]
+    resolved_fields = set(ResolvedEmbedding.model_fields)
+    embeddings = [ResolvedEmbedding(**item.model_dump(include=resolved_fields)) for item in job.locked_embeddings]
     is_other_precision = {item.spec for item in embeddings} != {item.spec for item in header.embeddings}
     purpose = f"with embeddings in {embeddings[0].spec.precision}" if is_other_precision else "for deployment"
     text = f"fitted on {n_rows} rows ({parts}) {purpose}; the scores are those of {source.name}"
@@ -195,22 +197,24 @@ def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Pat
         "search": metrics.search.model_copy(update={"embeddings": embedding_names}),
     }
     metrics.model_copy(update=changes).write(folder)
-    predictions = _predictions(job, completed, model, spec.refit.parts)
+    predictions = _predictions(job, completed_search, model, spec.refit.parts)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     origin = RefitSource(run=source.name, parts=spec.refit.parts, n_rows=n_rows)
-    kept = ("target", "classes", "labels", "numbers", "n_features", "conformal", "metrics")
-    fields = {name: getattr(header, name) for name in kept} | provenance(job.ids["train"])
+    header_fields = ("target", "classes", "labels", "numbers", "n_features", "conformal", "metrics")
+    fields = {name: getattr(header, name) for name in header_fields} | provenance(job.ids["train"])
     fields |= {"embeddings": embeddings, "decision": space.rows.decision_rule, "refit": origin}
     write_head(folder, model, fields, space.rows.x[:N_GOLDEN_ROWS])
 
 
-def _predictions(job: HeadJob, completed: CompletedSearch, model: object, parts: tuple[str, ...]) -> AnyPredictions:
+def _predictions(
+    job: HeadJob, completed_search: CompletedSearch, model: object, parts: tuple[str, ...]
+) -> AnyPredictions:
     """Return the predictions for val and test rows, marked by whether the model has learnt from them."""
     tables = []
     for part in ("val", "test"):
         ids: Ids = job.study.ids(part)
         if len(ids):
-            outputs = predict_outputs(model, job.features(ids, completed.embeddings), job.target_table.kind)
-            name, rule = FITTED if part in parts else part, completed.space.rows.decision_rule
+            outputs = predict_outputs(model, job.features(ids, completed_search.embeddings), job.target_table.kind)
+            name, rule = FITTED if part in parts else part, completed_search.space.rows.decision_rule
             tables.append(predictions_of_part(job.target_table, name, ids, outputs, decision=rule))
     return concatenate_predictions(tables)

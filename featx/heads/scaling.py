@@ -72,5 +72,5 @@ def take_components(x: NDArray[np.float32], params: Params) -> NDArray[np.float3
     if params["scaling"] not in WITH_COMPONENTS:
         return x
     # A smaller number of components are the first ones of all components.
-    taken = x[:, : params["components"]]
-    return normalize(taken) if params["scaling"] == "pca_l2" else taken
+    components = x[:, : params["components"]]
+    return normalize(components) if params["scaling"] == "pca_l2" else components

@@ -75,10 +75,10 @@ class AnnotationReader:
         rows: dict[str, dict[str, Any]] = {key: {} for key in files.images}
         for key, kind, entry in files.annotations:
             columns = _read_columns(kind, entry)
-            if repeated := rows[key].keys() & columns.keys():
+            if repeated_columns := rows[key].keys() & columns.keys():
                 raise DataError(
-                    f"annotation {entry.name!r} has column {min(repeated)!r}, which another annotation of the same "
-                    "image has too; rename one of the files"
+                    f"annotation {entry.name!r} has column {min(repeated_columns)!r}, which another annotation of the "
+                    "same image has too; rename one of the files"
                 )
             rows[key] |= columns
         images = list(files.images.values())
@@ -172,11 +172,11 @@ def _parse_columns(kind: str, suffix: str, content: bytes) -> Iterator[tuple[str
         elif array.size <= MAX_ARRAY_COLUMNS:
             yield from ((f"{kind}_{number}", value) for number, value in enumerate(array.ravel().tolist()))
     elif suffix == ".json":
-        parsed = parse_json(content)
-        if isinstance(parsed, dict):
-            values = {f"{kind}_{name}" if kind != "json" else name: value for name, value in parsed.items()}
+        document = parse_json(content)
+        if isinstance(document, dict):
+            values = {f"{kind}_{name}" if kind != "json" else name: value for name, value in document.items()}
         else:
-            values = {kind: parsed}
+            values = {kind: document}
         yield from ((name, value) for name, value in values.items() if isinstance(value, str | int | float | bool))
     else:
         yield kind, _parse_scalar(content.decode("utf-8-sig").strip())

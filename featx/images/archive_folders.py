@@ -71,8 +71,10 @@ class ArchiveFolderTree(ListedTree):
         if not self.inside:
             return entries
         start = f"{self.inside.strip('/')}/"
-        inside = [(name.removeprefix(start), entry) for name, entry in entries.items() if name.startswith(start)]
-        return {name: entry._replace(name=name) for name, entry in inside}
+        member_entries = [
+            (name.removeprefix(start), entry) for name, entry in entries.items() if name.startswith(start)
+        ]
+        return {name: entry._replace(name=name) for name, entry in member_entries}
 
     @cached_property
     def conflict(self) -> NameConflict | None:
@@ -122,24 +124,24 @@ def _get_stem(archive: str) -> str:
 def _propose_tops(members: Mapping[str, Sequence[Entry]]) -> dict[str, str]:
     """Return the folder of each archive's members if no two archives hold files of the same name."""
     images = {archive: [entry.name for entry in entries if entry.is_image] for archive, entries in members.items()}
-    with_images = [archive for archive, names in images.items() if names]
-    stems = {archive: _get_stem(archive) for archive in with_images}
+    image_archives = [archive for archive, names in images.items() if names]
+    stems = {archive: _get_stem(archive) for archive in image_archives}
     parts = {archive: part_of(stem) or find_part(stem) for archive, stem in stems.items()}
-    own = {archive: f"{_get_stem(archive)}/" for archive in members}
+    stem_tops = {archive: f"{_get_stem(archive)}/" for archive in members}
     if "train" in parts.values() and None not in parts.values():
-        return own | {archive: f"{part}/" for archive, part in parts.items()}
+        return stem_tops | {archive: f"{part}/" for archive, part in parts.items()}
     are_numbered = len({re.sub(r"\d+", "", stem) for stem in stems.values()}) == 1
-    tops = [{name.partition("/")[0] for name in images[archive]} for archive in with_images]
-    have_folders = all("/" in name for archive in with_images for name in images[archive])
+    tops = [{name.partition("/")[0] for name in images[archive]} for archive in image_archives]
+    have_folders = all("/" in name for archive in image_archives for name in images[archive])
     share_folders = have_folders and len(tops) > 1 and bool(set.intersection(*tops))
-    return own | dict.fromkeys(with_images, "") if are_numbered or share_folders else own
+    return stem_tops | dict.fromkeys(image_archives, "") if are_numbered or share_folders else stem_tops
 
 
 def _find_conflict(members: Mapping[str, Sequence[Entry]], tops: Mapping[str, str]) -> NameConflict | None:
     archives: dict[str, str] = {}
     for archive, top in tops.items():
         for entry in members[archive]:
-            first = archives.setdefault(top + entry.name, archive)
-            if first != archive and entry.is_image:
-                return NameConflict(first, archive, entry.name)
+            first_archive = archives.setdefault(top + entry.name, archive)
+            if first_archive != archive and entry.is_image:
+                return NameConflict(first_archive, archive, entry.name)
     return None

@@ -80,8 +80,8 @@ def read_nested_member(location: str) -> bytes:
 
     Errors are those of `featx.images.sources.read_content`.
     """
-    path, _, inside = location.partition("//")
-    inner, _, name = inside.partition("//")
+    path, _, member_path = location.partition("//")
+    inner, _, name = member_path.partition("//")
     return _read_member(lambda: _open_nested(path, open_archive(path)[1], inner), name)
 
 
@@ -144,8 +144,8 @@ class ArchiveTree(ListedTree):
         prefix = self._inside_prefix
         if not prefix:
             return entries
-        inside = [(name[len(prefix) :], entry) for name, entry in entries.items() if name.startswith(prefix)]
-        return {name: entry._replace(name=name) for name, entry in inside}
+        member_entries = [(name[len(prefix) :], entry) for name, entry in entries.items() if name.startswith(prefix)]
+        return {name: entry._replace(name=name) for name, entry in member_entries}
 
 
 def _make_entries(archive: Archive, uri: str, state: FileState | None) -> dict[str, Entry]:
@@ -198,7 +198,7 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     DataError
         an inner archive cannot be read, or it holds only further archives.
     """
-    expanded = dict(entries)
+    expanded_entries = dict(entries)
     deep = []
     for name in [name for name, entry in entries.items() if is_archive_name(name) and not entry.outcome]:
         member = entries[name].uri.partition("//")[2]
@@ -217,11 +217,11 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
                 deep.append(f"{name}!{entry.name}")
                 rule = f"is an archive inside {name!r}; unpack the outer archive to read it"
                 entry = entry._replace(outcome="ignored", reason=rule)
-            expanded[inner_name] = entry._replace(name=inner_name)
-        del expanded[name]
-    if deep and not any(is_image_name(name) for name in expanded):
+            expanded_entries[inner_name] = entry._replace(name=inner_name)
+        del expanded_entries[name]
+    if deep and not any(is_image_name(name) for name in expanded_entries):
         raise DataError(
             f"{path} holds archives inside archives inside it, first {deep[0]!r}; unpack {Path(path).name} and pass "
             "the folder"
         )
-    return expanded
+    return expanded_entries

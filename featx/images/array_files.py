@@ -96,24 +96,24 @@ def _open_array_file(path: str, state: FileState) -> tuple[Mapping[str, Any], Ma
 def _open_npz(path: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the arrays of an npz file, each unpacked into a temporary file and mapped, and why others are not."""
     arrays: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
+    skipped_reasons: dict[str, str] = {}
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
                 continue
             check_disk_space(info.file_size, f"{path}, {info.filename}")
-            with file.open(info) as member, unpack(read_chunks(member), path) as unpacked:
+            with file.open(info) as member, unpack(read_chunks(member), path) as unpacked_file:
                 try:
-                    arrays[name] = map_npy(unpacked, info.file_size)
+                    arrays[name] = map_npy(unpacked_file, info.file_size)
                 except ValueError as error:
                     if "Python objects" not in str(error):
                         raise
-                    skipped[name] = str(error).removeprefix("it ")
-    if skipped and not arrays:
-        name, reason = next(iter(skipped.items()))
+                    skipped_reasons[name] = str(error).removeprefix("it ")
+    if skipped_reasons and not arrays:
+        name, reason = next(iter(skipped_reasons.items()))
         raise ValueError(f"array {name!r} {reason}")
-    return arrays, skipped
+    return arrays, skipped_reasons
 
 
 def _open_idx(path: str) -> NDArray[Any]:
@@ -137,8 +137,8 @@ def _open_idx(path: str) -> NDArray[Any]:
 def _open_cifar(path: str) -> dict[str, Any]:
     """Return images and labels of one file of CIFAR-10's binary version; their names tell the part."""
     record_bytes = 1 + math.prod(CIFAR_SHAPE)
-    n_images, n_left = divmod(Path(path).stat().st_size, record_bytes)
-    if n_left or not n_images:
+    n_images, n_extra_bytes = divmod(Path(path).stat().st_size, record_bytes)
+    if n_extra_bytes or not n_images:
         raise ValueError(f"its size is not a multiple of {record_bytes} bytes: one label and 3 × 32 × 32 pixels")
     records = np.memmap(path, np.uint8, "r").reshape(n_images, record_bytes)
     part = "test" if Path(path).name.lower().startswith("test") else "train"

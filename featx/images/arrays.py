@@ -64,8 +64,8 @@ class ArrayReader:
             entries += rows
             frames.append(frame)
         labels = pd.concat(frames, ignore_index=True)
-        used = {place for spec in data.arrays for place in (spec.images, *spec.labels.values())}
-        return Listing.from_entries(entries, labels, _ignored(source, home, used))
+        used_places = {place for spec in data.arrays for place in (spec.images, *spec.labels.values())}
+        return Listing.from_entries(entries, labels, _ignored(source, home, used_places))
 
 
 def recognise_unlabelled_arrays(source: str) -> ReaderSpec | None:
@@ -116,8 +116,8 @@ def _array_files(folder: Path) -> list[Path]:
     """Return the array files of a folder and of its part folders; many npy files are one image each."""
     children = sorted(folder.iterdir())
     parts = [child for child in children if child.is_dir() and find_part(child.name) is not None]
-    inside = sorted(file for part in parts for file in part.iterdir())
-    files = [file for file in [*children, *inside] if file.is_file() and is_array_file(file.name)]
+    part_files = sorted(file for part in parts for file in part.iterdir())
+    files = [file for file in [*children, *part_files] if file.is_file() and is_array_file(file.name)]
     npy_files = [file for file in files if file.suffix.lower() == ".npy"]
     return [file for file in files if file not in npy_files] if len(npy_files) > MAX_ARRAY_FILES else files
 
@@ -128,8 +128,8 @@ def read_row(location: str) -> Content:
     ``17?external`` allows the dataset to take its values from other files; the last axis counts the images in
     ``17?last``. A row of encoded images is the bytes of an image file.
     """
-    path, _, inside = location.partition("//")
-    name, _, row = inside.rpartition("/")
+    path, _, row_path = location.partition("//")
+    name, _, row = row_path.rpartition("/")
     row, _, options = row.partition("?")
     try:
         array = open_datasets(Path(path))[name]
@@ -171,20 +171,20 @@ def _check_row_size(array: Any, is_last: bool) -> None:
     check_size(max(math.prod(row_shape), math.prod(chunk)) * array.dtype.itemsize)
 
 
-def _ignored(source: Path, home: Path, used: set[str]) -> dict[str, str]:
+def _ignored(source: Path, home: Path, used_places: set[str]) -> dict[str, str]:
     """Return the rule of each file beside the arrays, and of each dataset of a used file that is not read."""
-    used_files = {get_dataset_file(place) for place in used}
-    ignored: dict[str, str] = {}
+    used_files = {get_dataset_file(place) for place in used_places}
+    rules: dict[str, str] = {}
     if source.is_dir():
         folders = sorted({(home / file).parent for file in used_files} | {home})
         names = [child.relative_to(home).as_posix() for folder in folders for child in folder.iterdir()]
-        ignored = {name: _ignore_rule(name) for name in sorted(names) if (home / name).is_file()}
+        rules = {name: _ignore_rule(name) for name in sorted(names) if (home / name).is_file()}
     for file in used_files:
-        ignored.pop(file, None)
-        unused = [name for name in open_datasets(home / file) if name and f"{file}#{name}" not in used]
-        ignored |= {f"{file}#{name}": "is a dataset that [[data.arrays]] does not name" for name in unused}
-        ignored |= {f"{file}#{name}": reason for name, reason in skipped_datasets(home / file).items()}
-    return ignored
+        rules.pop(file, None)
+        unused_datasets = [name for name in open_datasets(home / file) if name and f"{file}#{name}" not in used_places]
+        rules |= {f"{file}#{name}": "is a dataset that [[data.arrays]] does not name" for name in unused_datasets}
+        rules |= {f"{file}#{name}": reason for name, reason in skipped_datasets(home / file).items()}
+    return rules
 
 
 def _ignore_rule(name: str) -> str:
@@ -208,8 +208,8 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     file, images = _open_dataset(spec.images, home, external)
     shape, is_last = array_shape(images), spec.row_axis == "last"
     if not (has_encoded_images(images) or (is_last_axis_shape if is_last else is_image_shape)(shape)):
-        expected = "(h, w, n) or (h, w, channels, n)" if is_last else "(n, h, w) or (n, h, w, channels)"
-        raise DataError(f"data.arrays: {spec.images!r} has shape {shape}, expected {expected}")
+        expected_shapes = "(h, w, n) or (h, w, channels, n)" if is_last else "(n, h, w) or (n, h, w, channels)"
+        raise DataError(f"data.arrays: {spec.images!r} has shape {shape}, expected {expected_shapes}")
     n = shape[-1 if is_last else 0]
     _check_row_count(spec.images, n, file)
     name, file_name = get_dataset_name(spec.images), get_dataset_file(spec.images)
@@ -229,14 +229,14 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     return entries, pd.DataFrame(columns, index=range(n))
 
 
-def _without_repeats(added: Mapping[str, Any], columns: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+def _without_repeats(new_columns: Mapping[str, Any], columns: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     """Return the added columns, once it is known that none of them exists."""
-    if repeated := added.keys() & columns.keys():
+    if repeated_columns := new_columns.keys() & columns.keys():
         raise DataError(
-            f"data.arrays: {place!r} has the column {min(repeated)!r}, which another label dataset has too; leave one "
-            "of them out of 'labels'"
+            f"data.arrays: {place!r} has the column {min(repeated_columns)!r}, which another label dataset has too; "
+            "leave one of them out of 'labels'"
         )
-    return added
+    return new_columns
 
 
 def _check_row_count(place: str, n_rows: int, file: Path) -> None:

@@ -28,14 +28,14 @@ def describe_choice(
     """
     sentences = _describe_origin(data, listing.manifest)
     sentences += [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
-    unused = [table for table in tables if not table.is_taken and table.path]
+    unused_tables = [table for table in tables if not table.is_taken and table.path]
     if not has_target:
         sentences.append(f"none: {explain_missing_labels(data, listing, tables)}")
         # The sentence above has their reasons.
-        unused = []
-    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
-    if len(unused) > MAX_TABLES_NAMED:
-        sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
+        unused_tables = []
+    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused_tables[:MAX_TABLES_NAMED]]
+    if len(unused_tables) > MAX_TABLES_NAMED:
+        sentences.append(f"{len(unused_tables) - MAX_TABLES_NAMED} more tables are not taken")
     return sentences
 
 
@@ -69,17 +69,17 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[Tab
     if len(labels.columns):
         return f"no label column can be predicted: {describe_target_objections(labels)}"
     if data.reader_name == "arrays":
-        unused = [name for name in listing.ignored if "#" in name][:MAX_ARRAYS_NAMED]
-        found = f"; other datasets: {', '.join(unused)}" if unused else ""
-        return f"no dataset has one row of labels for each image{found}"
+        unused_datasets = [name for name in listing.ignored if "#" in name][:MAX_ARRAYS_NAMED]
+        datasets_text = f"; other datasets: {', '.join(unused_datasets)}" if unused_datasets else ""
+        return f"no dataset has one row of labels for each image{datasets_text}"
     if data.reader_name == "datasets":
         return "no group, attribute or dataset of the file holds labels"
     if tables:
         # A table that names images is more likely to be meant.
         reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]
         reasons = "; ".join(f"{table.file} {table.reason.removeprefix(f'{table.file} ')}" for table in reports)
-        more = f"; {len(tables) - len(reports)} more tables (see --explain)" if len(tables) > len(reports) else ""
-        return reasons + more
+        count_text = f"; {len(tables) - len(reports)} more tables (see --explain)" if len(tables) > len(reports) else ""
+        return reasons + count_text
     folders = sorted({name.rpartition("/")[0] for name in listing.manifest.ids})
     if len(folders) == 1:
         place = f"folder {folders[0]!r}" if folders[0] else "folder"

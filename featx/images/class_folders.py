@@ -91,23 +91,23 @@ def find_role_folders(names: Iterable[str]) -> list[str]:
     []
     """
     words = {name: [word for word in split_words(name) if not word.isdigit()] for name in names}
-    strong = [name for name in words if _has_role(words[name], ROLE_WORDS)]
-    weak = [name for name in words if _has_role(words[name], ROLE_WORDS | WEAK_ROLE_WORDS)]
-    return weak if len(weak) == len(words) > 1 else strong
+    role_names = [name for name in words if _has_role(words[name], ROLE_WORDS)]
+    weak_role_names = [name for name in words if _has_role(words[name], ROLE_WORDS | WEAK_ROLE_WORDS)]
+    return weak_role_names if len(weak_role_names) == len(words) > 1 else role_names
 
 
 def _has_role(words: Sequence[str], roles: frozenset[str]) -> bool:
-    allowed = roles | WEAK_ROLE_WORDS | FILLER_WORDS
-    return any(word in roles for word in words) and all(word in allowed for word in words)
+    allowed_words = roles | WEAK_ROLE_WORDS | FILLER_WORDS
+    return any(word in roles for word in words) and all(word in allowed_words for word in words)
 
 
 def _describe_roles(source: str, roles: Sequence[str], counts: Mapping[str, int], has_parts: bool) -> str:
-    named = ", ".join(f"{name!r} ({counts[name]})" for name in roles[:MAX_NAMED])
+    names_text = ", ".join(f"{name!r} ({counts[name]})" for name in roles[:MAX_NAMED])
     if len(roles) < len(counts):
-        dropped = ", ".join(f'"{name}"' for name in roles[:MAX_NAMED])
+        quoted_names = ", ".join(f'"{name}"' for name in roles[:MAX_NAMED])
         return (
-            f"class folders {named} look like files for another purpose, not like classes; if they are, set "
-            f"drop = [{dropped}] in [targets.class]"
+            f"class folders {names_text} look like files for another purpose, not like classes; if they are, set "
+            f"drop = [{quoted_names}] in [targets.class]"
         )
     image_folders = [name for name in roles if IMAGE_WORDS & set(split_words(name))] or list(roles)
     step = (
@@ -116,7 +116,7 @@ def _describe_roles(source: str, roles: Sequence[str], counts: Mapping[str, int]
         else "to read one folder alone (with '--labels FILE' if a table holds the labels), run: featx init "
         f"{quote(join_place(source, image_folders[0]))} --force"
     )
-    return f"the folders {named} look like files for different purposes, not like classes; {step}"
+    return f"the folders {names_text} look like files for different purposes, not like classes; {step}"
 
 
 def explain_origin_folders(counts: Mapping[str, int]) -> str:

@@ -64,31 +64,31 @@ def propose_size_settings(counts: Mapping[str, int]) -> SizeSettings:
     >>> propose_size_settings({"cat": 1, "dog": 1}).test
     0.2
     """
-    large = {name: n for name, n in counts.items() if n >= MIN_IMAGES_OF_CLASS}
-    drop = tuple(name for name in counts if name not in large) if len(large) >= 2 else ()
-    remaining = large if drop else dict(counts)
-    smallest = min(remaining.values(), default=0)
+    large_classes = {name: n for name, n in counts.items() if n >= MIN_IMAGES_OF_CLASS}
+    drop = tuple(name for name in counts if name not in large_classes) if len(large_classes) >= 2 else ()
+    class_counts = large_classes if drop else dict(counts)
+    min_count = min(class_counts.values(), default=0)
     reasons = []
     if drop:
         dropped_names = ", ".join(repr(name) for name in drop[:MAX_NAMED]) + (", …" if len(drop) > MAX_NAMED else "")
         reasons.append(
             f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {dropped_names}"
         )
-    if smallest >= MIN_IMAGES_TO_HASH or len(remaining) < 2:
+    if min_count >= MIN_IMAGES_TO_HASH or len(class_counts) < 2:
         return SizeSettings(drop, reason="; ".join(reasons))
     # Larger shares of fewer images would leave no image of the class in train.
-    has_room = smallest >= MIN_IMAGES_OF_CLASS
-    is_in_all_parts = smallest >= N_PARTS
-    min_share = ceil(100 * len(remaining) / sum(remaining.values())) / 100 if is_in_all_parts else 0.0
+    has_room = min_count >= MIN_IMAGES_OF_CLASS
+    is_in_all_parts = min_count >= N_PARTS
+    min_share = ceil(100 * len(class_counts) / sum(class_counts.values())) / 100 if is_in_all_parts else 0.0
     test, val = max(TEST_SHARE, min_share), max(VAL_SHARE, min_share)
-    n_train = smallest - ceil(test * smallest) - ceil(val * smallest)
+    n_train = min_count - ceil(test * min_count) - ceil(val * min_count)
     folds = None if n_train >= DEFAULT_FOLDS else max(MIN_FOLDS, n_train)
-    name = min(remaining, key=remaining.__getitem__)
+    name = min(class_counts, key=class_counts.__getitem__)
     if has_room:
         fewer_folds = "" if folds is None else f", {folds} folds"
-        reasons.append(f"exact shares{fewer_folds}, because class {name!r} has only {smallest} images")
+        reasons.append(f"exact shares{fewer_folds}, because class {name!r} has only {min_count} images")
     else:
-        reasons.append(f"class {name!r} has {smallest} images, fit needs {MIN_IMAGES_OF_CLASS} or more of each class")
+        reasons.append(f"class {name!r} has {min_count} images, fit needs {MIN_IMAGES_OF_CLASS} or more of each class")
     return SizeSettings(drop, True, test, val, folds, "; ".join(reasons))
 
 

@@ -76,16 +76,18 @@ def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Im
     if layout := _find_bands(data, decoding):
         image = from_array(read_bands(data, layout, decoding.max_bytes), decoding)
         return _turn_upright(image, layout.orientation)
-    with open_image(data) as opened:
-        _check_decoded(opened, decoding.max_bytes)
-        _seek_frame(opened, decoding.frame)
-        if opened.format == "JPEG" and (plain := _decode_plain_jpeg(opened, data, decoding, required_px)):
-            return plain
-        if decoding.value_range is None or not has_deep_colours(opened):
-            return _convert_opened(opened, decoding)
-        with open_image(data) as again:
-            _seek_frame(again, decoding.frame)
-            return _scale_colours(opened, read_deep_colours(opened, again), decoding)
+    with open_image(data) as opened_image:
+        _check_decoded(opened_image, decoding.max_bytes)
+        _seek_frame(opened_image, decoding.frame)
+        if opened_image.format == "JPEG" and (
+            jpeg_image := _decode_plain_jpeg(opened_image, data, decoding, required_px)
+        ):
+            return jpeg_image
+        if decoding.value_range is None or not has_deep_colours(opened_image):
+            return _convert_opened(opened_image, decoding)
+        with open_image(data) as reopened_image:
+            _seek_frame(reopened_image, decoding.frame)
+            return _scale_colours(opened_image, read_deep_colours(opened_image, reopened_image), decoding)
 
 
 def _find_bands(data: bytes, decoding: Decoding) -> TiffLayout | None:
@@ -105,25 +107,25 @@ def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _scale_colours(opened: Image.Image, colours: NDArray[np.uint16], decoding: Decoding) -> Image.Image:
-    """Return a picture with 16-bit colours scaled by ``decoding.value_range``; `opened` has its orientation."""
+def _scale_colours(image: Image.Image, colours: NDArray[np.uint16], decoding: Decoding) -> Image.Image:
+    """Return a picture with 16-bit colours scaled by ``decoding.value_range``; `image` has its orientation."""
     if decoding.bands is not None:
-        return _turn_upright(from_array(colours, decoding), opened.getexif().get(EXIF_ORIENTATION, 1))
+        return _turn_upright(from_array(colours, decoding), image.getexif().get(EXIF_ORIENTATION, 1))
     # A transparent colour is found before the colours are scaled.
-    scaled = opened.convert("RGBA") if "transparency" in opened.info else opened
+    scaled_image = image.convert("RGBA") if "transparency" in image.info else image
     pixels, extremes = to_uint8(colours[..., :3], decoding)
     channels = Image.fromarray(pixels).split()
-    alpha = [scaled.getchannel(3)] if scaled.mode == "RGBA" else []
-    scaled.paste(Image.merge(scaled.mode, [*channels, *alpha]))
-    return _mark_outside(_convert_opened(scaled, decoding), extremes)
+    alpha = [scaled_image.getchannel(3)] if scaled_image.mode == "RGBA" else []
+    scaled_image.paste(Image.merge(scaled_image.mode, [*channels, *alpha]))
+    return _mark_outside(_convert_opened(scaled_image, decoding), extremes)
 
 
-def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
+def convert_image(image: Image.Image, decoding: Decoding) -> Image.Image:
     """Return an image that Pillow has opened as the decoded picture that `decode` returns.
 
     Parameters
     ----------
-    opened
+    image
         The image; its pixels need not be loaded.
     decoding
         Choices of the decoder.
@@ -134,8 +136,8 @@ def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         it cannot be decoded; the message is only the reason.
     """
     try:
-        _check_decoded(opened, decoding.max_bytes)
-        return _convert_opened(opened, decoding)
+        _check_decoded(image, decoding.max_bytes)
+        return _convert_opened(image, decoding)
     except ReadError:
         raise
     # Pillow raises any kind of error on broken files.
@@ -143,19 +145,19 @@ def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         raise ReadError(_failure_reason(error)) from error
 
 
-def _convert_opened(opened: Image.Image, decoding: Decoding) -> Image.Image:
-    if decoding.bands is None and has_unnamed_alpha(opened):
-        raise ReadError(_unnamed_channels_reason(len(opened.getbands())))
-    opened.load()
-    if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
+def _convert_opened(image: Image.Image, decoding: Decoding) -> Image.Image:
+    if decoding.bands is None and has_unnamed_alpha(image):
+        raise ReadError(_unnamed_channels_reason(len(image.getbands())))
+    image.load()
+    if image.format in {"JPEG", "MPO"} and image.mode == "CMYK" and "adobe" not in image.info:
         # Pillow inverts the values of all CMYK JPEGs, but only those of Adobe need it.
-        return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
-    if _is_wide(opened):
-        return from_array(_wide_numbers(opened), decoding)
-    return _to_opaque(ImageOps.exif_transpose(opened), decoding)
+        return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(image)), decoding)
+    if _is_wide(image):
+        return from_array(_wide_numbers(image), decoding)
+    return _to_opaque(ImageOps.exif_transpose(image), decoding)
 
 
-def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
+def _check_decoded(image: Image.Image, max_bytes: int) -> None:
     """Check from its header that a picture can be decoded within the memory limit.
 
     Raises
@@ -163,8 +165,8 @@ def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
     ReadError
         its pixels, or those of one tile of a TIFF file, take too many bytes: tiles are always decoded completely.
     """
-    _check_bytes(opened.width * opened.height * PIXEL_BYTES.get(opened.mode, MAX_PIXEL_BYTES), max_bytes)
-    tags = getattr(opened, "tag_v2", {})
+    _check_bytes(image.width * image.height * PIXEL_BYTES.get(image.mode, MAX_PIXEL_BYTES), max_bytes)
+    tags = getattr(image, "tag_v2", {})
     width, length = (int(tags.get(tag, 0)) for tag in (TIFF_TILE_WIDTH, TIFF_TILE_LENGTH))
     _check_bytes(width * length * MAX_PIXEL_BYTES, max_bytes)
 
@@ -179,31 +181,31 @@ def _failure_reason(error: Exception) -> str:
     return f"cannot be decoded: {error_type}{error}".rstrip()
 
 
-def _seek_frame(opened: ImageFile.ImageFile, frame: int) -> None:
-    n_frames = getattr(opened, "n_frames", 1) if frame else 1
+def _seek_frame(image: ImageFile.ImageFile, frame: int) -> None:
+    n_frames = getattr(image, "n_frames", 1) if frame else 1
     if frame >= n_frames:
         raise ReadError(f"has {n_frames} frames, expected frame {frame} (decoding.frame counts from 0)")
     if frame:
-        opened.seek(frame)
+        image.seek(frame)
 
 
 def _decode_plain_jpeg(
-    opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, required_px: int
+    image: ImageFile.ImageFile, data: bytes, decoding: Decoding, required_px: int
 ) -> Image.Image | None:
     """Return a grey or colour JPEG decoded by libjpeg-turbo directly; None if Pillow has to decode it.
 
     The pixels are equal to Pillow's unless the size is reduced. Pillow decodes rotated files and those that
     libjpeg-turbo refuses.
     """
-    if opened.mode not in {"L", "RGB"} or decoding.bands is not None or opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
+    if image.mode not in {"L", "RGB"} or decoding.bands is not None or image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         return None
     min_px = 2 * required_px if decoding.reduced else 0
     try:
-        colours = "GRAY" if opened.mode == "L" else "RGB"
+        colours = "GRAY" if image.mode == "L" else "RGB"
         pixels = simplejpeg.decode_jpeg(data, colours, min_height=min_px, min_width=min_px, min_factor=2)
     except (ValueError, RuntimeError, MemoryError):
         return None
-    return Image.fromarray(pixels[..., 0] if opened.mode == "L" else pixels)
+    return Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
 
 
 def _to_opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
@@ -225,8 +227,10 @@ def _paste_on_background(image: Image.Image, background: str) -> Image.Image:
     step = max(1, BLOCK_VALUES // image.width)
     for top in range(0, image.height, step):
         box = (0, top, image.width, min(top + step, image.height))
-        front = image.crop(box).convert("RGBA")
-        canvas.paste(Image.alpha_composite(Image.new("RGBA", front.size, background), front).convert("RGB"), box)
+        foreground = image.crop(box).convert("RGBA")
+        canvas.paste(
+            Image.alpha_composite(Image.new("RGBA", foreground.size, background), foreground).convert("RGB"), box
+        )
     return canvas
 
 
@@ -333,29 +337,29 @@ def read_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
 def _read_opened_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
     if layout := _find_bands(data, Decoding()):
         return read_bands(data, layout, Decoding().max_bytes), True
-    with open_image(data) as opened:
-        _check_decoded(opened, Decoding().max_bytes)
-        is_unnamed = has_unnamed_alpha(opened)
-        if has_deep_colours(opened):
-            with open_image(data) as again:
-                return read_deep_colours(opened, again)[..., : 4 if is_unnamed else 3], is_unnamed
-        if not _is_wide(opened):
-            shape = (opened.height, opened.width, len(opened.getbands()))
+    with open_image(data) as image:
+        _check_decoded(image, Decoding().max_bytes)
+        is_unnamed = has_unnamed_alpha(image)
+        if has_deep_colours(image):
+            with open_image(data) as reopened_image:
+                return read_deep_colours(image, reopened_image)[..., : 4 if is_unnamed else 3], is_unnamed
+        if not _is_wide(image):
+            shape = (image.height, image.width, len(image.getbands()))
             return np.broadcast_to(np.uint8(0), shape), is_unnamed
-        opened.load()
-        return to_channels_last(_wide_numbers(opened)), is_unnamed
+        image.load()
+        return to_channels_last(_wide_numbers(image)), is_unnamed
 
 
 def _is_wide(image: Image.Image) -> bool:
     return image.mode in {"I", "F"} or image.mode.startswith("I;16")
 
 
-def _wide_numbers(opened: Image.Image) -> NDArray[Any]:
+def _wide_numbers(image: Image.Image) -> NDArray[Any]:
     """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits."""
-    values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(opened))
-    if opened.mode == "I" and opened.format == "PPM":
+    values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(image))
+    if image.mode == "I" and image.format == "PPM":
         return values.astype(np.uint16)
-    return values.astype(np.int16) if is_signed_16_bit(opened) else values
+    return values.astype(np.int16) if is_signed_16_bit(image) else values
 
 
 def read_size(content: Content) -> tuple[int, int]:

@@ -112,8 +112,8 @@ def propose_decoding(uris: Sequence[str]) -> DecodingProposal:
             "some images hold floats and others integers of more than 8 bits, which one value_range cannot scale; "
             "convert them to one type"
         )
-    elif wide_kinds and (proposed := _propose_range(wide_kinds)):
-        settings["value_range"], reasons["value_range"] = proposed
+    elif wide_kinds and (range_proposal := _propose_range(wide_kinds)):
+        settings["value_range"], reasons["value_range"] = range_proposal
         warnings += _list_unit_warnings(wide_kinds)
     depths = Counter(kind.depth for kind in kinds)
     return DecodingProposal(settings, reasons, dict(depths.most_common()), warnings)
@@ -145,8 +145,8 @@ def _inspect(content: Content) -> _PixelKind | None:
     kind = _PixelKind(values.dtype, n_channels, is_unnamed)
     if not kind.is_wide or values.dtype.kind not in "iuf":
         return kind
-    decoded = values[..., : len(_choose_default_bands(n_channels))] if is_unnamed else values
-    low, high = float(decoded.min()), float(decoded.max())
+    band_values = values[..., : len(_choose_default_bands(n_channels))] if is_unnamed else values
+    low, high = float(band_values.min()), float(band_values.max())
     if values.shape[0] * values.shape[1] > MAX_PIXELS or not math.isfinite(low) or not math.isfinite(high):
         return None
     return _PixelKind(values.dtype, n_channels, is_unnamed, low, high)
@@ -158,10 +158,12 @@ def _choose_default_bands(n_channels: int) -> list[int]:
 
 def _propose_bands(kinds: Sequence[_PixelKind]) -> tuple[list[int], str]:
     """Return the channels to decode, and the reason."""
-    unnamed = Counter(kind.n_channels for kind in kinds if kind.is_unnamed)
-    bands = GREY if set(unnamed) == {2} else COLOURS
-    counts = ", ".join(f"{n} channels without names in {count}" for n, count in unnamed.most_common())
-    hint = f"; if they are bands of Sentinel-2, set {SENTINEL_2_COLOURS}" if set(unnamed) & SENTINEL_2_BANDS else ""
+    channel_counts = Counter(kind.n_channels for kind in kinds if kind.is_unnamed)
+    bands = GREY if set(channel_counts) == {2} else COLOURS
+    counts = ", ".join(f"{n} channels without names in {count}" for n, count in channel_counts.most_common())
+    hint = (
+        f"; if they are bands of Sentinel-2, set {SENTINEL_2_COLOURS}" if set(channel_counts) & SENTINEL_2_BANDS else ""
+    )
     return bands, f"{counts} of {len(kinds)} inspected images{hint}"
 
 
@@ -169,10 +171,10 @@ def _propose_range(wide_kinds: Sequence[_PixelKind]) -> tuple[list[Any], str] | 
     """Return the values of black and white for all images, and the reason; None if the dtype or [0, 1] states them."""
     low, high = min(kind.low for kind in wide_kinds), max(kind.high for kind in wide_kinds)
     names = ", ".join(sorted({kind.dtype.name for kind in wide_kinds}))
-    observed = f"values from {format_value(low)} to {format_value(high)} of {names} seen"
+    range_text = f"values from {format_value(low)} to {format_value(high)} of {names} seen"
     if low < 0:
         is_unit = low >= -1 and high <= 1 and wide_kinds[0].dtype.kind == "f"
-        return [-1, 1] if is_unit else _round_outwards(low, high), observed
+        return [-1, 1] if is_unit else _round_outwards(low, high), range_text
     if names == "uint16":
         if 2 * high > UINT16_WHITE:
             return None
@@ -182,9 +184,9 @@ def _propose_range(wide_kinds: Sequence[_PixelKind]) -> tuple[list[Any], str] | 
             return None
         white = _find_usual_white(high)
         is_usual = white is not None and high >= MIN_FILLED_SHARE * white
-        return [0, white] if is_usual else _round_outwards(0.0, high), observed
+        return [0, white] if is_usual else _round_outwards(0.0, high), range_text
     white = _find_usual_white(high)
-    return [0, white] if white is not None else _round_outwards(0.0, high), observed
+    return [0, white] if white is not None else _round_outwards(0.0, high), range_text
 
 
 def _find_usual_white(high: float) -> int | None:

@@ -65,7 +65,9 @@ def identify_images(uris: Sequence[str]) -> Iterator[ImageIdentity]:
     with ThreadPoolExecutor(N_READER_THREADS) as pool:
         for start in range(0, len(uris), URIS_PER_BATCH):
             batch = uris[start : start + URIS_PER_BATCH]
-            tasks = [batch[first : first + URIS_PER_TASK] for first in range(0, len(batch), URIS_PER_TASK)]
+            tasks = [
+                batch[task_start : task_start + URIS_PER_TASK] for task_start in range(0, len(batch), URIS_PER_TASK)
+            ]
             yield from chain.from_iterable(pool.map(lambda task: [identify_image(uri) for uri in task], tasks))
 
 
@@ -124,20 +126,20 @@ def identify_with_cache(
     cache
         Cache of digests; new ones are written to it, also if the generator is closed early.
     """
-    cached = list(cache.known(uris, states))
+    cached_digests = list(cache.known(uris, states))
     read_identities = identify_images(
-        [uri for uri, cached_digest in zip(uris, cached, strict=True) if not cached_digest]
+        [uri for uri, cached_digest in zip(uris, cached_digests, strict=True) if not cached_digest]
     )
-    fresh: list[tuple[str, FileState, str]] = []
+    new_entries: list[tuple[str, FileState, str]] = []
     started_ns = time.time_ns()
     try:
-        for uri, state, cached_digest in zip(uris, states, cached, strict=True):
+        for uri, state, cached_digest in zip(uris, states, cached_digests, strict=True):
             identity = ImageIdentity(cached_digest) if cached_digest else next(read_identities)
             if not cached_digest and identity.digest and state and has_settled(state, started_ns):
-                fresh.append((uri, state, identity.digest))
+                new_entries.append((uri, state, identity.digest))
             yield identity, not cached_digest
-            if len(fresh) >= URIS_PER_BATCH:
-                cache.remember(fresh)
-                fresh.clear()
+            if len(new_entries) >= URIS_PER_BATCH:
+                cache.remember(new_entries)
+                new_entries.clear()
     finally:
-        cache.remember(fresh)
+        cache.remember(new_entries)

@@ -59,19 +59,23 @@ class FolderReader:
         has_parts = _has_part_folders(images.folders)
         depth = 2 if has_parts else 1
         rules = _find_unlabelled_parts(images) if has_parts else {}
-        shallow = {folder for folder in images.folders if len(_split_folder(folder)) < depth}
-        if shallow:
-            unlabelled = [entry for entry in images if entry.folder in shallow and entry.name not in rules]
-            _check_listable(place, unlabelled)
+        shallow_folders = {folder for folder in images.folders if len(_split_folder(folder)) < depth}
+        if shallow_folders:
+            unlabelled_images = [
+                entry for entry in images if entry.folder in shallow_folders and entry.name not in rules
+            ]
+            _check_listable(place, unlabelled_images)
             if data.drop_unlabelled:
-                rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
-        labelled = images.where([entry.name not in rules for entry in images]) if rules else images
+                rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled_images}
+        labelled_images = images.where([entry.name not in rules for entry in images]) if rules else images
         rules |= {entry.name: entry.non_image_reason for entry in entries.others if not entry.may_hold_images}
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
-            for name in _find_folders_without_images(entries, labelled.folders, depth)
+            for name in _find_folders_without_images(entries, labelled_images.folders, depth)
         ]
-        return Listing.from_tree(tree, labelled, _make_labels(labelled, depth, has_parts), rules, warnings)
+        return Listing.from_tree(
+            tree, labelled_images, _make_labels(labelled_images, depth, has_parts), rules, warnings
+        )
 
 
 def _list_images(entries: Entries) -> Entries:
@@ -122,10 +126,10 @@ def _find_unlabelled_parts(images: Entries) -> dict[str, str]:
     """
     folders: dict[str, set[str]] = {}
     for folder in filter(None, images.folders):
-        part, _, below = folder.partition("/")
-        folders.setdefault(part, set()).add(below.partition("/")[0])
+        part, _, subfolder = folder.partition("/")
+        folders.setdefault(part, set()).add(subfolder.partition("/")[0])
     folders |= {entry.name: {""} for entry in images if not entry.folder}
-    unlabelled = {
+    unlabelled_parts = {
         part
         for part, names in folders.items()
         if (part_of(part) != "train" and names == {""})
@@ -134,7 +138,7 @@ def _find_unlabelled_parts(images: Entries) -> dict[str, str]:
     return {
         entry.name: f"has no label: {part!r} has no class folders (its images can be predicted)"
         for entry in images
-        if (part := entry.name.partition("/")[0]) in unlabelled
+        if (part := entry.name.partition("/")[0]) in unlabelled_parts
     }
 
 
@@ -146,13 +150,13 @@ def _find_common_folder(folders: Sequence[str]) -> str:
     >>> _find_common_folder(["photos/cat", "photos/dog"]), _find_common_folder(["cat", "dog"])
     ('photos/', '')
     """
-    common = ""
+    common_folder = ""
     while folders:
-        names = [folder.removeprefix(common).split("/") for folder in folders]
-        if len({top for top, *_ in names}) != 1 or any(len(below) < 2 for below in names):
+        names = [folder.removeprefix(common_folder).split("/") for folder in folders]
+        if len({top for top, *_ in names}) != 1 or any(len(subfolders) < 2 for subfolders in names):
             break
-        common += f"{names[0][0]}/"
-    return common
+        common_folder += f"{names[0][0]}/"
+    return common_folder
 
 
 def _has_part_folders(folders: Iterable[str]) -> bool:
@@ -186,15 +190,15 @@ def _drop_featx_output(entries: Entries) -> Entries:
 
 def _find_folders_without_images(entries: Entries, image_folders: Iterable[str], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    searched = [_split_folder(folder) for folder in entries.folders if not litter_path_rule(f"{folder}/")]
-    folders = {"/".join(names[:depth]) for names in searched if len(names) >= depth}
+    folder_names = [_split_folder(folder) for folder in entries.folders if not litter_path_rule(f"{folder}/")]
+    folders = {"/".join(names[:depth]) for names in folder_names if len(names) >= depth}
     folders |= {
         entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1
     }
     return sorted(folders - {"/".join(_split_folder(folder)[:depth]) for folder in image_folders})
 
 
-def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:
+def _check_listable(place: str, unlabelled_images: Sequence[Entry]) -> None:
     """Check that each class folder can be listed.
 
     Raises
@@ -202,6 +206,6 @@ def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:
     DataError
         one cannot.
     """
-    for entry in unlabelled:
+    for entry in unlabelled_images:
         if entry.reason.startswith(UNLISTABLE):
             raise DataError(f"class folder {entry.name!r} of {place} {entry.reason}; correct its permissions")

@@ -111,8 +111,8 @@ def _find_lists(tree: Tree) -> IdLists | None:
         rule = _find_image_rule(tree, file, rows) if len(lists) >= MIN_LISTS else None
         if rule is None:
             continue
-        others = {name: other for name, other in lists.items() if name != file}
-        columns, used_files = _make_columns(rows, others)
+        other_lists = {name: rows_of_list for name, rows_of_list in lists.items() if name != file}
+        columns, used_files = _make_columns(rows, other_lists)
         if columns:
             return IdLists(file, rows, rule, columns, (file, *used_files))
     return None
@@ -144,15 +144,15 @@ def _find_image_rule(tree: Tree, file: str, rows: Mapping[str, str]) -> PathRule
 
 
 def _make_columns(
-    images: Mapping[str, str], others: Mapping[str, Mapping[str, str]]
+    images: Mapping[str, str], other_lists: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, Mapping[str, str]], list[str]]:
     """Return the columns of the lists that have the ids of the images, and the files that they come from."""
     labels = {
         file: rows
-        for file, rows in others.items()
+        for file, rows in other_lists.items()
         if len(images.keys() & rows.keys()) > MIN_NAMED * len(images) and not any(" " in v for v in rows.values())
     }
-    names = {file: rows for file, rows in others.items() if file not in labels}
+    names = {file: rows for file, rows in other_lists.items() if file not in labels}
     columns: dict[str, Mapping[str, str]] = {}
     files = list(labels)
     for file, rows in labels.items():

@@ -60,10 +60,12 @@ def select_images(  # noqa: PLR0913 (all but the first three are options by name
                 listing = listing.without(rules)
         listing = listing.without(_rules_of_keep(listing, name, target))
     listing = listing.without(_rules_of_sample(listing, sample))
-    balanced = [name for name, target in targets.items() if target.balance != "none"]
-    if len(balanced) > 1:
-        raise DataError(f"targets {' and '.join(balanced)} have 'balance'; expected at most one, remove the others")
-    for name in balanced:
+    balanced_names = [name for name, target in targets.items() if target.balance != "none"]
+    if len(balanced_names) > 1:
+        raise DataError(
+            f"targets {' and '.join(balanced_names)} have 'balance'; expected at most one, remove the others"
+        )
+    for name in balanced_names:
         listing = listing.without(_rules_of_balance(listing, name, targets[name], split))
     if not len(listing):
         raise DataError(f"no images are left of {len(listing.ignored)} files; check 'keep' and the labels")
@@ -76,7 +78,7 @@ def _check_mapped_values(listing: Listing, name: str, target: TargetSpec) -> Non
         _check_values(target.map, sorted(map(category_text, values)), f"targets.{name}.map", target.column)
 
 
-def _check_values(expected: Iterable[str], values: list[str], key: str, column: str) -> None:
+def _check_values(expected_values: Iterable[str], values: list[str], key: str, column: str) -> None:
     """Check that a column holds all values that a recipe names.
 
     Raises
@@ -84,7 +86,7 @@ def _check_values(expected: Iterable[str], values: list[str], key: str, column: 
     DataError
         it lacks one; suggests the most similar value.
     """
-    for value in expected:
+    for value in expected_values:
         if value not in values:
             raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggest_names(value, values)}")
 
@@ -94,23 +96,23 @@ def _rules_of_kept_values(listing: Listing, column: str, kept_values: Sequence[s
     values = listing.manifest.column(column).map(category_text, na_action="ignore")
     key = f"data.keep.{column}"
     _check_values(kept_values, sorted(map(str, values.dropna().unique())), key, column)
-    dropped = values[~values.isin(kept_values)]
+    dropped_values = values[~values.isin(kept_values)]
     return {str(row): f"is {'missing' if pd.isna(value) else repr(value)}, {key} leaves it out"
-            for row, value in dropped.items()}  # fmt: skip
+            for row, value in dropped_values.items()}  # fmt: skip
 
 
 def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:
     """Return the rule by id of the images whose class is not kept, or dropped."""
-    selected = target.keep or target.drop
-    if selected is None:
+    class_names = target.keep or target.drop
+    if class_names is None:
         return {}
     column = map_and_bin(listing.manifest.column(target.column), name, target)
     values = column.map(category_text, na_action="ignore")
     key = f"targets.{name}.{'keep' if target.keep else 'drop'}"
-    _check_values(selected, sorted(map(str, values.dropna().unique())), key, target.column)
-    is_dropped = values.isin(selected) if target.drop else ~values.isin(selected)
-    dropped = values[values.notna() & is_dropped]
-    return {str(row): f"is {value!r}, which {key} leaves out" for row, value in dropped.items()}
+    _check_values(class_names, sorted(map(str, values.dropna().unique())), key, target.column)
+    is_dropped = values.isin(class_names) if target.drop else ~values.isin(class_names)
+    dropped_values = values[values.notna() & is_dropped]
+    return {str(row): f"is {value!r}, which {key} leaves out" for row, value in dropped_values.items()}
 
 
 def _rules_of_sample(listing: Listing, sample: int | None) -> dict[str, str]:

@@ -192,9 +192,9 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
     if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
     decoding = propose_decoding(listing.manifest.uris.tolist())
-    recognised = RecognisedSource(data, listing.manifest, proposals, classes, sizes, decoding)
-    text = dump_checked(build_document(recognised, recipe), recipe)
-    return text, _describe(listing, str(recipe), recognised, inventory)
+    recognised_source = RecognisedSource(data, listing.manifest, proposals, classes, sizes, decoding)
+    text = dump_checked(build_document(recognised_source, recipe), recipe)
+    return text, _describe(listing, str(recipe), recognised_source, inventory)
 
 
 def _read_labelled(
@@ -220,8 +220,8 @@ def _read_labelled(
 
 def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:
     """Return the proposed targets; the names of folders and files are never lists of labels."""
-    named = target if target in listing.manifest.labels.columns else None
-    return propose_targets(listing.manifest, named, may_list_labels=data.reader_name not in NAME_READERS)
+    target_name = target if target in listing.manifest.labels.columns else None
+    return propose_targets(listing.manifest, target_name, may_list_labels=data.reader_name not in NAME_READERS)
 
 
 def _check_target(target: str | None, manifest: Manifest, source: str, labels: str | None) -> None:
@@ -250,8 +250,8 @@ def _check_source(source: str) -> None:
     """
     if not source:
         raise DataError("the source is empty; expected a folder of images, an archive or an array file")
-    path, inside = Path(split_archive_place(source)[0]), split_archive_place(source)[1]
-    is_missing = not path.exists() or (bool(inside) and not is_tree(source))
+    path, member_path = Path(split_archive_place(source)[0]), split_archive_place(source)[1]
+    is_missing = not path.exists() or (bool(member_path) and not is_tree(source))
     if not is_url(source) and is_missing:
         raise DataError(f"{source!r} does not exist; expected a folder of images, an archive or an array file")
     if path.exists() and not (path.is_file() or path.is_dir()):

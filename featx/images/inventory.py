@@ -81,10 +81,10 @@ def take_inventory(
         tables = TableChoice(None, (), {})
     if listing is not None:
         tables = _mark_lists(tables, listing, part_lists)
-    uses = _count_uses(entries, listing, tables) if listing is not None else {}
-    listed = sorted(list(folders.items())[:MAX_FOLDERS])
-    by_folder = {folder: dict(counts.most_common()) for folder, counts in listed}
-    return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
+    use_counts = _count_uses(entries, listing, tables) if listing is not None else {}
+    listed_folders = sorted(list(folders.items())[:MAX_FOLDERS])
+    types_by_folder = {folder: dict(counts.most_common()) for folder, counts in listed_folders}
+    return Inventory(len(entries), dict(types.most_common()), types_by_folder, tables.reports, use_counts)
 
 
 def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[str]) -> TableChoice:
@@ -117,22 +117,22 @@ def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict
     """Return the number of files by what they were taken for."""
     images = {uri.partition("#")[0] for uri in listing.manifest.uris}
     reports = {report.file: report for report in tables.reports}
-    ignored = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
-    others = [entry for entry in entries if entry.uri not in images]
-    containers = {path for uri in images if (path := _find_container(uri))} if others else set()
-    uses = Counter({"image": len(entries) - len(others)})
-    for entry in others:
+    ignored_rules = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
+    other_entries = [entry for entry in entries if entry.uri not in images]
+    containers = {path for uri in images if (path := _find_container(uri))} if other_entries else set()
+    use_counts = Counter({"image": len(entries) - len(other_entries)})
+    for entry in other_entries:
         if entry.uri in containers:
-            uses["file of images"] += 1
+            use_counts["file of images"] += 1
         elif entry.name in reports:
-            uses["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
+            use_counts["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
         elif entry.uri in tables.unlabelled:
-            uses[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
-        elif entry.name in ignored:
-            uses[ignored[entry.name]] += 1
+            use_counts[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
+        elif entry.name in ignored_rules:
+            use_counts[ignored_rules[entry.name]] += 1
         else:
-            uses[_describe_use(entry)] += 1
-    return {use: n for use, n in uses.most_common() if n}
+            use_counts[_describe_use(entry)] += 1
+    return {use: n for use, n in use_counts.most_common() if n}
 
 
 def _find_container(uri: str) -> str:

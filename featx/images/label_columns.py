@@ -21,14 +21,21 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
     becomes text too. Text is in Unicode normal form C, so that equal class names are equal.
     """
     is_mixed = {name: labels[name].dtype == object and not _is_plain(labels[name].dropna()) for name in labels.columns}
-    texts = {name: labels[name].map(_to_text, na_action="ignore") for name, mixed in is_mixed.items() if mixed}
-    plain = labels.copy(deep=False)
+    texts = {
+        name: labels[name].map(_to_text, na_action="ignore")
+        for name, is_column_mixed in is_mixed.items()
+        if is_column_mixed
+    }
+    plain_labels = labels.copy(deep=False)
     for name, column in texts.items():
-        plain[name] = column
-    for name in plain.columns:
-        if plain[name].dtype.kind == "O" and (normal := _normalise_text(plain[name])) is not None:
-            plain[name] = normal
-    return plain
+        plain_labels[name] = column
+    for name in plain_labels.columns:
+        if (
+            plain_labels[name].dtype.kind == "O"
+            and (normalised_column := _normalise_text(plain_labels[name])) is not None
+        ):
+            plain_labels[name] = normalised_column
+    return plain_labels
 
 
 def _normalise_text(column: "pd.Series[Any]") -> "pd.Series[Any] | None":

@@ -58,16 +58,16 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
     matches = ImageIndex(entries, rule).find_all(texts)
     if matches.unclear:
         n_unclear = sum(text in matches.unclear for text in texts)
-        text, (first, second, *_) = next(iter(matches.unclear.items()))
+        text, (first_name, second_name, *_) = next(iter(matches.unclear.items()))
         raise DataError(
-            f"{table}: {n_unclear} paths fit several images, first {text!r} ({first!r}, {second!r}); write longer "
-            "paths into the table, or name the folder of its images in data.labels.root"
+            f"{table}: {n_unclear} paths fit several images, first {text!r} ({first_name!r}, {second_name!r}); write "
+            "longer paths into the table, or name the folder of its images in data.labels.root"
         )
     names = [name or text for name, text in zip(matches.names, texts, strict=True)]
     images = [
         # A table may name an image among files that are ignored otherwise.
-        entries[name] if found and entries[name].outcome != "ignored" else root.entry(name)
-        for name, found in zip(names, matches.names, strict=True)
+        entries[name] if image_name and entries[name].outcome != "ignored" else root.entry(name)
+        for name, image_name in zip(names, matches.names, strict=True)
     ]
     is_changed = rule.strip_folders or rule.suffix or rule.match != "path"
     return images, names if is_changed else list(texts)
@@ -86,8 +86,8 @@ def pop_paths(frame: pd.DataFrame, spec: LabelsSpec, file: str) -> list[str]:
         raise DataError(f"data.labels.path: {file} has no column {spec.path!r}; columns: {columns}")
     paths = frame.pop(spec.path)
     if paths.isna().any():
-        first = int(paths.isna().argmax())
-        raise DataError(f"{file}: {int(paths.isna().sum())} rows have no path, first row {first}")
+        first_row = int(paths.isna().argmax())
+        raise DataError(f"{file}: {int(paths.isna().sum())} rows have no path, first row {first_row}")
     return to_path_texts(paths)
 
 
@@ -165,8 +165,8 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     # Names of columns in a Parquet file may be numbers or tuples.
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if not frame.columns.is_unique:
-        repeated = frame.columns[frame.columns.duplicated()][0]
-        raise ReadError(f"{file.name} has several columns called {repeated!r}; expected different names")
+        repeated_name = frame.columns[frame.columns.duplicated()][0]
+        raise ReadError(f"{file.name} has several columns called {repeated_name!r}; expected different names")
     for name, column in frame.items():
         if column.dtype == object:
             frame[name] = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
@@ -177,13 +177,13 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
 
 def _stated_format(content: bytes, spec: LabelsSpec) -> TextFormat:
     """Return the format of a text table: as the spec states it, otherwise as detected."""
-    detected = detect_format(content)
+    detected_format = detect_format(content)
     return TextFormat(
-        spec.encoding or detected.encoding,
-        spec.separator or detected.separator,
-        QUOTES[spec.quote] if spec.quote else detected.quote,
-        detected.skip_lines if spec.skip_lines is None else spec.skip_lines,
-        DECIMALS[spec.decimal] if spec.decimal else detected.decimal,
+        spec.encoding or detected_format.encoding,
+        spec.separator or detected_format.separator,
+        QUOTES[spec.quote] if spec.quote else detected_format.quote,
+        detected_format.skip_lines if spec.skip_lines is None else spec.skip_lines,
+        DECIMALS[spec.decimal] if spec.decimal else detected_format.decimal,
     )
 
 
@@ -209,10 +209,10 @@ def warn_of_outside_paths(root: Tree, names: list[str], table: str) -> list[str]
         return []
     home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)
     suspects = [name for name in names if name.startswith("/") or ".." in name]
-    outside = [name for name in suspects if not os.path.abspath(os.path.join(home, name)).startswith(home)]  # noqa: PTH100, PTH118
-    if not outside:
+    outside_names = [name for name in suspects if not os.path.abspath(os.path.join(home, name)).startswith(home)]  # noqa: PTH100, PTH118
+    if not outside_names:
         return []
-    return [f"{len(outside)} paths of {table} point outside {root.place}, first {outside[0]!r}; check them"]
+    return [f"{len(outside_names)} paths of {table} point outside {root.place}, first {outside_names[0]!r}; check them"]
 
 
 def relate_to_source(source: str, labels: str) -> str:

@@ -152,14 +152,14 @@ def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], l
     candidates, reports = [], []
     for file in files:
         try:
-            examined = shared(("examined", tree.place, file), partial(examine_table, tree, file))
+            examination = shared(("examined", tree.place, file), partial(examine_table, tree, file))
         except (ReadError, MissingExtraError) as error:
             reports.append(TableReport(file, reason=str(error)))
             continue
-        if isinstance(examined, Candidate):
-            candidates.append(examined)
+        if isinstance(examination, Candidate):
+            candidates.append(examination)
         else:
-            reports.append(examined)
+            reports.append(examination)
     return candidates, reports
 
 
@@ -192,8 +192,8 @@ def _reject_missing_images(report: TableReport, paths: list[str]) -> TableReport
 def _explain_no_paths(report: TableReport, frame: pd.DataFrame) -> str:
     if not len(frame):
         return "has no rows"
-    first = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])
-    return f"names no image of the source: no column holds their paths (first row {first})"
+    first_cells = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])
+    return f"names no image of the source: no column holds their paths (first row {first_cells})"
 
 
 def _describe_format(file: Entry) -> str:
@@ -231,20 +231,20 @@ def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
 
 def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: bool) -> _PathColumn | None:
     """Return the column whose cells name most images of a tree or of an archive in it; None if there is none."""
-    for inside in (None, *_list_archives(tree)):
-        searched = tree if inside is None else open_tree(join_place(tree.place, inside))
-        names = NameIndex(searched.entries().image_names)
-        path_column, n_most = None, 0
+    for archive in (None, *_list_archives(tree)):
+        searched_tree = tree if archive is None else open_tree(join_place(tree.place, archive))
+        names = NameIndex(searched_tree.entries().image_names)
+        path_column, max_named = None, 0
         for column in frame.columns:
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
             rule, n = find_rule(texts, names, partial(rank_image_folder, file))
-            if n > n_most and n >= MIN_NAMED * len(texts) and _are_varied(texts):
+            if n > max_named and n >= MIN_NAMED * len(texts) and _are_varied(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
-                path_column, n_most = _PathColumn(str(column), _add_archive(rule, inside), True), n
+                path_column, max_named = _PathColumn(str(column), _add_archive(rule, archive), True), n
         if path_column is not None:
             return path_column
     return (
@@ -260,8 +260,8 @@ def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _
     for column in frame.columns if names else []:
         texts = _sample_texts(frame[column])
         # Other columns of numbers, such as the epochs of a training log, name no images.
-        may_name = bool(NUMBER_WORDS & set(split_words(str(column)))) or not any(text.isdigit() for text in texts)
-        if may_name and len(texts) >= MIN_NUMBERED_ROWS and frame[column].astype(str).is_unique:
+        can_be_name = bool(NUMBER_WORDS & set(split_words(str(column)))) or not any(text.isdigit() for text in texts)
+        if can_be_name and len(texts) >= MIN_NUMBERED_ROWS and frame[column].astype(str).is_unique:
             rule, n = find_number_rule(texts, names)
             if n >= MIN_NAMED * len(texts):
                 return _PathColumn(str(column), rule, True)
@@ -280,13 +280,15 @@ def _find_column_of_part(tree: Tree, frame: pd.DataFrame, file: str, with_header
         sample = _sample_texts(frame[column])
         if not sample or not _are_varied(sample) or (with_header and is_image_name(str(column))):
             continue
-        named = [text for text in to_path_texts(frame[column].dropna()) if base_name(normalise_path(text)) in ends]
-        n_needed = 1 if _are_image_names(sample) else max(1, MIN_NAMED * len(image_names))
-        if len(named) < n_needed or all(text.isdigit() for text in named):
+        image_texts = [
+            text for text in to_path_texts(frame[column].dropna()) if base_name(normalise_path(text)) in ends
+        ]
+        min_named = 1 if _are_image_names(sample) else max(1, MIN_NAMED * len(image_names))
+        if len(image_texts) < min_named or all(text.isdigit() for text in image_texts):
             continue
-        inspected = [named[row] for row in sample_rows(len(named), MAX_INSPECTED_ROWS)]
-        rule, n = find_rule(inspected, NameIndex(image_names), partial(rank_image_folder, file))
-        if n >= MIN_NAMED * len(inspected):
+        inspected_texts = [image_texts[row] for row in sample_rows(len(image_texts), MAX_INSPECTED_ROWS)]
+        rule, n = find_rule(inspected_texts, NameIndex(image_names), partial(rank_image_folder, file))
+        if n >= MIN_NAMED * len(inspected_texts):
             return _PathColumn(str(column), rule, True)
     return None
 
@@ -371,8 +373,8 @@ def _make_candidate(
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
     reason = f"names {len(images)} of {len(entries.image_names)} images{folder}"
     if rule.match == "number":
-        named = zip(paths, matches.names, strict=True)
-        example = next(name for path, name in named if name and path not in matches.unclear)
+        path_matches = zip(paths, matches.names, strict=True)
+        example = next(name for path, name in path_matches if name and path not in matches.unclear)
         reason += f", by the numbers of their names such as {base_name(example)!r}"
     report = replace(report, n_named=len(names), n_missing=len(frame) - len(names), folder=rule.root, reason=reason)
     return Candidate(report, spec, frame.drop(columns=column.name), images)

@@ -47,27 +47,27 @@ class NamePatternReader:
         tree = open_tree(resolve_source(data.source, folder))
         images = tree.entries().images
         rows = [match_name(pattern, entry.name) for entry in images]
-        unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
-        if images and len(unmatched) == len(images):
+        unmatched_images = [entry for entry, row in zip(images, rows, strict=True) if row is None]
+        if images and len(unmatched_images) == len(images):
             raise DataError(
                 f"data.labels.name: none of {len(images)} names matches {pattern!r}, first {images[0].name!r}; correct "
                 "the pattern"
             )
-        warnings = [_describe_mismatches(pattern, images, unmatched)] if unmatched else []
+        warnings = [_describe_mismatches(pattern, images, unmatched_images)] if unmatched_images else []
         rules = {entry.name: entry.non_image_reason for entry in tree.entries().others}
         if data.drop_unlabelled:
-            rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched}
+            rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched_images}
             images = images.where([entry.name not in rules for entry in images])
             rows = [row for row in rows if row is not None]
         labels = pd.DataFrame([row or {} for row in rows], index=range(len(images)))
         return Listing.from_tree(tree, images, labels, rules, warnings)
 
 
-def _describe_mismatches(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
-    examples = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
+def _describe_mismatches(pattern: str, images: Sequence[Entry], unmatched_images: Sequence[Entry]) -> str:
+    examples = ", ".join(repr(entry.name) for entry in unmatched_images[:MAX_NAMED])
     return (
-        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {examples}"
-        f"{', …' if len(unmatched) > MAX_NAMED else ''}; these images have no labels"
+        f"{len(unmatched_images)} of {len(images)} names do not match {pattern!r}: {examples}"
+        f"{', …' if len(unmatched_images) > MAX_NAMED else ''}; these images have no labels"
     )
 
 
@@ -106,13 +106,13 @@ def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
             raise DataError(f"data.labels.name: {pattern!r} has the field {name!r} twice; expected different names")
         expression += re.escape(pattern[end : field.start()]) + f"(?P<{name}>{FIELD_PATTERNS[field_type]})"
         types[name], end = field_type, field.end()
-    rest = pattern[end:]
-    if not types or "{" in rest or "}" in rest or any(not name.isidentifier() for name in types):
+    pattern_end = pattern[end:]
+    if not types or "{" in pattern_end or "}" in pattern_end or any(not name.isidentifier() for name in types):
         raise DataError(
             f"data.labels.name: {pattern!r} is no pattern; expected fields in braces such as "
             "'{age:int}_{sex}' or '{class}/{patient}/{image}'"
         )
-    return re.compile(expression + re.escape(rest)), types
+    return re.compile(expression + re.escape(pattern_end)), types
 
 
 def suggest_pattern(names: Sequence[str]) -> str:

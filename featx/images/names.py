@@ -54,8 +54,8 @@ def is_image_name(name: str) -> bool:
     """
     if file_suffix(name) not in IMAGE_SUFFIXES:
         return False
-    first = name[name.rfind("/") + 1]
-    return first not in LITTER_INITIALS or (first != "." and not litter_file_rule(name))
+    first_character = name[name.rfind("/") + 1]
+    return first_character not in LITTER_INITIALS or (first_character != "." and not litter_file_rule(name))
 
 
 def base_name(name: str) -> str:

@@ -82,5 +82,5 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], n_bytes: int) ->
         raise ValueError("it holds Python objects, expected arrays of numbers; save it again without them")
     if any(n < 0 for n in shape):
         raise ValueError(f"it has shape {shape}, expected no negative lengths")
-    if (expected := math.prod(shape) * dtype.itemsize) != n_bytes:
-        raise ValueError(f"shape {shape} of {dtype} needs {expected} bytes, found {n_bytes}")
+    if (expected_bytes := math.prod(shape) * dtype.itemsize) != n_bytes:
+        raise ValueError(f"shape {shape} of {dtype} needs {expected_bytes} bytes, found {n_bytes}")

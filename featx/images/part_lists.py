@@ -39,16 +39,16 @@ def find_part_lists(source: str, data: ReaderSpec, uris: Iterable[str]) -> tuple
     if not is_local and place != data.source:
         return None
     tree = open_tree(place)
-    used = data.labels.files if data.labels is not None else ()
-    candidates = [c for c in examine_tables(tree, list_tables(tree))[0] if c.file not in used]
+    label_files = data.labels.files if data.labels is not None else ()
+    candidates = [c for c in examine_tables(tree, list_tables(tree))[0] if c.file not in label_files]
     images = frozenset(uris if candidates else ())
     candidates = [c for c in candidates if 2 * len(c.images & images) > len(c.images)]
     spec = _choose_lists(candidates)
     if spec is None or place == data.source:
         return None if spec is None else (spec, spec.files)
     steps = os.path.relpath(place, data.source)
-    moved = {"file": _add_steps(spec.file, steps), "root": _add_steps(spec.root, steps)}
-    return spec.model_copy(update=moved), spec.files
+    moved_paths = {"file": _add_steps(spec.file, steps), "root": _add_steps(spec.root, steps)}
+    return spec.model_copy(update=moved_paths), spec.files
 
 
 def _add_steps(paths: str | dict[str, str] | None, steps: str) -> str | dict[str, str] | None:
@@ -59,13 +59,13 @@ def _add_steps(paths: str | dict[str, str] | None, steps: str) -> str | dict[str
 
 
 def _choose_lists(candidates: Sequence[Candidate]) -> LabelsSpec | None:
-    by_part: dict[str, list[Candidate]] = {}
+    candidates_by_part: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not len(candidate.frame.columns) and (part := _find_list_part(candidate.file)):
-            by_part.setdefault(part, []).append(candidate)
-    if "train" in by_part:
-        by_part.pop(TRAIN_AND_VAL, None)
-    lists = {part if part != TRAIN_AND_VAL else "train": files for part, files in by_part.items()}
+            candidates_by_part.setdefault(part, []).append(candidate)
+    if "train" in candidates_by_part:
+        candidates_by_part.pop(TRAIN_AND_VAL, None)
+    lists = {part if part != TRAIN_AND_VAL else "train": files for part, files in candidates_by_part.items()}
     if lists.keys() - {"train"}:
         if any(len(files) > 1 for files in lists.values()):
             return None

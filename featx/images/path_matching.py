@@ -52,16 +52,16 @@ def normalise_path(path: str) -> str:
     >>> normalise_path("C:\\photos\\cat\\0.png"), normalise_path("./a/../b.png"), normalise_path("file:///data/0.png")
     ('photos/cat/0.png', 'b.png', 'data/0.png')
     """
-    slashed = FILE_URL.sub("", unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
-    normal = posixpath.normpath(DRIVE.sub("", slashed)).lstrip("/") if slashed else ""
-    return normal.removeprefix("../" * normal.count("../"))
+    slash_path = FILE_URL.sub("", unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
+    normal_path = posixpath.normpath(DRIVE.sub("", slash_path)).lstrip("/") if slash_path else ""
+    return normal_path.removeprefix("../" * normal_path.count("../"))
 
 
 def list_spellings(path: str) -> tuple[str, ...]:
     """Return a path of a table as a tree may write it: as it is, plain, and with percent-encoded characters decoded."""
-    plain = normalise_path(path)
-    decoded = normalise_path(unquote(plain)) if "%" in plain else plain
-    return tuple(dict.fromkeys((path, plain, decoded)))
+    plain_path = normalise_path(path)
+    decoded_path = normalise_path(unquote(plain_path)) if "%" in plain_path else plain_path
+    return tuple(dict.fromkeys((path, plain_path, decoded_path)))
 
 
 class NameIndex:
@@ -185,21 +185,23 @@ def _make_rule(
     """Return the rule of some matches (root, name, number of the path), and the number of paths that it leads on."""
     suffixes = Counter(name[len(_drop_suffix(name)) :] for _, name, _ in matches)
     suffix = "" if has_suffix else next(iter(suffixes)) if len(suffixes) == 1 else ANY_SUFFIX
-    by_root: dict[str, set[int]] = {}
+    numbers_by_root: dict[str, set[int]] = {}
     for root, _, number in matches:
-        by_root.setdefault(root, set()).add(number)
-    ranks = {root: (len(numbers), rank_folder(root)) for root, numbers in by_root.items()}
-    best_roots = [root for root in by_root if ranks[root] == max(ranks.values())]
+        numbers_by_root.setdefault(root, set()).add(number)
+    ranks = {root: (len(numbers), rank_folder(root)) for root, numbers in numbers_by_root.items()}
+    best_roots = [root for root in numbers_by_root if ranks[root] == max(ranks.values())]
     root = best_roots[0]
     n_texts = Counter(number for number, _ in {(number, name) for _, name, number in matches})
-    unique = {number for number, n in n_texts.items() if n == 1}
-    if len(unique) > len(by_root[root]):
-        common = posixpath.commonpath([root for root, numbers in by_root.items() if numbers & unique] or ["."])
-        return PathRule(common or ".", n_stripped, suffix, "end"), len(unique)
+    unique_numbers = {number for number, n in n_texts.items() if n == 1}
+    if len(unique_numbers) > len(numbers_by_root[root]):
+        common_root = posixpath.commonpath(
+            [root for root, numbers in numbers_by_root.items() if numbers & unique_numbers] or ["."]
+        )
+        return PathRule(common_root or ".", n_stripped, suffix, "end"), len(unique_numbers)
     if len(best_roots) > 1:
         # Reading the table then reports the paths that fit several images.
-        return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), len(by_root[root])
-    return PathRule(root, n_stripped, suffix, "path"), len(by_root[root])
+        return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), len(numbers_by_root[root])
+    return PathRule(root, n_stripped, suffix, "path"), len(numbers_by_root[root])
 
 
 def _make_key(name: str) -> str:
@@ -252,37 +254,37 @@ class ImageIndex:
     @cached_property
     def _by_key(self) -> dict[str, list[str]]:
         """Names by the keys under which they are found, where a path is not written exactly as its name."""
-        by_key: dict[str, list[str]] = {}
+        names_by_key: dict[str, list[str]] = {}
         for name in sorted(self._names):
             key = _make_key(name)
             if self.rule.suffix == ANY_SUFFIX and file_suffix(name) in IMAGE_SUFFIXES:
                 key = _drop_suffix(key)
             for end in _list_ends(key) if self.rule.match == "end" else (key,):
-                by_key.setdefault(end, []).append(name)
-        return by_key
+                names_by_key.setdefault(end, []).append(name)
+        return names_by_key
 
     @cached_property
     def _by_number(self) -> dict[str, list[str]]:
         """Names of images by their stems without zeros in front of numbers, and by the only number of a stem."""
-        by_number: dict[str, list[str]] = {}
+        names_by_number: dict[str, list[str]] = {}
         for name in sorted(self._names):
             if file_suffix(name) in IMAGE_SUFFIXES:
                 key = _make_number_key(name)
                 numbers = re.findall(r"\d+", key)
                 for end in dict.fromkeys((key, *(numbers if len(numbers) == 1 else ()))):
-                    by_number.setdefault(end, []).append(name)
-        return by_number
+                    names_by_number.setdefault(end, []).append(name)
+        return names_by_number
 
     def find_all(self, paths: Sequence[str]) -> Matches:
         """Return what `find` finds for each path; paths that are written as the names are found at once."""
         are_names = not self.rule.strip_folders and not self.rule.suffix and self.rule.match != "number"
         names = [path if path in self._names else "" for path in paths] if are_names else [""] * len(paths)
-        unclear = {}
+        unclear_names = {}
         for row in [row for row, name in enumerate(names) if not name]:
-            names[row], *others = self.find(paths[row]) or [""]
-            if others:
-                unclear[paths[row]] = [names[row], *others]
-        return Matches(names, unclear)
+            names[row], *other_names = self.find(paths[row]) or [""]
+            if other_names:
+                unclear_names[paths[row]] = [names[row], *other_names]
+        return Matches(names, unclear_names)
 
     def find(self, path: str) -> list[str]:
         """Return the names of the images that a path of the table can mean: one if it is found, several if unclear."""
@@ -293,10 +295,10 @@ class ImageIndex:
             return [path]
         suffix = "" if rule.suffix == ANY_SUFFIX else rule.suffix
         for spelling in list_spellings(path):
-            stripped = "/".join(spelling.split("/")[rule.strip_folders :]) + suffix
-            if stripped in self._names:
-                return [stripped]
-            if names := self._by_key.get(_make_key(stripped)):
+            stripped_path = "/".join(spelling.split("/")[rule.strip_folders :]) + suffix
+            if stripped_path in self._names:
+                return [stripped_path]
+            if names := self._by_key.get(_make_key(stripped_path)):
                 return names
         return []
 

@@ -71,8 +71,8 @@ def _unknown_format_reason(data: bytes) -> str:
     return "is not an image of a known format"
 
 
-def read_despite_metadata(data: bytes, read: Callable[[bytes], Result]) -> Result:
-    """Return what `read` returns for a file, or else for the file without metadata that Pillow refuses.
+def read_despite_metadata(data: bytes, read_image: Callable[[bytes], Result]) -> Result:
+    """Return what `read_image` returns for a file, or else for the file without metadata that Pillow refuses.
 
     Pillow refuses large texts and colour profiles of a PNG, by errors of several kinds.
 
@@ -80,18 +80,18 @@ def read_despite_metadata(data: bytes, read: Callable[[bytes], Result]) -> Resul
     ----------
     data
         Bytes of an image file.
-    read
+    read_image
         Function that reads the file with Pillow.
     """
     try:
-        return read(data)
+        return read_image(data)
     except ReadError:
         raise
     except Exception:
-        stripped = _drop_png_metadata(data)
-        if stripped is None:
+        stripped_data = _drop_png_metadata(data)
+        if stripped_data is None:
             raise
-        return read(stripped)
+        return read_image(stripped_data)
 
 
 def _drop_png_metadata(data: bytes) -> bytes | None:
@@ -101,44 +101,44 @@ def _drop_png_metadata(data: bytes) -> bytes | None:
     """
     if not data.startswith(PNG_SIGNATURE):
         return None
-    kept, position = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    chunks, position = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
         chunk = data[position : position + length + 12]
         is_orientation = length <= MAX_ORIENTATION_TEXT_BYTES and chunk[8:].startswith(PNG_ORIENTATION_KEYWORDS)
         if name not in PNG_METADATA_CHUNKS or is_orientation:
-            kept.append(chunk)
+            chunks.append(chunk)
         position += len(chunk)
-    stripped = b"".join(kept)
-    return stripped if len(stripped) < position else None
+    stripped_data = b"".join(chunks)
+    return stripped_data if len(stripped_data) < position else None
 
 
-def has_unnamed_alpha(opened: Image.Image) -> bool:
+def has_unnamed_alpha(image: Image.Image) -> bool:
     """Whether Pillow takes the last channel of a TIFF for transparency although the file does not say so."""
-    tags = getattr(opened, "tag_v2", None)
-    if tags is None or opened.mode not in {"RGBA", "LA", "PA"}:
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or image.mode not in {"RGBA", "LA", "PA"}:
         return False
     return not ALPHA_SAMPLES & set(tags.get(TIFF_EXTRA_SAMPLES, ()))
 
 
-def is_signed_16_bit(opened: Image.Image) -> bool:
+def is_signed_16_bit(image: Image.Image) -> bool:
     """Whether the values of a TIFF, which Pillow returns with 32 bits, have 16 bits and a sign."""
-    tags = getattr(opened, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     return tags.get(TIFF_BITS_PER_SAMPLE) == (16,) and tags.get(TIFF_SAMPLE_FORMAT) == (SIGNED_SAMPLES,)
 
 
-def has_deep_colours(opened: Image.Image) -> bool:
+def has_deep_colours(image: Image.Image) -> bool:
     """Whether the colours of an opened, not yet loaded file have 16 bits, of which Pillow returns the upper 8."""
-    tiles = getattr(opened, "tile", [])
-    return opened.mode in {"RGB", "RGBA"} and any(";16" in _raw_mode(tile.args) for tile in tiles)
+    tiles = getattr(image, "tile", [])
+    return image.mode in {"RGB", "RGBA"} and any(";16" in _raw_mode(tile.args) for tile in tiles)
 
 
-def read_deep_colours(opened: ImageFile.ImageFile, again: ImageFile.ImageFile) -> NDArray[np.uint16]:
+def read_deep_colours(image: ImageFile.ImageFile, reopened_image: ImageFile.ImageFile) -> NDArray[np.uint16]:
     """Return (h, w, 3 or 4) colours of 16 bits, of which Pillow alone returns the upper 8; both files are loaded.
 
     Parameters
     ----------
-    opened, again
+    image, reopened_image
         One file, opened twice; its pixels are not loaded yet.
 
     Raises
@@ -146,11 +146,11 @@ def read_deep_colours(opened: ImageFile.ImageFile, again: ImageFile.ImageFile) -
     ReadError
         the file stores its channels one after the other.
     """
-    for tile in again.tile:
+    for tile in reopened_image.tile:
         if _raw_mode(tile.args)[-4:] not in OTHER_BYTE_ORDER or len(_raw_mode(tile.args)) < len("RGB;16B"):
             raise ReadError("has 16-bit colours in separate planes, of which only the upper 8 bits can be read")
-    again.tile = [tile._replace(args=_swap_bytes(tile.args)) for tile in again.tile]
-    upper, lower = np.asarray(opened), np.asarray(again)
+    reopened_image.tile = [tile._replace(args=_swap_bytes(tile.args)) for tile in reopened_image.tile]
+    upper, lower = np.asarray(image), np.asarray(reopened_image)
     colours: NDArray[np.uint16] = upper.astype(np.uint16)
     colours <<= np.uint16(8)
     colours |= lower
@@ -161,14 +161,14 @@ def read_deep_colours(opened: ImageFile.ImageFile, again: ImageFile.ImageFile) -
 def silence_decoders() -> Iterator[None]:
     """Drop what this process writes to standard error while the block runs: libtiff reports broken files there."""
     sys.stderr.flush()
-    saved = os.dup(STANDARD_ERROR)
+    saved_descriptor = os.dup(STANDARD_ERROR)
     try:
         with open(os.devnull, "w") as null_file:  # noqa: PTH123
             os.dup2(null_file.fileno(), STANDARD_ERROR)
         yield
     finally:
-        os.dup2(saved, STANDARD_ERROR)
-        os.close(saved)
+        os.dup2(saved_descriptor, STANDARD_ERROR)
+        os.close(saved_descriptor)
 
 
 def _raw_mode(args: Any) -> str:
@@ -178,5 +178,5 @@ def _raw_mode(args: Any) -> str:
 
 def _swap_bytes(args: Any) -> Any:
     raw_mode = _raw_mode(args)
-    swapped = raw_mode[:-4] + OTHER_BYTE_ORDER[raw_mode[-4:]]
-    return swapped if isinstance(args, str) else (swapped, *args[1:])
+    swapped_mode = raw_mode[:-4] + OTHER_BYTE_ORDER[raw_mode[-4:]]
+    return swapped_mode if isinstance(args, str) else (swapped_mode, *args[1:])

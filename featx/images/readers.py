@@ -108,8 +108,8 @@ class Listing:
         """
         prefix = tree.prefix
         ids = [prefix + entry.name for entry in entries]
-        ignored = {prefix + name: rule for name, rule in rules.items()}
-        return cls.from_entries(entries, labels, ignored, ids, warnings)
+        ignored_rules = {prefix + name: rule for name, rule in rules.items()}
+        return cls.from_entries(entries, labels, ignored_rules, ids, warnings)
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -124,9 +124,9 @@ class Listing:
         """
         if not rules:
             return self
-        remaining = self.take([name for name in self.manifest.ids if name not in rules])
+        remaining_listing = self.take([name for name in self.manifest.ids if name not in rules])
         outcomes = {name: outcome for name, outcome in self.known.items() if name not in rules}
-        return replace(remaining, known=outcomes, ignored={**self.ignored, **rules})
+        return replace(remaining_listing, known=outcomes, ignored={**self.ignored, **rules})
 
     def with_parts(self, parts: Mapping[str, str], *, has_train_list: bool) -> "Listing":
         """Return the listing with a label column ``split``.
@@ -148,12 +148,16 @@ class Listing:
         if "split" in labels.columns or not any(value is not None for value in values):
             problem = "a label column is called 'split' too" if "split" in labels.columns else "no image is in a list"
             raise DataError(f"data.parts: {problem}; correct the lists, or remove data.parts")
-        filled = values if has_train_list else ["train" if value is None else value for value in values]
-        split = np.asarray(filled, dtype=object)
+        filled_values = values if has_train_list else ["train" if value is None else value for value in values]
+        split = np.asarray(filled_values, dtype=object)
         listing = replace(self, manifest=replace(self.manifest, labels=labels.assign(split=split)))
-        unlisted = {name: UNLISTED_RULE for name, value in zip(self.manifest.ids, filled, strict=True) if value is None}
-        warning = f"{len(unlisted)} images are in no list of parts and are left out"
-        return replace(listing.without(unlisted), warnings=(*self.warnings, *([warning] if unlisted else [])))
+        unlisted_rules = {
+            name: UNLISTED_RULE for name, value in zip(self.manifest.ids, filled_values, strict=True) if value is None
+        }
+        warning = f"{len(unlisted_rules)} images are in no list of parts and are left out"
+        return replace(
+            listing.without(unlisted_rules), warnings=(*self.warnings, *([warning] if unlisted_rules else []))
+        )
 
     def take(self, ids: Ids) -> "Listing":
         """Return the listing with the images of `ids`, in their order."""

@@ -101,8 +101,8 @@ def _ensemble_section(source: RecognisedSource) -> Table:
     if has_own_parts or len(source.manifest) * source.sizes.val >= MIN_VAL_ROWS_TO_TRAIN_VOTES:
         return _toml_table({"methods": list(DEFAULT_VOTES)})
     section = _toml_table({"methods": list(UNTRAINED_VOTES)})
-    trained = [name for name in DEFAULT_VOTES if name not in UNTRAINED_VOTES]
-    section.add(comment(f"{' and '.join(trained)} are trained on val rows, which are too few here"))
+    trained_votes = [name for name in DEFAULT_VOTES if name not in UNTRAINED_VOTES]
+    section.add(comment(f"{' and '.join(trained_votes)} are trained on val rows, which are too few here"))
     return section
 
 
@@ -136,22 +136,22 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
 
 def _target_section(source: RecognisedSource) -> Table:
     proposals, classes, sizes = source.proposals, source.classes, source.sizes
-    proposal, others = proposals.targets[0], proposals.targets[1:]
+    proposal, other_proposals = proposals.targets[0], proposals.targets[1:]
     section = _toml_table(proposal.settings())
     if proposal.reason:
         section.add(comment(escape_text(f"kind: {proposal.reason}")))
     if proposal.kind == "classes" and not proposal.classes and classes:
         is_numeric = all(name.lstrip("-").replace(".", "", 1).isdigit() for name in classes)
-        listed = tomlkit.item(list(classes)[:MAX_CLASSES_IN_COMMENT]).as_string()
+        names_text = tomlkit.item(list(classes)[:MAX_CLASSES_IN_COMMENT]).as_string()
         order = "names for these values, in this order" if is_numeric else "in the order of the codes"
-        section.add(comment(escape_json(f"classes = {listed}   # {order}")))
+        section.add(comment(escape_json(f"classes = {names_text}   # {order}")))
         if is_numeric:
             section.add(comment("above = 0.5   # two classes: values above, and all others"))
     if sizes.drop:
         section.add("drop", list(sizes.drop))
-    if others:
-        listed = ", ".join(other.name for other in others[:MAX_COLUMNS_IN_COMMENT])
-        section.add(comment(escape_text(f"other columns that could be predicted: {listed}")))
+    if other_proposals:
+        names_text = ", ".join(other_proposal.name for other_proposal in other_proposals[:MAX_COLUMNS_IN_COMMENT])
+        section.add(comment(escape_text(f"other columns that could be predicted: {names_text}")))
     section.add(nl())
     return section
 
@@ -162,8 +162,8 @@ def _split_section(source: RecognisedSource) -> Table:
     parts = find_column_parts(column, manifest.labels[column]) or {} if column else {}
     section = _toml_table({"column": column} if column else {})
     has_test = not parts or "test" in parts.values()
-    sealed = "; the test part stays sealed until 'featx evaluate --final'" if has_test else ""
-    section.comment(f"shares of the images{sealed}")
+    test_note = "; the test part stays sealed until 'featx evaluate --final'" if has_test else ""
+    section.comment(f"shares of the images{test_note}")
     if any(part != value.lower() for value, part in parts.items()):
         section.add("parts", _inline_table(parts))
     if "test" in parts.values():
@@ -229,12 +229,12 @@ def dump_checked(document: TOMLDocument, recipe: Path) -> str:
     """
     text = tomlkit.dumps(document)
     try:
-        loaded = tomllib.loads(text.encode().decode())
+        content = tomllib.loads(text.encode().decode())
     except (UnicodeEncodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{recipe} cannot be written: a path or column name is not Unicode ({error})") from error
-    if loaded != document.unwrap():
+    if content != document.unwrap():
         raise DataError(f"{recipe} would not load back as written; report this as a bug, with the names of the columns")
-    parse_recipe(loaded, recipe)
+    parse_recipe(content, recipe)
     return text
 
 

@@ -74,12 +74,12 @@ def list_part_warnings(manifest: Manifest, proposals: Proposals) -> list[str]:
     names = [name for name, n in counts.items() if n and not train_counts.get(name)]
     if not names:
         return []
-    listed = ", ".join(f"{name!r} ({counts[name]})" for name in names[:MAX_CLASSES_NAMED])
-    dropped = ", ".join(f'"{name}"' for name in names[:MAX_CLASSES_NAMED])
+    names_text = ", ".join(f"{name!r} ({counts[name]})" for name in names[:MAX_CLASSES_NAMED])
+    quoted_names = ", ".join(f'"{name}"' for name in names[:MAX_CLASSES_NAMED])
     return [
-        f"{len(names)} classes are in the given val or test part and not in train: {listed}"
+        f"{len(names)} classes are in the given val or test part and not in train: {names_text}"
         f"{', …' if len(names) > MAX_CLASSES_NAMED else ''}; no model can learn them: correct the split, or set "
-        f"drop = [{dropped}] in [targets.{proposals.targets[0].name}]"
+        f"drop = [{quoted_names}] in [targets.{proposals.targets[0].name}]"
     ]
 
 
@@ -98,10 +98,10 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
         if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(
             find_part(posixpath.basename(folder)) for folder in folders
         ):
-            named = ", ".join(sorted(repr(posixpath.basename(folder)) for folder in folders)[:MAX_FOLDERS_NAMED])
+            folders_text = ", ".join(sorted(repr(posixpath.basename(folder)) for folder in folders)[:MAX_FOLDERS_NAMED])
             warnings.append(
-                f"the images lie in {len(folders)} folders ({named}): if these are the classes, remove 'labels' from "
-                "[data] and take column = 'class'"
+                f"the images lie in {len(folders)} folders ({folders_text}): if these are the classes, remove 'labels' "
+                "from [data] and take column = 'class'"
             )
     warnings += [
         f"{table.file} is not Unicode and was read as {name} (encoding = {encoding!r}); if names look wrong, write "

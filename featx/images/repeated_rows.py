@@ -52,14 +52,14 @@ def _check_repeats_are_equal(index: "pd.Index[str]", ids: Sequence[str], labels:
     different_images = is_different.index[is_different.any(axis=1)]
     if not len(different_images):
         return
-    first = different_images[0]
-    columns = [name for name in texts.columns if is_different.loc[first, name]]
-    cells = texts[images == first]
+    first_image = different_images[0]
+    columns = [name for name in texts.columns if is_different.loc[first_image, name]]
+    cells = texts[images == first_image]
     values = ", ".join(_describe_values(str(name), cells[name]) for name in columns[:MAX_COLUMNS_NAMED])
     raise DataError(
         f"{table}: {len(different_images)} images have several rows with different labels, first "
-        f"{ids[int(rows[images == first][0])]!r} ({values}); expected one row for each image: remove rows, or write "
-        "several labels into one cell with '|' between them"
+        f"{ids[int(rows[images == first_image][0])]!r} ({values}); expected one row for each image: remove rows, or "
+        "write several labels into one cell with '|' between them"
     )
 
 

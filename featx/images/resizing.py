@@ -120,11 +120,11 @@ def make_preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
     def prepare(image: Image.Image) -> Pixels:
         width, height, x, y = resized_geometry(size, image.width, image.height)
         if max(width, height) > MAX_WHOLE_ASPECT_RATIO * size.resized_px:
-            visible = _resize_part(image, (width, height), x, y, resampling)
+            visible_part = _resize_part(image, (width, height), x, y, resampling)
         else:
-            resized = image.resize((width, height), resampling)
-            visible = resized.crop((x.start_px, y.start_px, x.start_px + x.n_px, y.start_px + y.n_px))
-        pixels = np.atleast_3d(np.asarray(visible))
+            resized_image = image.resize((width, height), resampling)
+            visible_part = resized_image.crop((x.start_px, y.start_px, x.start_px + x.n_px, y.start_px + y.n_px))
+        pixels = np.atleast_3d(np.asarray(visible_part))
         if pixels.shape[:2] == (side, side):
             return pixels
         canvas = np.empty((side, side, 3), dtype=np.uint8)
@@ -136,14 +136,14 @@ def make_preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
 
 
 def _resize_part(
-    image: Image.Image, resized: tuple[int, int], x: _VisibleSpan, y: _VisibleSpan, resampling: Image.Resampling
+    image: Image.Image, resized_size: tuple[int, int], x: _VisibleSpan, y: _VisibleSpan, resampling: Image.Resampling
 ) -> Image.Image:
     """Return the visible part of a resized picture without computing the rest, which is large for a narrow strip.
 
     The width is resized before the height. Pillow takes the cheaper order and rounds to whole levels in between, so a
     few pixels can differ by some levels from those of a picture that is resized and then cropped.
     """
-    scale_x, scale_y = image.width / resized[0], image.height / resized[1]
+    scale_x, scale_y = image.width / resized_size[0], image.height / resized_size[1]
     left, right = x.start_px * scale_x, min((x.start_px + x.n_px) * scale_x, image.width)
     upper, lower = y.start_px * scale_y, min((y.start_px + y.n_px) * scale_y, image.height)
     margin = math.ceil(MAX_FILTER_RADIUS_PX * max(scale_y, 1.0)) + 1

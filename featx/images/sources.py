@@ -134,26 +134,26 @@ def is_tree(place: str) -> bool:
 
 def _split_archive(place: str) -> tuple[str, str] | None:
     """Return the path of an archive and the folder inside it; None if the place is not in an archive."""
-    path, inside = split_archive_place(place)
-    return (path, inside) if is_archive_name(path) and Path(path).is_file() else None
+    path, folder = split_archive_place(place)
+    return (path, folder) if is_archive_name(path) and Path(path).is_file() else None
 
 
 def _split_archive_folder(place: str) -> tuple[str, str] | None:
     """Return the path of a folder of archives and the folder inside it; None if the place is in no such folder."""
-    path, inside = split_archive_place(place)
+    path, folder = split_archive_place(place)
     if not Path(path).is_dir():
         return None
     key = ("archives", os.path.abspath(path))  # noqa: PTH100 (links are not followed)
-    return (path, inside) if shared(key, lambda: holds_only_archives(path)) else None
+    return (path, folder) if shared(key, lambda: holds_only_archives(path)) else None
 
 
-def join_place(place: str, inside: str) -> str:
-    """Return the place of the folder `inside` a tree."""
-    if inside in {"", "."}:
+def join_place(place: str, inner_folder: str) -> str:
+    """Return the place of the folder `inner_folder` a tree."""
+    if inner_folder in {"", "."}:
         return place
     if is_url(place):
-        return f"{place.rstrip('/')}/{inside}"
+        return f"{place.rstrip('/')}/{inner_folder}"
     if archive := _split_archive(place) or _split_archive_folder(place):
         path, folder = archive
-        return f"{path}!{folder.rstrip('/')}/{inside}" if folder else f"{path}!{inside}"
-    return str(Path(place, inside))
+        return f"{path}!{folder.rstrip('/')}/{inner_folder}" if folder else f"{path}!{inner_folder}"
+    return str(Path(place, inner_folder))

@@ -103,10 +103,10 @@ def parts_of_column(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
         return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
     values = manifest.column(spec.column).astype(object)
     parts = values.map(lambda value: spec.parts.get(str(value)) or part_of(str(value)))
-    if (unknown := values[parts.isna()]).size:
+    if (unknown_values := values[parts.isna()]).size:
         raise DataError(
-            f"split.column: {unknown.size} images have {unknown.iloc[0]!r} in {spec.column!r}, first "
-            f"{unknown.index[0]!r}; expected train, val or test"
+            f"split.column: {unknown_values.size} images have {unknown_values.iloc[0]!r} in {spec.column!r}, first "
+            f"{unknown_values.index[0]!r}; expected train, val or test"
         )
     if (parts == "train").sum() == 0:
         raise DataError(f"split.column: no image has 'train' in {spec.column!r}")

@@ -49,15 +49,15 @@ class TableReader:
         place = resolve_source(data.source, folder)
         tree = open_tree(place)
         parts = [_read_part(tree, data.labels, part) for part in data.labels.tables]
-        entries = [entry for listed, _, _, _ in parts for entry in listed]
+        entries = [entry for part_entries, _, _, _ in parts for entry in part_entries]
         ids = [name for _, names, _, _ in parts for name in names]
         frame = pd.concat([labels for _, _, labels, _ in parts], ignore_index=True) if len(parts) > 1 else parts[0][2]
-        ignored = _list_ignored_files(tree, data.labels, entries)
+        rules = _list_ignored_files(tree, data.labels, entries)
         warnings = [text for *_, texts in parts for text in texts]
         if len(parts) > 1:
             entries, ids, frame, repeats = _drop_repeats(entries, ids, frame, " and ".join(data.labels.files))
             warnings += repeats
-        return Listing.from_entries(entries, frame, ignored, ids, warnings)
+        return Listing.from_entries(entries, frame, rules, ids, warnings)
 
 
 def _read_part(
@@ -67,8 +67,8 @@ def _read_part(
     file, place = spec.tables[part]
     frame = read_labels(find_table(tree, file), spec)
     texts = pop_paths(frame, spec, file)
-    for other in spec.join:
-        frame = _join_columns(frame, texts, read_labels(find_table(tree, other), spec), spec, other)
+    for joined_file in spec.join:
+        frame = _join_columns(frame, texts, read_labels(find_table(tree, joined_file), spec), spec, joined_file)
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
     entries, ids, frame, warnings = _drop_repeats(entries, ids, frame, file)
@@ -97,7 +97,7 @@ def _drop_repeats(
 
 
 def _join_columns(
-    frame: pd.DataFrame, texts: list[str], other: pd.DataFrame, spec: LabelsSpec, file: str
+    frame: pd.DataFrame, texts: list[str], joined_table: pd.DataFrame, spec: LabelsSpec, file: str
 ) -> pd.DataFrame:
     """Return a table with the columns of another one, whose rows are found by their paths.
 
@@ -106,25 +106,25 @@ def _join_columns(
     DataError
         it lacks a path, or has a column of the same name.
     """
-    paths = pop_paths(other, spec, file)
-    rows = find_first_rows(paths, paths, other, file)
-    other = other.set_index(pd.Index(paths)).iloc[rows]
-    if repeated := set(other.columns) & set(frame.columns):
-        raise DataError(f"data.labels.join: {file} has column {min(repeated)!r} too; expected different names")
-    if missing := [text for text in texts if text not in other.index]:
-        raise DataError(f"data.labels.join: {file} lacks {len(missing)} images, first {missing[0]!r}")
-    return frame.join(other.loc[texts].reset_index(drop=True))
+    paths = pop_paths(joined_table, spec, file)
+    rows = find_first_rows(paths, paths, joined_table, file)
+    joined_table = joined_table.set_index(pd.Index(paths)).iloc[rows]
+    if repeated_columns := set(joined_table.columns) & set(frame.columns):
+        raise DataError(f"data.labels.join: {file} has column {min(repeated_columns)!r} too; expected different names")
+    if missing_paths := [text for text in texts if text not in joined_table.index]:
+        raise DataError(f"data.labels.join: {file} lacks {len(missing_paths)} images, first {missing_paths[0]!r}")
+    return frame.join(joined_table.loc[texts].reset_index(drop=True))
 
 
 def _list_ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> dict[str, str]:
     """Return the rule by name of each other file in the folders of the named images."""
     uris = {entry.uri for entry in entries}
     file = spec.files[0]
-    ignored: dict[str, str] = {}
+    rules: dict[str, str] = {}
     for _, place in dict.fromkeys(spec.tables.values()):
         root = tree if place == "." else open_tree(join_place(tree.place, place))
         for entry in root.siblings([entry.name for entry in entries]):
             if entry.uri not in uris:
                 rule = "is a label table" if entry.name in spec.files[1:] else find_ignore_rule(entry.name, file)
-                ignored[entry.name] = entry.reason if entry.outcome == "ignored" else rule
-    return ignored
+                rules[entry.name] = entry.reason if entry.outcome == "ignored" else rule
+    return rules

@@ -71,13 +71,13 @@ def examine_source(place: str, labels: str | None, target: str | None) -> TableC
 
 def _examine_source(tree: Tree, place: str, labels: str | None, target: str | None) -> TableChoice:
     if labels is not None:
-        examined = examine_table(tree, relate_to_source(place, labels))
-        if isinstance(examined, TableReport):
+        examination = examine_table(tree, relate_to_source(place, labels))
+        if isinstance(examination, TableReport):
             raise DataError(
-                f"{labels!r} {examined.reason}; expected a column with the paths of images of {place!r}, with or "
+                f"{labels!r} {examination.reason}; expected a column with the paths of images of {place!r}, with or "
                 "without their endings"
             )
-        return TableChoice(examined.spec, (replace(examined.report, is_taken=True),), {})
+        return TableChoice(examination.spec, (replace(examination.report, is_taken=True),), {})
     candidates, reports = examine_tables(tree, list_tables(tree))
     spec, reasons = choose_tables(candidates, target)
     taken_files = () if spec is None else spec.files
@@ -85,9 +85,11 @@ def _examine_source(tree: Tree, place: str, labels: str | None, target: str | No
         replace(c.report, is_taken=c.file in taken_files, reason=reasons.get(c.file, c.report.reason))
         for c in candidates
     ]
-    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken_files))
-    unlabelled = {uri: c.file for c in candidates if c.file not in taken_files for uri in c.images - labelled}
-    return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), unlabelled)
+    labelled_images = frozenset[str]().union(*(c.images for c in candidates if c.file in taken_files))
+    tables_by_image = {
+        uri: c.file for c in candidates if c.file not in taken_files for uri in c.images - labelled_images
+    }
+    return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), tables_by_image)
 
 
 def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[LabelsSpec | None, dict[str, str]]:
@@ -105,17 +107,19 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     DataError
         several tables fit equally well.
     """
-    unlabelled = frozenset[str]().union(*(c.images for c in candidates if not len(c.frame.columns)))
+    unlabelled_images = frozenset[str]().union(*(c.images for c in candidates if not len(c.frame.columns)))
     reasons = {
         candidate.file: reason
         for candidate in candidates
-        if (reason := _find_objection(candidate, target, unlabelled, candidates))
+        if (reason := _find_objection(candidate, target, unlabelled_images, candidates))
     }
-    usable = [candidate for candidate in candidates if candidate.file not in reasons]
-    if not usable:
+    usable_candidates = [candidate for candidate in candidates if candidate.file not in reasons]
+    if not usable_candidates:
         return None, reasons
-    chosen_tables = _find_part_tables(usable) or [_find_clear_winner(usable)]
-    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen_tables}
+    chosen_tables = _find_part_tables(usable_candidates) or [_find_clear_winner(usable_candidates)]
+    reasons |= {
+        c.file: f"another table is taken; {c.report.reason}" for c in usable_candidates if c not in chosen_tables
+    }
     spec = chosen_tables[0].spec
     if len(chosen_tables) > 1:
         spec = merge_specs({str(candidate.part): candidate for candidate in chosen_tables})
@@ -129,14 +133,14 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
 
 
 def _find_objection(
-    candidate: Candidate, target: str | None, unlabelled: frozenset[str], candidates: Sequence[Candidate]
+    candidate: Candidate, target: str | None, unlabelled_images: frozenset[str], candidates: Sequence[Candidate]
 ) -> str:
     """Return why a table cannot be the label table; empty if it can."""
     if target is not None and len(candidate.frame.columns):
         return "" if target in candidate.frame.columns else f"has no column {target!r}"
     if not candidate.target_columns:
         return _explain_no_labels(candidate)
-    if _is_template(candidate, unlabelled, candidates):
+    if _is_template(candidate, unlabelled_images, candidates):
         return f"is a submission template: {_describe_images(candidate)} have no labels"
     return ""
 
@@ -154,15 +158,15 @@ def _explain_no_labels(candidate: Candidate) -> str:
     return f"has no column that could be predicted: {describe_target_objections(candidate.frame)}"
 
 
-def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:
+def _is_template(candidate: Candidate, unlabelled_images: frozenset[str], candidates: Sequence[Candidate]) -> bool:
     """Whether a table is the submission template of a competition: its name says so, or its images have no labels."""
     if any(word.startswith("submission") for word in split_words(base_name(candidate.file))):
         return True
-    is_of_unlabelled = bool(unlabelled) and candidate.images <= unlabelled
-    return is_of_unlabelled and any(other.images - unlabelled for other in candidates)
+    is_of_unlabelled = bool(unlabelled_images) and candidate.images <= unlabelled_images
+    return is_of_unlabelled and any(other_candidate.images - unlabelled_images for other_candidate in candidates)
 
 
-def _find_part_tables(usable: Sequence[Candidate]) -> list[Candidate]:
+def _find_part_tables(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return one table for each part, if their names say parts, one is train, and they share their columns.
 
     Raises
@@ -170,16 +174,16 @@ def _find_part_tables(usable: Sequence[Candidate]) -> list[Candidate]:
     DataError
         two tables stand for one part.
     """
-    parts = dict.fromkeys(candidate.part for candidate in usable if candidate.part is not None)
+    parts = dict.fromkeys(candidate.part for candidate in candidates if candidate.part is not None)
     if "train" not in parts:
         return []
-    by_part = {part: _find_clear_winner([c for c in usable if c.part == part]) for part in parts}
-    train = by_part["train"]
-    fitting = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
-    return [c for c in fitting.values() if set(train.target_columns) & set(c.frame.columns)]
+    candidates_by_part = {part: _find_clear_winner([c for c in candidates if c.part == part]) for part in parts}
+    train = candidates_by_part["train"]
+    tables_by_part = {part: c for part, c in candidates_by_part.items() if c.spec.path == train.spec.path}
+    return [c for c in tables_by_part.values() if set(train.target_columns) & set(c.frame.columns)]
 
 
-def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
+def _find_clear_winner(candidates: Sequence[Candidate]) -> Candidate:
     """Return the only table whose name says that it holds labels, or the one that names by far most images.
 
     Raises
@@ -187,13 +191,21 @@ def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
     DataError
         several tables fit equally well.
     """
-    label_tables = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
-    if len(label_tables) == 1 and 2 * len(label_tables[0].images) > max(len(candidate.images) for candidate in usable):
+    label_tables = [
+        candidate for candidate in candidates if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))
+    ]
+    if len(label_tables) == 1 and 2 * len(label_tables[0].images) > max(
+        len(candidate.images) for candidate in candidates
+    ):
         return label_tables[0]
-    by_size = sorted(usable, key=lambda candidate: -len(candidate.images))
-    if len(by_size) > 1 and len(by_size[0].images) < CLEAR_MAJORITY * len(by_size[1].images):
-        raise _make_tie_error([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])
-    return by_size[0]
+    sorted_candidates = sorted(candidates, key=lambda candidate: -len(candidate.images))
+    if len(sorted_candidates) > 1 and len(sorted_candidates[0].images) < CLEAR_MAJORITY * len(
+        sorted_candidates[1].images
+    ):
+        raise _make_tie_error(
+            [c for c in sorted_candidates if CLEAR_MAJORITY * len(c.images) > len(sorted_candidates[0].images)]
+        )
+    return sorted_candidates[0]
 
 
 def _make_tie_error(tables: Sequence[Candidate]) -> DataError:
@@ -204,12 +216,19 @@ def _make_tie_error(tables: Sequence[Candidate]) -> DataError:
     return DataError(f"{len(tables)} tables fit: {descriptions}; choose one with '--labels FILE' or '--target COLUMN'")
 
 
-def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
+def _adds_split(candidate: Candidate, chosen_candidate: Candidate) -> bool:
     """Whether a table only says the part of the images that another table names."""
     columns = candidate.frame.columns
     is_split = len(columns) == 1 and find_split_column(candidate.frame) is not None
-    is_new = not set(columns) & set(chosen.frame.columns) and find_split_column(chosen.frame) is None
-    return is_split and is_new and candidate.spec.path == chosen.spec.path and chosen.images <= candidate.images
+    is_new = (
+        not set(columns) & set(chosen_candidate.frame.columns) and find_split_column(chosen_candidate.frame) is None
+    )
+    return (
+        is_split
+        and is_new
+        and candidate.spec.path == chosen_candidate.spec.path
+        and chosen_candidate.images <= candidate.images
+    )
 
 
 def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:
@@ -223,6 +242,10 @@ def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:
     files = {part: candidate.file for part, candidate in tables.items()}
     roots = {part: str(candidate.spec.root) for part, candidate in tables.items()}
     settings = [candidate.spec.model_dump() for candidate in tables.values()]
-    common = {name: value for name, value in settings[0].items() if all(other[name] == value for other in settings)}
+    common_settings = {
+        name: value
+        for name, value in settings[0].items()
+        if all(other_settings[name] == value for other_settings in settings)
+    }
     root = roots if len(set(roots.values())) > 1 else settings[0]["root"]
-    return LabelsSpec.model_validate(common | {"file": files, "root": root})
+    return LabelsSpec.model_validate(common_settings | {"file": files, "root": root})

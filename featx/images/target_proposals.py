@@ -67,8 +67,8 @@ class TargetProposal:
 
     def settings(self) -> dict[str, Any]:
         """Return the fields of the recipe's section."""
-        several = len(self.columns) > 1
-        fields: dict[str, Any] = {"columns": list(self.columns)} if several else {"column": self.columns[0]}
+        has_columns = len(self.columns) > 1
+        fields: dict[str, Any] = {"columns": list(self.columns)} if has_columns else {"column": self.columns[0]}
         if self.kind != "classes":
             fields["kind"] = self.kind
         if self.separator is not None:
@@ -123,21 +123,21 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     group, group_reason = _propose_groups(labels, names if target is None else [n for n in names if n != target])
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
-    in_one_hot = () if one_hot is None else one_hot.columns
-    names = [name for name in names if name not in in_one_hot]
+    one_hot_columns = () if one_hot is None else one_hot.columns
+    names = [name for name in names if name not in one_hot_columns]
     targets += [propose_kind(name, labels[name], may_list_labels=may_list_labels) for name in names]
     if target is not None:
         manifest.column(target)
-        named = propose_kind(target, labels[target], may_list_labels=may_list_labels)
-        targets = [named, *(p for p in targets if p.name != target)]
+        proposal = propose_kind(target, labels[target], may_list_labels=may_list_labels)
+        targets = [proposal, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
         targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
     warnings = _list_name_warnings(targets[0], labels) if targets else []
     warnings += [] if split_column else explain_incomplete_split(labels)
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
-        others = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
+        names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
-            f"took the first of {len(targets)} columns that could be predicted; others: {others} (--target)"
+            f"took the first of {len(targets)} columns that could be predicted; others: {names_text} (--target)"
         )
     return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
 

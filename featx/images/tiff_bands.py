@@ -180,23 +180,27 @@ def _read_block(data: bytes, layout: TiffLayout, number: int, shape: tuple[int, 
     # Tiles are stored in full, and the last strip is not.
     rows = layout.block[1] if layout.is_tiled else shape[0]
     row_bytes = layout.block[0] * shape[2] * layout.dtype.itemsize
-    stored = data[layout.offsets[number] : layout.offsets[number] + layout.sizes[number]]
-    raw = stored if layout.compression == NO_COMPRESSION else _decompress(stored, layout.compression, row_bytes, rows)
-    if len(raw) < rows * row_bytes:
-        raise ReadError(f"cannot be decoded: block {number} has {len(raw)} bytes, expected {rows * row_bytes}")
-    block: NDArray[Any] = np.frombuffer(raw, layout.dtype, rows * row_bytes // layout.dtype.itemsize)
+    block_data = data[layout.offsets[number] : layout.offsets[number] + layout.sizes[number]]
+    block_bytes = (
+        block_data
+        if layout.compression == NO_COMPRESSION
+        else _decompress(block_data, layout.compression, row_bytes, rows)
+    )
+    if len(block_bytes) < rows * row_bytes:
+        raise ReadError(f"cannot be decoded: block {number} has {len(block_bytes)} bytes, expected {rows * row_bytes}")
+    block: NDArray[Any] = np.frombuffer(block_bytes, layout.dtype, rows * row_bytes // layout.dtype.itemsize)
     block = block.reshape(rows, layout.block[0], shape[2])
     if layout.predictor == NO_PREDICTOR:
         return block
     return np.cumsum(block, axis=1, dtype=layout.dtype.newbyteorder("="))
 
 
-def _decompress(stored: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
+def _decompress(block_data: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
     """Return the bytes of a block: Pillow decompresses them as the pixels of a grey picture of 8 bits."""
     tags = {WIDTH: row_bytes, LENGTH: rows, BITS: 8, COMPRESSION: compression, PHOTOMETRIC: 1, SAMPLES: 1}
-    tags |= {STRIP_OFFSETS: 0, ROWS_PER_STRIP: rows, STRIP_SIZES: len(stored)}
+    tags |= {STRIP_OFFSETS: 0, ROWS_PER_STRIP: rows, STRIP_SIZES: len(block_data)}
     tags[STRIP_OFFSETS] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    file = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + stored
-    with Image.open(io.BytesIO(file), formats=["TIFF"]) as opened:
-        return opened.tobytes()
+    file = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + block_data
+    with Image.open(io.BytesIO(file), formats=["TIFF"]) as image:
+        return image.tobytes()

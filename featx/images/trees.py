@@ -108,16 +108,16 @@ class Entries(list[Entry]):
         """The files that are no images."""
         if all(self._have_image_names) and not any(entry.outcome for entry in self):
             return []
-        named = zip(self, self._have_image_names, strict=True)
-        return [entry for entry, is_image in named if not is_image or entry.outcome == "ignored"]
+        pairs = zip(self, self._have_image_names, strict=True)
+        return [entry for entry, is_image in pairs if not is_image or entry.outcome == "ignored"]
 
     @cached_property
     def _others_by_suffix(self) -> dict[str, list[Entry]]:
-        by_suffix: dict[str, list[Entry]] = {}
+        entries_by_suffix: dict[str, list[Entry]] = {}
         for entry in self.others:
             if not entry.outcome:
-                by_suffix.setdefault(file_suffix(entry.name), []).append(entry)
-        return by_suffix
+                entries_by_suffix.setdefault(file_suffix(entry.name), []).append(entry)
+        return entries_by_suffix
 
     def readable(self, *suffixes: str) -> list[Entry]:
         """Return the readable files, other than images, with one of some suffixes."""
@@ -144,8 +144,8 @@ class Entries(list[Entry]):
 
 def encode_texts(texts: Sequence[str]) -> tuple[NDArray[np.intp], list[str]]:
     """Return the code of each text, and the different texts in the order of their codes."""
-    codes, different = pd.factorize(np.array(texts, dtype=object))
-    return codes, different.tolist()
+    codes, unique_texts = pd.factorize(np.array(texts, dtype=object))
+    return codes, unique_texts.tolist()
 
 
 class Tree(Protocol):

@@ -67,12 +67,12 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     DataError
         there are no images, or a place cannot be listed.
     """
-    expanded = [path for place in places for path in _expand(place)]
+    expanded_places = [path for place in places for path in _expand(place)]
     images = UnlabelledImages([], [], {})
     n_ignored = 0
-    for place in expanded:
+    for place in expanded_places:
         place_images = _list_place(place)
-        prefix = _make_prefix(place) if len(expanded) > 1 else ""
+        prefix = _make_prefix(place) if len(expanded_places) > 1 else ""
         images.ids.extend(prefix + name for name in place_images.ids)
         images.uris.extend(place_images.uris)
         images.unreadable.update({prefix + name: reason for name, reason in place_images.unreadable.items()})
@@ -130,9 +130,9 @@ def _list_place(place: str) -> UnlabelledImages:
     path = Path(place)
     if path.is_dir():
         return _list_folder(path)
-    file, _, inside = place.partition("#")
+    file, _, row_path = place.partition("#")
     if is_array_file(place if path.is_file() else file) and Path(file).is_file():
-        return _list_arrays(Path(file), inside)
+        return _list_arrays(Path(file), row_path)
     archive, folder = split_archive_place(place)
     if is_archive_name(archive) and Path(archive).is_file():
         return _list_member(archive, folder) if is_image_name(folder) else _list_tree(open_tree(place))
@@ -179,10 +179,10 @@ def _list_tree(tree: Tree) -> UnlabelledImages:
 
 
 def _convert_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:
-    readable = [entry for entry in entries if not entry.outcome]
+    readable_entries = [entry for entry in entries if not entry.outcome]
     return UnlabelledImages(
-        [prefix + entry.name for entry in readable],
-        [entry.uri for entry in readable],
+        [prefix + entry.name for entry in readable_entries],
+        [entry.uri for entry in readable_entries],
         {prefix + entry.name: entry.reason for entry in entries if entry.outcome},
         n_ignored,
     )
@@ -197,20 +197,22 @@ def _list_recognised(place: str) -> UnlabelledImages:
     """Return the images that an extraction from a place reads, and their labels: those that a label table names."""
     data = recognise(place, None)
     listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-    manifest, unreadable = listing.manifest, {name: reason for name, (_, reason) in listing.known.items()}
-    rows = [(name, uri) for name, uri in zip(manifest.ids, manifest.uris, strict=True) if name not in unreadable]
+    manifest, unreadable_reasons = listing.manifest, {name: reason for name, (_, reason) in listing.known.items()}
+    rows = [
+        (name, uri) for name, uri in zip(manifest.ids, manifest.uris, strict=True) if name not in unreadable_reasons
+    ]
     ids, uris = [name for name, _ in rows], [uri for _, uri in rows]
-    return UnlabelledImages(ids, uris, unreadable, len(listing.ignored), [manifest])
+    return UnlabelledImages(ids, uris, unreadable_reasons, len(listing.ignored), [manifest])
 
 
-def _list_arrays(file: Path, inside: str) -> UnlabelledImages:
+def _list_arrays(file: Path, row_path: str) -> UnlabelledImages:
     """Return the rows of the datasets of images in an array file.
 
     Parameters
     ----------
     file
         Path of the file.
-    inside
+    row_path
         Dataset, row, or ``dataset/row``; empty for all rows of all datasets of images.
 
     Raises
@@ -229,21 +231,21 @@ def _list_arrays(file: Path, inside: str) -> UnlabelledImages:
             f"{file} has no dataset of images; datasets: {shapes or 'none'}; expected (n, h, w) or (n, h, w, channels)"
         )
     uri = f"row:{file_uri(str(file.absolute()))}//"
-    chosen_rows = list(_choose_rows(file, rows, inside))
+    chosen_rows = list(_choose_rows(file, rows, row_path))
     prefixes = {name: f"{file.name}#{name}/" if name and len(rows) > 1 else f"{file.name}#" for name in rows}
     ids = [f"{prefixes[name]}{row}" for name, row in chosen_rows]
     return UnlabelledImages(ids, [f"{uri}{name}/{row}" for name, row in chosen_rows], {})
 
 
-def _choose_rows(file: Path, rows: dict[str, int], inside: str) -> Iterator[tuple[str, int]]:
-    """Yield the dataset and the number of each row that `inside` names."""
-    if not inside or inside in rows:
-        for name in [inside] if inside in rows else rows:
+def _choose_rows(file: Path, rows: dict[str, int], row_path: str) -> Iterator[tuple[str, int]]:
+    """Yield the dataset and the number of each row that `row_path` names."""
+    if not row_path or row_path in rows:
+        for name in [row_path] if row_path in rows else rows:
             yield from ((name, row) for row in range(rows[name]))
         return
-    name, _, number = inside.rpartition("/")
+    name, _, number = row_path.rpartition("/")
     dataset = next(iter(rows)) if not name and len(rows) == 1 else name
     if dataset not in rows or not number.isdecimal() or int(number) >= rows[dataset]:
         datasets = ", ".join(f"{name or file.name} with {n} rows" for name, n in rows.items())
-        raise DataError(f"{file} has no image {inside!r}; datasets of images: {datasets}")
+        raise DataError(f"{file} has no image {row_path!r}; datasets of images: {datasets}")
     yield dataset, int(number)

@@ -58,17 +58,17 @@ def unpack(chunks: Iterator[bytes], name: str) -> IO[bytes]:
     DataError
         the disk has too little free space.
     """
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (stays open as long as it is in use)
+    unpacked_file = tempfile.TemporaryFile()  # noqa: SIM115 (stays open as long as it is in use)
     try:
         for chunk in chunks:
             check_disk_space(len(chunk), name)
-            unpacked.write(chunk)
-        unpacked.flush()
+            unpacked_file.write(chunk)
+        unpacked_file.flush()
     except BaseException:
-        unpacked.close()
+        unpacked_file.close()
         raise
-    unpacked.seek(0)
-    return unpacked
+    unpacked_file.seek(0)
+    return unpacked_file
 
 
 def read_chunks(stream: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
@@ -90,17 +90,17 @@ def _bz2_chunks(file: str | IO[bytes]) -> Iterator[bytes]:
 def _xz_chunks(file: str | IO[bytes]) -> Iterator[bytes]:
     """Yield the content of an xz file, with a memory limit that `lzma.open` does not have."""
     with Path(file).open("rb") if isinstance(file, str) else nullcontext(file) as stream:
-        packed = stream.read(CHUNK_BYTES)
-        while packed:
+        packed_chunk = stream.read(CHUNK_BYTES)
+        while packed_chunk:
             unpacker = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
             while not unpacker.eof:
-                if unpacker.needs_input and not packed:
-                    packed = stream.read(CHUNK_BYTES)
-                    if not packed:
+                if unpacker.needs_input and not packed_chunk:
+                    packed_chunk = stream.read(CHUNK_BYTES)
+                    if not packed_chunk:
                         raise EOFError("the file ends before the end of the xz stream")
-                yield unpacker.decompress(packed, CHUNK_BYTES)
-                packed = b""
-            packed = (unpacker.unused_data or stream.read(CHUNK_BYTES)).lstrip(b"\0")
+                yield unpacker.decompress(packed_chunk, CHUNK_BYTES)
+                packed_chunk = b""
+            packed_chunk = (unpacker.unused_data or stream.read(CHUNK_BYTES)).lstrip(b"\0")
 
 
 UNPACKERS: dict[str, Callable[[str | IO[bytes]], Iterator[bytes]]] = {

@@ -44,21 +44,21 @@ def to_uint8(values: NDArray[Any], decoding: Decoding) -> tuple[Pixels, Extremes
         return values.astype(np.uint8) * 255, None
     if values.dtype.kind not in "iuf":
         raise ReadError(f"holds {values.dtype}, expected numbers")
-    flat = values.reshape(-1)
+    flat_values = values.reshape(-1)
     # Intermediate results of all values at once would take the memory of ten pictures.
-    blocks = [slice(start, start + BLOCK_VALUES) for start in range(0, flat.size, BLOCK_VALUES)]
-    if values.dtype.kind == "f" and not all(np.isfinite(flat[block]).all() for block in blocks):
+    blocks = [slice(start, start + BLOCK_VALUES) for start in range(0, flat_values.size, BLOCK_VALUES)]
+    if values.dtype.kind == "f" and not all(np.isfinite(flat_values[block]).all() for block in blocks):
         raise ReadError("holds nan or infinity")
-    pixels: Pixels = np.zeros(flat.shape, dtype=np.uint8)
+    pixels: Pixels = np.zeros(flat_values.shape, dtype=np.uint8)
     if decoding.value_range is None and _is_uint16(values):
         for block in blocks:
-            pixels[block] = flat[block] // UINT16_STEP
+            pixels[block] = flat_values[block] // UINT16_STEP
         return pixels.reshape(values.shape), None
     extremes = float(values.min()), float(values.max())
     low, high = decoding.value_range or _require_unit_range(values, extremes)
     for block in blocks:
-        scaled: NDArray[np.float64] = (flat[block].astype(np.float64) - low) * 255.0 / (high - low)
-        pixels[block] = np.rint(scaled.clip(0, 255))
+        scaled_values: NDArray[np.float64] = (flat_values[block].astype(np.float64) - low) * 255.0 / (high - low)
+        pixels[block] = np.rint(scaled_values.clip(0, 255))
     is_outside = extremes[0] < low or extremes[1] > high
     return pixels.reshape(values.shape), extremes if is_outside else None
 

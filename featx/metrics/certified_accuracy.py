@@ -68,7 +68,9 @@ class CertifiedAccuracy:
     high: float
 
 
-def certified_accuracies(radii: Floats, is_right: NDArray[np.bool_], at: Sequence[float]) -> list[CertifiedAccuracy]:
+def certified_accuracies(
+    radii: Floats, is_right: NDArray[np.bool_], evaluated_radii: Sequence[float]
+) -> list[CertifiedAccuracy]:
     """Return the certified accuracy at some radii.
 
     Parameters
@@ -77,11 +79,11 @@ def certified_accuracies(radii: Floats, is_right: NDArray[np.bool_], at: Sequenc
         (n,) radius of each image; nan for abstentions.
     is_right
         (n,) whether the answer is the true class.
-    at
+    evaluated_radii
         Radii to evaluate.
     """
     result = []
-    for radius in at:
+    for radius in evaluated_radii:
         share = float((is_right & (radii >= radius)).mean())
         result.append(CertifiedAccuracy(float(radius), share, *wilson_interval(share, len(radii))))
     return result

@@ -68,8 +68,8 @@ def _balanced_accuracy(sums: Floats, _: Floats) -> Floats:
 def _kappa(sums: Floats, n: Floats) -> Floats:
     """Return Cohen's kappa; 0 where truth and predictions are the same single class (0/0 in the formula)."""
     true, predicted, hits = split_counts(sums)
-    by_chance = (true * predicted).sum(0)
-    return np.where(n > 0, divide(n * hits.sum(0) - by_chance, n * n - by_chance, 0.0), np.nan)
+    chance_hits = (true * predicted).sum(0)
+    return np.where(n > 0, divide(n * hits.sum(0) - chance_hits, n * n - chance_hits, 0.0), np.nan)
 
 
 def _mcc(sums: Floats, n: Floats) -> Floats:
@@ -88,8 +88,8 @@ def _code_columns(targets: TargetValues, outputs: Outputs) -> Columns:
 
 def _quadratic_kappa(sums: Floats, n: Floats) -> Floats:
     true, true_square, predicted, predicted_square, difference_square = sums
-    by_chance = n * true_square - 2 * true * predicted + n * predicted_square
-    return np.where(n > 0, divide(by_chance - n * difference_square, by_chance, 0.0), np.nan)
+    chance_squares = n * true_square - 2 * true * predicted + n * predicted_square
+    return np.where(n > 0, divide(chance_squares - n * difference_square, chance_squares, 0.0), np.nan)
 
 
 def per_output(targets: TargetValues, outputs: Outputs) -> list[dict[str, Any]]:

@@ -92,8 +92,10 @@ class ConformityScores:
 
     def take(self, is_chosen: NDArray[np.bool_]) -> "ConformityScores":
         """Return the scores of the rows where (n,) `is_chosen`; rows keep their numbers."""
-        selected = is_chosen[self.rows]
-        return replace(self, scores=self.scores[selected], masses=self.masses[selected], rows=self.rows[selected])
+        is_selected = is_chosen[self.rows]
+        return replace(
+            self, scores=self.scores[is_selected], masses=self.masses[is_selected], rows=self.rows[is_selected]
+        )
 
     @property
     def n_units(self) -> int:
@@ -108,12 +110,12 @@ class ConformityScores:
         total = self.masses.sum()
         if not total:
             return np.full(self.scores.shape[1], np.inf)
-        needed = coverage * total * (1 + 1 / self.n_units) - MASS_TOLERANCE * total
-        if needed > total:
+        required_mass = coverage * total * (1 + 1 / self.n_units) - MASS_TOLERANCE * total
+        if required_mass > total:
             return np.full(self.scores.shape[1], np.inf)
         order = np.argsort(self.scores, axis=0, kind="stable")
-        below = np.cumsum(self.masses[order], axis=0)
-        ranks = (below < needed).sum(axis=0)
+        cumulative_masses = np.cumsum(self.masses[order], axis=0)
+        ranks = (cumulative_masses < required_mass).sum(axis=0)
         columns = np.arange(self.scores.shape[1])
         return np.asarray(self.scores[order[ranks, columns], columns])
 
@@ -171,20 +173,20 @@ class ConformalSpec(Spec):
 
     @classmethod
     def of(
-        cls, truth: AnyTruth, predictions: AnyPredictions, groups_of: Callable[[Ids], NDArray[Any] | None]
+        cls, truth: AnyTruth, predictions: AnyPredictions, find_groups: Callable[[Ids], NDArray[Any] | None]
     ) -> "ConformalSpec | None":
         """Return the thresholds computed from the selection rows; None for targets of labels.
 
         Parameters
         ----------
-        groups_of
+        find_groups
             Function from the ids of n rows to the (n,) groups that splits keep whole, or None.
         """
         rows = selection_rows(predictions)
         targets, outputs = align(truth, rows)
         if not has_conformity_scores(targets):
             return None
-        scores = ConformityScores.of(targets, outputs, groups_of(rows.ids))
+        scores = ConformityScores.of(targets, outputs, find_groups(rows.ids))
         thresholds = {
             str(coverage): tuple(value if value < math.inf else None for value in scores.thresholds(coverage).tolist())
             for coverage in COVERAGES

@@ -81,9 +81,9 @@ class Scorer:
     """
 
     def __init__(self, targets: TargetValues, outputs: Outputs, names: Sequence[str] | None = None) -> None:
-        defined = available_scores(targets)
-        available = SCORES[targets.kind] | defined
-        scores = defined if names is None else {name: available[name] for name in names}
+        default_scores = available_scores(targets)
+        all_scores = SCORES[targets.kind] | default_scores
+        scores = default_scores if names is None else {name: all_scores[name] for name in names}
         self.targets, self.outputs, self._scores = targets, outputs, scores
         summed = [score for score in scores.values() if isinstance(score, Summed)]
         blocks = {score.rows: sparse.csr_array(score.rows(targets, outputs)) for score in summed}

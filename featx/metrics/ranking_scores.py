@@ -15,10 +15,10 @@ from featx.tables.target_values import TargetValues
 
 def _roc_area(positives: Floats, negatives: Floats) -> Floats:
     """Return the share of (positive, negative) pairs in the right order; equal outputs count half."""
-    below = np.cumsum(negatives, axis=0)
-    total = below[-1].copy()
-    below -= negatives / 2
-    return divide(np.einsum("gm,gm->m", positives, below), positives.sum(0) * total)
+    negatives_below = np.cumsum(negatives, axis=0)
+    total = negatives_below[-1].copy()
+    negatives_below -= negatives / 2
+    return divide(np.einsum("gm,gm->m", positives, negatives_below), positives.sum(0) * total)
 
 
 def _precision_area(positives: Floats, negatives: Floats) -> Floats:

@@ -33,12 +33,12 @@ def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     DataError
         The metric is not defined for this kind of target.
     """
-    available = METRICS[targets.kind]
+    metrics = METRICS[targets.kind]
     if metric is None:
-        return "quadratic_kappa" if targets.ordered else available[0]
-    if metric not in available:
+        return "quadratic_kappa" if targets.ordered else metrics[0]
+    if metric not in metrics:
         raise DataError(
-            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(available))}"
+            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(metrics))}"
         )
     return metric
 
@@ -58,8 +58,10 @@ def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, O
 
     The true values hold the decision rule of the model.
     """
-    ordered = predictions.ordered(truth.names)
-    return TargetValues.of(truth.take(predictions.ids)).decided_by(ordered.decision), ordered.values
+    ordered_predictions = predictions.ordered(truth.names)
+    return TargetValues.of(truth.take(predictions.ids)).decided_by(
+        ordered_predictions.decision
+    ), ordered_predictions.values
 
 
 def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float:
@@ -101,11 +103,11 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
        Biology and Chemistry 2004.
     """
     targets, outputs = align(truth, predictions)
-    by_name = Scorer(targets, outputs).plain()
+    values = Scorer(targets, outputs).plain()
     if targets.weights is not None and targets.weights.any():
         name = MAIN_SCORES[targets.kind]
-        by_name[f"confidence_{name}"] = weighted_score(name, targets, outputs)
-    return {"n": len(targets), **by_name}
+        values[f"confidence_{name}"] = weighted_score(name, targets, outputs)
+    return {"n": len(targets), **values}
 
 
 def per_class(truth: AnyTruth, predictions: AnyPredictions) -> list[dict[str, Any]]:

@@ -57,9 +57,9 @@ def get_backbone(name: str) -> Backbone:
     UnknownNameError
         If there is none; the message names the closest.
     """
-    family, colon, inside = name.partition(":")
-    described: Backbone = FAMILIES.get(family)(inside) if colon else BACKBONES.get(name)()
-    return described
+    family, colon, family_name = name.partition(":")
+    backbone: Backbone = FAMILIES.get(family)(family_name) if colon else BACKBONES.get(name)()
+    return backbone
 
 
 def _efficientnet_lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone:
@@ -200,8 +200,8 @@ def timm_backbone(name: str) -> Backbone:
     # timm.is_model has checked the name.
     assert cfg is not None
     repository = cfg.hf_hub_id or f"timm/{name}"
-    cached = try_to_load_from_cache(repository, "model.safetensors")
-    file = Path(cached) if isinstance(cached, str) else hub_folder() / f"timm-{name}.safetensors"
+    cached_file = try_to_load_from_cache(repository, "model.safetensors")
+    file = Path(cached_file) if isinstance(cached_file, str) else hub_folder() / f"timm-{name}.safetensors"
     url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
 
     def build() -> nn.Module:

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from featx.networks.dry_runs import run_for_shapes
 
 
-def fold_batch_norm(body: nn.Module, side_px: int, kept: Collection[str] = ()) -> nn.Module:
+def fold_batch_norm(body: nn.Module, side_px: int, kept_layers: Collection[str] = ()) -> nn.Module:
     """Return a copy of a network in which convolutions contain the batch normalisation that follows them.
 
     The weights of the copy are fixed, and hooks are left behind. A convolution whose output is used elsewhere too, or
@@ -23,21 +23,21 @@ def fold_batch_norm(body: nn.Module, side_px: int, kept: Collection[str] = ()) -
         A network in eval mode.
     side_px
         Side of the images that it takes.
-    kept
+    kept_layers
         Names of layers whose own outputs are read: such convolutions are left as they are.
     """
-    folded = copy.deepcopy(body).requires_grad_(False)
-    for module in folded.modules():
+    folded_body = copy.deepcopy(body).requires_grad_(False)
+    for module in folded_body.modules():
         module._forward_hooks.clear()
-    for conv_name, norm_name in _followed_convolutions(folded, side_px):
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
+    for conv_name, norm_name in _followed_convolutions(folded_body, side_px):
+        conv, norm = folded_body.get_submodule(conv_name), folded_body.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        if conv_name not in kept and norm.running_mean is not None:
-            folded.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
+        if conv_name not in kept_layers and norm.running_mean is not None:
+            folded_body.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
             # Layers of timm contain the activation that follows their normalisation.
-            folded.set_submodule(norm_name, nn.Sequential(*norm.children()))
-    return folded
+            folded_body.set_submodule(norm_name, nn.Sequential(*norm.children()))
+    return folded_body
 
 
 def _followed_convolutions(body: nn.Module, side_px: int) -> list[tuple[str, str]]:

@@ -127,8 +127,8 @@ def trace_chain(body: nn.Module, last: str) -> list[str]:
     except Exception as error:
         raise DataError(f"the network cannot be divided into blocks: {_first_line(error)}") from error
     unit_nodes: list[fx.Node] = []
-    for before, node in pairwise(graph.nodes):
-        if node.op != "call_module" or node.args != (before,) or node.kwargs or len(before.users) > 1:
+    for previous_node, node in pairwise(graph.nodes):
+        if node.op != "call_module" or node.args != (previous_node,) or node.kwargs or len(previous_node.users) > 1:
             break
         unit_nodes.append(node)
     names = [str(node.target) for node in unit_nodes]
@@ -198,12 +198,12 @@ def trace_units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
 
 def group_into_blocks(units: Sequence[Unit]) -> list[Block]:
     """Return the blocks of a chain, first to last; units without parameters belong to the block before them."""
-    by_resolution: list[list[Unit]] = []
+    resolution_groups: list[list[Unit]] = []
     for unit in units:
-        if not by_resolution or unit.n_positions <= by_resolution[-1][0].n_positions / 2:
-            by_resolution.append([])
-        by_resolution[-1].append(unit)
-    groups = _merge_without(by_resolution, lambda unit: unit.n_parameters)
+        if not resolution_groups or unit.n_positions <= resolution_groups[-1][0].n_positions / 2:
+            resolution_groups.append([])
+        resolution_groups[-1].append(unit)
+    groups = _merge_without(resolution_groups, lambda unit: unit.n_parameters)
     if len(groups) >= MIN_BLOCKS_BY_RESOLUTION:
         return [Block(f"block{number}", tuple(group)) for number, group in enumerate(groups, start=1)]
     # A normalisation belongs to the layer before it.
@@ -213,16 +213,16 @@ def group_into_blocks(units: Sequence[Unit]) -> list[Block]:
 
 def _main_layer(group: Sequence[Unit]) -> str:
     """Return the name of the first unit that has parameters and, if there is such a one, multiplies by them."""
-    with_parameters = [unit for unit in group if unit.n_parameters]
-    return next((unit.name for unit in with_parameters if unit.n_operations), with_parameters[0].name)
+    parameter_units = [unit for unit in group if unit.n_parameters]
+    return next((unit.name for unit in parameter_units if unit.n_operations), parameter_units[0].name)
 
 
 def _merge_without(groups: Sequence[list[Unit]], quality: Callable[[Unit], int]) -> list[list[Unit]]:
     """Merge each group without units of some quality into the one before it, or, at the beginning, the one after it."""
-    merged: list[list[Unit]] = []
+    merged_groups: list[list[Unit]] = []
     for group in groups:
-        if merged and not (any(map(quality, group)) and any(map(quality, merged[-1]))):
-            merged[-1] = merged[-1] + group
+        if merged_groups and not (any(map(quality, group)) and any(map(quality, merged_groups[-1]))):
+            merged_groups[-1] = merged_groups[-1] + group
         else:
-            merged.append(group)
-    return merged
+            merged_groups.append(group)
+    return merged_groups

@@ -79,8 +79,8 @@ def record_calls(body: nn.Module, size_px: int) -> list[LayerCall]:
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            others = [*args[1:], *kwargs.values()]
-            is_simple = bool(args) and isinstance(args[0], Tensor) and all(other is None for other in others)
+            arguments = [*args[1:], *kwargs.values()]
+            is_simple = bool(args) and isinstance(args[0], Tensor) and all(argument is None for argument in arguments)
             parent = open_calls[-1] if open_calls else None
             call = LayerCall(
                 name, module, parent, args[0] if is_simple else None, args[0]._version if is_simple else -1
@@ -137,10 +137,10 @@ def find_chain(body: nn.Module, last: str, size_px: int) -> Chain:
         if sum(_has_parameters(call.module) for call in chain) >= MIN_UNITS_WITH_PARAMETERS and _are_distinct(chain):
             start = next(number for number, call in enumerate(calls) if call is chain[0])
             in_stem = {call.name for call in calls[:start]}
-            after_stem = frozenset(call.name for call in calls[start:]) - in_stem
-            return Chain((STEM, *(call.name for call in chain)), after_stem)
-        inside = [call for call in calls if position >= 0 and call.parent is units[position]]
-        units = _units(inside, calls)
+            names_after_stem = frozenset(call.name for call in calls[start:]) - in_stem
+            return Chain((STEM, *(call.name for call in chain)), names_after_stem)
+        children = [call for call in calls if position >= 0 and call.parent is units[position]]
+        units = _units(children, calls)
     raise DataError(
         f"the network cannot be divided into blocks: up to {last!r} it does more than run layers in sequence"
     )
@@ -151,13 +151,13 @@ def _is_related(name: str, last: str) -> bool:
     return f"{name}.".startswith(f"{last}.") or last.startswith(f"{name}.")
 
 
-def _units(called: Sequence[LayerCall], calls: Sequence[LayerCall]) -> list[LayerCall]:
+def _units(parent_calls: Sequence[LayerCall], calls: Sequence[LayerCall]) -> list[LayerCall]:
     """Return calls with those inside an ``nn.Sequential`` in its place."""
     units: list[LayerCall] = []
-    for call in called:
-        inside = [other for other in calls if other.parent is call]
-        is_sequence = type(call.module).forward is nn.Sequential.forward and bool(inside)
-        units += _units(inside, calls) if is_sequence else [call]
+    for call in parent_calls:
+        children = [child for child in calls if child.parent is call]
+        is_sequence = type(call.module).forward is nn.Sequential.forward and bool(children)
+        units += _units(children, calls) if is_sequence else [call]
     return units
 
 
@@ -210,7 +210,7 @@ class Stem(nn.Module):
     def __init__(self, body: nn.Module, chain: Chain) -> None:
         super().__init__()
         for name in sorted(chain.after_stem):
-            if not any(name.startswith(f"{other}.") for other in chain.after_stem):
+            if not any(name.startswith(f"{parent_name}.") for parent_name in chain.after_stem):
                 body.set_submodule(name, _StemEnd() if name == chain.names[1] else nn.Identity())
         self.body = body
 

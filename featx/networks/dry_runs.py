@@ -62,5 +62,5 @@ def run_dry(network: nn.Module, x: Tensor, on_retry: Callable[[], object] | None
     except Exception:
         if on_retry is not None:
             on_retry()
-        first = next(network.parameters(), None)
-        return network(torch.zeros(x.shape, dtype=x.dtype, device="cpu" if first is None else first.device))
+        parameter = next(network.parameters(), None)
+        return network(torch.zeros(x.shape, dtype=x.dtype, device="cpu" if parameter is None else parameter.device))

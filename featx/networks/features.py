@@ -143,8 +143,8 @@ class FeatureNetwork(nn.Module):
         x = self._pooled(tap.layer, tap.pool, b * n_views)
         if n_views == 1:
             return x
-        by_view = x.view(n_views, b, -1)
-        return by_view.mean(0) if tap.join == "mean" else by_view.transpose(0, 1).flatten(1)
+        view_features = x.view(n_views, b, -1)
+        return view_features.mean(0) if tap.join == "mean" else view_features.transpose(0, 1).flatten(1)
 
     def _pooled(self, layer: str, pool: Pool, b: int) -> Tensor:
         output = self._outputs.get(layer)
@@ -176,8 +176,8 @@ def _views(x: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
         return [x]
     if preprocessing.views == "flip":
         return [x, x.flip(-1)]
-    side, last = preprocessing.size_px, preprocessing.canvas_px - preprocessing.size_px
-    corners = [(0, 0), (0, last), (last, 0), (last, last), (last // 2, last // 2)]
+    side, far_edge = preprocessing.size_px, preprocessing.canvas_px - preprocessing.size_px
+    corners = [(0, 0), (0, far_edge), (far_edge, 0), (far_edge, far_edge), (far_edge // 2, far_edge // 2)]
     return [x[..., top : top + side, left : left + side] for top, left in corners]
 
 
@@ -233,13 +233,13 @@ class BuiltBackbone(NamedTuple):
     loaded: LoadedWeights = LoadedWeights()
 
 
-def preprocessing_for(request: EmbeddingRequest, own: Preprocessing) -> Preprocessing:
+def preprocessing_for(request: EmbeddingRequest, weights_preprocessing: Preprocessing) -> Preprocessing:
     """Return the preprocessing of the weights, with the fields that a request sets instead."""
-    stated = {name: getattr(request, name) for name in Preprocessing.model_fields}
-    stated = {name: value for name, value in stated.items() if value is not None}
-    if stated.get("resize") in {"squash", "border"}:
-        stated.setdefault("crop_share", 1.0)
-    return own.model_copy(update=stated)
+    stated_fields = {name: getattr(request, name) for name in Preprocessing.model_fields}
+    stated_fields = {name: value for name, value in stated_fields.items() if value is not None}
+    if stated_fields.get("resize") in {"squash", "border"}:
+        stated_fields.setdefault("crop_share", 1.0)
+    return weights_preprocessing.model_copy(update=stated_fields)
 
 
 def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
@@ -257,10 +257,10 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
         # torch.manual_seed would reseed GPUs as well.
         torch.default_generator.manual_seed(0)
         body = plan.build().eval()
-    loaded = LoadedWeights()
+    loaded_weights = LoadedWeights()
     if file is not None and request.has_own_weights:
         last = _last_layer_of(plan, body, plan.preprocessing)
-        loaded = load_own_state(body, read_state(file), file, last, plan.preprocessing.size_px)
+        loaded_weights = load_own_state(body, read_state(file), file, last, plan.preprocessing.size_px)
     elif file is not None:
         load_state(body, read_state(file), str(file))
     if preprocessing.size_px != plan.preprocessing.size_px:
@@ -269,7 +269,9 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
         # A network fails with any exception if it does not take the size.
         except Exception as error:
             raise _size_error(plan.name, preprocessing, error) from error
-    return BuiltBackbone(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock(), loaded)
+    return BuiltBackbone(
+        body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock(), loaded_weights
+    )
 
 
 def _last_layer_of(plan: Backbone, body: nn.Module, preprocessing: Preprocessing) -> str:
@@ -290,14 +292,14 @@ def _size_error(name: str, preprocessing: Preprocessing, error: Exception) -> Da
     )
 
 
-def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone | None = None) -> ResolvedNetwork:
+def resolve_network(requests: Sequence[EmbeddingRequest], backbone: BuiltBackbone | None = None) -> ResolvedNetwork:
     """Return the network that computes all of `requests`, with specs for the precision fp32.
 
     Parameters
     ----------
     requests
         Embeddings to compute, which differ in tap, pool and join only.
-    built
+    backbone
         The backbone with its weights; by default it is built here.
 
     Raises
@@ -305,16 +307,16 @@ def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone |
     UnknownNameError, WeightsError, DataError
         If a name is unknown, weights are not available, or the output of a layer cannot be used.
     """
-    first = requests[0]
-    body, preprocessing, file, last, lock, loaded = built or build_backbone(first)
+    first_request = requests[0]
+    body, preprocessing, file, last, lock, loaded_weights = backbone or build_backbone(first_request)
     taps = [Tap(last if request.tap == "last" else request.tap, request.pool, request.join) for request in requests]
     for tap in taps:
-        if empty := [name for name in loaded.unloaded if name.startswith(f"{tap.layer}.")]:
+        if empty_names := [name for name in loaded_weights.unloaded if name.startswith(f"{tap.layer}.")]:
             raise WeightsError(
-                f"weights {file} have no values for {empty[0]!r} of layer {tap.layer!r}; name another layer"
+                f"weights {file} have no values for {empty_names[0]!r} of layer {tap.layer!r}; name another layer"
             )
         if tap.pool == "cls" and not has_class_token(body):
-            raise DataError(f"pool = 'cls' takes the class token, {first.backbone} has none; set pool = 'avg'")
+            raise DataError(f"pool = 'cls' takes the class token, {first_request.backbone} has none; set pool = 'avg'")
     network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
     side = preprocessing.canvas_px
     try:
@@ -324,23 +326,23 @@ def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone |
         raise
     # A network fails with any exception if it does not take the size.
     except Exception as error:
-        raise _size_error(first.backbone, preprocessing, error) from error
+        raise _size_error(first_request.backbone, preprocessing, error) from error
     sha256 = sha256_of_state(body) if file is None else sha256_of_weights(file)
     specs = tuple(
         EmbeddingSpec(
-            backbone=first.backbone,
+            backbone=first_request.backbone,
             weights_sha256=sha256,
             tap=tap.layer,
             pool=tap.pool,
             preprocessing=preprocessing,
-            decoding=first.decoding,
+            decoding=first_request.decoding,
             dtype=request.dtype,
             join=tap.join,
         )
         for tap, request in zip(taps, requests, strict=True)
     )
     state = None if file is None else file_state(file)
-    return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state, loaded.note)
+    return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state, loaded_weights.note)
 
 
 def weights_path(plan: Backbone, weights: str) -> Path | None:

@@ -32,8 +32,8 @@ def set_input_size(body: nn.Module, size_px: int) -> None:
         raise ValueError(f"its patches have {patch_px} px, expected a multiple of them")
     if isinstance(body, VisionTransformer):
         state: Any = dict(body.state_dict())
-        interpolated = interpolate_embeddings(size_px, body.patch_size, state)["encoder.pos_embedding"]
-        body.encoder.pos_embedding = nn.Parameter(interpolated.contiguous())
+        position_embedding = interpolate_embeddings(size_px, body.patch_size, state)["encoder.pos_embedding"]
+        body.encoder.pos_embedding = nn.Parameter(position_embedding.contiguous())
         body.image_size = size_px
     elif callable(resize := getattr(body, "set_input_size", None)):
         # timm's interpolation of windows warns about its own use of torch.

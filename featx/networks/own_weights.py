@@ -51,39 +51,45 @@ def load_own_state(body: nn.Module, state: State, file: Path, last: str, size_px
     WeightsError
         A tensor of the trunk is missing or has another shape.
     """
-    own, tensors = without_batch_counters(body.state_dict()), without_batch_counters(state)
-    if same_tensors(own, tensors):
+    network_tensors, tensors = without_batch_counters(body.state_dict()), without_batch_counters(state)
+    if same_tensors(network_tensors, tensors):
         load_state(body, state, str(file))
         return LoadedWeights()
-    prefix = _common_prefix(own, tensors)
-    stripped = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    matched = {name: stripped[name] for name in own if name in stripped and stripped[name].shape == own[name].shape}
-    in_trunk = _names_in_trunk(body, list(own), last, size_px)
-    if missing := [name for name in own if name in in_trunk and name not in matched]:
+    prefix = _common_prefix(network_tensors, tensors)
+    stripped_tensors = {
+        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }
+    matched_tensors = {
+        name: stripped_tensors[name]
+        for name in network_tensors
+        if name in stripped_tensors and stripped_tensors[name].shape == network_tensors[name].shape
+    }
+    trunk_names = _names_in_trunk(body, list(network_tensors), last, size_px)
+    if missing_names := [name for name in network_tensors if name in trunk_names and name not in matched_tensors]:
         raise WeightsError(
-            f"weights {file} are of another network: {len(in_trunk) - len(missing)} of {len(in_trunk)} tensors of the "
-            f"trunk match by name and shape; without a match: {_listed(missing)}"
+            f"weights {file} are of another network: {len(trunk_names) - len(missing_names)} of {len(trunk_names)} "
+            f"tensors of the trunk match by name and shape; without a match: {_listed(missing_names)}"
         )
-    body.load_state_dict(matched, strict=False)
-    unloaded = [name for name in own if name not in matched]
+    body.load_state_dict(matched_tensors, strict=False)
+    unloaded_names = [name for name in network_tensors if name not in matched_tensors]
     with torch.no_grad():
-        for name in unloaded:
+        for name in unloaded_names:
             body.state_dict()[name].zero_()
-    unused = [name for name in tensors if name.removeprefix(prefix) not in matched]
-    parts = [f"weights {file.name}: {len(in_trunk)} tensors of the trunk are loaded"]
+    unused_names = [name for name in tensors if name.removeprefix(prefix) not in matched_tensors]
+    parts = [f"weights {file.name}: {len(trunk_names)} tensors of the trunk are loaded"]
     parts += [f"the prefix {prefix!r} was removed from their names"] if prefix else []
-    parts += [f"not loaded, of the network's classifier: {_listed(unloaded)}"] if unloaded else []
-    parts += [f"not used, of the file: {_listed(unused)}"] if unused else []
-    return LoadedWeights("; ".join(parts), frozenset(unloaded))
+    parts += [f"not loaded, of the network's classifier: {_listed(unloaded_names)}"] if unloaded_names else []
+    parts += [f"not used, of the file: {_listed(unused_names)}"] if unused_names else []
+    return LoadedWeights("; ".join(parts), frozenset(unloaded_names))
 
 
-def _common_prefix(own: State, tensors: State) -> str:
+def _common_prefix(network_tensors: State, tensors: State) -> str:
     """Return the prefix behind which most tensors of the file have the names of the network."""
     counts: Counter[str] = Counter()
     for name in tensors:
         parts = name.split(".")
         for depth in range(len(parts)):
-            if ".".join(parts[depth:]) in own:
+            if ".".join(parts[depth:]) in network_tensors:
                 counts["".join(f"{part}." for part in parts[:depth])] += 1
     # Of equally frequent prefixes the shortest is the least change.
     return min(counts, key=lambda prefix: (-counts[prefix], len(prefix)), default="")
@@ -91,21 +97,21 @@ def _common_prefix(own: State, tensors: State) -> str:
 
 def _names_in_trunk(body: nn.Module, names: list[str], last: str, size_px: int) -> set[str]:
     """Return the names of tensors in layers that run up to the last one, or that lie around it."""
-    finished = [layer.name for layer in trace_layers(body, size_px)]
-    used = set(finished[: len(finished) - finished[::-1].index(last)])
+    finished_layers = [layer.name for layer in trace_layers(body, size_px)]
+    used_layers = set(finished_layers[: len(finished_layers) - finished_layers[::-1].index(last)])
 
     def is_in_trunk(name: str) -> bool:
         owner = name.rpartition(".")[0]
         parts = owner.split(".")
         ancestors = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
-        return not owner or bool(ancestors & used) or last.startswith(f"{owner}.")
+        return not owner or bool(ancestors & used_layers) or last.startswith(f"{owner}.")
 
     return set(filter(is_in_trunk, names))
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
+    remainder_text = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + remainder_text
 
 
 def has_class_token(body: nn.Module) -> bool:

@@ -110,15 +110,15 @@ def find_weights(file: str, sha256: str, folders: Sequence[Path]) -> Path:
     path = Path(file)
     env_folders = [Path(folder) for folder in os.environ.get("FEATX_WEIGHTS", "").split(os.pathsep) if folder]
     all_folders = [path.parent, *env_folders, *folders, hub_folder()]
-    searched = list(dict.fromkeys(folder.absolute() for folder in all_folders))
-    files = [folder / path.name for folder in searched if (folder / path.name).is_file()]
+    searched_folders = list(dict.fromkeys(folder.absolute() for folder in all_folders))
+    files = [folder / path.name for folder in searched_folders if (folder / path.name).is_file()]
     for candidate in files:
         if sha256_of_weights(candidate) == sha256:
             return candidate
     other_file = f" (another file of this name is {files[0]})" if files else ""
     raise WeightsError(
-        f"weights {path.name} (sha256 {sha256}): not found{other_file}; looked in {', '.join(map(str, searched))}; put "
-        "the file into one of them, or add its folder to $FEATX_WEIGHTS"
+        f"weights {path.name} (sha256 {sha256}): not found{other_file}; looked in "
+        f"{', '.join(map(str, searched_folders))}; put the file into one of them, or add its folder to $FEATX_WEIGHTS"
     )
 
 
@@ -168,9 +168,13 @@ def _unwrapped_state(content: Any) -> Any:
     """
     if isinstance(content, Mapping):
         for key in STATE_KEYS:
-            inside = content.get(key)
-            if isinstance(inside, Mapping) and inside and all(isinstance(v, torch.Tensor) for v in inside.values()):
-                return inside
+            inner_state = content.get(key)
+            if (
+                isinstance(inner_state, Mapping)
+                and inner_state
+                and all(isinstance(tensor, torch.Tensor) for tensor in inner_state.values())
+            ):
+                return inner_state
     return content
 
 
@@ -186,10 +190,10 @@ def load_state(network: nn.Module, state: State, origin: str) -> None:
     file_tensors = without_batch_counters(state)
     if set(own_tensors) != set(file_tensors):
         if _names_and_shapes(own_tensors) != _names_and_shapes(file_tensors):
-            missing = [name for name in own_tensors if name not in file_tensors]
+            missing_names = [name for name in own_tensors if name not in file_tensors]
             raise WeightsError(
                 f"weights {origin} are of another network: {len(file_tensors)} tensors, expected {len(own_tensors)}"
-                + (f", first one missing {missing[0]!r}" if missing else "")
+                + (f", first one missing {missing_names[0]!r}" if missing_names else "")
             )
         file_tensors = dict(zip(own_tensors, file_tensors.values(), strict=True))
     try:
@@ -204,9 +208,9 @@ def _names_and_shapes(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, to
     return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
 
 
-def same_tensors(own: State, tensors: State) -> bool:
+def same_tensors(network_tensors: State, tensors: State) -> bool:
     """Return whether two state dicts have the same names, or the same shapes and last parts of names in order."""
-    return set(own) == set(tensors) or _names_and_shapes(own) == _names_and_shapes(tensors)
+    return set(network_tensors) == set(tensors) or _names_and_shapes(network_tensors) == _names_and_shapes(tensors)
 
 
 def without_batch_counters(state: State) -> dict[str, torch.Tensor]:

@@ -25,8 +25,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         The path is neither a recipe nor a run.
     """
     if Path(path).suffix == ".toml":
-        described: dict[str, Any] = mask_secrets_in_value(load_recipe(path).model_dump(mode="json"))
-        return described
+        description: dict[str, Any] = mask_secrets_in_value(load_recipe(path).model_dump(mode="json"))
+        return description
     folder, header = read_header(path)
     fields = header.model_dump(mode="json", exclude={"golden"})
     if header.kind != "ensemble":

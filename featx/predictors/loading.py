@@ -64,20 +64,20 @@ def _load_exported(path: Path) -> Model:
     card = read_export_card(path)
     if path.suffix not in {".skops", ".joblib"}:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {card.run!r}")
-    read = skops_format.read if path.suffix == ".skops" else joblib.load
-    return HeadModel(card.run, card.header, path.parent, load_verified(path, card.header, read))
+    read_body = skops_format.read if path.suffix == ".skops" else joblib.load
+    return HeadModel(card.run, card.header, path.parent, load_verified(path, card.header, read_body))
 
 
-def _load_run(path: Path, loaded: dict[Path, Model]) -> Model:
-    """Return the model of a run from `loaded`, to which a missing one is added, so that none is loaded twice."""
+def _load_run(path: Path, loaded_models: dict[Path, Model]) -> Model:
+    """Return the model of a run from `loaded_models`, to which a missing one is added, so that none is loaded twice."""
     folder, header = read_header(path)
-    if folder not in loaded:
-        loaded[folder] = _load_kind(folder, header, loaded)
-    return loaded[folder]
+    if folder not in loaded_models:
+        loaded_models[folder] = _load_kind(folder, header, loaded_models)
+    return loaded_models[folder]
 
 
-def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
-    """Return a newly loaded head, network or ensemble; `loaded` holds the members that are loaded already."""
+def _load_kind(folder: Path, header: Header, loaded_models: dict[Path, Model]) -> Model:
+    """Return a newly loaded head, network or ensemble; `loaded_models` holds the members that are loaded already."""
     if header.kind == "head":
         return HeadModel(folder.name, header, folder, load_head(folder, header))
     if header.kind == "network":
@@ -86,19 +86,21 @@ def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
         network.built  # noqa: B018
         return network
     if header.kind == "smoothed":
-        smoothed: Model = RUN_KINDS.get(header.kind)(folder, header, partial(_load_run, loaded=loaded))
-        return smoothed
-    return _load_ensemble(folder, header, loaded)
+        smoothed_model: Model = RUN_KINDS.get(header.kind)(
+            folder, header, partial(_load_run, loaded_models=loaded_models)
+        )
+        return smoothed_model
+    return _load_ensemble(folder, header, loaded_models)
 
 
-def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> EnsembleModel:
+def _load_ensemble(folder: Path, header: Header, loaded_models: dict[Path, Model]) -> EnsembleModel:
     """Return an ensemble with its members, after all of them and the combiner have been verified."""
     # This raises an error if a member is missing, has changed or is the ensemble itself.
     read_member_headers(folder, header)
     fields = read_ensemble_body(folder, header)
     method_name, member_names = fields.pop("method"), fields.pop("members")
     method: VotingMethod = VOTES.get(method_name)
-    members = tuple(_load_run(folder.parent / name, loaded) for name in member_names)
+    members = tuple(_load_run(folder.parent / name, loaded_models) for name in member_names)
     try:
         model = EnsembleModel(folder.name, header, folder, method_name, members, method.read(fields))
         model.check_combiner()
@@ -248,24 +250,25 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     descriptions = _RunDescriptions.of(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
-        embedded = load_vectors_as_embedded(Path(vectors), embeddings)
-        yield {model.name: descriptions.add_to(model.predict_embedded(embedded), model) for model in models}
+        embedded_files = load_vectors_as_embedded(Path(vectors), embeddings)
+        yield {model.name: descriptions.add_to(model.predict_embedded(embedded_files), model) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}
-    listed = list_images(places)
-    embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
-    true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
-    opened: set[str] = set()
-    uris = dict(zip(listed.ids, listed.uris, strict=True))
-    for embedded in _embed_batches(listed, embedder, progress):
+    image_list = list_images(places)
+    embedder = FileEmbedder(embeddings, device, networks, len(image_list.ids))
+    true_values = find_true_values(study, image_list, {model.header.target: model.classes for model in models})
+    opened_targets: set[str] = set()
+    uris = dict(zip(image_list.ids, image_list.uris, strict=True))
+    for embedded_files in _embed_batches(image_list, embedder, progress):
         predictions = {
-            model.name: descriptions.add_to(model.predict_listed(embedded, uris, device), model) for model in models
+            model.name: descriptions.add_to(model.predict_listed(embedded_files, uris, device), model)
+            for model in models
         }
         if study is not None:
-            opened |= _log_test_labels(study, predictions, true_values, embedded.digests, opened)
-        batch_uris = [uris[image] for image in embedded.images]
+            opened_targets |= _log_test_labels(study, predictions, true_values, embedded_files.digests, opened_targets)
+        batch_uris = [uris[image] for image in embedded_files.images]
         yield {
-            name: replace(true_values.add_to(prediction, embedded.digests), uris=batch_uris)
+            name: replace(true_values.add_to(prediction, embedded_files.digests), uris=batch_uris)
             for name, prediction in predictions.items()
         }
 
@@ -275,12 +278,12 @@ def _log_test_labels(
     predictions: Mapping[str, Prediction],
     true_values: TrueValues,
     digests: Mapping[str, str],
-    logged: set[str],
+    logged_targets: set[str],
 ) -> set[str]:
     """Log that answers are compared with test labels, once for each target, and return the targets."""
     runs_by_target: dict[str, list[str]] = {}
     for run, prediction in predictions.items():
-        if prediction.target not in logged and true_values.uses_test_labels(prediction, digests):
+        if prediction.target not in logged_targets and true_values.uses_test_labels(prediction, digests):
             runs_by_target.setdefault(prediction.target, []).append(run)
     for target, runs in runs_by_target.items():
         study.open_test(target, runs)
@@ -317,22 +320,22 @@ class _RunDescriptions:
 
 def _selection_score(run: RunFolder, metric: Metric) -> float:
     """Return the score of a run on val, or out of fold; greater is better."""
-    by_part = run.metrics.scores_by_part
-    scores = by_part.get("val") or by_part.get("oof") or {}
+    scores_by_part = run.metrics.scores_by_part
+    scores = scores_by_part.get("val") or scores_by_part.get("oof") or {}
     return find_score(metric).signed(scores[metric]) if metric in scores else math.nan
 
 
 def _embed_batches(
-    listed: "UnlabelledImages", embedder: "FileEmbedder", progress: ProgressCallback
+    image_list: "UnlabelledImages", embedder: "FileEmbedder", progress: ProgressCallback
 ) -> Iterator["EmbeddedFiles"]:
     """Yield the embedded images batch by batch; images that are known to be unreadable are in the first one."""
-    n = len(listed.ids)
+    n = len(image_list.ids)
     for start in range(0, max(n, 1), IMAGES_PER_BATCH):
         rows = slice(start, start + IMAGES_PER_BATCH)
-        embedded = embedder.embed(listed.ids[rows], listed.uris[rows])
+        embedded_files = embedder.embed(image_list.ids[rows], image_list.uris[rows])
         if not start:
-            embedded.unreadable.update(listed.unreadable)
-        yield embedded
+            embedded_files.unreadable.update(image_list.unreadable)
+        yield embedded_files
         progress("predict", min(rows.stop, n), n)
 
 
@@ -346,18 +349,18 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
     """
-    loaded: dict[Path, Model] = {}
+    loaded_models: dict[Path, Model] = {}
     folders = [Path(run) for run in runs if is_run_folder(run)]
     names = [str(run) for run in runs if not is_run_folder(run)]
-    models = [_load_run(folder, loaded) for folder in folders]
+    models = [_load_run(folder, loaded_models) for folder in folders]
     if study is not None:
-        if not names and (damaged := study.damaged()):
-            raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-        finished = study.runs(names=tuple(names) or None, with_refits=True)
+        if not names and (damaged_runs := study.damaged()):
+            raise IncompleteError(f"{damaged_runs[0].damage}, or name the runs to use with '--run'")
+        finished_runs = study.runs(names=tuple(names) or None, with_refits=True)
         # A smoothed run takes a hundred times as long as all others, so that it answers only if it is named.
-        finished = finished if names else [run for run in finished if run.kind != "smoothed"]
-        models += [_load_run(update_val_scores(study, run).path, loaded) for run in finished]
+        finished_runs = finished_runs if names else [run for run in finished_runs if run.kind != "smoothed"]
+        models += [_load_run(update_val_scores(study, run).path, loaded_models) for run in finished_runs]
     models = list({id(model): model for model in models}.values())
-    if repeated := [name for name, n in Counter(model.name for model in models).items() if n > 1]:
-        raise DataError(f"found several runs called {repeated[0]!r}; predict with one after the other")
+    if repeated_names := [name for name, n in Counter(model.name for model in models).items() if n > 1]:
+        raise DataError(f"found several runs called {repeated_names[0]!r}; predict with one after the other")
     return models

@@ -113,8 +113,8 @@ class Model(ABC):
                 f"{self.name} expects (n, {self.header.n_features}) features from {names}, found shape {x.shape}; "
                 "extract with the artifact's embeddings ('featx show' prints them)"
             )
-        if bad := int((~np.isfinite(x).all(axis=1)).sum()):
-            raise DataError(f"{bad} of {len(x)} rows of features hold nan or infinity; expected finite numbers")
+        if n_invalid := int((~np.isfinite(x).all(axis=1)).sum()):
+            raise DataError(f"{n_invalid} of {len(x)} rows of features hold nan or infinity; expected finite numbers")
         if not len(x):
             return np.zeros((0, len(self.header.names)))
         edges = np.cumsum([embedding.n_features for embedding in self.embeddings])[:-1]
@@ -146,35 +146,36 @@ class Model(ABC):
         from featx.embeddings.files import embed_files
 
         paths = [images] if isinstance(images, str | Path) else list(images)
-        if invalid := [path for path in paths if not isinstance(path, str | Path)]:
+        if invalid_paths := [path for path in paths if not isinstance(path, str | Path)]:
             raise DataError(
-                f"expected paths of images, found {type(invalid[0]).__name__}; use 'featx.ImageEmbedder' for arrays"
+                f"expected paths of images, found {type(invalid_paths[0]).__name__}; use 'featx.ImageEmbedder' for "
+                "arrays"
             )
-        embedded = embed_files([str(path) for path in paths], self.local_embeddings, device, self.networks)
-        return self.predict_embedded(embedded)
+        embedded_files = embed_files([str(path) for path in paths], self.local_embeddings, device, self.networks)
+        return self.predict_embedded(embedded_files)
 
-    def predict_listed(self, embedded: "EmbeddedFiles", uris: Mapping[str, str], device: str) -> Prediction:
+    def predict_listed(self, embedded_files: "EmbeddedFiles", uris: Mapping[str, str], device: str) -> Prediction:
         """Return the prediction for images that have been embedded; a model that takes pixels reads the images again.
 
         Parameters
         ----------
-        embedded
+        embedded_files
             Embeddings of the images.
         uris
             Image → its place.
         device
             Device of models that take pixels.
         """
-        return self.predict_embedded(embedded)
+        return self.predict_embedded(embedded_files)
 
-    def predict_embedded(self, embedded: "EmbeddedFiles") -> Prediction:
+    def predict_embedded(self, embedded_files: "EmbeddedFiles") -> Prediction:
         """Return the prediction for images that have been embedded."""
         return Prediction(
-            embedded.images,
-            self.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(self.classes))),
+            embedded_files.images,
+            self.predict_columns(embedded_files.columns) if embedded_files.images else np.empty((0, len(self.classes))),
             self.classes,
-            embedded.unreadable,
-            [*embedded.warnings, *self.version_warnings],
+            embedded_files.unreadable,
+            [*embedded_files.warnings, *self.version_warnings],
             kind=self.header.answers,
             conformal=self.header.conformal,
             decision=self.header.decision,
@@ -198,8 +199,8 @@ def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedE
         for locked in read_locked(model_folder.parent)
         if locked.weights_file and locked.spec.weights_sha256 == sha256
     ]
-    nearby = [model_folder, *model_folder.absolute().parents[:N_PARENTS_SEARCHED], Path()]
-    folders = [*last_read, *nearby, *(folder / "weights" for folder in nearby)]
+    nearby_folders = [model_folder, *model_folder.absolute().parents[:N_PARENTS_SEARCHED], Path()]
+    folders = [*last_read, *nearby_folders, *(folder / "weights" for folder in nearby_folders)]
     file = find_weights(request.weights, sha256, folders)
     return embedding.model_copy(update={"request": request.model_copy(update={"weights": str(file)})})
 

@@ -78,7 +78,7 @@ class Prediction:
     def label_sets(self) -> list[set[str]]:
         """The predicted labels of each image."""
         members = LabelTargets.decide(self.proba, None)
-        return [{name for name, is_in in zip(self.classes, row, strict=True) if is_in} for row in members]
+        return [{name for name, is_member in zip(self.classes, row, strict=True) if is_member} for row in members]
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -146,7 +146,9 @@ class Prediction:
 
     def _join_names(self, members: NDArray[Any]) -> list[str]:
         """Return the names of the columns that are true or 1 in each row of (n, k), joined by commas."""
-        return [", ".join(name for name, is_in in zip(self.classes, row, strict=True) if is_in) for row in members]
+        return [
+            ", ".join(name for name, is_member in zip(self.classes, row, strict=True) if is_member) for row in members
+        ]
 
     def rows(self, run: str, coverage: float | None = None) -> list[dict[str, Any]]:
         """Return one flat record for each image.

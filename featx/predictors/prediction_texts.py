@@ -28,8 +28,8 @@ def prediction_texts(prediction: Prediction, coverage: float | None = None) -> l
         return _number_texts(prediction, coverage)
     if prediction.kind == "labels":
         return [label or None for label in prediction.labels]
-    sets = [""] * len(prediction.images) if coverage is None else [f" {{{s}}}" for s in prediction.sets(coverage)]
-    triples = zip(prediction.labels, prediction.label_proba, sets, strict=True)
+    set_texts = [""] * len(prediction.images) if coverage is None else [f" {{{s}}}" for s in prediction.sets(coverage)]
+    triples = zip(prediction.labels, prediction.label_proba, set_texts, strict=True)
     return [f"{label or '–'} {probability:.2f}{members}" for label, probability, members in triples]
 
 

@@ -64,22 +64,24 @@ class TrueValues:
         """
         if not (values := self.by_target.get(prediction.target)):
             return prediction
-        digest_of = [digests.get(image, "") for image in prediction.images]
+        image_digests = [digests.get(image, "") for image in prediction.images]
         has_value = [image in values for image in prediction.images]
-        tested = [
-            is_known and digest in self.test_digests for is_known, digest in zip(has_value, digest_of, strict=True)
+        is_test = [
+            is_known and digest in self.test_digests for is_known, digest in zip(has_value, image_digests, strict=True)
         ]
         is_opened = prediction.target in self.opened
-        sealed = [is_tested and not is_opened for is_tested in tested]
+        sealed = [is_tested and not is_opened for is_tested in is_test]
         true = [None if is_sealed else values.get(i) for i, is_sealed in zip(prediction.images, sealed, strict=True)]
-        n_train = sum(value is not None and d in self.train_digests for value, d in zip(true, digest_of, strict=True))
+        n_train = sum(
+            value is not None and d in self.train_digests for value, d in zip(true, image_digests, strict=True)
+        )
         warnings = [*prediction.warnings, *self.warnings.get(prediction.target, [])]
         if any(sealed):
             warnings.append(
                 "some images belong to the sealed test part, so that their true values are not used; run 'featx "
                 "evaluate --final' to score them"
             )
-        elif any(tested):
+        elif any(is_test):
             warnings.append(
                 "some images belong to the test part, which has been opened: their true values are used, and this is "
                 "logged"
@@ -106,7 +108,7 @@ def find_true_values(
     if study is None:
         return TrueValues({}, frozenset(), frozenset(), frozenset(), {})
     warnings: dict[str, list[str]] = {}
-    by_target: dict[str, dict[str, TrueValue]] = {}
+    values_by_target: dict[str, dict[str, TrueValue]] = {}
     for name, names in targets.items():
         if (spec := study.recipe.targets.get(name)) is None:
             continue
@@ -118,10 +120,10 @@ def find_true_values(
                 values |= _values_of_table(manifest, name, spec, names)
             except DataError as error:
                 warnings.setdefault(name, []).append(f"no true values are read from the label table: {error}")
-        by_target[name] = values
+        values_by_target[name] = values
     test, train = (study.manifest.take(study.ids(part)).digests for part in ("test", "train"))
-    opened = frozenset(name for name in by_target if study.openings(name))
-    return TrueValues(by_target, frozenset(test), frozenset(train), opened, warnings)
+    opened_targets = frozenset(name for name in values_by_target if study.openings(name))
+    return TrueValues(values_by_target, frozenset(test), frozenset(train), opened_targets, warnings)
 
 
 def _values_of_folders(images: "UnlabelledImages", spec: TargetSpec, classes: Sequence[str]) -> dict[str, TrueValue]:
@@ -148,11 +150,12 @@ def _other_folders(images: "UnlabelledImages", values: Mapping[str, TrueValue]) 
 
 def _describe_others(folders: Sequence[str], target: str, classes: Sequence[str]) -> str:
     n_more = len(folders) - MAX_NAMES_SHOWN
-    more = f" and {n_more} more" if n_more > 0 else ""
+    remainder_text = f" and {n_more} more" if n_more > 0 else ""
     noun = "folder" if len(folders) == 1 else "folders"
     return (
-        f"images in the {noun} {', '.join(map(repr, folders[:MAX_NAMES_SHOWN]))}{more} have no true value, because no "
-        f"class of {target!r} is called so; classes: {', '.join(map(repr, list(classes)[:MAX_NAMES_SHOWN]))}"
+        f"images in the {noun} {', '.join(map(repr, folders[:MAX_NAMES_SHOWN]))}{remainder_text} have no true "
+        f"value, because no class of {target!r} is called so; classes: "
+        f"{', '.join(map(repr, list(classes)[:MAX_NAMES_SHOWN]))}"
     )
 
 
@@ -190,8 +193,8 @@ def _class_names(column: Any, target: str, spec: TargetSpec, names: Sequence[str
     if spec.above is not None:
         return [names[int(float(value) > spec.above)] for value in column]
     texts = [category_text(value) for value in column]
-    distinct = sorted(set(texts) - set(names))
-    if not distinct:
+    unknown_texts = sorted(set(texts) - set(names))
+    if not unknown_texts:
         return texts
     try:
         numbers = sorted(set(texts), key=float)
@@ -199,10 +202,10 @@ def _class_names(column: Any, target: str, spec: TargetSpec, names: Sequence[str
         numbers = []
     # Names in the recipe stand for the sorted numbers of its column; fewer numbers do not tell which they are.
     if spec.classes is not None and len(numbers) == len(names):
-        by_number = dict(zip(numbers, spec.classes, strict=True))
-        return [by_number[text] for text in texts]
+        names_by_number = dict(zip(numbers, spec.classes, strict=True))
+        return [names_by_number[text] for text in texts]
     raise DataError(
-        f"targets.{target}: column {spec.column!r} has the value {distinct[0]!r}, expected one of "
+        f"targets.{target}: column {spec.column!r} has the value {unknown_texts[0]!r}, expected one of "
         f"{', '.join(map(repr, list(names)[:8]))}"
     )
 

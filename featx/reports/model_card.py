@@ -113,11 +113,11 @@ def _kind_text(run: RunFacts, header: Header) -> str:
 
 def _use(facts: TargetFacts, run: RunFacts) -> str:
     names = run.targets.names
-    listed = ", ".join(map(markdown, names[:MAX_NAMED_CLASSES]))
+    names_text = ", ".join(map(markdown, names[:MAX_NAMED_CLASSES]))
     tail = f" and {len(names) - MAX_NAMED_CLASSES} more" if len(names) > MAX_NAMED_CLASSES else ""
     verb = {"classes": "one of the classes", "labels": "any of the labels", "numbers": "the numbers"}
     return (
-        f"Predicts {verb[facts.evaluation.kind]} {listed}{tail} of target {markdown(facts.target)} for images like "
+        f"Predicts {verb[facts.evaluation.kind]} {names_text}{tail} of target {markdown(facts.target)} for images like "
         "those of the study. Images from another source, camera or population are outside of what was tested."
     )
 
@@ -139,9 +139,9 @@ def _scores(facts: TargetFacts, run: RunFacts) -> str:
         f"| {markdown(score_name(name))} | {' | '.join(_score_text(row, name) for _, row in columns)} |"
         for name in facts.evaluation.scores
     ]
-    chosen = "This is the chosen run of its target" if run.is_chosen else "Another run was chosen for its target"
+    choice_text = "This is the chosen run of its target" if run.is_chosen else "Another run was chosen for its target"
     return "\n".join(
-        [f"{chosen}, by {score_name(facts.evaluation.chosen_by)}. In parentheses: 95 % intervals.", "", *lines]
+        [f"{choice_text}, by {score_name(facts.evaluation.chosen_by)}. In parentheses: 95 % intervals.", "", *lines]
     )
 
 
@@ -171,11 +171,15 @@ def _weak_groups(evaluation: Evaluation) -> Sequence[str]:
 
 
 def _loading(header: Header, run: RunFacts) -> str:
-    needed = "The folders of its members must be beside it." if run.folder.members else "The folder is all it needs."
+    folders_text = (
+        "The folders of its members must be beside it." if run.folder.members else "The folder is all it needs."
+    )
     embeddings = ", ".join(markdown(embedding.request.name) for embedding in header.embeddings)
     weights = f" Images are embedded with {embeddings}." if embeddings else ""
     code = ["```python", "import featx", "", f'model = featx.load("{run.name}")', 'model.predict_images(["photo.png"])']
-    return "\n".join([*code, "```", "", f"{needed}{weights} featx verifies checksums and outputs when it loads a run."])
+    return "\n".join(
+        [*code, "```", "", f"{folders_text}{weights} featx verifies checksums and outputs when it loads a run."]
+    )
 
 
 def _provenance(header: Header) -> str:

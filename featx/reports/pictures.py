@@ -28,12 +28,12 @@ def load_pictures(study: Study, ids: Sequence[str], progress: ProgressCallback =
     progress
         Callback for the progress of the stage ``pictures``.
     """
-    distinct = list(dict.fromkeys(ids))
-    rows = study.manifest.take(distinct)
+    distinct_ids = list(dict.fromkeys(ids))
+    rows = study.manifest.take(distinct_ids)
     pictures = {}
-    for name, uri, expected_digest in zip(distinct, rows.uris, rows.digests, strict=True):
+    for name, uri, expected_digest in zip(distinct_ids, rows.uris, rows.digests, strict=True):
         pictures[name] = load_picture(uri, expected_digest, study.recipe.decoding)
-        progress("pictures", len(pictures), len(distinct))
+        progress("pictures", len(pictures), len(distinct_ids))
     return pictures
 
 
@@ -48,8 +48,8 @@ def load_picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
 
 def encode_thumbnail(image: Image.Image) -> str:
     """Return a small JPEG of an image in a data URI."""
-    small = image.copy()
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    thumbnail = image.copy()
+    thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    thumbnail.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -83,11 +83,11 @@ class PredictionGallery:
     def add(self, predictions: Mapping[str, Prediction]) -> None:
         """Add a batch: run name → prediction of the same images."""
         self._scores.add(predictions)
-        first = next(iter(predictions.values()))
-        self._n_images += len(first.images)
-        self._n_unreadable += len(first.unreadable)
-        left = MAX_UNREADABLE_SHOWN - len(self._unreadable)
-        self._unreadable |= dict(list(first.unreadable.items())[:left])
+        first_prediction = next(iter(predictions.values()))
+        self._n_images += len(first_prediction.images)
+        self._n_unreadable += len(first_prediction.unreadable)
+        n_remaining = MAX_UNREADABLE_SHOWN - len(self._unreadable)
+        self._unreadable |= dict(list(first_prediction.unreadable.items())[:n_remaining])
         self._warnings |= dict.fromkeys(text for prediction in predictions.values() for text in prediction.warnings)
         targets = dict.fromkeys(prediction.target for prediction in predictions.values())
         for target in targets:
@@ -95,27 +95,29 @@ class PredictionGallery:
 
     def _add_target(self, target: str, predictions: Mapping[str, Prediction]) -> None:
         """Keep the first images of each kind of answer of a batch."""
-        ordered = [prediction for _, prediction in best_first(predictions)]
-        shown = self._targets.setdefault(target, _TargetImages(ordered[0].label))
-        texts = [prediction_texts(prediction) for prediction in ordered]
-        answers = [_answers(prediction) for prediction in ordered]
-        results = _results(ordered[0])
-        if ordered[0].kind == "classes":
-            shown.n_by_class.update(label or "no class" for label in ordered[0].labels)
-        for row in range(len(ordered[0].images)):
+        sorted_predictions = [prediction for _, prediction in best_first(predictions)]
+        target_images = self._targets.setdefault(target, _TargetImages(sorted_predictions[0].label))
+        texts = [prediction_texts(prediction) for prediction in sorted_predictions]
+        answers = [_answers(prediction) for prediction in sorted_predictions]
+        results = _results(sorted_predictions[0])
+        if sorted_predictions[0].kind == "classes":
+            target_images.n_by_class.update(label or "no class" for label in sorted_predictions[0].labels)
+        for row in range(len(sorted_predictions[0].images)):
             kind = results.get(row) or (DISAGREE if len({answer[row] for answer in answers}) > 1 else "")
-            shown.counts[kind] = shown.counts.get(kind, 0) + 1
-            items = shown.items.setdefault(kind, [])
+            target_images.counts[kind] = target_images.counts.get(kind, 0) + 1
+            items = target_images.items.setdefault(kind, [])
             if len(items) < self._max_images:
-                items.append(_item(row, ordered, [text[row] for text in texts], kind, results.get(row)))
+                items.append(_item(row, sorted_predictions, [text[row] for text in texts], kind, results.get(row)))
 
     def page(self, title: str = "Predictions") -> Page:
         """Return the page."""
         n_runs = len(self._scores.by_run)
         subtitle = f"{self._n_images:,} images, {n_runs} {'run' if n_runs == 1 else 'runs'}"
         sections = [Section(f"Images: {target}", [self._gallery(target)]) for target in self._targets]
-        scored = [target for target in self._targets if self._scores.of_target(target)]
-        sections += [Section(f"Scores: {target}", list(_score_components(target, self._scores))) for target in scored]
+        scored_targets = [target for target in self._targets if self._scores.of_target(target)]
+        sections += [
+            Section(f"Scores: {target}", list(_score_components(target, self._scores))) for target in scored_targets
+        ]
         if self._n_unreadable:
             sections.append(Section("Unreadable images", list(self._unreadable_components())))
         return Page(title, subtitle, [Section("Summary", list(self._summary())), *sections])
@@ -125,11 +127,13 @@ class PredictionGallery:
         self.page().write(path)
 
     def _summary(self) -> Iterator[Component]:
-        unreadable = f"{self._n_unreadable:,} cannot be read" if self._n_unreadable else "all could be read"
-        yield Text(f"{self._n_images:,} images were predicted, {unreadable}.", "summary")
-        for target, shown in self._targets.items():
-            if shown.n_by_class:
-                yield Text(f"{target}: {shown.run} predicts {_class_counts(shown.n_by_class)}.", "summary")
+        unreadable_text = f"{self._n_unreadable:,} cannot be read" if self._n_unreadable else "all could be read"
+        yield Text(f"{self._n_images:,} images were predicted, {unreadable_text}.", "summary")
+        for target, target_images in self._targets.items():
+            if target_images.n_by_class:
+                yield Text(
+                    f"{target}: {target_images.run} predicts {_class_counts(target_images.n_by_class)}.", "summary"
+                )
             scores = sorted(self._scores.of_target(target).values(), key=lambda score: -score.n)
             if scores:
                 score = scores[0]
@@ -144,24 +148,24 @@ class PredictionGallery:
 
     def _gallery(self, target: str) -> Gallery:
         """Return the images of a target: wrong ones first, then those that runs disagree on, then the others."""
-        shown = self._targets[target]
-        kinds = sorted(shown.items, key=lambda kind: [WRONG, DISAGREE, "", RIGHT].index(kind))
+        target_images = self._targets[target]
+        kinds = sorted(target_images.items, key=lambda kind: [WRONG, DISAGREE, "", RIGHT].index(kind))
         items: list[GalleryItem] = []
         parts = []
         for number, kind in enumerate(kinds):
             # Kinds with few images leave their share to the others.
             share = (self._max_images - len(items)) // (len(kinds) - number)
-            chosen = shown.items[kind][:share]
-            items += chosen
-            parts.append(f"{len(chosen)} of {shown.counts[kind]:,} {KIND_TEXTS[kind]}")
-        total = sum(shown.counts.values())
+            new_items = target_images.items[kind][:share]
+            items += new_items
+            parts.append(f"{len(new_items)} of {target_images.counts[kind]:,} {KIND_TEXTS[kind]}")
+        total = sum(target_images.counts.values())
         caption = f"{len(items)} of {total:,} images: {', '.join(parts)}. The first answer is that of the best run."
         return Gallery(f"images-{target}", caption, items)
 
     def _unreadable_components(self) -> Iterator[Component]:
         n_left_out = self._n_unreadable - len(self._unreadable)
-        more = f", the first {len(self._unreadable)} of them are listed" if n_left_out else ""
-        yield Text(f"{self._n_unreadable} images cannot be read{more}.")
+        listing_text = f", the first {len(self._unreadable)} of them are listed" if n_left_out else ""
+        yield Text(f"{self._n_unreadable} images cannot be read{listing_text}.")
         yield Items([f"{image}: {reason}" for image, reason in self._unreadable.items()])
 
 
@@ -184,17 +188,18 @@ def _results(prediction: Prediction) -> dict[int, str]:
 
 
 def _item(
-    row: int, ordered: Sequence[Prediction], texts: Sequence[str | None], kind: str, result: str | None
+    row: int, predictions: Sequence[Prediction], texts: Sequence[str | None], kind: str, result: str | None
 ) -> GalleryItem:
     """Return an image with its true value and the answers of all runs, the best run first."""
-    best = ordered[0]
+    best = predictions[0]
     true = best.true[row] if best.true else None
     lines = [] if true is None else [f"true: {true_text(best, true)}"]
-    n_separate = len(ordered) if best.kind != "classes" or len(ordered) <= MAX_SEPARATE_RUNS else 1
+    n_separate = len(predictions) if best.kind != "classes" or len(predictions) <= MAX_SEPARATE_RUNS else 1
     lines += [
-        f"{prediction.label}: {text or '–'}" for prediction, text in list(zip(ordered, texts, strict=True))[:n_separate]
+        f"{prediction.label}: {text or '–'}"
+        for prediction, text in list(zip(predictions, texts, strict=True))[:n_separate]
     ]
-    lines += _grouped_answers(row, ordered[n_separate:])
+    lines += _grouped_answers(row, predictions[n_separate:])
     tags = {} if best.kind == "numbers" else {"answer": best.labels[row] or "none"}
     if true is not None and best.kind != "numbers":
         tags |= {"true": true_text(best, true) or "none", "result": result or "no answer"}
@@ -204,16 +209,16 @@ def _item(
     return GalleryItem(best.images[row], [picture], lines, tags)
 
 
-def _grouped_answers(row: int, others: Sequence[Prediction]) -> list[str]:
+def _grouped_answers(row: int, predictions: Sequence[Prediction]) -> list[str]:
     """Return one line per class, the one that most runs predict first, with these runs and their probabilities."""
-    by_class: dict[str, list[str]] = {}
-    for prediction in others:
+    answers_by_class: dict[str, list[str]] = {}
+    for prediction in predictions:
         answer = f"{prediction.label} {prediction.label_proba[row]:.2f}"
-        by_class.setdefault(prediction.labels[row] or "no class", []).append(answer)
-    most_first = sorted(by_class.items(), key=lambda item: -len(item[1]))
+        answers_by_class.setdefault(prediction.labels[row] or "no class", []).append(answer)
+    sorted_groups = sorted(answers_by_class.items(), key=lambda item: -len(item[1]))
     return [
         f"{len(answers)} {'other' if len(answers) == 1 else 'others'} {label}: {', '.join(answers)}"
-        for label, answers in most_first
+        for label, answers in sorted_groups
     ]
 
 
@@ -233,13 +238,13 @@ def _picture(uri: str, decoding: Decoding | None) -> Picture:
 
 def _score_components(target: str, scores: RunScores) -> Iterator[Component]:
     """Yield the scores of the runs of a target, and the confusion matrix of each."""
-    by_run = scores.of_target(target)
-    name = next(iter(by_run.values())).score
+    scores_by_run = scores.of_target(target)
+    name = next(iter(scores_by_run.values())).score
     columns = [Column("run"), Column(name, ".4f"), Column("95 % from", ".4f"), Column("95 % to", ".4f")]
-    rows = [[score.label, score.value, *(score.interval or (None, None)), score.n] for score in by_run.values()]
+    rows = [[score.label, score.value, *(score.interval or (None, None)), score.n] for score in scores_by_run.values()]
     caption = "Scores on the images with a true value, images being independent."
     yield Table(f"scores-{target}", caption, [*columns, Column("images", "d")], rows)
-    for run, score in by_run.items():
+    for run, score in scores_by_run.items():
         if score.kind == "classes" and len(score.classes) <= MAX_CLASSES_IN_MATRIX:
             matrix = ConfusionMatrix(f"confusion-{run}", f"Answers of {score.label}.", score.classes, score.confusion)
             yield Details(f"Confusion matrix of {score.label}", [matrix])

@@ -119,14 +119,14 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
     budget = PictureBudget()
     pairs = [name for pair in select_pairs(study_leaks) for name in (pair.id, pair.copy)]
     budget.admit(pairs, len(pairs))
-    overruled = [find_overruled(facts, budget) for facts in targets]
-    shown = choose_images(targets, budget)
+    overruled_rows = [find_overruled(facts, budget) for facts in targets]
+    target_images = choose_images(targets, budget)
     pictures = load_pictures(study, list(budget.ids), progress)
     sections: list[Section | None] = [
         Section("Summary", [sentence for facts in targets for sentence in summarize(facts)]),
         build_what_was_done(study, targets),
     ]
-    for facts, images, rows in zip(targets, shown, overruled, strict=True):
+    for facts, images, rows in zip(targets, target_images, overruled_rows, strict=True):
         inner = [
             build_comparison(facts),
             build_final(facts),
@@ -147,7 +147,7 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
 
 
 def _subtitle(study: Study) -> str:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    creation_time = datetime.now(UTC).isoformat(timespec="seconds")
     name = commit()
     version = f" at {name[:12]}{' (with changes)' if 'dirty' in name else ''}" if name else ""
-    return f"{study.n_images:,} images from {mask_secrets(study.recipe.data.source)} · created {created}{version}"
+    return f"{study.n_images:,} images from {mask_secrets(study.recipe.data.source)} · created {creation_time}{version}"

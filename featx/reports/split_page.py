@@ -38,13 +38,13 @@ def _seeds_text(seeds: Sequence[int]) -> str:
 
 def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
     """Return the section of one target."""
-    chosen = summary.rows[0]
+    chosen_run = summary.rows[0]
     score = score_name(summary.metric)
-    low, high = chosen.intervals[summary.metric]
+    low, high = chosen_run.intervals[summary.metric]
     components: list[Component] = [
         Text(
-            f"The run chosen inside each split has {score} {chosen.means[summary.metric]:.4f} ± "
-            f"{chosen.sds[summary.metric]:.4f} (mean and standard deviation over {summary.n_splits} splits; 95 % "
+            f"The run chosen inside each split has {score} {chosen_run.means[summary.metric]:.4f} ± "
+            f"{chosen_run.sds[summary.metric]:.4f} (mean and standard deviation over {summary.n_splits} splits; 95 % "
             f"interval of the mean {low:.4f} … {high:.4f}) on {summary.n_scored:.0f} {_rows_name(summary)} rows, after "
             f"training on {summary.n_train:.0f}.",
             "summary",

@@ -57,11 +57,11 @@ def attack(
     UnsuitedError, DataError
         as in `featx.robustness.attack_job.prepare_attacks`.
     """
-    loaded = load_recipe(recipe)
-    wanted = sections or loaded.attack or (AttackSection(),)
+    loaded_recipe = load_recipe(recipe)
+    attack_sections = sections or loaded_recipe.attack or (AttackSection(),)
     return [
-        run_attacks(prepare_attacks(loaded, sections=group, final=final, user=user, progress=progress), progress)
-        for group in group_sections(wanted)
+        run_attacks(prepare_attacks(loaded_recipe, sections=group, final=final, user=user, progress=progress), progress)
+        for group in group_sections(attack_sections)
     ]
 
 
@@ -71,17 +71,17 @@ def run_attacks(job: AttackJob, progress: ProgressCallback = no_progress) -> Rob
     Each batch of images is stored when it is finished, so that an interrupted call continues there.
     """
     progress(NOTE_STAGE, 0, 1, job.cost_text)
-    pending, checks = job.pending_tasks, job.pending_checks
-    n_passes = sum(map(job.n_passes, pending)) + sum(job.n_check_passes(run) for run, _ in checks)
+    pending_tasks, checks = job.pending_tasks, job.pending_checks
+    n_passes = sum(map(job.n_passes, pending_tasks)) + sum(job.n_check_passes(run) for run, _ in checks)
     meter = _ProgressMeter(n_passes, progress)
-    clean = scores_of_runs(job.runs, job.pixels) if pending or checks else {}
-    for task in pending:
+    clean_scores = scores_of_runs(job.runs, job.pixels) if pending_tasks or checks else {}
+    for task in pending_tasks:
         meter.begin(task.name, job.n_passes(task), job.finished_share(task))
-        run_task(job, task, clean, meter.add)
+        run_task(job, task, clean_scores, meter.add)
         meter.end()
     for run, spec in checks:
         meter.begin(f"checks of {run.label}", job.n_check_passes(run))
-        _check(job, run, spec, clean, QueryMeter(report=meter.add))
+        _check(job, run, spec, clean_scores, QueryMeter(report=meter.add))
         meter.end()
     outcomes = [read_json_as(job.checks_file(run, spec), CheckOutcomes) for run, spec in job.checks]
     tables = [AttackTable.read(job.files(task)) for task in job.tasks]
@@ -120,12 +120,14 @@ class _ProgressMeter:
         self._progress(STAGE, round(self._before + self._own), round(self._total), self._note)
 
 
-def _check(job: AttackJob, run: AttackedRun, spec: AttackSpec, clean: Mapping[str, Tensor], meter: QueryMeter) -> None:
+def _check(
+    job: AttackJob, run: AttackedRun, spec: AttackSpec, clean_scores: Mapping[str, Tensor], meter: QueryMeter
+) -> None:
     """Make the sanity checks of a run, on as many images as fit into memory, and store their outcomes."""
     has_answers = not isinstance(job.goal, NumberGoal)
 
     def check(rows: slice) -> tuple[int, list[str]]:
-        images = images_under_attack(job, AttackTask(spec, run), rows, clean[run.name])
+        images = images_under_attack(job, AttackTask(spec, run), rows, clean_scores[run.name])
         return check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, has_answers)
 
     n_images = min(N_CHECKED, len(job.pixels))

@@ -24,7 +24,7 @@ SEED_DISTANCE = 1_000_003
 Report = Callable[[float], None]
 
 
-def run_task(job: AttackJob, task: AttackTask, clean: Mapping[str, Tensor], report: Report) -> None:
+def run_task(job: AttackJob, task: AttackTask, clean_scores: Mapping[str, Tensor], report: Report) -> None:
     """Make an attack on a run and store its results; batches that an interrupted call finished are not repeated.
 
     Parameters
@@ -33,7 +33,7 @@ def run_task(job: AttackJob, task: AttackTask, clean: Mapping[str, Tensor], repo
         Runs and images.
     task
         The attack and the run.
-    clean
+    clean_scores
         Name of a run → its scores for all unperturbed images.
     report
         Function that receives the cost of each pass.
@@ -43,10 +43,10 @@ def run_task(job: AttackJob, task: AttackTask, clean: Mapping[str, Tensor], repo
     def attack(rows: slice) -> tuple[Tensor, QueryMeter, float]:
         start = time.perf_counter()
         meter = QueryMeter(rows.stop - rows.start, report)
-        return _perturb(job, task, clean, rows, meter), meter, time.perf_counter() - start
+        return _perturb(job, task, clean_scores, rows, meter), meter, time.perf_counter() - start
 
     for rows, (pixels, meter, seconds) in halved_batches(len(job.pixels), files.n_finished, job.batch_size, attack):
-        frame = _batch_frame(job, clean, rows, pixels)
+        frame = _batch_frame(job, clean_scores, rows, pixels)
         frame["n_queries"] = np.tile(meter.counts.numpy() * task.source.n_draws, len(job.runs))
         frame["seconds"] = seconds / (rows.stop - rows.start)
         add_examples(files, frame[frame["run"] == task.source.name], job.pixels[rows], pixels)
@@ -80,7 +80,7 @@ def halved_batches(n: int, start: int, size: int, attack: Callable[[slice], T]) 
 
 
 def images_under_attack(
-    job: AttackJob, task: AttackTask, rows: slice, clean: Tensor, direction: int = 1
+    job: AttackJob, task: AttackTask, rows: slice, clean_scores: Tensor, direction: int = 1
 ) -> AttackedImages:
     """Return a batch of images under attack; the first row and the seed decide its random numbers.
 
@@ -90,7 +90,7 @@ def images_under_attack(
         Images, and the attack on a run.
     rows
         Rows of the batch.
-    clean
+    clean_scores
         Scores of the attacked run for all unperturbed images.
     direction
         Direction of the change (`featx.robustness.attack_goals.AttackGoal`).
@@ -105,20 +105,22 @@ def images_under_attack(
         spec.norm,
         spec.eps,
         generator,
-        job.goal.compare(source.model, clean, positions, direction),
+        job.goal.compare(source.model, clean_scores, positions, direction),
     )
 
 
-def _perturb(job: AttackJob, task: AttackTask, clean: Mapping[str, Tensor], rows: slice, meter: QueryMeter) -> Tensor:
+def _perturb(
+    job: AttackJob, task: AttackTask, clean_scores: Mapping[str, Tensor], rows: slice, meter: QueryMeter
+) -> Tensor:
     """Return the perturbed pixels of a batch: of several directions, those with the largest effect on each image."""
     perturb = method_of(task.spec.method).perturb
     perturbed, effects = [], []
     for direction in job.goal.directions:
-        images = images_under_attack(job, task, rows, clean[task.source.name], direction)
+        images = images_under_attack(job, task, rows, clean_scores[task.source.name], direction)
         perturbed.append(perturb(replace(images, meter=meter), task.spec).detach())
         effects.append(_effect(images, perturbed[-1]))
-    strongest = torch.stack(effects).argmax(dim=0)
-    return torch.stack(perturbed)[strongest, torch.arange(len(strongest))]
+    strongest_index = torch.stack(effects).argmax(dim=0)
+    return torch.stack(perturbed)[strongest_index, torch.arange(len(strongest_index))]
 
 
 @torch.no_grad()
@@ -142,12 +144,12 @@ def scores_of_runs(runs: Sequence[AttackedRun], pixels: Tensor) -> dict[str, Ten
     return {name: torch.cat(parts) for name, parts in scores.items()}
 
 
-def _batch_frame(job: AttackJob, clean: Mapping[str, Tensor], rows: slice, pixels: Tensor) -> pd.DataFrame:
+def _batch_frame(job: AttackJob, clean_scores: Mapping[str, Tensor], rows: slice, pixels: Tensor) -> pd.DataFrame:
     """Return the answers of all runs to the images of a batch, one row for each run and image."""
     delta = pixels - job.pixels[rows]
     true = list(job.rows.truth.texts().values())
     positions = torch.arange(rows.start, rows.stop)
-    shared = {
+    shared_columns = {
         "id": job.rows.ids[rows],
         "digest": job.rows.digests[rows],
         "true": true[rows],
@@ -155,16 +157,16 @@ def _batch_frame(job: AttackJob, clean: Mapping[str, Tensor], rows: slice, pixel
         "l2": l2_norms(delta).double().numpy(),
     }
     frames = []
-    for run, after in zip(job.runs, scores_of_runs(job.runs, pixels).values(), strict=True):
-        before = clean[run.name][rows]
-        columns = shared | {
+    for run, attacked_scores in zip(job.runs, scores_of_runs(job.runs, pixels).values(), strict=True):
+        before_scores = clean_scores[run.name][rows]
+        columns = shared_columns | {
             "run": run.name,
-            "clean": job.goal.answers(run.model, before),
-            "attacked": job.goal.answers(run.model, after),
-            "is_right_before": job.goal.is_right(run.model, before, positions),
-            "is_right": job.goal.is_right(run.model, after, positions),
+            "clean": job.goal.answers(run.model, before_scores),
+            "attacked": job.goal.answers(run.model, attacked_scores),
+            "is_right_before": job.goal.is_right(run.model, before_scores, positions),
+            "is_right": job.goal.is_right(run.model, attacked_scores, positions),
         }
-        for prefix, scores in ((CLEAN, before), (ATTACKED, after)):
+        for prefix, scores in ((CLEAN, before_scores), (ATTACKED, attacked_scores)):
             outputs = job.goal.outputs(scores).T
             columns |= {f"{prefix}{name}": column for name, column in zip(job.rows.truth.names, outputs, strict=True)}
         frames.append(pd.DataFrame(columns))

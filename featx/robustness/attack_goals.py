@@ -48,14 +48,14 @@ class AttackGoal(ABC):
         """Return the number of alternatives, of which one is right."""
 
     @abstractmethod
-    def compare(self, model: AttackedModel, clean: Clean, rows: Tensor, direction: int) -> Compare:
+    def compare(self, model: AttackedModel, clean_scores: Clean, rows: Tensor, direction: int) -> Compare:
         """Return the function from scores to those of alternatives; an attack succeeds if the right one is exceeded.
 
         Parameters
         ----------
         model
             The attacked run.
-        clean
+        clean_scores
             Its scores for all unperturbed images.
         rows
             Rows of the images of a batch.
@@ -88,7 +88,7 @@ class ClassGoal(AttackGoal):
         """Return the number of classes."""
         return len(self.truth.names)
 
-    def compare(self, model: AttackedModel, clean: Clean, rows: Tensor, direction: int) -> Compare:
+    def compare(self, model: AttackedModel, clean_scores: Clean, rows: Tensor, direction: int) -> Compare:
         """Return the scores with the weights of the decision rule."""
         return lambda scores, positions: model.margins(scores)
 
@@ -112,13 +112,13 @@ class LabelGoal(AttackGoal):
         """Return the number of labels, each of which can be wrong, and one for none of them."""
         return len(self.truth.names) + 1
 
-    def compare(self, model: AttackedModel, clean: Clean, rows: Tensor, direction: int) -> Compare:
+    def compare(self, model: AttackedModel, clean_scores: Clean, rows: Tensor, direction: int) -> Compare:
         """Return 0 for the right answer, and for each label the log-odds of a wrong one."""
         signs = 1 - 2 * self._values[rows].double()
 
         def compare(scores: Tensor, positions: Tensor) -> Tensor:
-            wrong = signs[positions.cpu()].to(scores) * scores
-            return torch.cat([torch.zeros_like(wrong[:, :1]), wrong], dim=1)
+            wrong_log_odds = signs[positions.cpu()].to(scores) * scores
+            return torch.cat([torch.zeros_like(wrong_log_odds[:, :1]), wrong_log_odds], dim=1)
 
         return compare
 
@@ -160,11 +160,11 @@ class NumberGoal(AttackGoal):
         """Return 2: a change that no attack reaches, and the change."""
         return 2
 
-    def compare(self, model: AttackedModel, clean: Clean, rows: Tensor, direction: int) -> Compare:
+    def compare(self, model: AttackedModel, clean_scores: Clean, rows: Tensor, direction: int) -> Compare:
         """Return `MAX_CHANGE` and the change in a direction, in units of the standard deviation of the true values."""
 
         def compare(scores: Tensor, positions: Tensor) -> Tensor:
-            change = direction * (scores - clean[rows[positions.cpu()]].to(scores)) / self._scale
+            change = direction * (scores - clean_scores[rows[positions.cpu()]].to(scores)) / self._scale
             return torch.cat([torch.full_like(change, MAX_CHANGE), change], dim=1)
 
         return compare

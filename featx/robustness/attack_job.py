@@ -133,15 +133,15 @@ class AttackJob:
         """All attacks on runs, each once: runs without gradient are searched within the limit of each attack."""
         tasks: list[tuple[AttackSpec, str]] = []
         for spec in self.specs:
-            made = made_spec(spec)
-            method = method_of(made.method)
+            generator_spec = made_spec(spec)
+            method = method_of(generator_spec.method)
             for run in self.runs:
                 if run.model.has_gradient or not method.needs_gradient:
-                    tasks.append((made, run.name))
+                    tasks.append((generator_spec, run.name))
                 elif method.has_limit:
                     tasks.append((search_spec(spec, self.specs, self.n_queries), run.name))
-        by_name = {run.name: run for run in self.runs}
-        return tuple(AttackTask(spec, by_name[name]) for spec, name in dict.fromkeys(tasks))
+        runs_by_name = {run.name: run for run in self.runs}
+        return tuple(AttackTask(spec, runs_by_name[name]) for spec, name in dict.fromkeys(tasks))
 
     @cached_property
     def _pixels_key(self) -> str:
@@ -176,8 +176,8 @@ class AttackJob:
     @cached_property
     def checks(self) -> list[tuple[AttackedRun, AttackSpec]]:
         """Each run with the attacks within whose limit it is checked: the first one of each norm."""
-        limited = {spec.norm: spec for spec in reversed(self.specs) if method_of(spec.method).has_limit}
-        specs = list(limited.values()) or [AttackSpec(method="pgd", eps=DEFAULT_EPS)]
+        specs_by_norm = {spec.norm: spec for spec in reversed(self.specs) if method_of(spec.method).has_limit}
+        specs = list(specs_by_norm.values()) or [AttackSpec(method="pgd", eps=DEFAULT_EPS)]
         return [(run, spec) for run in self.runs for spec in specs]
 
     @property
@@ -187,14 +187,14 @@ class AttackJob:
 
     def n_check_passes(self, run: AttackedRun) -> float:
         """Return the largest cost of the checks of a run in passes of one image without gradient."""
-        per_image = N_CHECK_PASSES if run.model.has_gradient else 2
-        return min(len(self.pixels), N_CHECKED) * per_image * run.n_draws
+        passes_per_image = N_CHECK_PASSES if run.model.has_gradient else 2
+        return min(len(self.pixels), N_CHECKED) * passes_per_image * run.n_draws
 
     def n_passes(self, task: AttackTask) -> float:
         """Return the cost of a task in passes of one image without gradient."""
         n_directions, n_draws = len(self.goal.directions), task.source.n_draws
-        per_image = method_of(task.spec.method).n_passes(task.spec, self.goal.n_alternatives())
-        return len(self.pixels) * per_image * n_directions * n_draws
+        passes_per_image = method_of(task.spec.method).n_passes(task.spec, self.goal.n_alternatives())
+        return len(self.pixels) * passes_per_image * n_directions * n_draws
 
     @property
     def pending_tasks(self) -> list[AttackTask]:
@@ -268,29 +268,29 @@ def prepare_attacks(
     DataError
         there are no rows, a run is not found, or an image is gone or changed.
     """
-    study, first = Study.open(recipe), sections[0]
-    target = _one_target(study, first.target)
-    known = study.labels(target)
-    specs = plan_attacks(sections, known.kind)
-    goal = make_goal(known)
-    folders = [run for run in study.runs(target, list(first.runs) or None) if run.kind != "smoothed"]
+    study, first_section = Study.open(recipe), sections[0]
+    target = _one_target(study, first_section.target)
+    open_labels = study.labels(target)
+    specs = plan_attacks(sections, open_labels.kind)
+    goal = make_goal(open_labels)
+    folders = [run for run in study.runs(target, list(first_section.runs) or None) if run.kind != "smoothed"]
     if not folders:
         raise UnsuitedError(
             "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
         )
-    loaded = _load_models(folders, known.names, progress)
-    _refuse_without_gradient(folders, loaded, first.white_box)
+    models = _load_models(folders, open_labels.names, progress)
+    _refuse_without_gradient(folders, models, first_section.white_box)
     # The test split is opened last, so that an opening is logged only for runs that can be attacked.
-    truth = study.open_test(target, [run.name for run in folders], user) if final else known
-    rows = sample_rows(study, truth, "test" if final else "val", first.images, first.seed)
+    truth = study.open_test(target, [run.name for run in folders], user) if final else open_labels
+    rows = sample_rows(study, truth, "test" if final else "val", first_section.images, first_section.seed)
     pictures = load_pictures(study, rows, progress)
     is_native = len({picture.size for picture in pictures}) == 1
     labels = label_runs({run.name: run.spec for run in study.runs(target)})
-    attacked = _make_attacked_runs(folders, loaded, labels, is_native)
-    pixels = to_pixels(pictures, None if is_native else attacked[0].model.preprocessing)
+    attacked_runs = _make_attacked_runs(folders, models, labels, is_native)
+    pixels = to_pixels(pictures, None if is_native else attacked_runs[0].model.preprocessing)
     _check_l2_limits(specs, pixels)
-    measured = tuple(_measured(run, pixels[:N_MEASURED]) for run in attacked)
-    _check_gradients(specs, measured)
+    measured_runs = tuple(_measured(run, pixels[:N_MEASURED]) for run in attacked_runs)
+    _check_gradients(specs, measured_runs)
     units = AttackedUnits(len(rows.ids), study.groups(rows.ids))
     folder = study.folder / FOLDER / file_name(target)
     return AttackJob(
@@ -300,36 +300,36 @@ def prepare_attacks(
         type(goal)(rows.truth),
         units,
         pixels,
-        measured,
+        measured_runs,
         tuple(specs),
         count_queries(sections),
     )
 
 
-def _one_target(study: Study, chosen: str | None) -> str:
+def _one_target(study: Study, target: str | None) -> str:
     """Return the target to attack: the only one, or the only one with classes, unless one is chosen."""
-    names = study.target_names(chosen)
-    with_classes = [name for name in names if study.recipe.targets[name].kind == "classes"]
-    return only_target(with_classes or names)
+    names = study.target_names(target)
+    class_targets = [name for name in names if study.recipe.targets[name].kind == "classes"]
+    return only_target(class_targets or names)
 
 
 def _load_models(folders: Sequence[RunFolder], names: Sequence[str], progress: ProgressCallback) -> list[Model]:
     """Load runs, whose classes, labels or numbers must be in the order of the true values."""
-    loaded = []
+    models = []
     for number, run in enumerate(folders, start=1):
         model = load(run.path)
         if list(model.classes) != list(names):
             raise DataError(f"{run.name} predicts {list(model.classes)!r}, expected {list(names)!r}")
-        loaded.append(model)
+        models.append(model)
         progress("load runs", number, len(folders), run.name)
-    return loaded
+    return models
 
 
-def _refuse_without_gradient(folders: Sequence[RunFolder], loaded: Sequence[Model], is_white_box: bool) -> None:
+def _refuse_without_gradient(folders: Sequence[RunFolder], models: Sequence[Model], is_white_box: bool) -> None:
     """Refuse runs without gradient if white-box attacks are demanded."""
     if not is_white_box:
         return
-    for run, model in zip(folders, loaded, strict=True):
+    for run, model in zip(folders, models, strict=True):
         if problem := find_gradient_problem(model):
             raise UnsuitedError(
                 f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out '--white-box'"
@@ -337,26 +337,26 @@ def _refuse_without_gradient(folders: Sequence[RunFolder], loaded: Sequence[Mode
 
 
 def _make_attacked_runs(
-    folders: Sequence[RunFolder], loaded: Sequence[Model], labels: Mapping[str, str], resizes: bool
+    folders: Sequence[RunFolder], models: Sequence[Model], labels: Mapping[str, str], resizes: bool
 ) -> tuple[AttackedRun, ...]:
     """Return the runs as functions of pixels, of whole pictures if they resize them."""
-    embedders = make_embedders(loaded, resizes)
-    attacked = tuple(
+    embedders = make_embedders(models, resizes)
+    attacked_runs = tuple(
         AttackedRun(
             run.name,
             labels[run.name],
             run_key(run),
             AttackedModel(model, needs_gradient=False, embedders=embedders),
         )
-        for run, model in zip(folders, loaded, strict=True)
+        for run, model in zip(folders, models, strict=True)
     )
-    sizes = {run.model.preprocessing.model_copy(update={"mean": (0, 0, 0), "std": (1, 1, 1)}) for run in attacked}
+    sizes = {run.model.preprocessing.model_copy(update={"mean": (0, 0, 0), "std": (1, 1, 1)}) for run in attacked_runs}
     if len(sizes) > 1 and not resizes:
         raise UnsuitedError(
             "the images have several sizes and the runs resize them in different ways, so that perturbed images of one "
             "run are not images of another; attack runs with one 'size_px', given by their names"
         )
-    return attacked
+    return attacked_runs
 
 
 def _check_gradients(specs: Sequence[AttackSpec], runs: Sequence[AttackedRun]) -> None:
@@ -390,6 +390,6 @@ def _measured(run: AttackedRun, pixels: Tensor) -> AttackedRun:
     """Return a run with the seconds of one pass of one image, and with several draws if its outputs are random."""
     run.model(pixels)
     start = time.perf_counter()
-    random = is_random(run.model, pixels)
+    has_random_outputs = is_random(run.model, pixels)
     seconds = (time.perf_counter() - start) / (2 * len(pixels))
-    return AttackedRun(run.name, run.label, run.key, run.model, seconds, N_DRAWS if random else 1)
+    return AttackedRun(run.name, run.label, run.key, run.model, seconds, N_DRAWS if has_random_outputs else 1)

@@ -13,8 +13,8 @@ from featx.tables.ids import Kind
 
 def group_sections(sections: Sequence[AttackSection]) -> list[list[AttackSection]]:
     """Return the sections in groups of those that attack the same images and runs."""
-    ordered = sorted(sections, key=lambda section: [section.job for section in sections].index(section.job))
-    return [list(group) for _, group in groupby(ordered, key=lambda section: section.job)]
+    sorted_sections = sorted(sections, key=lambda section: [section.job for section in sections].index(section.job))
+    return [list(group) for _, group in groupby(sorted_sections, key=lambda section: section.job)]
 
 
 def plan_attacks(sections: Sequence[AttackSection], kind: Kind) -> list[AttackSpec]:
@@ -48,10 +48,10 @@ def _without_limit(spec: AttackSpec) -> AttackSpec:
     return spec.model_copy(update={"eps": AttackSpec.model_fields["eps"].default})
 
 
-def _norms(method: AttackMethod, wanted: Sequence[Norm]) -> Sequence[Norm]:
+def _norms(method: AttackMethod, section_norms: Sequence[Norm]) -> Sequence[Norm]:
     """Return the norms of a section that a method can limit; its first one if there are none, or if it has no limit."""
-    possible = [norm for norm in wanted if norm in method.norms] if method.has_limit else []
-    return possible or method.norms[:1]
+    usable_norms = [norm for norm in section_norms if norm in method.norms] if method.has_limit else []
+    return usable_norms or method.norms[:1]
 
 
 def method_of(name: str) -> AttackMethod:
@@ -72,15 +72,15 @@ def search_spec(spec: AttackSpec, specs: Sequence[AttackSpec], n_queries: int) -
     It is the one among `specs` that has this limit; without one, the number of queries is `n_queries`.
     """
     limit = spec.norm, spec.eps, spec.seed
-    stated = (item for item in specs if item.method == "square" and (item.norm, item.eps, item.seed) == limit)
+    stated_specs = (item for item in specs if item.method == "square" and (item.norm, item.eps, item.seed) == limit)
     default = AttackSpec(method="square", norm=spec.norm, eps=spec.eps, n_queries=n_queries, seed=spec.seed)
-    return next(stated, default)
+    return next(stated_specs, default)
 
 
 def count_queries(sections: Sequence[AttackSection]) -> int:
     """Return the number of queries of the Square attack on runs without gradient: that of sections with a limit."""
-    limited = [section for section in sections if any(method_of(name).has_limit for name in section.methods)]
-    return max((section.n_queries for section in limited), default=DEFAULT_QUERIES)
+    limited_sections = [section for section in sections if any(method_of(name).has_limit for name in section.methods)]
+    return max((section.n_queries for section in limited_sections), default=DEFAULT_QUERIES)
 
 
 def evaluated(spec: AttackSpec) -> EvaluatedAttack:

@@ -77,22 +77,24 @@ class AttackedRuns:
         """Return the accuracy of each run under each attack."""
         rows = []
         for attack in self.attacks:
-            counted = {run: counted_tables(self.tables, attack, run) for run in self.runs}
-            rows += self._compare(attack.spec.method, attack.spec.norm, attack.eps, math.inf, counted)
+            tables_by_run = {run: counted_tables(self.tables, attack, run) for run in self.runs}
+            rows += self._compare(attack.spec.method, attack.spec.norm, attack.eps, math.inf, tables_by_run)
         return rows
 
     def worst_cases(self) -> list[RobustAccuracy]:
         """Return the accuracy of each run under all attacks within each limit."""
         rows = []
         for norm, eps in self.limits:
-            counted = {run: [table for table in self.tables if run in table.rows] for run in self.runs}
-            rows += self._compare(WORST_CASE, norm, eps, eps, counted)
+            tables_by_run = {run: [table for table in self.tables if run in table.rows] for run in self.runs}
+            rows += self._compare(WORST_CASE, norm, eps, eps, tables_by_run)
         return rows
 
-    def survives(self, run: str, counted: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
+    def survives(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
         """Return whether a run answers each image correctly before and after all attacks within a limit."""
-        deceived = [is_within(table.smallest_norms(run, norm), limit) for table in counted]
-        return np.asarray(self.is_right_before(run) & ~np.logical_or.reduce([*deceived, np.zeros(len(self.ids), bool)]))
+        is_deceived = [is_within(table.smallest_norms(run, norm), limit) for table in tables]
+        return np.asarray(
+            self.is_right_before(run) & ~np.logical_or.reduce([*is_deceived, np.zeros(len(self.ids), bool)])
+        )
 
     def smallest_norms(self, run: str, norm: Norm) -> Floats:
         """Return the norm of the smallest perturbation of each image, of all attacks, that deceives a run.
@@ -103,32 +105,37 @@ class AttackedRuns:
         return np.asarray(np.min([table.smallest_norms(run, norm) for table in tables], axis=0))
 
     def _compare(
-        self, method: str, norm: Norm, eps: float | None, limit: float, counted: Mapping[str, Sequence[AttackTable]]
+        self,
+        method: str,
+        norm: Norm,
+        eps: float | None,
+        limit: float,
+        tables_by_run: Mapping[str, Sequence[AttackTable]],
     ) -> list[RobustAccuracy]:
         """Return the accuracies of the runs with images that count, the most robust one first."""
-        survivors = {run: self.survives(run, tables, norm, limit) for run, tables in counted.items() if tables}
-        ranked = sorted(survivors, key=lambda run: -survivors[run].sum())
-        p_values = self.units.compare([survivors[run] for run in ranked]) if ranked else []
+        survivors = {run: self.survives(run, tables, norm, limit) for run, tables in tables_by_run.items() if tables}
+        ranked_runs = sorted(survivors, key=lambda run: -survivors[run].sum())
+        p_values = self.units.compare([survivors[run] for run in ranked_runs]) if ranked_runs else []
         return [
-            self._accuracy(run, counted[run], survivors[run], p, (method, norm, eps, limit))
-            for run, p in zip(ranked, p_values, strict=True)
+            self._accuracy(run, tables_by_run[run], survivors[run], p, (method, norm, eps, limit))
+            for run, p in zip(ranked_runs, p_values, strict=True)
         ]
 
     def _accuracy(
         self,
         run: str,
-        counted: Sequence[AttackTable],
+        tables: Sequence[AttackTable],
         survivors: NDArray[np.bool_],
         p: tuple[float, float],
         attack: tuple[str, Norm, float | None, float],
     ) -> RobustAccuracy:
         method, norm, eps, limit = attack
         # Of attacks that are equally strong, that on the run itself is named.
-        strongest = min(
-            counted, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
+        strongest_table = min(
+            tables, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
         )
-        smallest = np.min([table.smallest_norms(run, norm) for table in counted], axis=0)
-        deceiving = smallest[self.is_right_before(run) & ~survivors]
+        smallest = np.min([table.smallest_norms(run, norm) for table in tables], axis=0)
+        deceiving_norms = smallest[self.is_right_before(run) & ~survivors]
         low, high = self.units.share_interval(survivors)
         p_value, p_holm = (None if math.isnan(value) else value for value in p)
         return RobustAccuracy(
@@ -140,12 +147,12 @@ class AttackedRuns:
             float(survivors.mean()),
             low,
             high,
-            float(np.median(deceiving)) if len(deceiving) else None,
+            float(np.median(deceiving_norms)) if len(deceiving_norms) else None,
             p_value,
             p_holm,
-            strongest.attack.spec.method,
-            strongest.source,
-            tuple(dict.fromkeys(table.source for table in counted)),
+            strongest_table.attack.spec.method,
+            strongest_table.source,
+            tuple(dict.fromkeys(table.source for table in tables)),
         )
 
     def changes(self) -> list[LargestChange]:
@@ -153,8 +160,8 @@ class AttackedRuns:
         rows = []
         for attack in self.attacks:
             for run in self.runs:
-                if counted := counted_tables(self.tables, attack, run):
-                    changes = np.max([np.abs(table.changes(run)) for table in counted], axis=0)
+                if tables := counted_tables(self.tables, attack, run):
+                    changes = np.max([np.abs(table.changes(run)) for table in tables], axis=0)
                     mean = float(changes.mean()), *self.units.mean_interval(changes)
                     statistics = float(np.median(changes)), float(changes.max())
                     name = attack.spec.method, attack.spec.norm, attack.eps
@@ -194,7 +201,7 @@ class AttackedRuns:
             Notes about results that are left out.
         """
         is_number = self.kind == "numbers"
-        worst = [] if is_number else self.worst_cases()
+        worst_cases = [] if is_number else self.worst_cases()
         accuracies = [] if is_number else self.accuracies()
         return RobustnessEvaluation(
             target=target,
@@ -206,9 +213,9 @@ class AttackedRuns:
             width_px=content.width_px,
             n_units=self.units.n_units,
             by_group=self.units.groups is not None,
-            runs=self._summaries(checks, worst or accuracies),
+            runs=self._summaries(checks, worst_cases or accuracies),
             attacks=accuracies,
-            worst_cases=worst,
+            worst_cases=worst_cases,
             changes=self.changes() if is_number else [],
             transfer=[] if is_number else self.transfer(),
             notes=notes,
@@ -222,35 +229,43 @@ class AttackedRuns:
         return [self._summary(run, checks) for run in sorted(self.runs, key=lambda run: -sums[run])]
 
     def _summary(self, run: str, checks: Sequence[CheckOutcomes]) -> AttackedRunSummary:
-        own = [outcomes for outcomes in checks if outcomes.run == run]
+        run_checks = [outcomes for outcomes in checks if outcomes.run == run]
         is_right = self.is_right_before(run)
-        clean = math.nan if self.kind == "numbers" else float(is_right.mean())
+        clean_accuracy = math.nan if self.kind == "numbers" else float(is_right.mean())
         low, high = (math.nan, math.nan) if self.kind == "numbers" else self.units.share_interval(is_right)
         return AttackedRunSummary(
             run,
             self.labels[run],
-            clean,
+            clean_accuracy,
             low,
             high,
-            any(outcomes.has_gradient for outcomes in own),
-            sum(outcomes.n_checks for outcomes in own),
-            tuple(f"{_within(outcomes)}: {text}" for outcomes in own for text in self._failures(outcomes)),
+            any(outcomes.has_gradient for outcomes in run_checks),
+            sum(outcomes.n_checks for outcomes in run_checks),
+            tuple(f"{_within(outcomes)}: {text}" for outcomes in run_checks for text in self._failures(outcomes)),
         )
 
     def _failures(self, outcomes: CheckOutcomes) -> list[str]:
         """Return the checks of a run that failed; that of the search also fails if the results contradict it."""
         failures = list(outcomes.failures)
         limit = outcomes.norm, outcomes.eps
-        own = [
+        counts_by_method = [
             (table.attack.spec.method, int(self.survives(outcomes.run, [table], *limit).sum()))
             for table in self.tables
             if table.source == outcomes.run and (table.attack.spec.norm, table.attack.spec.eps) == limit
         ]
-        searched = [n_left for method, n_left in own if method == SEARCH]
-        climbed = [n_left for method, n_left in own if method in STRONG_METHODS]
+        search_counts = [n_left for method, n_left in counts_by_method if method == SEARCH]
+        gradient_counts = [n_left for method, n_left in counts_by_method if method in STRONG_METHODS]
         is_known = any(text.startswith(SEARCH_IS_STRONGER) for text in failures)
-        if searched and climbed and not is_known and min(searched) + MAX_CHANCE < min(climbed):
-            counts = f"{len(self.ids) - min(searched)} and {len(self.ids) - min(climbed)} of {len(self.ids)} images"
+        if (
+            search_counts
+            and gradient_counts
+            and not is_known
+            and min(search_counts) + MAX_CHANCE < min(gradient_counts)
+        ):
+            counts = (
+                f"{len(self.ids) - min(search_counts)} and {len(self.ids) - min(gradient_counts)} of "
+                f"{len(self.ids)} images"
+            )
             failures.append(f"{SEARCH_IS_STRONGER} ({counts})")
         return failures
 

@@ -221,8 +221,11 @@ def run_key(run: RunFolder) -> str:
     return fingerprint([run.name, *_body_digests(run, ())])
 
 
-def _body_digests(run: RunFolder, above: tuple[str, ...]) -> list[str]:
-    if run.name in above:
+def _body_digests(run: RunFolder, ancestors: tuple[str, ...]) -> list[str]:
+    if run.name in ancestors:
         raise StoreError(f"ensemble {run.name} contains itself; remove its folder, {run.path}")
     members = [RunFolder(run.path.parent / name) for name in run.members]
-    return [run.body_sha256, *(digest for member in members for digest in _body_digests(member, (*above, run.name)))]
+    return [
+        run.body_sha256,
+        *(digest for member in members for digest in _body_digests(member, (*ancestors, run.name))),
+    ]

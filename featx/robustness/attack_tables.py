@@ -97,8 +97,8 @@ class AttackTable:
 
     def changes(self, run: str) -> Floats:
         """Return the (n,) changes of the number that a run predicts."""
-        before, after = (self.outputs(run, prefix)[:, 0] for prefix in (CLEAN, ATTACKED))
-        return np.asarray(after - before, dtype=np.float64)
+        clean_outputs, attacked_outputs = (self.outputs(run, prefix)[:, 0] for prefix in (CLEAN, ATTACKED))
+        return np.asarray(attacked_outputs - clean_outputs, dtype=np.float64)
 
     def outputs(self, run: str, prefix: str) -> Floats:
         """Return the (n, k) probabilities or numbers of a run before (`CLEAN`) or after the attack (`ATTACKED`)."""
@@ -118,15 +118,18 @@ def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: 
     made on other runs count, and those of the Square attack on the run within the same limit. For ``transfer``, all
     images of other runs count.
     """
-    answered = [table for table in tables if run in table.rows]
+    answered_tables = [table for table in tables if run in table.rows]
     if attack.made_by:
-        made = attack.spec.model_copy(update={"method": attack.made_by})
-        return [table for table in answered if table.attack.spec == made and table.source != run]
-    matching = [table for table in answered if table.attack.spec == attack.spec]
-    own = [table for table in matching if table.source == run]
-    if own or not attack.needs_gradient:
-        return own
-    return [*matching, *(table for table in answered if _is_search(table, attack) and table.source == run)]
+        generator_spec = attack.spec.model_copy(update={"method": attack.made_by})
+        return [table for table in answered_tables if table.attack.spec == generator_spec and table.source != run]
+    matching_tables = [table for table in answered_tables if table.attack.spec == attack.spec]
+    run_tables = [table for table in matching_tables if table.source == run]
+    if run_tables or not attack.needs_gradient:
+        return run_tables
+    return [
+        *matching_tables,
+        *(table for table in answered_tables if _is_search(table, attack) and table.source == run),
+    ]
 
 
 def _is_search(table: AttackTable, attack: EvaluatedAttack) -> bool:

@@ -63,9 +63,9 @@ class AttackedModel(nn.Module):
         super().__init__()
         self.kind: Kind = model.header.answers
         self.classes = model.classes
-        needed = {fp32_fingerprint(embedding) for embedding in model.local_embeddings}
-        shared = make_embedders([model]) if embedders is None else embedders
-        embedders = [embedder for embedder in shared if needed & set(embedder.names)]
+        fingerprints = {fp32_fingerprint(embedding) for embedding in model.local_embeddings}
+        all_embedders = make_embedders([model]) if embedders is None else embedders
+        embedders = [embedder for embedder in all_embedders if fingerprints & set(embedder.names)]
         self.embedders = nn.ModuleList(embedders)
         sizes = {embedder.side_px for embedder in embedders}
         if len(sizes) > 1 and not embedders[0].resizes:
@@ -124,8 +124,8 @@ def find_gradient_problem(model: Model) -> str:
     return ""
 
 
-def _log_weights(rule: DecisionRule, like: Tensor) -> Tensor:
-    return torch.tensor(rule.weights, dtype=like.dtype, device=like.device).log()
+def _log_weights(rule: DecisionRule, reference: Tensor) -> Tensor:
+    return torch.tensor(rule.weights, dtype=reference.dtype, device=reference.device).log()
 
 
 @dataclass(frozen=True)
@@ -213,5 +213,5 @@ class _VoteScores(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         scores = [member(features)[:, columns] for member, columns in zip(self.members, self.columns, strict=True)]
-        combined: Tensor = self.vote(torch.stack(list(scores)))
-        return combined
+        vote_scores: Tensor = self.vote(torch.stack(list(scores)))
+        return vote_scores

@@ -23,8 +23,8 @@ def load_pictures(study: Study, rows: SampledRows, progress: ProgressCallback) -
         an image is gone, unreadable or changed since the extraction.
     """
     pictures = []
-    for number, (name, uri, expected) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
-        pictures.append(read_picture(name, uri, expected, study.recipe.decoding))
+    for number, (name, uri, expected_digest) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
+        pictures.append(read_picture(name, uri, expected_digest, study.recipe.decoding))
         progress("read images", number, len(rows.ids))
     return pictures
 

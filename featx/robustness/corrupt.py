@@ -52,8 +52,8 @@ def _outputs(job: CorruptionJob, cell: Cell) -> Outputs:
     """Return the outputs of the runs that lack them for one cell."""
     vectors, digests = job.embed(cell), job.store.rows.digests
     columns: Columns = {
-        name: np.array([by_digest[digest] for digest in digests], dtype=np.float32)
-        for name, by_digest in vectors.items()
+        name: np.array([vectors_by_digest[digest] for digest in digests], dtype=np.float32)
+        for name, vectors_by_digest in vectors.items()
     }
     # Members of ensembles predict once for all ensembles.
     predicted: dict[Path, Floats] = {}

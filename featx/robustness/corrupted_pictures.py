@@ -44,9 +44,9 @@ def read_pictures(
     pictures: dict[Decoding, list[tuple[str, Pixels]]] = {decoding: [] for decoding in decodings}
     n_bytes = 0
     for number, (digest, (name, uri)) in enumerate(places.items(), start=1):
-        for decoding, decoded in pictures.items():
-            decoded.append((digest, reduce_picture(read_picture(str(name), uri, digest, decoding))))
-            n_bytes += decoded[-1][1].nbytes
+        for decoding, decoded_pictures in pictures.items():
+            decoded_pictures.append((digest, reduce_picture(read_picture(str(name), uri, digest, decoding))))
+            n_bytes += decoded_pictures[-1][1].nbytes
         if n_bytes > MAX_BYTES_IN_MEMORY:
             raise DataError(
                 f"{number} of {len(places)} decoded images take more than {MAX_BYTES_IN_MEMORY / 2**30:.0f} GiB of "
@@ -84,11 +84,11 @@ class CorruptingDecoder:
         rng = random_source(digest, self.kind, self.severity)
         return self.corruption.apply_to_values(pixels, self.severity, rng)
 
-    def decode_chunk(self, todo: Images) -> ChunkResult[Sizes]:
+    def decode_chunk(self, images: Images) -> ChunkResult[Sizes]:
         """Return the damaged pixels of a few pictures at each size, and the seconds that they took."""
-        return time_chunk(lambda: list(self._resized(todo)))
+        return time_chunk(lambda: list(self._resized(images)))
 
-    def _resized(self, todo: Images) -> Iterator[Sizes]:
-        for digest, pixels in todo:
+    def _resized(self, images: Images) -> Iterator[Sizes]:
+        for digest, pixels in images:
             picture = Image.fromarray(self.corrupt(np.asarray(pixels), digest))
             yield tuple(make_preprocessor(size)(picture) for size in self.sizes)

@@ -70,17 +70,19 @@ def mean_corruption_errors(
     increases = {kind: sums[kind] - len(errors[kind]) * original for kind in errors}
     reference_increases = {kind: reference_sums[kind] - len(errors[kind]) * reference_original for kind in errors}
     problems = []
-    if without := [kind for kind, total in reference_sums.items() if not total > 0]:
+    if error_free_kinds := [kind for kind, total in reference_sums.items() if not total > 0]:
         problems.append(
-            f"no mCE: the reference {name} makes no errors under {_listed(without)}; name another, or use more images"
+            f"no mCE: the reference {name} makes no errors under {_listed(error_free_kinds)}; name another, or "
+            "use more images"
         )
-    if unharmed := [kind for kind, total in reference_increases.items() if not total > 0]:
+    if unharmed_kinds := [kind for kind, total in reference_increases.items() if not total > 0]:
         problems.append(
-            f"no relative mCE: {_listed(unharmed)} costs the reference {name} nothing; name another, or use more images"
+            f"no relative mCE: {_listed(unharmed_kinds)} costs the reference {name} nothing; name another, or use "
+            "more images"
         )
     return CorruptionErrors(
-        None if without else _mean_ratio(sums, reference_sums),
-        None if unharmed else _mean_ratio(increases, reference_increases),
+        None if error_free_kinds else _mean_ratio(sums, reference_sums),
+        None if unharmed_kinds else _mean_ratio(increases, reference_increases),
         tuple(problems),
     )
 

@@ -115,13 +115,13 @@ class CorruptionJob:
             an image could not be damaged or embedded.
         """
         assert self.embedder is not None
-        chosen = set(digests)
-        todo = {
-            decoding: [image for image in images if not chosen or image[0] in chosen]
+        chosen_digests = set(digests)
+        pending_images = {
+            decoding: [image for image in images if not chosen_digests or image[0] in chosen_digests]
             for decoding, images in self.pictures.items()
         }
-        vectors, failed = self.embedder.embed_contents(todo, partial(_make_decoder, cell))
-        for digest, reason in failed.items():
+        vectors, failure_reasons = self.embedder.embed_contents(pending_images, partial(_make_decoder, cell))
+        for digest, reason in failure_reasons.items():
             name = self.store.rows.ids[self.store.rows.digests.index(digest)]
             raise DataError(f"image {name!r} under {cell.kind} {cell.severity} could not be embedded: {reason}")
         return vectors  # type: ignore[return-value]
@@ -180,10 +180,10 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     truth = study.open_test(name, [run.name for run in folders], user) if final else study.labels(name)
     rows = sample_rows(study, truth, "test" if final else "val", spec.images, spec.seed)
     store = CorruptionStore(study.folder / FOLDER / name, rows)
-    missing = _missing_runs(store, cells, folders)
+    missing_runs = _missing_runs(store, cells, folders)
     reference_name = None if reference is None else reference.name
-    job = CorruptionJob(study, name, spec, tuple(folders), reference_name, cells, store, missing, None, {}, {})
-    return _with_networks(job, models, progress) if missing else job
+    job = CorruptionJob(study, name, spec, tuple(folders), reference_name, cells, store, missing_runs, None, {}, {})
+    return _with_networks(job, models, progress) if missing_runs else job
 
 
 def _find_reference(study: Study, target: str, name: str) -> RunFolder:
@@ -194,11 +194,13 @@ def _find_reference(study: Study, target: str, name: str) -> RunFolder:
     DataError
         no run or several runs are called so.
     """
-    matching = study.runs(target, [name])
-    if len(matching) > 1:
-        listed = ", ".join(run.name for run in matching)
-        raise DataError(f"{len(matching)} runs are called {name!r} ({listed}); expected the name of one reference")
-    return matching[0]
+    matching_runs = study.runs(target, [name])
+    if len(matching_runs) > 1:
+        names_text = ", ".join(run.name for run in matching_runs)
+        raise DataError(
+            f"{len(matching_runs)} runs are called {name!r} ({names_text}); expected the name of one reference"
+        )
+    return matching_runs[0]
 
 
 def _load(run: RunFolder) -> Model:
@@ -228,25 +230,27 @@ def _missing_runs(
 ) -> dict[Cell, list[RunFolder]]:
     """Return the runs of each cell whose outputs are not stored; cells that are complete are left out."""
     keys = {run: run_key(run) for run in runs}
-    missing = {}
+    missing_runs = {}
     for cell in cells:
-        stored = store.keys(cell)
-        if absent := [run for run in runs if keys[run] not in stored]:
-            missing[cell] = absent
-    return missing
+        stored_keys = store.keys(cell)
+        if absent_runs := [run for run in runs if keys[run] not in stored_keys]:
+            missing_runs[cell] = absent_runs
+    return missing_runs
 
 
 def _with_networks(job: CorruptionJob, models: Mapping[str, Model], progress: ProgressCallback) -> CorruptionJob:
     """Return a job with the networks and the pictures that the missing outputs need, and with measured durations."""
-    names = {run.name for absent in job.missing.values() for run in absent}
-    needed = {name: model for name, model in models.items() if name in names}
-    embeddings = tuple(dict.fromkeys(e for model in needed.values() for e in model.local_embeddings))
-    networks = {key: network for model in needed.values() for key, network in model.networks.items()}
+    names = {run.name for absent_runs in job.missing.values() for run in absent_runs}
+    needed_models = {name: model for name, model in models.items() if name in names}
+    embeddings = tuple(
+        dict.fromkeys(embedding for model in needed_models.values() for embedding in model.local_embeddings)
+    )
+    networks = {key: network for model in needed_models.values() for key, network in model.networks.items()}
     n_images = len(set(job.store.rows.digests)) * len(job.missing)
     embedder = FileEmbedder(embeddings, job.study.recipe.extraction.device, networks, n_images)
     pictures = read_pictures(job.store.rows, embedder.decodings, progress)
-    ready = replace(job, embedder=embedder, models=needed, pictures=pictures)
-    return replace(ready, image_s=_measure(ready))
+    prepared_job = replace(job, embedder=embedder, models=needed_models, pictures=pictures)
+    return replace(prepared_job, image_s=_measure(prepared_job))
 
 
 def _measure(job: CorruptionJob) -> tuple[float, dict[Cell, float]]:
@@ -258,11 +262,11 @@ def _measure(job: CorruptionJob) -> tuple[float, dict[Cell, float]]:
     start = time.perf_counter()
     job.embed(ORIGINAL, digests)
     network_s = (time.perf_counter() - start) / len(images)
-    by_kind: dict[str, float] = {}
+    seconds_by_kind: dict[str, float] = {}
     for cell in job.missing:
-        if cell.kind not in by_kind:
-            by_kind[cell.kind] = _damage_s(cell, images[:1])
-    return network_s, {cell: by_kind[cell.kind] for cell in job.missing}
+        if cell.kind not in seconds_by_kind:
+            seconds_by_kind[cell.kind] = _damage_s(cell, images[:1])
+    return network_s, {cell: seconds_by_kind[cell.kind] for cell in job.missing}
 
 
 def _damage_s(cell: Cell, images: Images) -> float:

@@ -124,8 +124,8 @@ def read_summary(study: Study, target: str) -> CorruptionSummary | None:
     if record is None or record.state != _state(_recorded_rows(study, target, record), study.metric(target)):
         return None
     keys = {run.name: run_key(run) for run in study.runs(target)}
-    unchanged = {name: run for name, run in record.runs.items() if keys.get(name) == run.key}
-    return CorruptionSummary(study.metric(target), unchanged) if unchanged else None
+    unchanged_runs = {name: run for name, run in record.runs.items() if keys.get(name) == run.key}
+    return CorruptionSummary(study.metric(target), unchanged_runs) if unchanged_runs else None
 
 
 def read_corruptions(study: Study, target: str) -> CorruptionResults | None:

@@ -167,13 +167,15 @@ def summarise_corruptions(  # noqa: PLR0913 (each is one part of an evaluation)
     rows, metric = store.rows, study.metric(target)
     outputs = {cell: store.read(cell, runs) for cell in cells}
     resamples = replace(Resamples.of(len(rows.ids), study.groups(rows.ids)), n_draws=N_DRAWS)
-    scored = [_score_run(run.name, labels[run.name], rows.truth, outputs, metric, resamples) for run in runs]
+    run_scores = [_score_run(run.name, labels[run.name], rows.truth, outputs, metric, resamples) for run in runs]
     if reference is not None:
-        scored = _with_errors(scored, reference, metric)
+        run_scores = _with_errors(run_scores, reference, metric)
     sign = find_score(metric).signed(1.0)
-    ranked = sorted(scored, key=lambda run: -sign * (run.original.score if run.mean is None else run.mean))
+    ranked_runs = sorted(run_scores, key=lambda run: -sign * (run.original.score if run.mean is None else run.mean))
     ids = tuple(map(str, rows.ids))
-    return CorruptionResults(target, rows.truth.kind, rows.part, ids, rows.n_rows, metric, reference, tuple(ranked))
+    return CorruptionResults(
+        target, rows.truth.kind, rows.part, ids, rows.n_rows, metric, reference, tuple(ranked_runs)
+    )
 
 
 def _score_run(  # noqa: PLR0913 (each is one part of a score)
@@ -186,34 +188,34 @@ def _score_run(  # noqa: PLR0913 (each is one part of a score)
 ) -> CorruptedRun:
     """Return the scores of one run."""
     cells = list(outputs)
-    aligned = [align(truth, outputs[cell][name]) for cell in cells]
-    scorers = [Scorer(*pair, [metric]) for pair in aligned]
-    weights = aligned[0][0].weights
+    aligned_pairs = [align(truth, outputs[cell][name]) for cell in cells]
+    scorers = [Scorer(*pair, [metric]) for pair in aligned_pairs]
+    weights = aligned_pairs[0][0].weights
     draws = [values[metric] for values in draw_scores(scorers, resamples, weights)]
     scores = [
         CellScore(cell.kind, cell.severity, scorer.plain(weights)[metric], _interval(values, scorer, resamples))
         for cell, scorer, values in zip(cells, scorers, draws, strict=True)
     ]
-    by_cell = dict(zip(cells, scores, strict=True))
-    damaged = tuple(score for cell, score in by_cell.items() if cell.is_damage)
+    scores_by_cell = dict(zip(cells, scores, strict=True))
+    damage_scores = tuple(score for cell, score in scores_by_cell.items() if cell.is_damage)
     mean_draws = _mean_over_kinds([(cell.kind, d) for cell, d in zip(cells, draws, strict=True) if cell.is_damage])
-    shifted = [pair[1] for cell, pair in zip(cells, aligned, strict=True) if cell.kind == PIXEL_SHIFT]
+    shifted_outputs = [pair[1] for cell, pair in zip(cells, aligned_pairs, strict=True) if cell.kind == PIXEL_SHIFT]
     run = CorruptedRun(
         name,
         label,
-        by_cell[ORIGINAL],
-        damaged,
-        tuple(score for cell, score in by_cell.items() if cell is not ORIGINAL and not cell.is_damage),
+        scores_by_cell[ORIGINAL],
+        damage_scores,
+        tuple(score for cell, score in scores_by_cell.items() if cell is not ORIGINAL and not cell.is_damage),
         None,
         None,
         None,
-        measure_consistency(*aligned[cells.index(ORIGINAL)], shifted) if shifted else None,
+        measure_consistency(*aligned_pairs[cells.index(ORIGINAL)], shifted_outputs) if shifted_outputs else None,
     )
     if mean_draws is None:
         return run
-    worst = scorers[cells.index(next(cell for cell in cells if cell.is_damage))]
+    damage_scorer = scorers[cells.index(next(cell for cell in cells if cell.is_damage))]
     return replace(
-        run, mean=float(np.mean(list(run.by_kind.values()))), interval=_interval(mean_draws, worst, resamples)
+        run, mean=float(np.mean(list(run.by_kind.values()))), interval=_interval(mean_draws, damage_scorer, resamples)
     )
 
 

@@ -130,8 +130,10 @@ class CorruptionStore:
         file = self.file(cell)
         if file not in self._frames:
             is_stored = file.is_file()
-            empty = pd.DataFrame({"id": self.rows.ids})
-            self._frames[file] = read_table(file, "remove it to compute it again", ("id",)) if is_stored else empty
+            empty_frame = pd.DataFrame({"id": self.rows.ids})
+            self._frames[file] = (
+                read_table(file, "remove it to compute it again", ("id",)) if is_stored else empty_frame
+            )
         return self._frames[file]
 
     def read(self, cell: Cell, runs: Iterable[RunFolder]) -> dict[str, AnyPredictions]:
@@ -144,9 +146,9 @@ class CorruptionStore:
             columns = [name for name in frame.columns if name.startswith(prefix)]
             if columns:
                 names, decision = [name.removeprefix(prefix) for name in columns], run.answers.decision
-                ordered = None if decision is None else run.answers.ordered(names).decision
+                ordered_decision = None if decision is None else run.answers.ordered(names).decision
                 values = frame[columns].to_numpy(np.float64)
-                predictions[run.name] = table.of_part(part, self.rows.ids, values, names, decision=ordered)
+                predictions[run.name] = table.of_part(part, self.rows.ids, values, names, decision=ordered_decision)
         return predictions
 
     def write(self, cell: Cell, outputs: Mapping[RunFolder, tuple[tuple[str, ...], Floats]]) -> None:
@@ -154,12 +156,12 @@ class CorruptionStore:
         frame = self._frame(cell)
         names = {run.name for run in outputs}
         kept_columns = [name for name in frame.columns if name.split(SEPARATOR)[0] not in names]
-        added = {
+        new_columns = {
             f"{self._prefix(run)}{name}": column
             for run, (columns, values) in outputs.items()
             for name, column in zip(columns, values.T, strict=True)
         }
-        file, changed = self.file(cell), pd.concat([frame[kept_columns], pd.DataFrame(added)], axis=1)
+        file, new_frame = self.file(cell), pd.concat([frame[kept_columns], pd.DataFrame(new_columns)], axis=1)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_table(file, changed)
-        self._frames[file] = changed
+        write_table(file, new_frame)
+        self._frames[file] = new_frame

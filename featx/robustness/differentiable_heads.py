@@ -140,10 +140,10 @@ class _Isotonic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if len(self.knots) == 1:
             return self.values.expand_as(x)
-        inside = x.clamp(float(self.knots[0]), float(self.knots[-1]))
-        segment = torch.searchsorted(self.knots[1:-1].contiguous(), inside.detach().contiguous(), right=True)
+        clipped_x = x.clamp(float(self.knots[0]), float(self.knots[-1]))
+        segment = torch.searchsorted(self.knots[1:-1].contiguous(), clipped_x.detach().contiguous(), right=True)
         slopes = self.values.diff() / self.knots.diff()
-        return self.values[segment] + slopes[segment] * (inside - self.knots[segment])
+        return self.values[segment] + slopes[segment] * (clipped_x - self.knots[segment])
 
 
 class _ClassProbabilities(nn.Module):

@@ -16,7 +16,7 @@ MAX_EXAMPLES, MAX_SIDE_PX = 2, 160
 DIFFERENCE_FACTOR, MID_GREY = 10, 0.5
 
 
-def add_examples(files: AttackFiles, frame: pd.DataFrame, original: Tensor, attacked: Tensor) -> None:
+def add_examples(files: AttackFiles, frame: pd.DataFrame, original_pixels: Tensor, attacked_pixels: Tensor) -> None:
     """Store the first images of a batch that deceive the attacked run, until there are enough.
 
     Parameters
@@ -25,29 +25,31 @@ def add_examples(files: AttackFiles, frame: pd.DataFrame, original: Tensor, atta
         Files of the attack.
     frame
         Rows of the attacked run in the order of the images.
-    original, attacked
+    original_pixels, attacked_pixels
         (b, 3, h, w) pixels in [0, 1].
     """
-    stored = files.read_examples()
-    deceives = (frame["is_right_before"] & ~frame["is_right"]).to_numpy(bool)
-    chosen = np.flatnonzero(deceives)[: MAX_EXAMPLES - len(stored)]
+    stored_examples = files.read_examples()
+    is_deceived = (frame["is_right_before"] & ~frame["is_right"]).to_numpy(bool)
+    example_rows = np.flatnonzero(is_deceived)[: MAX_EXAMPLES - len(stored_examples)]
     ids = frame["id"].to_numpy(object)
     rows = [
-        (ids[i], *(_png(picture) for picture in _pictures(original[i].numpy(), attacked[i].numpy())))
-        for i in chosen
-        if ids[i] not in set(stored["id"])
+        (ids[i], *(_png(picture) for picture in _pictures(original_pixels[i].numpy(), attacked_pixels[i].numpy())))
+        for i in example_rows
+        if ids[i] not in set(stored_examples["id"])
     ]
     if rows:
-        added = pd.DataFrame(rows, columns=list(EXAMPLE_COLUMNS))
-        files.write_examples(pd.concat([stored, added], ignore_index=True) if len(stored) else added)
+        new_examples = pd.DataFrame(rows, columns=list(EXAMPLE_COLUMNS))
+        files.write_examples(
+            pd.concat([stored_examples, new_examples], ignore_index=True) if len(stored_examples) else new_examples
+        )
 
 
 def _pictures(
-    original: NDArray[np.float32], attacked: NDArray[np.float32]
+    original_pixels: NDArray[np.float32], attacked_pixels: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Return original, enlarged difference around mid-grey, and attacked picture."""
-    difference = MID_GREY + DIFFERENCE_FACTOR * (attacked - original)
-    return original, np.clip(difference, 0, 1), attacked
+    difference = MID_GREY + DIFFERENCE_FACTOR * (attacked_pixels - original_pixels)
+    return original_pixels, np.clip(difference, 0, 1), attacked_pixels
 
 
 def _png(pixels: NDArray[np.float32]) -> bytes:

@@ -68,6 +68,6 @@ class NoiseVotes:
         except Exception as error:
             if not is_out_of_memory(error) or len(copies) == 1:
                 raise
-            first, second = copies.tensor_split(2)
-            return self._count(first) + self._count(second)
+            first_half, second_half = copies.tensor_split(2)
+            return self._count(first_half) + self._count(second_half)
         return np.bincount(codes, minlength=len(self.model.classes)).astype(np.int64)

@@ -67,13 +67,15 @@ def _make_faster(network: FeatureNetwork) -> FeatureNetwork:
     """Return a network without batch normalisation if its features are those of the given one up to rounding."""
     layers = {tap.layer for tap in network.taps}
     body = fold_batch_norm(network.body, network.preprocessing.size_px, layers)
-    folded = FeatureNetwork(body, network.preprocessing, network.taps).eval().to(memory_format=torch.channels_last)
+    folded_network = (
+        FeatureNetwork(body, network.preprocessing, network.taps).eval().to(memory_format=torch.channels_last)
+    )
     side_px = network.preprocessing.canvas_px
     pixels = 255 * torch.rand(2, side_px, side_px, 3, generator=torch.Generator().manual_seed(0))
     with network.lock:
-        pairs = list(zip(network(pixels), folded(pixels), strict=True))
+        pairs = list(zip(network(pixels), folded_network(pixels), strict=True))
     is_equal = all(torch.allclose(x, y, rtol=ROUNDING, atol=ROUNDING * float(x.abs().max())) for x, y in pairs)
-    return folded if is_equal else network
+    return folded_network if is_equal else network
 
 
 def raw_name(fingerprint: str) -> str:

@@ -188,8 +188,8 @@ class RobustnessEvaluation:
 
     def under(self, method: str, norm: Norm, eps: float | None) -> dict[str, RobustAccuracy]:
         """Return the accuracies of all runs under one attack, by run."""
-        wanted = (method, norm, eps)
-        return {row.run: row for row in self.attacks if (row.method, row.norm, row.eps) == wanted}
+        key = (method, norm, eps)
+        return {row.run: row for row in self.attacks if (row.method, row.norm, row.eps) == key}
 
     def worst(self, norm: Norm, eps: float) -> dict[str, RobustAccuracy]:
         """Return the accuracies of all runs under all attacks within a limit, by run."""

@@ -58,8 +58,8 @@ def check_attacks(
     has_answers
         Whether answers are right or wrong; otherwise only the first two checks are made.
     """
-    few = replace(images.take(torch.arange(min(N_CHECKED, len(images.pixels)))), is_counted=True)
-    outcomes = list(_outcomes(few, spec, has_gradient, has_answers))
+    sample = replace(images.take(torch.arange(min(N_CHECKED, len(images.pixels)))), is_counted=True)
+    outcomes = list(_outcomes(sample, spec, has_gradient, has_answers))
     return len(outcomes), [text for text in outcomes if text]
 
 
@@ -70,13 +70,13 @@ def is_random(scores: Callable[[Tensor], Tensor], pixels: Tensor) -> bool:
 
 
 def _outcomes(images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_answers: bool) -> Iterator[Outcome]:
-    random = is_random(images.scores, images.pixels)
-    yield "its outputs are random, although attacks use their mean over many draws" if random else ""
+    has_random_outputs = is_random(images.scores, images.pixels)
+    yield "its outputs are random, although attacks use their mean over many draws" if has_random_outputs else ""
     if not has_gradient:
         return
     gradient, scores = images.gradient(images.pixels, wrong_log_odds)
-    right = ~is_wrong(scores, images.codes)
-    zero_share = float((l2_norms(gradient)[right] == 0).double().mean()) if right.any() else 0.0
+    is_right = ~is_wrong(scores, images.codes)
+    zero_share = float((l2_norms(gradient)[is_right] == 0).double().mean()) if is_right.any() else 0.0
     yield f"the gradient is zero for {zero_share:.0%} of the images" if zero_share > MAX_ZERO_SHARE else ""
     if has_answers:
         yield from _compare_attacks(images, spec)
@@ -87,20 +87,20 @@ def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outco
     """Yield the outcomes of the checks that compare the numbers of images that attacks deceive."""
 
     def n_wrong(perturb: Callable[[AttackedImages, AttackSpec], Tensor], **changes: int) -> int:
-        restarted = replace(images, generator=torch.Generator().manual_seed(spec.seed))
-        pixels = perturb(restarted, spec.model_copy(update={"restarts": 1, **changes}))
+        restarted_images = replace(images, generator=torch.Generator().manual_seed(spec.seed))
+        pixels = perturb(restarted_images, spec.model_copy(update={"restarts": 1, **changes}))
         with torch.no_grad():
             return int(is_wrong(images.scores(pixels), images.codes).sum())
 
     n_fgsm, n_few, n_more = n_wrong(fgsm), n_wrong(pgd, steps=FEW_STEPS), n_wrong(pgd, steps=MORE_STEPS)
-    strongest = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
+    n_strongest = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
     n_square, n_margin = n_wrong(square, n_queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
     n = len(images.pixels)
     yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
     few_text = f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
     yield few_text if n_more + MAX_CHANCE < n_few else ""
-    search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {strongest} of {n} images)"
-    yield search_text if n_square > strongest + MAX_CHANCE else ""
+    search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {n_strongest} of {n} images)"
+    yield search_text if n_square > n_strongest + MAX_CHANCE else ""
     loss_text = f"the cross-entropy is misleading: steps on the difference of scores deceive {n_margin} of {n} images"
     yield f"{loss_text}, steps on the cross-entropy {n_more}" if n_margin > n_more + MAX_CHANCE else ""
 
@@ -110,9 +110,9 @@ def _pgd_on_margins(images: AttackedImages, spec: AttackSpec) -> Tensor:
 
 
 def _without_limit(images: AttackedImages, spec: AttackSpec) -> Outcome:
-    unlimited = replace(images, norm="linf", eps=1.0)
-    effort = {"norm": "linf", "eps": 1.0, "steps": 2 * MORE_STEPS, "restarts": 2}
-    pixels = pgd(unlimited, spec.model_copy(update=effort))
+    unlimited_images = replace(images, norm="linf", eps=1.0)
+    changes = {"norm": "linf", "eps": 1.0, "steps": 2 * MORE_STEPS, "restarts": 2}
+    pixels = pgd(unlimited_images, spec.model_copy(update=changes))
     with torch.no_grad():
         n_left = int((~is_wrong(images.scores(pixels), images.codes)).sum())
     return f"{n_left} of {len(images.pixels)} images withstand perturbations without a limit" if n_left else ""

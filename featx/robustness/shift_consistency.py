@@ -35,7 +35,9 @@ class ShiftConsistency:
     largest_change: float | None
 
 
-def measure_consistency(targets: TargetValues, original: Outputs, shifted: Sequence[Outputs]) -> ShiftConsistency:
+def measure_consistency(
+    targets: TargetValues, original: Outputs, shifted_outputs: Sequence[Outputs]
+) -> ShiftConsistency:
     """Return the consistency of a run.
 
     Parameters
@@ -44,13 +46,15 @@ def measure_consistency(targets: TargetValues, original: Outputs, shifted: Seque
         True values of the n images, with the decision rule of the run.
     original
         Outputs (n, k) for the original images.
-    shifted
+    shifted_outputs
         Outputs for the shifted images: along the axes, then along the diagonals.
     """
     if targets.kind == "numbers":
-        changes = np.max([np.abs(outputs - original).max(axis=1) for outputs in shifted], axis=0)
+        changes = np.max([np.abs(outputs - original).max(axis=1) for outputs in shifted_outputs], axis=0)
         return ShiftConsistency(None, None, float(changes.mean()))
     decisions = targets.decisions(original)
-    stays = [(targets.decisions(outputs) == decisions).reshape(len(decisions), -1).all(axis=1) for outputs in shifted]
+    stays = [
+        (targets.decisions(outputs) == decisions).reshape(len(decisions), -1).all(axis=1) for outputs in shifted_outputs
+    ]
     share_4, share_8 = (float(np.all(stays[:n], axis=0).mean()) for n in (N_AXIS_SHIFTS, len(stays)))
     return ShiftConsistency(share_4, share_8, None)

@@ -111,12 +111,12 @@ def smooth(
     """
     study = Study.open(recipe)
     jobs = [prepare_smoothing(study, spec) for spec in specs or study.recipe.smoothing]
-    todo = [job for job in jobs if force or study.find_run(job.stem, job.run_spec) is None]
+    pending_jobs = [job for job in jobs if force or study.find_run(job.stem, job.run_spec) is None]
     # All networks are built before the first one runs, so that a run that cannot be smoothed is refused at once.
-    if seconds := sum(job.expected_s for job in todo):
-        n_passes = sum(job.n_passes for job in todo)
-        noun = "run" if len(todo) == 1 else "runs"
-        cost = f"{n_passes:,} noisy images for {len(todo)} {noun}, about {max(seconds / 60, 0.1):.1f} min"
+    if seconds := sum(job.expected_s for job in pending_jobs):
+        n_passes = sum(job.n_passes for job in pending_jobs)
+        noun = "run" if len(pending_jobs) == 1 else "runs"
+        cost = f"{n_passes:,} noisy images for {len(pending_jobs)} {noun}, about {max(seconds / 60, 0.1):.1f} min"
         progress("note", 0, 1, cost)
     runs = {job.run_spec.fingerprint(): _smooth(job, force, progress) for job in jobs}
     labels = label_runs({result.run: RunFolder(Path(result.path)).spec for result in runs.values()})
@@ -133,8 +133,8 @@ def _smooth(job: SmoothingJob, force: bool, progress: ProgressCallback) -> Smoot
             with job.study.new_run(job.stem, job.run_spec) as folder:
                 _write_run(job, folder, progress)
         shutil.rmtree(job.state_folder, ignore_errors=True)
-    finished = RunFolder(job.study.run_path(job.stem, job.run_spec)) if run is None else run
-    return _result(job, update_val_scores(job.study, finished), is_new)
+    finished_run = RunFolder(job.study.run_path(job.stem, job.run_spec)) if run is None else run
+    return _result(job, update_val_scores(job.study, finished_run), is_new)
 
 
 def _result(job: SmoothingJob, run: RunFolder, is_new: bool) -> SmoothingResult:
@@ -155,10 +155,10 @@ def _result(job: SmoothingJob, run: RunFolder, is_new: bool) -> SmoothingResult:
 def _write_run(job: SmoothingJob, folder: Path, progress: ProgressCallback) -> None:
     """Count all votes and write the smoothed run."""
     start = time.perf_counter()
-    first, further = _count_votes(job, progress)
-    predictions = _predictions(job, first)
+    first_counts, further_counts = _count_votes(job, progress)
+    predictions = _predictions(job, first_counts)
     write_table(folder / PREDICTIONS, predictions.to_frame())
-    write_certificates(folder, job.run_spec.members, job.spec, _certificates(job, first, further))
+    write_certificates(folder, job.run_spec.members, job.spec, _certificates(job, first_counts, further_counts))
     labels = job.study.labels(job.target)
     metrics = SmoothedMetrics(
         finished=datetime.now(UTC).isoformat(),
@@ -166,7 +166,7 @@ def _write_run(job: SmoothingJob, folder: Path, progress: ProgressCallback) -> N
         oof=None,
         val=score_val(labels, predictions),
         val_state=job.study.val_state(job.target),
-        n_certified=len(further),
+        n_certified=len(further_counts),
         side_px=job.side_px,
         smoothing_s=round(time.perf_counter() - start, 2),
         images_per_s=1 / (job.spec.n0 * job.seconds_per_pass),
@@ -181,22 +181,24 @@ def _write_run(job: SmoothingJob, folder: Path, progress: ProgressCallback) -> N
     write_ensemble(folder, [job.base.path], header, kind="smoothed")
 
 
-def _predictions(job: SmoothingJob, first: Mapping[str, Counts]) -> AnyPredictions:
+def _predictions(job: SmoothingJob, first_counts: Mapping[str, Counts]) -> AnyPredictions:
     """Return the shares of the votes for the images of val and test."""
     labels, tables = job.study.labels(job.target), []
     for part in ("val", "test"):
         ids = job.study.ids(part)
         if len(ids):
-            shares = np.stack([first[str(image)] / job.spec.n0 for image in ids])
+            shares = np.stack([first_counts[str(image)] / job.spec.n0 for image in ids])
             tables.append(predictions_of_part(labels, part, ids, shares))
     return concatenate_predictions(tables)
 
 
-def _certificates(job: SmoothingJob, first: Mapping[str, Counts], further: Mapping[str, Counts]) -> pd.DataFrame:
+def _certificates(
+    job: SmoothingJob, first_counts: Mapping[str, Counts], further_counts: Mapping[str, Counts]
+) -> pd.DataFrame:
     """Return the table of certificates: the answer that the first votes choose is certified by further ones."""
     rows = []
-    for image, counts in further.items():
-        code = int(first[image].argmax())
+    for image, counts in further_counts.items():
+        code = int(first_counts[image].argmax())
         radius = certified_radius(int(counts[code]), job.spec.n, job.spec.sigma, job.spec.alpha)
         answer = job.model.classes[code]
         rows.append((image, answer, int(counts[code]), job.spec.n, np.nan if radius is None else radius))
@@ -205,8 +207,8 @@ def _certificates(job: SmoothingJob, first: Mapping[str, Counts], further: Mappi
 
 def _count_votes(job: SmoothingJob, progress: ProgressCallback) -> tuple[dict[str, Counts], dict[str, Counts]]:
     """Return image → votes that choose its answer, and image → votes that certify it; stored ones are read."""
-    first: dict[str, Counts] = {}
-    further: dict[str, Counts] = {}
+    first_counts: dict[str, Counts] = {}
+    further_counts: dict[str, Counts] = {}
     title = f"smooth {job.base.spec.stem}"
     for start in range(0, len(job.ids), IMAGES_PER_FILE):
         images = [str(image) for image in job.ids[start : start + IMAGES_PER_FILE]]
@@ -218,9 +220,9 @@ def _count_votes(job: SmoothingJob, progress: ProgressCallback) -> tuple[dict[st
                 progress(title, start + number + 1, len(job.ids))
             file.parent.mkdir(parents=True, exist_ok=True)
             write_table(file, pd.DataFrame(rows, columns=["id", "certifies", *map(str, range(len(job.model.classes)))]))
-        for image, certifies, *counts in read_table(file, "remove it").itertuples(index=False, name=None):
-            (further if certifies else first)[image] = np.array(counts, dtype=np.int64)
-    return first, further
+        for image, is_certifying, *counts in read_table(file, "remove it").itertuples(index=False, name=None):
+            (further_counts if is_certifying else first_counts)[image] = np.array(counts, dtype=np.int64)
+    return first_counts, further_counts
 
 
 def _votes_of_image(job: SmoothingJob, image: str) -> list[tuple[object, ...]]:

@@ -68,27 +68,27 @@ class SmoothedModel(Model):
         paths = [str(path) for path in ([images] if isinstance(images, str | Path) else images)]
         votes = self._votes(device)
         shares: dict[str, Floats] = {}
-        unreadable: dict[str, str] = {}
+        failure_reasons: dict[str, str] = {}
         for path in dict.fromkeys(paths):
             try:
                 shares[path] = self._shares(votes, path)
             except (ReadError, FileNotFoundError) as error:
-                unreadable[path] = str(error)
-        readable = [path for path in paths if path in shares]
-        return self._prediction(readable, [shares[path] for path in readable], unreadable, [])
+                failure_reasons[path] = str(error)
+        readable_paths = [path for path in paths if path in shares]
+        return self._prediction(readable_paths, [shares[path] for path in readable_paths], failure_reasons, [])
 
-    def predict_listed(self, embedded: EmbeddedFiles, uris: Mapping[str, str], device: str) -> Prediction:
+    def predict_listed(self, embedded_files: EmbeddedFiles, uris: Mapping[str, str], device: str) -> Prediction:
         """Return the shares of the `n0` votes for images that are read once more."""
         votes = self._votes(device)
-        shares = [self._shares(votes, uris[image]) for image in embedded.images]
-        return self._prediction(embedded.images, shares, embedded.unreadable, embedded.warnings)
+        shares = [self._shares(votes, uris[image]) for image in embedded_files.images]
+        return self._prediction(embedded_files.images, shares, embedded_files.unreadable, embedded_files.warnings)
 
     def _prediction(
-        self, images: Sequence[str], shares: Sequence[Floats], unreadable: dict[str, str], warnings: Sequence[str]
+        self, images: Sequence[str], shares: Sequence[Floats], failure_reasons: dict[str, str], warnings: Sequence[str]
     ) -> Prediction:
         proba = np.stack(shares) if shares else np.empty((0, len(self.classes)))
         notes = [*warnings, *self.version_warnings]
-        return Prediction(list(images), proba, self.classes, unreadable, notes, conformal=self.header.conformal)
+        return Prediction(list(images), proba, self.classes, failure_reasons, notes, conformal=self.header.conformal)
 
     def _votes(self, device: str) -> NoiseVotes:
         """Return the run as it answers noisy copies on a device, which is built once."""

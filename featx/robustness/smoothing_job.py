@@ -140,16 +140,16 @@ def make_votes(model: Model, spec: SmoothingSpec, device: torch.device) -> Noise
         The members of an ensemble resize images in different ways, and the noise is to be added after that.
     """
     embedders = make_embedders([model], resizes=spec.noise_at == "picture")
-    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    sizes = {embedder.network.preprocessing.model_copy(update=plain) for embedder in embedders}
+    identity_scaling = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    sizes = {embedder.network.preprocessing.model_copy(update=identity_scaling) for embedder in embedders}
     if len(sizes) > 1 and spec.noise_at == "network":
         sides = ", ".join(map(str, sorted({size.size_px for size in sizes})))
         raise UnsuitedError(
             f"members of {model.name} resize images in {len(sizes)} ways (to {sides} px), so that a certificate has no "
             "common size; set noise_at = 'picture' for a certificate of the decoded images, or smooth a member"
         )
-    attacked = AttackedModel(model, needs_gradient=False, embedders=embedders)
-    return NoiseVotes(attacked.to(device), spec.sigma, device)
+    attacked_model = AttackedModel(model, needs_gradient=False, embedders=embedders)
+    return NoiseVotes(attacked_model.to(device), spec.sigma, device)
 
 
 def prepare_smoothing(study: Study, spec: SmoothingSpec) -> SmoothingJob:
@@ -173,17 +173,20 @@ def prepare_smoothing(study: Study, spec: SmoothingSpec) -> SmoothingJob:
     model = load(base.path)
     if list(model.classes) != list(labels.classes):
         raise DataError(f"{base.name} predicts {list(model.classes)!r}, expected {list(labels.classes)!r}")
-    certified = sample_rows(study, labels, "val", spec.images, spec.seed).ids
+    certified_ids = sample_rows(study, labels, "val", spec.images, spec.seed).ids
     ids = np.concatenate([study.ids(part) for part in ("val", "test")])
-    return SmoothingJob(study, base.spec.target, spec, base, model, ids, frozenset(map(str, certified)))
+    return SmoothingJob(study, base.spec.target, spec, base, model, ids, frozenset(map(str, certified_ids)))
 
 
 def _find_base(study: Study, spec: SmoothingSpec) -> RunFolder:
     """Return the run that a spec names; runs that are smoothed already are left out unless they alone match."""
     runs = study.runs(spec.target, [spec.run])
-    plain: Sequence[RunFolder] = [run for run in runs if run.kind != "smoothed"]
-    if not plain:
+    unsmoothed_runs: Sequence[RunFolder] = [run for run in runs if run.kind != "smoothed"]
+    if not unsmoothed_runs:
         raise DataError(f"{runs[0].name} is a smoothed run; name the run that it smooths")
-    if len(plain) > 1:
-        raise DataError(f"{spec.run!r} matches {len(plain)} runs: {', '.join(run.name for run in plain)}; name one")
-    return plain[0]
+    if len(unsmoothed_runs) > 1:
+        raise DataError(
+            f"{spec.run!r} matches {len(unsmoothed_runs)} runs: {', '.join(run.name for run in unsmoothed_runs)}; name "
+            "one"
+        )
+    return unsmoothed_runs[0]

@@ -54,25 +54,28 @@ def read_attacks(study: Study, target: str, part: str = "val") -> StoredAttacks 
     part
         ``val`` or ``test``.
     """
-    stored = _StoredFiles.read(study, target, part)
-    if not stored.tables:
+    stored_files = _StoredFiles.read(study, target, part)
+    if not stored_files.tables:
         return None
     groups: dict[tuple[str, ...], list[tuple[StoredAttack, AttackTable]]] = {}
-    for content, table in sorted(stored.tables, key=lambda item: item[0].written):
+    for content, table in sorted(stored_files.tables, key=lambda item: item[0].written):
         groups.setdefault(tuple(map(str, table.ids)), []).append((content, table))
-    largest = max(groups.values(), key=lambda group: (len(group[0][1].ids), group[-1][0].written))
-    notes = [*stored.notes, *_note(len(stored.tables) - len(largest), "on other images are not shown")]
-    tables = _merge([table for _, table in largest])
-    attacked = AttackedRuns(
+    largest_sample = max(groups.values(), key=lambda group: (len(group[0][1].ids), group[-1][0].written))
+    notes = [
+        *stored_files.notes,
+        *_note(len(stored_files.tables) - len(largest_sample), "on other images are not shown"),
+    ]
+    tables = _merge([table for _, table in largest_sample])
+    attacked_runs = AttackedRuns(
         study.labels(target).kind,
-        stored.labels,
+        stored_files.labels,
         tables,
         list(dict.fromkeys(table.attack for table in tables)),
         AttackedUnits(len(tables[0].ids), study.groups(tables[0].ids)),
     )
-    keys = set(stored.keys.items())
+    keys = set(stored_files.keys.items())
     checks = [outcomes for outcomes in stored_checks(_folder(study, target)) if (outcomes.run, outcomes.key) in keys]
-    return StoredAttacks(attacked.evaluate(target, largest[-1][0], checks, notes), attacked)
+    return StoredAttacks(attacked_runs.evaluate(target, largest_sample[-1][0], checks, notes), attacked_runs)
 
 
 def attack_notes(study: Study, target: str, part: str = "val") -> list[str]:
@@ -111,15 +114,19 @@ class _StoredFiles:
         runs = study.runs(target) if study.has_runs(target) else []
         keys = {run.name: run_key(run) for run in runs}
         labels = {name: item.label for name, item in describe_runs({run.name: run.spec for run in runs}).items()}
-        read = [_read(item) for item in files]
-        of_part = [item for item in read if item is not None and item[0].part == part]
-        current = [(content, _current_rows(table, content, keys)) for content, table in of_part]
-        shown = [
-            (content, table) for content, table in current if table and _has_current_images(study, target, table, part)
+        stored_tables = [_read(item) for item in files]
+        part_tables = [item for item in stored_tables if item is not None and item[0].part == part]
+        current_tables = [(content, _current_rows(table, content, keys)) for content, table in part_tables]
+        shown_tables = [
+            (content, table)
+            for content, table in current_tables
+            if table and _has_current_images(study, target, table, part)
         ]
-        notes = _note(read.count(None), "cannot be read; run 'featx attack' to make them again")
-        notes += _note(len(current) - len(shown), "on runs or images that have changed since are not shown")
-        return cls(shown, labels, keys, notes)
+        notes = _note(stored_tables.count(None), "cannot be read; run 'featx attack' to make them again")
+        notes += _note(
+            len(current_tables) - len(shown_tables), "on runs or images that have changed since are not shown"
+        )
+        return cls(shown_tables, labels, keys, notes)
 
 
 def _note(n: int, text: str) -> list[str]:
@@ -136,16 +143,16 @@ def _read(files: AttackFiles) -> tuple[StoredAttack, AttackTable] | None:
 
 def _current_rows(table: AttackTable, content: StoredAttack, keys: Mapping[str, str]) -> AttackTable | None:
     """Return the table with the rows of runs that are unchanged; None if the attacked run has changed."""
-    unchanged = {run for run, key in content.runs.items() if keys.get(run) == key}
-    if content.version != ATTACKS_VERSION or table.source not in unchanged:
+    unchanged_runs = {run for run, key in content.runs.items() if keys.get(run) == key}
+    if content.version != ATTACKS_VERSION or table.source not in unchanged_runs:
         return None
-    return replace(table, rows={run: rows for run, rows in table.rows.items() if run in unchanged})
+    return replace(table, rows={run: rows for run, rows in table.rows.items() if run in unchanged_runs})
 
 
 def _has_current_images(study: Study, target: str, table: AttackTable, part: str) -> bool:
     """Return whether all images of a table are in the part and have their contents and true values of that time."""
-    current = set(map(str, study.ids(part)))
-    if not current.issuperset(map(str, table.ids)):
+    current_ids = set(map(str, study.ids(part)))
+    if not current_ids.issuperset(map(str, table.ids)):
         return False
     try:
         digests = study.manifest.take(table.ids).digests
@@ -160,9 +167,9 @@ def _has_current_images(study: Study, target: str, table: AttackTable, part: str
 
 def _merge(tables: Sequence[AttackTable]) -> list[AttackTable]:
     """Return one table for each attack on each run, with the latest answers of every run."""
-    merged: dict[tuple[str, str], AttackTable] = {}
+    merged_tables: dict[tuple[str, str], AttackTable] = {}
     for table in tables:
         key = table.attack.spec.fingerprint(), table.source
-        earlier = merged[key].rows if key in merged else {}
-        merged[key] = replace(table, rows={**earlier, **table.rows})
-    return list(merged.values())
+        earlier_rows = merged_tables[key].rows if key in merged_tables else {}
+        merged_tables[key] = replace(table, rows={**earlier_rows, **table.rows})
+    return list(merged_tables.values())

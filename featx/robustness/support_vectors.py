@@ -40,8 +40,8 @@ class KernelMachine(nn.Module):
     def _kernel(self, x: Tensor) -> Tensor:
         if self.gamma is None:
             return x @ self.vectors.T
-        squared = (x**2).sum(1)[:, None] - 2 * x @ self.vectors.T + (self.vectors**2).sum(1)
-        return (-self.gamma * squared.clamp(min=0)).exp()
+        squared_distances = (x**2).sum(1)[:, None] - 2 * x @ self.vectors.T + (self.vectors**2).sum(1)
+        return (-self.gamma * squared_distances.clamp(min=0)).exp()
 
 
 class PairMachine(nn.Module):

@@ -34,12 +34,12 @@ def parse_fraction(value: Any) -> Any:
         return value
     numerator, slash, denominator = value.partition("/")
     try:
-        parsed = float(numerator) / (float(denominator) if slash else 1.0)
+        fraction = float(numerator) / (float(denominator) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
-        parsed = math.nan
-    if not math.isfinite(parsed):
+        fraction = math.nan
+    if not math.isfinite(fraction):
         raise ValueError(f"found {value!r}, expected a number such as 0.03 or a fraction such as 8/255")
-    return parsed
+    return fraction
 
 
 def check_patch_share(share: float) -> float:

@@ -23,25 +23,34 @@ def find_checkpoint_problems(
     for number, section in enumerate(networks):
         if section.name is not None and names.count(section.name) > 1:
             yield f"finetune[{number}].name: {names.count(section.name)} sections are called {section.name!r}"
-    uses = [(f"embedding[{number}]", item.backbone, len(networks)) for number, item in enumerate(embeddings)]
-    uses += [(f"finetune[{number}]", run.backbone, number) for number, item in enumerate(networks) for run in item.runs]
-    for key, backbone, n_before in dict.fromkeys(uses):
-        used = section_of(backbone)
-        named = [(number, section) for number, section in enumerate(networks) if used and section.name == used]
-        for number, section in named:
-            if problem := _use_problem(section, targets, comes_later=number >= n_before):
-                yield f"{key}.backbone: section {used!r} {problem}"
+    backbone_uses = [(f"embedding[{number}]", item.backbone, len(networks)) for number, item in enumerate(embeddings)]
+    backbone_uses += [
+        (f"finetune[{number}]", run.backbone, number) for number, item in enumerate(networks) for run in item.runs
+    ]
+    for key, backbone, n_before in dict.fromkeys(backbone_uses):
+        section_name = section_of(backbone)
+        matching_sections = [
+            (number, section)
+            for number, section in enumerate(networks)
+            if section_name and section.name == section_name
+        ]
+        for number, section in matching_sections:
+            if problem := _use_problem(section, targets, is_later=number >= n_before):
+                yield f"{key}.backbone: section {section_name!r} {problem}"
 
 
-def _use_problem(section: FinetuneSection, targets: Mapping[str, TargetSpec], *, comes_later: bool) -> str:
+def _use_problem(section: FinetuneSection, targets: Mapping[str, TargetSpec], *, is_later: bool) -> str:
     """Return why a section cannot be a backbone; empty if it can."""
-    if comes_later:
+    if is_later:
         return "is trained later; move its [[finetune]] before this one"
     if len(section.runs) > 1:
         return f"has {len(section.runs)} runs, expected one; name a run with 'checkpoint:RUN'"
-    learnt = [name for name, target in targets.items() if target.kind != "labels"]
-    if section.target is None and len(learnt) > 1:
-        return f"has a run for each of {len(learnt)} targets, expected one; set target = {learnt[0]!r} in it"
+    learnable_names = [name for name, target in targets.items() if target.kind != "labels"]
+    if section.target is None and len(learnable_names) > 1:
+        return (
+            f"has a run for each of {len(learnable_names)} targets, expected one; set target = {learnable_names[0]!r} "
+            "in it"
+        )
     return ""
 
 

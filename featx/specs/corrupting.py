@@ -32,9 +32,12 @@ def check_kinds(names: tuple[str, ...]) -> tuple[str, ...]:
     ValueError
         A name is neither; pydantic reports the message for the key that holds the name.
     """
-    valid = [*CORRUPTIONS.names(), *GROUPS_OF_KINDS]
-    if unknown := [name for name in names if name not in valid]:
-        raise ValueError(f"no corruption is called {unknown[0]!r}; {suggest_names(unknown[0], valid, len(valid))}")
+    valid_names = [*CORRUPTIONS.names(), *GROUPS_OF_KINDS]
+    if unknown_names := [name for name in names if name not in valid_names]:
+        raise ValueError(
+            f"no corruption is called {unknown_names[0]!r}; "
+            f"{suggest_names(unknown_names[0], valid_names, len(valid_names))}"
+        )
     return names
 
 
@@ -43,13 +46,13 @@ def kinds_in(names: Iterable[str]) -> tuple[str, ...]:
 
     The kinds are loaded, since they know their families.
     """
-    chosen = set(names)
+    selected_names = set(names)
     families = {name: CORRUPTIONS.get(name).family for name in CORRUPTIONS.names()}
     groups = {
         name: {name, family, *([IMAGENET_C] if name in IMAGENET_C_KINDS else [])} for name, family in families.items()
     }
-    ordered = sorted(families, key=lambda name: (KIND_FAMILIES.index(families[name]), name))
-    return tuple(name for name in ordered if not chosen or groups[name] & chosen)
+    ordered_names = sorted(families, key=lambda name: (KIND_FAMILIES.index(families[name]), name))
+    return tuple(name for name in ordered_names if not selected_names or groups[name] & selected_names)
 
 
 class CorruptionSpec(Spec):

@@ -41,8 +41,8 @@ class AdversarialSpec(Spec):
     @property
     def canonical(self) -> "AdversarialSpec":
         """The same training with the keys that its attack does not read at their defaults."""
-        unread = {"pgd": ("replays",), "free": ("steps",), "fgsm": ("steps", "replays")}[self.attack]
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in unread})
+        unused_names = {"pgd": ("replays",), "free": ("steps",), "fgsm": ("steps", "replays")}[self.attack]
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in unused_names})
 
     @property
     def n_replays(self) -> int:

@@ -135,8 +135,8 @@ class EmbeddingRequest(Spec):
 
         For vectors that were made elsewhere the name of their file takes the place of backbone, tap and pooling.
         """
-        not_listed = {"backbone", "tap", "pool", "decoding", "vectors"}
-        fields = self.model_dump(exclude=not_listed, exclude_defaults=True, mode="json")
+        excluded_fields = {"backbone", "tap", "pool", "decoding", "vectors"}
+        fields = self.model_dump(exclude=excluded_fields, exclude_defaults=True, mode="json")
         backbone = without_folders(self.backbone)
         source = f"{backbone}/{self.tap}/{self.pool}" if self.vectors is None else PurePath(self.vectors).name
         return source + "".join(f",{key}={value}" for key, value in fields.items())

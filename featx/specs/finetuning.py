@@ -308,10 +308,12 @@ class FinetuneSpec(Spec):
                 f"found strategy = {self.strategy!r} with {len(self.phases)} phases; expected both strategy = "
                 "'progressive' and phases = [{ trainable, lr, epochs }, …], or neither"
             )
-        if invalid := [phase.trainable for phase in self.phases if phase.trainable in {FROM_SCRATCH, "progressive"}]:
+        if invalid_values := [
+            phase.trainable for phase in self.phases if phase.trainable in {FROM_SCRATCH, "progressive"}
+        ]:
             raise ValueError(
-                f"found a phase with trainable = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named "
-                "blocks; for random weights set weights = 'none'"
+                f"found a phase with trainable = {invalid_values[0]!r}, expected 'head', 'last-N-blocks', 'all' or "
+                "named blocks; for random weights set weights = 'none'"
             )
         return self
 
@@ -372,8 +374,8 @@ class FinetuneSpec(Spec):
     @property
     def initial_lr(self) -> float:
         """The learning rate of the single phase: `lr`, or the default of the strategy."""
-        starts_anew = self.strategy in {"head", FROM_SCRATCH} or self.request.weights == "none"
-        return self.lr or (NEW_LAYERS_LR if starts_anew else PRETRAINED_LR)
+        has_new_weights = self.strategy in {"head", FROM_SCRATCH} or self.request.weights == "none"
+        return self.lr or (NEW_LAYERS_LR if has_new_weights else PRETRAINED_LR)
 
     @property
     def holdout_share(self) -> float:

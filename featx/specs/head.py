@@ -123,17 +123,21 @@ class HeadSpec(Spec):
     @field_validator("space")
     @classmethod
     def _check_space(cls, space: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-        if empty := [name for name, values in space.items() if not values]:
-            raise ValueError(f"{empty[0]}: found [], expected [low, high] or a list of alternatives")
+        if empty_names := [name for name, values in space.items() if not values]:
+            raise ValueError(f"{empty_names[0]}: found [], expected [low, high] or a list of alternatives")
         return {name: tuple(_checked_value(name, value) for value in values) for name, values in space.items()}
 
     @model_validator(mode="after")
     def _check_search(self) -> "HeadSpec":
-        if both := sorted(self.params.keys() & self.space.keys()):
-            raise ValueError(f"{both[0]!r} is in params and in space; fix it in params, or search it in space")
-        searched = {"space": bool(self.space), "embeddings = 'search'": self.embeddings == "search"}
-        if self.trials == 0 and (unused := [key for key, is_set in searched.items() if is_set]):
-            raise ValueError(f"trials = 0 searches nothing, found {unused[0]}; remove it, or set trials to 1 or more")
+        if repeated_names := sorted(self.params.keys() & self.space.keys()):
+            raise ValueError(
+                f"{repeated_names[0]!r} is in params and in space; fix it in params, or search it in space"
+            )
+        search_settings = {"space": bool(self.space), "embeddings = 'search'": self.embeddings == "search"}
+        if self.trials == 0 and (unused_settings := [key for key, is_set in search_settings.items() if is_set]):
+            raise ValueError(
+                f"trials = 0 searches nothing, found {unused_settings[0]}; remove it, or set trials to 1 or more"
+            )
         return self
 
     @field_validator("nested")

@@ -83,8 +83,8 @@ class Recipe(Spec):
         """Return the content with default heads and with the seed of the recipe in all sections without their own."""
         if not isinstance(content, Mapping):
             return content
-        completed = content_with_default_heads(content)
-        return completed | sections_with_seed(completed, content["seed"]) if "seed" in content else completed
+        full_content = content_with_default_heads(content)
+        return full_content | sections_with_seed(full_content, content["seed"]) if "seed" in content else full_content
 
     @model_validator(mode="after")
     def _check_sections(self) -> "Recipe":
@@ -101,16 +101,19 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _check_names_of_vectors(self) -> "Recipe":
         names = [Path(section.vectors).name for section in self.embedding if section.vectors is not None]
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"embedding: {len(repeated)} files of vectors are called {repeated[0]!r}; rename them")
+        if repeated_names := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"embedding: {len(repeated_names)} files of vectors are called {repeated_names[0]!r}; rename them"
+            )
         return self
 
     @property
     def _short_names_of_embeddings(self) -> list[str]:
         """``backbone/tap`` of each embedding, or its full name where several have the same backbone and tap."""
-        short = [f"{request.backbone}/{request.tap}" for request in self.requests]
+        short_names = [f"{request.backbone}/{request.tap}" for request in self.requests]
         return [
-            request.name if short.count(name) > 1 else name for name, request in zip(short, self.requests, strict=True)
+            request.name if short_names.count(name) > 1 else name
+            for name, request in zip(short_names, self.requests, strict=True)
         ]
 
     @model_validator(mode="after")
@@ -144,8 +147,8 @@ class Recipe(Spec):
         if name in outer_recipes:
             return outer_recipes[name]
         if outer_recipes and name not in self.presets:
-            listed = ", ".join([*self.presets, f"{next(iter(outer_recipes))} … {list(outer_recipes)[-1]}"])
-            raise DataError(f"{self.name} has no preset or outer split {name!r}; expected one of {listed}")
+            names_text = ", ".join([*self.presets, f"{next(iter(outer_recipes))} … {list(outer_recipes)[-1]}"])
+            raise DataError(f"{self.name} has no preset or outer split {name!r}; expected one of {names_text}")
         if name not in self.presets:
             raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
         preset = self.presets[name]
@@ -173,11 +176,11 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _check_outer_splits(self) -> "Recipe":
-        balanced = [name for name, target in self.targets.items() if target.balance != "none"]
-        if balanced and (self.split.outer_seeds or self.split.cut is not None):
+        balanced_names = [name for name, target in self.targets.items() if target.balance != "none"]
+        if balanced_names and (self.split.outer_seeds or self.split.cut is not None):
             raise ValueError(
-                f"targets.{balanced[0]}.balance leaves out images by the parts and the seed of one split; expected no "
-                "'repeats', 'seeds' or 'cut' in [split] beside it"
+                f"targets.{balanced_names[0]}.balance leaves out images by the parts and the seed of one split; "
+                "expected no 'repeats', 'seeds' or 'cut' in [split] beside it"
             )
         return self
 
@@ -263,9 +266,11 @@ class Recipe(Spec):
             The recipe has no group of such a name.
         """
         names = [] if group_weight == "none" else group_weight.split("+")
-        if unknown := [name for name in names if name not in self.groups]:
-            listed = ", ".join(self.groups) or "none"
-            raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
+        if unknown_names := [name for name in names if name not in self.groups]:
+            names_text = ", ".join(self.groups) or "none"
+            raise DataError(
+                f"group_weight: no group is called {unknown_names[0]!r}; groups of the recipe: {names_text}"
+            )
         return [self.group_labels[name] for name in names]
 
     def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
@@ -378,13 +383,15 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         The content has problems; the error lists all of them.
     """
     origin = {"name": file.stem, "folder": file.resolve().parent}
-    reserved = [f"{key}: no such key" for key in origin if key in content]
+    key_problems = [f"{key}: no such key" for key in origin if key in content]
     try:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
-        raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
-    unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
-    checkpoints = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune)
-    if problems := [*reserved, *unsuited, *checkpoints]:
+        raise RecipeError(str(file), [*key_problems, *describe_problems(error, Recipe)]) from error
+    setting_problems = find_unsuited_settings(
+        recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble
+    )
+    checkpoint_problems = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune)
+    if problems := [*key_problems, *setting_problems, *checkpoint_problems]:
         raise RecipeError(str(file), problems)
     return recipe

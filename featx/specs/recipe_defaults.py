@@ -19,24 +19,26 @@ def content_with_default_heads(content: Mapping[str, Any]) -> dict[str, Any]:
         return {**content, "embedding": (), "head": ()}
     targets = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
     sections = [section for section in targets if isinstance(section, Mapping)]
-    of_numbers = [section for section in sections if section.get("kind") == "numbers"]
-    of_classes = [section for section in sections if section.get("kind") != "numbers"]
-    classifiers: tuple[str, ...] = DEFAULT_HEADS if of_classes or not sections else ()
-    if of_classes and all(any(section.get(key) for key in WEIGHT_KEYS) for section in of_classes):
+    number_sections = [section for section in sections if section.get("kind") == "numbers"]
+    class_sections = [section for section in sections if section.get("kind") != "numbers"]
+    classifiers: tuple[str, ...] = DEFAULT_HEADS if class_sections or not sections else ()
+    if class_sections and all(any(section.get(key) for key in WEIGHT_KEYS) for section in class_sections):
         classifiers = tuple(name for name in classifiers if name not in UNWEIGHTED_HEADS)
-    names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if of_numbers else ()))
+    names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if number_sections else ()))
     return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
 
 def sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     """Return the sections that have a seed, with this one where they state none."""
-    single = content.get("split", {})
-    sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
+    split_section = content.get("split", {})
+    sections: dict[str, Any] = {
+        "split": {"seed": seed, **split_section} if isinstance(split_section, Mapping) else split_section
+    }
     defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}], "attack": []}
     for name, default in defaults.items():
-        listed = content.get(name, default)
-        is_list = isinstance(listed, list | tuple)
-        sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
+        section = content.get(name, default)
+        is_list = isinstance(section, list | tuple)
+        sections[name] = [_with_seed(item, seed) for item in section] if is_list else section
     return sections
 
 

@@ -29,14 +29,16 @@ def recipe_toml(recipe: Recipe) -> str:
 
     sections = {name: _section_value(getattr(recipe, name)) for name in Recipe.model_fields}
     # A section that is not in the recipe is None, or empty.
-    stated = (name for name, value in sections.items() if name not in Recipe.set_by_loader and value not in ({}, None))
-    sections = {name: sections[name] for name in stated}
+    section_names = (
+        name for name, value in sections.items() if name not in Recipe.set_by_loader and value not in ({}, None)
+    )
+    sections = {name: sections[name] for name in section_names}
     # TOML needs keys without a table, such as 'head = []', before all tables.
-    ordered = mask_secrets_in_value(dict(sorted(sections.items(), key=lambda item: item[1] != [])))
+    ordered_sections = mask_secrets_in_value(dict(sorted(sections.items(), key=lambda item: item[1] != [])))
     # Tables follow all other keys of a section, but the order of the keys of a grid is that of its runs.
-    for section in ordered["finetune"]:
+    for section in ordered_sections["finetune"]:
         section.update({key: _inline(value) for key, value in section.items() if isinstance(value, list)})
-    return tomlkit.dumps(ordered)
+    return tomlkit.dumps(ordered_sections)
 
 
 def _inline(value: Any) -> Any:
@@ -70,24 +72,24 @@ def _section_value(value: Any) -> Any:
 def _spec_fields(spec: Spec) -> dict[str, Any]:
     """Return the keys of a section: all of them, or those that were set, where a section excludes default keys."""
     # The decoding of an embedding is that of the recipe, which has a section of its own.
-    excluded = {"decoding"} if isinstance(spec, EmbeddingSection) else set()
-    complete = _without_empty(spec.model_dump(mode="json", exclude_none=True, exclude=excluded))
-    return complete if _loads_as(complete, spec) else spec.model_dump(mode="json", exclude_defaults=True)
+    excluded_fields = {"decoding"} if isinstance(spec, EmbeddingSection) else set()
+    complete_fields = _without_empty(spec.model_dump(mode="json", exclude_none=True, exclude=excluded_fields))
+    return complete_fields if _loads_as(complete_fields, spec) else spec.model_dump(mode="json", exclude_defaults=True)
 
 
 def _grid_fields(section: FinetuneSection) -> dict[str, Any]:
     """Return the keys of a ``[[finetune]]``: a list for each key that varies, or its runs, where they are no grid."""
     runs = [_spec_fields(run) for run in section.runs]
-    own = section.model_dump(mode="json", include=set(SECTION_KEYS), exclude_defaults=True)
+    section_fields = section.model_dump(mode="json", include=set(SECTION_KEYS), exclude_defaults=True)
     # The last key of a grid varies fastest.
     keys = sorted(dict.fromkeys(key for run in runs for key in run), key=lambda key: _n_changes(runs, key))
     values = {key: _distinct([run[key] for run in runs if key in run]) for key in keys}
-    grid = {key: items[0] if len(items) == 1 else items for key, items in values.items()} | own
-    return grid if _loads_as(grid, section) else {"runs": runs} | own
+    grid = {key: items[0] if len(items) == 1 else items for key, items in values.items()} | section_fields
+    return grid if _loads_as(grid, section) else {"runs": runs} | section_fields
 
 
 def _n_changes(runs: list[dict[str, Any]], key: str) -> int:
-    return sum(run.get(key) != following.get(key) for run, following in pairwise(runs))
+    return sum(run.get(key) != next_run.get(key) for run, next_run in pairwise(runs))
 
 
 def _distinct(values: list[Any]) -> list[Any]:

@@ -54,8 +54,10 @@ class EmbeddingSection(EmbeddingRequest):
     def _check_vectors(self) -> "EmbeddingSection":
         if self.vectors is None:
             return self
-        if others := sorted(self.model_fields_set - {"vectors", "dtype"}):
-            raise ValueError(f"found 'vectors' and {', '.join(map(repr, others))}, expected only 'dtype' beside it")
+        if other_fields := sorted(self.model_fields_set - {"vectors", "dtype"}):
+            raise ValueError(
+                f"found 'vectors' and {', '.join(map(repr, other_fields))}, expected only 'dtype' beside it"
+            )
         if Path(self.vectors).suffix not in VECTOR_SUFFIXES:
             raise ValueError(f"vectors: found {self.vectors!r}, expected a file *{', *'.join(VECTOR_SUFFIXES)}")
         return self

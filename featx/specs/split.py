@@ -107,9 +107,9 @@ class SplitSpec(Spec):
             f"test = {self.test}": self.test_size >= 1,
             f"val = {self.val}": self.val >= 1,
         }
-        used = [setting for setting, is_used in exact_settings.items() if is_used]
-        if used and self.method != "train_test_split":
-            raise ValueError(f"{used[0]} applies to method = 'train_test_split' only, found {self.method!r}")
+        exact_names = [setting for setting, is_used in exact_settings.items() if is_used]
+        if exact_names and self.method != "train_test_split":
+            raise ValueError(f"{exact_names[0]} applies to method = 'train_test_split' only, found {self.method!r}")
         if self.order == "together" and self.val_base == "rest":
             raise ValueError(
                 "val_of = 'rest' applies to order = 'test-first' only: with 'together', 'test' and 'val' are shares of "

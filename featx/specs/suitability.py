@@ -94,8 +94,8 @@ def find_unsuited_settings(
     all_sections = {"head": heads, "finetune": networks, "ensemble": ensembles}
     for kind, sections in all_sections.items():
         for number, section in enumerate(sections):
-            chosen = [target for target in named_targets if section.target in {None, target.name}]
-            if section.target is not None and not chosen:
+            section_targets = [target for target in named_targets if section.target in {None, target.name}]
+            if section.target is not None and not section_targets:
                 section_problems = [
                     (
                         "target",
@@ -103,26 +103,29 @@ def find_unsuited_settings(
                     )
                 ]
             elif isinstance(section, HeadSpec):
-                section_problems = [*_head_problems(section, chosen), *_group_problems(section.group_weight, groups)]
+                section_problems = [
+                    *_head_problems(section, section_targets),
+                    *_group_problems(section.group_weight, groups),
+                ]
             elif isinstance(section, EnsembleSpec):
-                section_problems = list(_ensemble_problems(section, chosen))
+                section_problems = list(_ensemble_problems(section, section_targets))
             else:
-                section_problems = list(_finetune_problems(section, chosen, groups))
+                section_problems = list(_finetune_problems(section, section_targets, groups))
             problems |= dict.fromkeys(f"{kind}[{number}].{key}: {text}" for key, text in section_problems)
     return [*problems, *_differing_metrics(named_targets, ensembles)]
 
 
-def _remedy(target: str | None, suited: Iterable[NamedTarget]) -> str:
+def _remedy(target: str | None, suited_targets: Iterable[NamedTarget]) -> str:
     """Return the advice to limit a section without a target to one that it suits; empty if there is none."""
-    names = [f"target = {item.name!r}" for item in suited] if target is None else []
+    names = [f"target = {item.name!r}" for item in suited_targets] if target is None else []
     return f", or set {' or '.join(names)} in this section" if names else ""
 
 
 def _group_problems(group_weight: str, groups: Iterable[str]) -> Iterator[Problem]:
     names = [] if group_weight == "none" else group_weight.split("+")
-    if unknown := [name for name in names if name not in groups]:
-        listed = ", ".join(groups) or "none"
-        yield "group_weight", f"no group is called {unknown[0]!r}; groups of the recipe: {listed}"
+    if unknown_names := [name for name in names if name not in groups]:
+        names_text = ", ".join(groups) or "none"
+        yield "group_weight", f"no group is called {unknown_names[0]!r}; groups of the recipe: {names_text}"
 
 
 # Heads
@@ -130,22 +133,26 @@ def _group_problems(group_weight: str, groups: Iterable[str]) -> Iterator[Proble
 
 def _head_problems(head: HeadSpec, targets: Sequence[NamedTarget]) -> Iterator[Problem]:
     """Yield what is wrong with a head; one without a target is not fitted for targets that it cannot learn."""
-    unsuited = {target.name: problem for target in targets if (problem := _unsuited_head(head, target))}
-    if targets and len(unsuited) == len(targets):
-        yield next(iter(unsuited.values()))
-    learnt = [target for target in targets if target.name not in unsuited]
-    for target in learnt:
-        yield from _metric_problems(head.metric, target, head.target, learnt)
-        yield from _class_weight_problems(head, target, head.target, learnt)
-    if learnt and head.calibration not in {"auto", "none"} and all(target.kind == "numbers" for target in learnt):
-        yield "calibration", f"{head.calibration!r} is for probabilities, {learnt[0]}; remove it"
+    problems_by_target = {target.name: problem for target in targets if (problem := _unsuited_head(head, target))}
+    if targets and len(problems_by_target) == len(targets):
+        yield next(iter(problems_by_target.values()))
+    learnable_targets = [target for target in targets if target.name not in problems_by_target]
+    for target in learnable_targets:
+        yield from _metric_problems(head.metric, target, head.target, learnable_targets)
+        yield from _class_weight_problems(head, target, head.target, learnable_targets)
+    if (
+        learnable_targets
+        and head.calibration not in {"auto", "none"}
+        and all(target.kind == "numbers" for target in learnable_targets)
+    ):
+        yield "calibration", f"{head.calibration!r} is for probabilities, {learnable_targets[0]}; remove it"
 
 
 def _unsuited_head(head: HeadSpec, target: NamedTarget) -> Problem | None:
     is_linear_sgd = head.name == "svm" and head.solver == "minibatch"
     if target.kind == "numbers" and (head.name in CLASSIFIER_HEADS or is_linear_sgd):
-        use = "solver = 'sklearn'" if is_linear_sgd else "'ridge'"
-        return "name", f"head {head.name!r} learns classes and labels, {target}; use {use}"
+        alternative = "solver = 'sklearn'" if is_linear_sgd else "'ridge'"
+        return "name", f"head {head.name!r} learns classes and labels, {target}; use {alternative}"
     weights = [name for name in ("class_weight", "group_weight") if getattr(head, name) != "none"]
     if head.name in HEADS_WITHOUT_WEIGHTS and (weights or target.spec.soft):
         cause = f"found {weights[0]} = {getattr(head, weights[0])!r}" if weights else f"{target.name!r} has soft labels"
@@ -154,26 +161,26 @@ def _unsuited_head(head: HeadSpec, target: NamedTarget) -> Problem | None:
 
 
 def _metric_problems(
-    metric: Metric | None, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
+    metric: Metric | None, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     if metric is not None and metric not in METRICS[target.kind]:
-        suited = [other for other in others if metric in METRICS[other.kind]]
+        suited_targets = [other_target for other_target in other_targets if metric in METRICS[other_target.kind]]
         hint = suggest_names(metric, list(METRICS[target.kind]))
-        yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(section_target, suited)}"
+        yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(section_target, suited_targets)}"
 
 
 def _class_weight_problems(
-    spec: HeadSpec | FinetuneSpec, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
+    spec: HeadSpec | FinetuneSpec, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     if spec.class_weight == "none":
         return
     if target.kind != "classes":
-        suited = [other for other in others if other.kind == "classes"]
-        yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(section_target, suited)}"
+        suited_targets = [other_target for other_target in other_targets if other_target.kind == "classes"]
+        yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(section_target, suited_targets)}"
     names = _class_names(target.spec)
-    unknown = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
-    if unknown:
-        yield "class_weight", f"no class of {target.name!r} is called {unknown[0]!r}; classes: {', '.join(names)}"
+    unknown_names = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
+    if unknown_names:
+        yield "class_weight", f"no class of {target.name!r} is called {unknown_names[0]!r}; classes: {', '.join(names)}"
 
 
 def _class_names(target: TargetSpec) -> tuple[str, ...]:
@@ -197,25 +204,27 @@ def _finetune_problems(
     section: FinetuneSection, targets: Sequence[NamedTarget], groups: Iterable[str]
 ) -> Iterator[Problem]:
     """Yield what is wrong with the runs of a section; without a target, no run is made for targets of labels."""
-    learnt = [target for target in targets if target.kind != "labels"]
-    if targets and not learnt:
+    learnable_targets = [target for target in targets if target.kind != "labels"]
+    if targets and not learnable_targets:
         yield "target", f"networks learn classes and numbers, {targets[0]}"
     for spec in section.runs:
         yield from _group_problems(spec.group_weight, groups)
-        for target in learnt:
+        for target in learnable_targets:
             if spec.distillation is not None and target.kind != "classes":
-                suited = [other for other in learnt if other.kind == "classes"]
-                remedy = _remedy(section.target, suited)
+                class_targets = [
+                    target_of_classes for target_of_classes in learnable_targets if target_of_classes.kind == "classes"
+                ]
+                remedy = _remedy(section.target, class_targets)
                 yield "distillation", f"it learns probabilities of classes, {target}; remove it{remedy}"
-            yield from _class_weight_problems(spec, target, section.target, learnt)
-            yield from _loss_problems(spec, target, section.target, learnt)
+            yield from _class_weight_problems(spec, target, section.target, learnable_targets)
+            yield from _loss_problems(spec, target, section.target, learnable_targets)
 
 
 def _loss_problems(
-    spec: FinetuneSpec, target: NamedTarget, section_target: str | None, others: Iterable[NamedTarget]
+    spec: FinetuneSpec, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     loss = (spec.loss or LossSpec(name="mse" if target.kind == "numbers" else "cross_entropy")).name
-    other_kinds = [other for other in others if other.kind != target.kind]
+    other_kinds = [other_target for other_target in other_targets if other_target.kind != target.kind]
     if loss in NUMBER_LOSSES and target.kind == "classes":
         yield (
             "loss",
@@ -261,15 +270,15 @@ def _number_class_problems(spec: FinetuneSpec, target: NamedTarget, loss: str, r
 def _ensemble_problems(spec: EnsembleSpec, targets: Sequence[NamedTarget]) -> Iterator[Problem]:
     kinds = dict.fromkeys(target.kind for target in targets)
     for method in spec.methods or ():
-        suited = VOTE_KINDS.get(method)
-        if targets and suited is not None and not set(suited) & set(kinds):
-            yield "methods", f"method {method!r} predicts {' or '.join(suited)}, {targets[0]}"
+        vote_kinds = VOTE_KINDS.get(method)
+        if targets and vote_kinds is not None and not set(vote_kinds) & set(kinds):
+            yield "methods", f"method {method!r} predicts {' or '.join(vote_kinds)}, {targets[0]}"
     numbers = [target for target in targets if target.kind == "numbers"]
     if numbers and spec.stacker == "logistic" and "stacking" in (spec.methods or ()):
-        others = [target for target in targets if target.kind != "numbers"]
+        class_targets = [target for target in targets if target.kind != "numbers"]
         yield (
             "stacker",
-            f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_remedy(spec.target, others)}",
+            f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_remedy(spec.target, class_targets)}",
         )
     if targets and spec.metric is not None and not any(spec.metric in METRICS[kind] for kind in kinds):
         yield from _metric_problems(spec.metric, targets[0], spec.target, ())
@@ -283,10 +292,10 @@ def _differing_metrics(targets: Sequence[NamedTarget], ensembles: Sequence[Ensem
             for number, spec in enumerate(ensembles)
             if spec.target in {None, target.name} and spec.metric in METRICS[target.kind]
         }
-        first = next(iter(metrics.values()), None)
+        first_metric = next(iter(metrics.values()), None)
         for number, metric in metrics.items():
-            if metric != first:
+            if metric != first_metric:
                 yield (
-                    f"ensemble[{number}].metric: found {metric!r}, and {first!r} in another section for target "
+                    f"ensemble[{number}].metric: found {metric!r}, and {first_metric!r} in another section for target "
                     f"{target.name!r}; runs of a target are ranked by one metric"
                 )

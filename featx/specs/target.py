@@ -86,19 +86,21 @@ class TargetSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _set_column_to_first_of_columns(cls, written: Any) -> Any:
-        if isinstance(written, Mapping) and written.get("columns") and "column" not in written:
-            return {**written, "column": written["columns"][0]}
-        return written
+    def _set_column_to_first_of_columns(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and content.get("columns") and "column" not in content:
+            return {**content, "column": content["columns"][0]}
+        return content
 
     @model_validator(mode="after")
     def _check_keys_fit_the_kind(self) -> "TargetSpec":
         if self.separator is not None and (self.kind != "labels" or self.columns):
             raise ValueError("'separator' applies to one column of kind = 'labels' only")
         if self.is_one_hot:
-            others = [name for name in ("bins", "keep", "drop", "map", "soft") if getattr(self, name)]
-            if others or self.above is not None:
-                raise ValueError(f"one column for each class and {(others or ['above'])[0]!r} exclude each other")
+            column_settings = [name for name in ("bins", "keep", "drop", "map", "soft") if getattr(self, name)]
+            if column_settings or self.above is not None:
+                raise ValueError(
+                    f"one column for each class and {(column_settings or ['above'])[0]!r} exclude each other"
+                )
         if self.keep and self.drop:
             raise ValueError("'keep' and 'drop' exclude each other, expected one of them")
         names = ("classes", "bins", "keep", "drop", "map", "soft", "ordered")
@@ -111,9 +113,9 @@ class TargetSpec(Spec):
 
     @model_validator(mode="after")
     def _check_soft(self) -> "TargetSpec":
-        conflicting = [name for name in ("bins", "keep", "map", "ordered") if getattr(self, name)]
-        if self.soft and conflicting:
-            raise ValueError(f"soft = true and {conflicting[0]!r} exclude each other, expected one of them")
+        conflicting_names = [name for name in ("bins", "keep", "map", "ordered") if getattr(self, name)]
+        if self.soft and conflicting_names:
+            raise ValueError(f"soft = true and {conflicting_names[0]!r} exclude each other, expected one of them")
         if self.soft and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"a soft target has 2 classes, found {len(self.classes)} names in 'classes'")
         return self

@@ -46,20 +46,20 @@ class Bucket:
 
         protocol = self.place.partition("://")[0]
         options, user_options = OPTIONS.get(protocol, {}), fsspec.config.conf.get(protocol, {})
-        merged = {name: value | user_options.get(name, {}) for name, value in options.items()}
-        return open_filesystem(self.place, "paths.cache", use_listings_cache=False, **merged)
+        merged_options = {name: value | user_options.get(name, {}) for name, value in options.items()}
+        return open_filesystem(self.place, "paths.cache", use_listings_cache=False, **merged_options)
 
     def _key(self, name: str) -> str:
         return f"{self._filesystem_and_root[1].rstrip('/')}/{name}"
 
     @contextmanager
-    def _explain_errors(self, action: str, *passed: type[Exception]) -> Iterator[Any]:
+    def _explain_errors(self, action: str, *passed_types: type[Exception]) -> Iterator[Any]:
         """Lend the file system; raise what goes wrong, except for some errors, as one line about an action."""
         filesystem = self._filesystem_and_root[0]
-        expected: tuple[type[Exception], ...] = (UnreachableError, *passed)
+        expected_types: tuple[type[Exception], ...] = (UnreachableError, *passed_types)
         try:
             yield filesystem
-        except expected:
+        except expected_types:
             raise
         # Every kind of store has errors of its own.
         except Exception as error:

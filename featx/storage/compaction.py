@@ -64,25 +64,29 @@ def compact(
     """
     for _ in range(MAX_ATTEMPTS):
         store.refresh()
-        before = list(store.segments)
+        segments = list(store.segments)
         try:
-            _join(store, _choose_segments(before, max_segment_bytes), max_segment_bytes, progress)
+            _join(store, _choose_segments(segments, max_segment_bytes), max_segment_bytes, progress)
         # Another process joins segments at the same time.
         except VanishedError:
             continue
         break
     store.refresh()
     n_rows = sum(map(len, store.segments))
-    return CompactionResult(str(store), len(before), len(store.segments), len(store), sum(map(len, before)) - n_rows)
+    return CompactionResult(
+        str(store), len(segments), len(store.segments), len(store), sum(map(len, segments)) - n_rows
+    )
 
 
 def _choose_segments(segments: Sequence[Segment], max_segment_bytes: int) -> list[Segment]:
     """Return the segments to join: the small ones where there are several, and all that share images."""
     if not segments:
         return []
-    overlapping = _overlapping_segments([segment.keys for segment in segments])
-    small = [index for index, segment in enumerate(segments) if 2 * segment.n_bytes < max_segment_bytes]
-    return [segments[index] for index in sorted(overlapping | set(small if len(small) > 1 else []))]
+    overlapping_indices = _overlapping_segments([segment.keys for segment in segments])
+    small_indices = [index for index, segment in enumerate(segments) if 2 * segment.n_bytes < max_segment_bytes]
+    return [
+        segments[index] for index in sorted(overlapping_indices | set(small_indices if len(small_indices) > 1 else []))
+    ]
 
 
 def _overlapping_segments(keys: Sequence[Keys]) -> set[int]:
@@ -90,8 +94,8 @@ def _overlapping_segments(keys: Sequence[Keys]) -> set[int]:
     all_keys = np.concatenate(keys)
     owners = np.repeat(np.arange(len(keys)), [len(segment_keys) for segment_keys in keys])
     order = np.argsort(all_keys, kind="stable")
-    repeated = np.flatnonzero(all_keys[order][1:] == all_keys[order][:-1])
-    return set(owners[order[repeated]].tolist()) | set(owners[order[repeated + 1]].tolist())
+    repeat_positions = np.flatnonzero(all_keys[order][1:] == all_keys[order][:-1])
+    return set(owners[order[repeat_positions]].tolist()) | set(owners[order[repeat_positions + 1]].tolist())
 
 
 def _join(
@@ -128,6 +132,8 @@ def _unique_provenances(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """Return the provenances of all rows, each once."""
     provenances: list[dict[str, Any]] = []
     for segment in segments:
-        own = {name: value for name, value in segment.provenance().items() if name != "created"}
-        provenances += [origin for origin in own.get("joined", [own]) if origin not in provenances]
+        segment_provenance = {name: value for name, value in segment.provenance().items() if name != "created"}
+        provenances += [
+            origin for origin in segment_provenance.get("joined", [segment_provenance]) if origin not in provenances
+        ]
     return provenances

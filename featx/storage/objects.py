@@ -49,8 +49,8 @@ class ObjectSegmentStore:
             # Another writer may have created the store meanwhile.
             if METADATA_FILE in objects:
                 return self.bucket.get(METADATA_FILE)
-            unfinished = {name for names in unfinished_segments(objects).values() for name in names}
-            return b"" if objects.keys() - unfinished else None
+            unfinished_names = {name for names in unfinished_segments(objects).values() for name in names}
+            return b"" if objects.keys() - unfinished_names else None
 
     def create(self, header: bytes) -> None:
         """Create an empty store; a store that another writer has created meanwhile stays."""
@@ -217,7 +217,7 @@ def unfinished_segments(objects: dict[str, dict[str, Any]]) -> dict[str, list[st
     """Return the segments without a ``zarr.json`` among a store's objects: segment → its objects."""
     complete, groups = set(complete_segments(objects)), dict[str, list[str]]()
     for name in objects:
-        segment, _, inside = name.partition("/")
-        if segment.startswith(SEGMENT_PREFIX) and inside and segment not in complete:
+        segment, _, member_name = name.partition("/")
+        if segment.startswith(SEGMENT_PREFIX) and member_name and segment not in complete:
             groups.setdefault(segment, []).append(name)
     return groups

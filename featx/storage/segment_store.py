@@ -189,19 +189,19 @@ class LocalSegmentStore:
         """Write and flush all files of a segment, then rename their folder into the store."""
         self._write_folder(files, self.path / segment)
 
-    def _write_folder(self, files: Files, final: Path) -> None:
-        private = self.path.parent / private_name(self.path.name)
+    def _write_folder(self, files: Files, final_folder: Path) -> None:
+        private_folder = self.path.parent / private_name(self.path.name)
         try:
             with explain_write_errors(self.place, files):
-                _make_folders(private, files)
+                _make_folders(private_folder, files)
                 for name, content in files.items():
-                    _write_flushed(private / name, content)
-                for folder, _, _ in os.walk(private, topdown=False):
+                    _write_flushed(private_folder / name, content)
+                for folder, _, _ in os.walk(private_folder, topdown=False):
                     _flush_folder(Path(folder))
-                private.rename(final)
-                _flush_folder(final.parent)
+                private_folder.rename(final_folder)
+                _flush_folder(final_folder.parent)
         finally:
-            shutil.rmtree(private, ignore_errors=True)
+            shutil.rmtree(private_folder, ignore_errors=True)
 
     def remove_segment(self, segment: str) -> None:
         """Hide a segment by renaming its folder, then delete its files."""
@@ -224,9 +224,9 @@ class LocalSegmentStore:
 
     def replace_header(self, header: bytes) -> None:
         """Write the store's own ``zarr.json`` again, under a private name first."""
-        private = self.path / private_name(METADATA_FILE)
-        _write_flushed(private, header)
-        private.replace(self.path / METADATA_FILE)
+        private_file = self.path / private_name(METADATA_FILE)
+        _write_flushed(private_file, header)
+        private_file.replace(self.path / METADATA_FILE)
         _flush_folder(self.path)
 
     def file_sizes(self) -> Iterator[tuple[str, int]]:
@@ -266,12 +266,12 @@ def explain_write_errors(place: str, files: Files) -> Iterator[None]:
         ) from error
 
 
-def _make_folders(private: Path, files: Files) -> None:
+def _make_folders(private_folder: Path, files: Files) -> None:
     """Make all folders before any file, so that a folder that somebody removes later is an error."""
-    private.mkdir(parents=True)
+    private_folder.mkdir(parents=True)
     folders = {folder for name in files for folder in PurePosixPath(name).parents}
     for folder in sorted(folders - {PurePosixPath()}):
-        (private / folder).mkdir()
+        (private_folder / folder).mkdir()
 
 
 def _write_flushed(path: Path, content: bytes | memoryview) -> None:

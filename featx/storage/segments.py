@@ -182,8 +182,8 @@ class Segment:
             for block in self.store.read_rows(self._x_file, self.dtype, self._shape, rows):
                 end = start + len(block)
                 if (row_checksums(keys[start:end], block) != checksums[start:end]).any():
-                    n_bad, first = self._count_bad_rows(rows)
-                    raise self._corruption(f"{n_bad} rows do not match their checksums, first row {first}")
+                    n_corrupt, first_row = self._count_bad_rows(rows)
+                    raise self._corruption(f"{n_corrupt} rows do not match their checksums, first row {first_row}")
                 x[positions[start:end]] = block
                 start = end
         except FileNotFoundError as error:
@@ -192,8 +192,8 @@ class Segment:
     def _count_bad_rows(self, rows: NDArray[np.intp]) -> tuple[int, int]:
         """Return how many of some rows do not match their checksums, and the first of them."""
         x = np.concatenate(list(self.store.read_rows(self._x_file, self.dtype, self._shape, rows)))
-        bad = np.flatnonzero(row_checksums(self.keys[rows], x) != self.checksums[rows])
-        return len(bad), int(rows[bad[0]])
+        corrupt_positions = np.flatnonzero(row_checksums(self.keys[rows], x) != self.checksums[rows])
+        return len(corrupt_positions), int(rows[corrupt_positions[0]])
 
     @property
     def n_bytes(self) -> int:
@@ -226,13 +226,13 @@ class Segment:
     def _x_file(self) -> str:
         """The path of the chunk of x, after its size was compared."""
         file = self.file("x")
-        expected = self.n_bytes + CHECKSUM_BYTES
+        expected_bytes = self.n_bytes + CHECKSUM_BYTES
         try:
-            has_expected_size = self.store.n_bytes(file) == expected
+            has_expected_size = self.store.n_bytes(file) == expected_bytes
         except FileNotFoundError as error:
             raise self._read_failure("x", error) from error
         if not has_expected_size:
-            raise self._corruption(f"x has another size than {expected} bytes")
+            raise self._corruption(f"x has another size than {expected_bytes} bytes")
         return file
 
     def _read_checked(self, array: str, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -269,7 +269,7 @@ class Segment:
         problems = list(self._metadata_problems())
         chunks = {name: self._read_raw(name) for name in CHUNKS}
         is_intact = {name: _matches_checksum(content) for name, content in chunks.items()}
-        problems += [f"{name} does not match its checksum" for name, intact in is_intact.items() if not intact]
+        problems += [f"{name} does not match its checksum" for name, is_equal in is_intact.items() if not is_equal]
         keys = _complete_rows(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
         x = _complete_rows(chunks["x"], self.dtype, self.n_features)
         if is_intact["digest"] and is_intact["x"] and len(keys) == len(x):
@@ -332,12 +332,12 @@ def _matches_checksum(content: NDArray[np.uint8]) -> bool:
     return bool(len(body)) and _extend_checksum(body).to_bytes(CHECKSUM_BYTES, "little") == checksum.tobytes()
 
 
-def _extend_checksum(values: NDArray[Any], previous: int = 0) -> int:
-    """Return the crc32c of the values that `previous` is the checksum of, followed by these."""
-    flat = values.reshape(-1).view(np.uint8)
+def _extend_checksum(values: NDArray[Any], previous_checksum: int = 0) -> int:
+    """Return the crc32c of the values that `previous_checksum` is the checksum of, followed by these."""
+    flat_values = values.reshape(-1).view(np.uint8)
     # The library accepts only arrays that cannot be written to.
-    flat.flags.writeable = False
-    return int(google_crc32c.extend(previous, flat))
+    flat_values.flags.writeable = False
+    return int(google_crc32c.extend(previous_checksum, flat_values))
 
 
 def _complete_rows(content: NDArray[np.uint8], dtype: np.dtype[Any], width: int) -> NDArray[Any]:

@@ -107,7 +107,7 @@ class EmbeddingStore:
             return
         segment_keys = [segment.keys for segment in segments]
         keys = np.concatenate(segment_keys)
-        lengths = [len(keys_of_segment) for keys_of_segment in segment_keys]
+        lengths = [len(row_keys) for row_keys in segment_keys]
         owners = np.repeat(np.arange(len(segments), dtype=np.int32) + len(self.segments), lengths)
         rows = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
         order = np.argsort(keys, kind="stable")
@@ -136,11 +136,11 @@ class EmbeddingStore:
         header, device_rows = parse_header(content, self.segment_store.place)
         if header == self.header:
             return device_rows
-        stored, expected = _flatten(header), _flatten(self.header)
-        key = next(key for key in stored | expected if stored.get(key) != expected.get(key))
+        stored_fields, expected_fields = _flatten(header), _flatten(self.header)
+        key = next(key for key in stored_fields | expected_fields if stored_fields.get(key) != expected_fields.get(key))
         raise CorruptError(
-            f"{self} was written by another spec: {key} is {stored.get(key)!r}, expected {expected.get(key)!r}; "
-            "move it away and extract again"
+            f"{self} was written by another spec: {key} is {stored_fields.get(key)!r}, expected "
+            f"{expected_fields.get(key)!r}; move it away and extract again"
         )
 
     def _locate(self, digests: Sequence[str]) -> NDArray[np.intp]:
@@ -148,17 +148,21 @@ class EmbeddingStore:
         keys = digests_to_keys(digests)
         if not len(self._keys):
             return np.full(len(keys), -1)
-        last, heads = len(self._keys) - 1, _key_heads(keys)
-        positions = np.searchsorted(self._key_heads, heads).clip(max=last)
+        last_position, heads = len(self._keys) - 1, _key_heads(keys)
+        positions = np.searchsorted(self._key_heads, heads).clip(max=last_position)
         # Different digests may share their first half.
-        ambiguous = np.flatnonzero((self._key_heads[positions] == heads) & (self._keys[positions] != keys))
-        positions[ambiguous] = np.searchsorted(self._keys, keys[ambiguous]).clip(max=last)
+        ambiguous_indices = np.flatnonzero((self._key_heads[positions] == heads) & (self._keys[positions] != keys))
+        positions[ambiguous_indices] = np.searchsorted(self._keys, keys[ambiguous_indices]).clip(max=last_position)
         return np.where(self._keys[positions] == keys, positions, -1)
 
     def missing(self, digests: Iterable[str]) -> list[str]:
         """Return the digests that have no vector yet, each once, in their order."""
-        unique = list(dict.fromkeys(digests))
-        return [digest for digest, position in zip(unique, self._locate(unique), strict=True) if position < 0]
+        unique_digests = list(dict.fromkeys(digests))
+        return [
+            digest
+            for digest, position in zip(unique_digests, self._locate(unique_digests), strict=True)
+            if position < 0
+        ]
 
     def read(self, digests: Sequence[str]) -> Rows:
         """Return (n, d) vectors of the store's dtype, one row for each digest.
@@ -179,11 +183,11 @@ class EmbeddingStore:
 
     def _read(self, digests: Sequence[str]) -> Rows:
         positions = self._locate(digests)
-        missing = np.flatnonzero(positions < 0)
-        if missing.size:
+        missing_indices = np.flatnonzero(positions < 0)
+        if missing_indices.size:
             raise IncompleteError(
-                f"{missing.size} of {len(positions)} images have no embedding in {self}, "
-                f"first digest {digests[int(missing[0])]}"
+                f"{missing_indices.size} of {len(positions)} images have no embedding in {self}, "
+                f"first digest {digests[int(missing_indices[0])]}"
             )
         x = np.empty((len(positions), self.n_features), dtype=self.dtype)
         owners = self._owners[positions]
@@ -349,12 +353,12 @@ def to_stored_dtype(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.f
 
 def missing_digests(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
     """Return the digests that at least one of the stores lacks."""
-    unique = list(dict.fromkeys(digests))
-    return frozenset(digest for store in stores for digest in store.missing(unique))
+    unique_digests = list(dict.fromkeys(digests))
+    return frozenset(digest for store in stores for digest in store.missing(unique_digests))
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+    flat_fields: dict[str, Any] = {}
     for key, value in fields.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        flat_fields |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat_fields

@@ -34,8 +34,8 @@ class LockedEmbedding(ResolvedEmbedding):
     @property
     def holds(self) -> bool:
         """Whether the weights are unchanged and this version of featx computes the same embedding."""
-        current = EmbeddingSpec.model_fields
-        if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
+        spec_fields = EmbeddingSpec.model_fields
+        if any(getattr(self.spec, name) != spec_fields[name].default for name in ("decode", "format")):
             return False
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
 
@@ -51,9 +51,9 @@ def read_locked(folder: Path) -> tuple[LockedEmbedding, ...]:
     path = folder / EMBEDDINGS
     if not path.is_file():
         return ()
-    locked = read_sealed(path, "run 'featx extract' again", EmbeddingLock).embeddings
+    entries = read_sealed(path, "run 'featx extract' again", EmbeddingLock).embeddings
     try:
-        return tuple(map(LockedEmbedding.model_validate, locked))
+        return tuple(map(LockedEmbedding.model_validate, entries))
     except ValidationError:
         # Another version wrote the file; the next extraction replaces it.
         return ()

@@ -43,8 +43,8 @@ class ExtractedData:
         """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache/`` in its project folder."""
         folder, paths = self.recipe.folder, self.recipe.paths
         stores, notes = (
-            place_of(variable, written, folder)
-            for variable, written in (("FEATX_CACHE", paths.cache), ("FEATX_NOTES", paths.notes))
+            place_of(variable, location, folder)
+            for variable, location in (("FEATX_CACHE", paths.cache), ("FEATX_NOTES", paths.notes))
         )
         return cache_of(stores, notes, folder)
 
@@ -60,8 +60,10 @@ class ExtractedData:
     @cached_property
     def manifest(self) -> Manifest:
         """All images of the last extraction, without labels."""
-        whole = self._labelled
-        return Manifest(whole.ids, whole.uris, whole.labels[[]], whole.digests)
+        labelled_manifest = self._labelled
+        return Manifest(
+            labelled_manifest.ids, labelled_manifest.uris, labelled_manifest.labels[[]], labelled_manifest.digests
+        )
 
     @cached_property
     def _labelled(self) -> Manifest:
@@ -70,8 +72,10 @@ class ExtractedData:
         if current_state != recorded_state:
             changes = [key for key, value in current_state.items() if value != recorded_state.get(key)]
             self._check_source_exists()
-            changed = CHANGED_SETTINGS.get(changes[0] if len(changes) == 1 else "", "[data] or its label file")
-            raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
+            setting_name = CHANGED_SETTINGS.get(changes[0] if len(changes) == 1 else "", "[data] or its label file")
+            raise IncompleteError(
+                f"the recipe's {setting_name} changed after the last extraction; {self._extract_first()}"
+            )
         frame = self._table("manifest.parquet")
         frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
         return Manifest.from_frame(frame)
@@ -126,9 +130,13 @@ class ExtractedData:
         if not all((self.folder / name).is_file() for name in ("manifest.parquet", "outcomes.parquet")):
             return set()
         outcomes = self._table("outcomes.parquet")
-        good = set(outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"])
-        whole = Manifest.from_frame(self._table("manifest.parquet"))
-        return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
+        embedded_ids = set(outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"])
+        manifest = Manifest.from_frame(self._table("manifest.parquet"))
+        return {
+            digest
+            for name, digest in zip(manifest.ids, manifest.digests, strict=True)
+            if name in embedded_ids and digest
+        }
 
     def labels_state(self) -> dict[str, Any]:
         """Return the state of the labels and the selection of images; a change requires a new extraction."""

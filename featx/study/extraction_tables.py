@@ -80,14 +80,14 @@ def seal_extraction(folder: Path, label_problem: str = "") -> None:
 
 def damaged_files(folder: Path) -> list[Path]:
     """Return the files of an extraction in a study's folder that exist and do not match their checksums."""
-    reads: dict[str, Callable[[], object]] = {name: partial(read_sealed, folder / name) for name in SEALED_FILES}
-    reads |= {name: partial(read_extracted, folder, name) for name in TABLES}
-    return [folder / name for name, read in reads.items() if (folder / name).is_file() and not _is_readable(read)]
+    readers: dict[str, Callable[[], object]] = {name: partial(read_sealed, folder / name) for name in SEALED_FILES}
+    readers |= {name: partial(read_extracted, folder, name) for name in TABLES}
+    return [folder / name for name, reader in readers.items() if (folder / name).is_file() and not _is_readable(reader)]
 
 
-def _is_readable(read: Callable[[], object]) -> bool:
+def _is_readable(reader: Callable[[], object]) -> bool:
     try:
-        read()
+        reader()
     except IncompleteError:
         return False
     return True

@@ -38,11 +38,11 @@ def runs_folder_of(recipe: Recipe) -> Path:
     return runs_folder(place_of("FEATX_RUNS", recipe.paths.runs, recipe.folder), recipe.folder)
 
 
-def place_of(variable: str, written: str | None, folder: Path) -> str | None:
+def place_of(variable: str, location: str | None, folder: Path) -> str | None:
     """Return the folder or URL that an environment variable names, else the one of a recipe in `folder`."""
     if variable in os.environ:
         return os.environ[variable]
-    return str(folder / written) if written and not is_url(written) else written
+    return str(folder / location) if location and not is_url(location) else location
 
 
 def project_folder(folder: Path) -> Path:
@@ -64,8 +64,8 @@ def project_folder(folder: Path) -> Path:
 
 def default_folder(folder: Path, name: str) -> Path:
     """Return a folder of the project of `folder`: relative if it is below the working directory, otherwise absolute."""
-    place, here = project_folder(folder) / name, Path.cwd()
-    return place.relative_to(here) if place.is_relative_to(here) else place
+    place, working_folder = project_folder(folder) / name, Path.cwd()
+    return place.relative_to(working_folder) if place.is_relative_to(working_folder) else place
 
 
 def cache_of(stores: str | None, notes: str | None, folder: Path) -> CachePlace:
@@ -80,7 +80,7 @@ def cache_of(stores: str | None, notes: str | None, folder: Path) -> CachePlace:
     return cache_at(stores or default, notes or (default if stores and is_url(stores) else None))
 
 
-def cache_place(written: str | Path | None = None) -> CachePlace:
+def cache_place(location: str | Path | None = None) -> CachePlace:
     """Return the place of the cache: the one named, else ``$FEATX_CACHE``, else that of the current project.
 
     Raises
@@ -88,17 +88,17 @@ def cache_place(written: str | Path | None = None) -> CachePlace:
     DataError
         The place is a URL that was converted to a `Path`.
     """
-    if isinstance(written, Path):
-        return cache_at(written, os.environ.get("FEATX_NOTES"))
-    return cache_of(written or os.environ.get("FEATX_CACHE"), os.environ.get("FEATX_NOTES"), Path.cwd())
+    if isinstance(location, Path):
+        return cache_at(location, os.environ.get("FEATX_NOTES"))
+    return cache_of(location or os.environ.get("FEATX_CACHE"), os.environ.get("FEATX_NOTES"), Path.cwd())
 
 
-def runs_folder(written: str | Path | None = None, folder: Path | None = None) -> Path:
+def runs_folder(location: str | Path | None = None, folder: Path | None = None) -> Path:
     """Return the folder that holds one folder per recipe.
 
     Parameters
     ----------
-    written
+    location
         The folder, if it is named; by default ``$FEATX_RUNS``, else ``runs/`` in the project of `folder`.
     folder
         Folder of the recipe; by default the working directory.
@@ -108,7 +108,7 @@ def runs_folder(written: str | Path | None = None, folder: Path | None = None) -
     DataError
         The folder is a URL.
     """
-    place = written or os.environ.get("FEATX_RUNS") or default_folder(folder or Path.cwd(), DEFAULT_RUNS_FOLDER)
+    place = location or os.environ.get("FEATX_RUNS") or default_folder(folder or Path.cwd(), DEFAULT_RUNS_FOLDER)
     if is_url(str(place)):
         raise DataError(
             f"paths.runs: found {str(place)!r}, expected a local folder; only the cache may lie behind a URL"

@@ -38,18 +38,18 @@ class LabelledRows(ExtractedData):
 
     def ids(self, part: str) -> Ids:
         """Return the ids of one part whose images have embeddings, in the order of the manifest."""
-        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
-        inside = self.split.reindex(usable).eq(part).to_numpy()
-        return usable.to_numpy(object)[inside]
+        embedded_ids = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
+        is_in_part = self.split.reindex(embedded_ids).eq(part).to_numpy()
+        return embedded_ids.to_numpy(object)[is_in_part]
 
-    def target_names(self, chosen: str | None = None) -> list[str]:
-        """Return the names of the recipe's targets, or only the `chosen` one."""
+    def target_names(self, target: str | None = None) -> list[str]:
+        """Return the names of the recipe's targets, or only `target`."""
         names = list(self.recipe.targets)
-        if chosen is not None and chosen not in names:
-            raise DataError(f"no target is called {chosen!r}; targets: {', '.join(names)}")
-        return names if chosen is None else [chosen]
+        if target is not None and target not in names:
+            raise DataError(f"no target is called {target!r}; targets: {', '.join(names)}")
+        return names if target is None else [target]
 
-    def of_kind(self, kinds: Sequence[Kind], chosen: str | None = None) -> list[str]:
+    def of_kind(self, kinds: Sequence[Kind], target: str | None = None) -> list[str]:
         """Return the names of the targets of the given kinds.
 
         Raises
@@ -57,12 +57,12 @@ class LabelledRows(ExtractedData):
         DataError
             There is none, or the chosen target is of another kind.
         """
-        names = self.target_names(chosen)
-        matching = [name for name in names if self.recipe.targets[name].kind in kinds]
-        if not matching:
+        names = self.target_names(target)
+        matching_names = [name for name in names if self.recipe.targets[name].kind in kinds]
+        if not matching_names:
             kind = self.recipe.targets[names[0]].kind
             raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
-        return matching
+        return matching_names
 
     @cached_property
     def _truth_by_target(self) -> dict[str, AnyTruth]:
@@ -142,19 +142,19 @@ class LabelledRows(ExtractedData):
     @cached_property
     def contents(self) -> dict[str, str]:
         """The URI of each digest that has an embedding, sorted by digest; for equal files the first URI."""
-        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
-        return dict(sorted(self.manifest.take(usable).uris_by_digest.items()))
+        embedded_ids = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
+        return dict(sorted(self.manifest.take(embedded_ids).uris_by_digest.items()))
 
     @property
     def first_embedding(self) -> LockedEmbedding | None:
         """The first extracted embedding of the recipe, None if there is none."""
-        extracted = {item.request: item for item in self.locked}
-        return next((extracted[request] for request in self.recipe.requests if request in extracted), None)
+        embeddings = {item.request: item for item in self.locked}
+        return next((embeddings[request] for request in self.recipe.requests if request in embeddings), None)
 
     def copies_state(self) -> str:
         """Return a fingerprint (16 hex digits) of all inputs of the search for near copies."""
-        first = self.first_embedding
-        embedding = None if first is None else first.spec.fingerprint()
+        first_embedding = self.first_embedding
+        embedding = None if first_embedding is None else first_embedding.spec.fingerprint()
         return fingerprint([COPY_SEARCH_VERSION, list(self.contents), embedding, self.recipe.decoding.identity()])
 
     @property
@@ -202,9 +202,11 @@ class LabelledRows(ExtractedData):
     @cached_property
     def _units(self) -> "pd.Series[str]":
         """The unit of each image, by id; a unit is named by its first id."""
-        rows, by = self._labelled, self.recipe.split.by
+        rows, group_column = self._labelled, self.recipe.split.by
         digests = pd.Series(rows.digests, dtype=object).replace("", None)
-        keys = [digests.to_numpy(object)] + ([] if by is None else [rows.column(by).to_numpy(object)])
+        keys = [digests.to_numpy(object)] + (
+            [] if group_column is None else [rows.column(group_column).to_numpy(object)]
+        )
         first_row = pd.Series(np.arange(len(rows)), index=digests).groupby(level=0).first()
         pairs = self.near_copies.pairs
         i, j = (first_row.reindex(pairs[name]).to_numpy() for name in ("digest", "copy"))
@@ -227,8 +229,8 @@ class LabelledRows(ExtractedData):
         """Return a fingerprint (16 hex digits) of the units of one part."""
         ids = np.sort(np.asarray(self.ids(part)).astype(str)).astype(object)
         units = self._units.reindex(pd.Index(ids))
-        first = pd.Series(ids, index=units.index).groupby(units.to_numpy()).transform("first")
-        return fingerprint(dict(zip(ids, first, strict=True)) if not first.is_unique else {})
+        first_ids = pd.Series(ids, index=units.index).groupby(units.to_numpy()).transform("first")
+        return fingerprint(dict(zip(ids, first_ids, strict=True)) if not first_ids.is_unique else {})
 
     def split_fingerprint(self) -> str:
         """Return a fingerprint (16 hex digits) of the part and the content of each image with an embedding."""
@@ -271,8 +273,8 @@ class LabelledRows(ExtractedData):
             columns, flags = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
         else:
             columns, flags = [truth.values, truth.weights], []
-        by_id = [dict(zip(truth.ids, column.tolist(), strict=True)) for column in columns if column is not None]
-        return fingerprint([list(truth.names), *by_id, *flags])
+        columns_by_id = [dict(zip(truth.ids, column.tolist(), strict=True)) for column in columns if column is not None]
+        return fingerprint([list(truth.names), *columns_by_id, *flags])
 
     def final_state(self, target: str) -> str:
         """Return a fingerprint (16 hex digits) of everything that a table of test scores depends on.

@@ -25,11 +25,11 @@ def unfinished_runs(recipe: Recipe, target: str, runs: Sequence[RunFolder]) -> l
     """
     heads = [("head", name) for name in _planned_heads(recipe, target)]
     networks = [("network", stem) for stem in _planned_networks(recipe, target)]
-    finished = Counter((run.kind, run.spec.stem) for run in runs if run.refit_of is None)
+    run_counts = Counter((run.kind, run.spec.stem) for run in runs if run.refit_of is None)
     return [
-        f"{kind} {stem}" if n == 1 else f"{kind} {stem} ({finished[kind, stem]} of {n} runs)"
+        f"{kind} {stem}" if n == 1 else f"{kind} {stem} ({run_counts[kind, stem]} of {n} runs)"
         for (kind, stem), n in Counter([*heads, *networks]).items()
-        if finished[kind, stem] < n
+        if run_counts[kind, stem] < n
     ]
 
 
@@ -44,7 +44,7 @@ def _planned_heads(recipe: Recipe, target: str) -> Iterator[str]:
 
 def _planned_networks(recipe: Recipe, target: str) -> Iterator[str]:
     """Yield the beginning of the name of each planned network; grids of which a search tries a part are left out."""
-    seen = set()
+    network_keys = set()
     for section in recipe.finetune:
         if section.target not in {None, target} or section.trials is not None:
             continue
@@ -52,23 +52,23 @@ def _planned_networks(recipe: Recipe, target: str) -> Iterator[str]:
             continue
         for spec in section.runs:
             stem = section.name or spec.backbone.rpartition("/")[2]
-            if (stem, spec.fingerprint()) not in seen:
-                seen.add((stem, spec.fingerprint()))
+            if (stem, spec.fingerprint()) not in network_keys:
+                network_keys.add((stem, spec.fingerprint()))
                 yield stem
 
 
-def find_unknown_runs(recipe: Recipe, finished: Sequence[str]) -> Iterator[str]:
+def find_unknown_runs(recipe: Recipe, run_names: Sequence[str]) -> Iterator[str]:
     """Yield one message for each section that names a run which neither exists nor will be made.
 
     Parameters
     ----------
-    finished
+    run_names
         Names of the finished runs.
     """
     stems = list(dict.fromkeys(_all_stems(recipe)))
     for key, name in _named_runs(recipe):
         is_planned = any(_may_mean(name, stem) for stem in stems)
-        if not is_planned and not any(run.startswith(name) for run in finished):
+        if not is_planned and not any(run.startswith(name) for run in run_names):
             yield f"{key}: no run of this recipe is called {name!r}; {suggest_names(name, stems)}"
 
 

@@ -36,15 +36,15 @@ def ensembles_of(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
     """Return the other ensembles in the folders of some runs → their members among these runs."""
     names = {run.path.resolve() for run in runs}
     folders = {run.path.parent for run in runs}
-    others = [RunFolder(header.parent) for folder in folders for header in sorted(folder.glob(f"[!.]*/{HEADER}"))]
-    found: dict[str, list[str]] = {}
-    for ensemble in others:
+    ensembles = [RunFolder(header.parent) for folder in folders for header in sorted(folder.glob(f"[!.]*/{HEADER}"))]
+    members_by_ensemble: dict[str, list[str]] = {}
+    for ensemble in ensembles:
         if ensemble.path.resolve() in names:
             continue
         members = [name for name in _member_names(ensemble) if (ensemble.path.parent / name).resolve() in names]
         if members:
-            found[ensemble.name] = members
-    return found
+            members_by_ensemble[ensemble.name] = members
+    return members_by_ensemble
 
 
 def _member_names(run: RunFolder) -> list[str]:
@@ -57,13 +57,13 @@ def _member_names(run: RunFolder) -> list[str]:
 
 def remove_runs(runs: Sequence[RunFolder]) -> RemovedRuns:
     """Remove the folders of runs; a folder disappears in one step."""
-    stale = ensembles_of(runs)
+    stale_ensembles = ensembles_of(runs)
     n_bytes = sum(file.stat().st_size for run in runs for file in run.path.rglob("*") if file.is_file())
     for run in runs:
-        private = run.path.parent / private_name(run.name)
-        run.path.rename(private)
-        shutil.rmtree(private)
-    return RemovedRuns([run.name for run in runs], n_bytes, stale)
+        private_folder = run.path.parent / private_name(run.name)
+        run.path.rename(private_folder)
+        shutil.rmtree(private_folder)
+    return RemovedRuns([run.name for run in runs], n_bytes, stale_ensembles)
 
 
 def rename_run(run: RunFolder, new_name: str) -> RunFolder:
@@ -91,12 +91,14 @@ def rename_run(run: RunFolder, new_name: str) -> RunFolder:
     return RunFolder(path)
 
 
-def _with_name(value: Any, old: str, new: str) -> Any:
+def _with_name(value: Any, old_name: str, new_name: str) -> Any:
     """Return values of JSON with one name in place of another, in keys and texts."""
     if isinstance(value, str):
-        return value.replace(old, new)
+        return value.replace(old_name, new_name)
     if isinstance(value, list):
-        return [_with_name(item, old, new) for item in value]
+        return [_with_name(item, old_name, new_name) for item in value]
     if isinstance(value, dict):
-        return {_with_name(key, old, new): _with_name(item, old, new) for key, item in value.items()}
+        return {
+            _with_name(key, old_name, new_name): _with_name(item, old_name, new_name) for key, item in value.items()
+        }
     return value

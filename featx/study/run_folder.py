@@ -67,7 +67,7 @@ class RunFolder:
         except ParseError as error:
             raise IncompleteError(f"{self.path / name} has unexpected content ({error})") from error
 
-    def make_result(self, kind: type[T], *parts: Measurements, **own: Any) -> T:
+    def make_result(self, kind: type[T], *parts: Measurements, **other_fields: Any) -> T:
         """Return the result of a command that made this run.
 
         Parameters
@@ -77,13 +77,13 @@ class RunFolder:
             texts of its warnings. Other fields have the values of the run's metrics with the same name.
         parts
             Parts of the metrics, whose values are used before those of the metrics.
-        own
+        other_fields
             Values of fields that are used before all others.
         """
         metrics = self.metrics
         values = {name: getattr(part, name) for part in (metrics, *parts) for name in type(part).model_fields}
         values |= {"run": self.name, "path": str(self.path), "target": self.spec.target, "flags": metrics.flags}
-        values |= {"warnings": [warning.text for warning in metrics.run_warnings], **own}
+        values |= {"warnings": [warning.text for warning in metrics.run_warnings], **other_fields}
         return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
     @cached_property
@@ -134,8 +134,8 @@ class RunFolder:
     @property
     def refit_of(self) -> str | None:
         """Name of the run whose setting was fitted on more rows here, and whose scores this run has; else None."""
-        refit = self.spec.refit if isinstance(self.spec, HeadRunSpec) else None
-        return None if refit is None else refit.run
+        refit_spec = self.spec.refit if isinstance(self.spec, HeadRunSpec) else None
+        return None if refit_spec is None else refit_spec.run
 
     @property
     def is_ensemble(self) -> bool:
@@ -164,15 +164,15 @@ class RunFolder:
         """Whether the members of a run are unchanged since it was made; True for runs without members."""
         return self._is_whole(())
 
-    def _is_whole(self, above: tuple[str, ...]) -> bool:
+    def _is_whole(self, ancestor_names: tuple[str, ...]) -> bool:
         """Return whether all direct and indirect members are unchanged."""
-        if self.name in above:
+        if self.name in ancestor_names:
             raise DataError(f"{self.kind} {self.name} contains itself; remove its folder, {self.path}")
         for name, sha256 in self.members.items():
             member = RunFolder(self.path.parent / name)
             if not (member.path / "header.json").is_file() or member.body_sha256 != sha256:
                 return False
-            if not member._is_whole((*above, self.name)):
+            if not member._is_whole((*ancestor_names, self.name)):
                 return False
         return True
 

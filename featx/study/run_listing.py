@@ -110,9 +110,9 @@ def _states(study: Study) -> dict[str, tuple[str, str]]:
         reasons = study.reasons_left_out()
     except (IncompleteError, DataError) as error:
         return {run.name: ("unknown", str(error)) for run in study.run_folders()}
-    damaged = {run.name for run in study.run_folders() if run.damage}
+    damaged_names = {run.name for run in study.run_folders() if run.damage}
     return {
-        name: ("current" if not reason else "damaged" if name in damaged else "stale", reason)
+        name: ("current" if not reason else "damaged" if name in damaged_names else "stale", reason)
         for name, reason in reasons.items()
     }
 
@@ -149,8 +149,10 @@ def summarize_run(run: RunFolder, state: str = "unknown", reason: str = "") -> R
 def _settings(run: RunFolder, spec: AnyRunSpec) -> dict[str, Any]:
     if isinstance(spec, HeadRunSpec):
         defaults = HeadSpec.model_construct(name=spec.head_name).model_dump(mode="json")
-        own = {key: value for key, value in spec.head.items() if key != "seed" and value != defaults.get(key)}
-        return own | (run.metrics.search.params if isinstance(run.metrics, HeadMetrics) else {})
+        changed_params = {
+            key: value for key, value in spec.head.items() if key != "seed" and value != defaults.get(key)
+        }
+        return changed_params | (run.metrics.search.params if isinstance(run.metrics, HeadMetrics) else {})
     if isinstance(spec, EnsembleRunSpec):
         return {"method": spec.method, "metric": spec.metric} | ({"stacker": spec.stacker} if spec.stacker else {})
     if isinstance(spec, SmoothedRunSpec):
@@ -220,10 +222,10 @@ def match_run(name: str, folders: Sequence[RunFolder], labels: Mapping[str, str]
     matches = [run for run in folders if run.name == name] or [run for run in folders if labels.get(run.name) == name]
     matches = matches or [run for run in folders if run.name.startswith(name)]
     if not matches:
-        called = [labels.get(run.name, run.name) for run in folders]
-        hint = suggest_names(name, called) if called else "there is none"
+        run_labels = [labels.get(run.name, run.name) for run in folders]
+        hint = suggest_names(name, run_labels) if run_labels else "there is none"
         raise DataError(f"no finished run is called {name!r}; {hint}")
     if len(matches) > 1:
-        listed = ", ".join(run.name for run in matches)
-        raise DataError(f"{name!r} matches {len(matches)} runs: {listed}; name one of them")
+        names_text = ", ".join(run.name for run in matches)
+        raise DataError(f"{name!r} matches {len(matches)} runs: {names_text}; name one of them")
     return matches[0]

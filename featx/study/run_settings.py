@@ -61,18 +61,20 @@ def _unique_labels(
 ) -> dict[str, str]:
     """Return run name → label; runs with the same label get the fingerprint in their name as well."""
     labels = {}
-    listed = [run.get("embeddings") for run in settings.values()]
-    all_embeddings = [name for names in listed if isinstance(names, list) for name in names]
+    embedding_lists = [run.get("embeddings") for run in settings.values()]
+    all_embeddings = [name for names in embedding_lists if isinstance(names, list) for name in names]
     for name, spec in specs.items():
         same_stem = [
-            settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
+            settings[run]
+            for run, other_spec in specs.items()
+            if (other_spec.kind, other_spec.stem) == (spec.kind, spec.stem)
         ]
-        shown = _shown_settings(settings[name], same_stem)
-        if isinstance(shown.get("embeddings"), list):
-            shown["embeddings"] = _embeddings_text(shown["embeddings"], all_embeddings)
-        texts = [_typed_setting(key, value) for key, value in shown.items() if key != "members"]
-        if "members" in shown:
-            texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
+        label_settings = _shown_settings(settings[name], same_stem)
+        if isinstance(label_settings.get("embeddings"), list):
+            label_settings["embeddings"] = _embeddings_text(label_settings["embeddings"], all_embeddings)
+        texts = [_typed_setting(key, value) for key, value in label_settings.items() if key != "members"]
+        if "members" in label_settings:
+            texts.append(_members_text([member_labels.get(member, member) for member in label_settings["members"]]))
         labels[name] = "/".join([spec.stem, *texts])
     counts = Counter(labels.values())
     return {
@@ -98,10 +100,10 @@ def _typed_setting(name: str, value: Any) -> str:
 
 def label_runs(specs: Mapping[str, AnyRunSpec]) -> dict[str, str]:
     """Return run name → label among the runs of its target."""
-    by_target: dict[str, dict[str, AnyRunSpec]] = {}
+    specs_by_target: dict[str, dict[str, AnyRunSpec]] = {}
     for name, spec in specs.items():
-        by_target.setdefault(spec.target, {})[name] = spec
-    return {name: run.label for group in by_target.values() for name, run in describe_runs(group).items()}
+        specs_by_target.setdefault(spec.target, {})[name] = spec
+    return {name: run.label for group in specs_by_target.values() for name, run in describe_runs(group).items()}
 
 
 def find_called(name: str, stems: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
@@ -135,9 +137,9 @@ def _embeddings_text(names: Sequence[str], all_names: Sequence[str]) -> str:
     """
     if len(names) > 1 and set(names) == set(all_names):
         return "all"
-    parts_of = {name: re.split("[/,]", name) for name in all_names}
-    shared = set.intersection(*map(set, parts_of.values()))
-    texts = ["/".join(part for part in parts_of[name] if part not in shared) or name for name in names]
+    parts_by_name = {name: re.split("[/,]", name) for name in all_names}
+    shared_parts = set.intersection(*map(set, parts_by_name.values()))
+    texts = ["/".join(part for part in parts_by_name[name] if part not in shared_parts) or name for name in names]
     text = "+".join(texts)
     return text if len(text) <= MAX_EMBEDDINGS_LENGTH else f"{len(names)}-embeddings"
 
@@ -158,11 +160,13 @@ def _shown_settings(settings: Mapping[str, Any], same_stem: Sequence[Mapping[str
     same_stem
         The settings of all runs whose labels begin with the same name.
     """
-    needed: list[str] = []
+    distinguishing_names: list[str] = []
     for name in sorted(_differing_names(same_stem), key=lambda name: (_rank_in_label(name), name)):
-        if _count_different(same_stem, [*needed, name]) > _count_different(same_stem, needed):
-            needed.append(name)
-    return {name: settings[name] for name in needed if name in settings}
+        if _count_different(same_stem, [*distinguishing_names, name]) > _count_different(
+            same_stem, distinguishing_names
+        ):
+            distinguishing_names.append(name)
+    return {name: settings[name] for name in distinguishing_names if name in settings}
 
 
 def _rank_in_label(setting: str) -> int:
@@ -186,14 +190,14 @@ def _distinguishing_settings(specs: Mapping[str, AnyRunSpec]) -> dict[str, dict[
     all_settings = {name: spec.settings for name, spec in specs.items()}
     members = [set(settings["members"]) for settings in all_settings.values() if "members" in settings]
     shared_members = set.intersection(*members) if members else set()
-    by_kind: dict[str, list[dict[str, Any]]] = {}
+    settings_by_kind: dict[str, list[dict[str, Any]]] = {}
     for name, settings in all_settings.items():
         if "members" in settings:
             settings["members"] = [member for member in settings["members"] if member not in shared_members]
-        by_kind.setdefault(specs[name].kind, []).append(settings)
-    differing = {kind: _differing_names(settings) for kind, settings in by_kind.items()}
+        settings_by_kind.setdefault(specs[name].kind, []).append(settings)
+    differing_names = {kind: _differing_names(settings) for kind, settings in settings_by_kind.items()}
     return {
-        name: {key: value for key, value in settings.items() if key in differing[specs[name].kind]}
+        name: {key: value for key, value in settings.items() if key in differing_names[specs[name].kind]}
         for name, settings in all_settings.items()
     }
 

@@ -184,8 +184,8 @@ class NetworkRunSpec(RunSpec):
     @property
     def settings(self) -> dict[str, Any]:
         """Fields of the `FinetuneSpec`; a run has either phases, or a learning rate and a number of epochs."""
-        unused = {"lr", "epochs"} if self.finetune.get("phases") else {"phases"}
-        return _flatten({name: value for name, value in self.finetune.items() if name not in unused})
+        unused_names = {"lr", "epochs"} if self.finetune.get("phases") else {"phases"}
+        return _flatten({name: value for name, value in self.finetune.items() if name not in unused_names})
 
 
 class EnsembleRunSpec(RunSpec):
@@ -213,8 +213,8 @@ class EnsembleRunSpec(RunSpec):
     @field_validator("members")
     @classmethod
     def _check_folder_names(cls, members: dict[str, str]) -> dict[str, str]:
-        if outside := [name for name in members if not is_folder_name(name)]:
-            raise ValueError(f"it names the member {outside[0]!r}, which is no folder's name")
+        if invalid_names := [name for name in members if not is_folder_name(name)]:
+            raise ValueError(f"it names the member {invalid_names[0]!r}, which is no folder's name")
         return members
 
     @property
@@ -272,14 +272,14 @@ class SmoothedRunSpec(RunSpec):
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested fields as one level with dotted names; ``loss.name`` becomes ``loss``."""
-    flat: dict[str, Any] = {}
+    flat_fields: dict[str, Any] = {}
     for name, value in fields.items():
-        dotted = prefix.rstrip(".") if prefix and name == "name" else f"{prefix}{name}"
+        dotted_name = prefix.rstrip(".") if prefix and name == "name" else f"{prefix}{name}"
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{dotted}.")
+            flat_fields |= _flatten(value, f"{dotted_name}.")
         else:
-            flat[dotted] = value
-    return flat
+            flat_fields[dotted_name] = value
+    return flat_fields
 
 
 AnyRunSpec = HeadRunSpec | NetworkRunSpec | EnsembleRunSpec | SmoothedRunSpec

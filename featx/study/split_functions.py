@@ -32,8 +32,8 @@ def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Seri
     function = _load_function(spec.cut, folder)
     ids = pd.Index(manifest.ids)
     try:
-        returned = function(manifest.labels.copy(), spec.seed)
-        parts = pd.Series(returned, index=None if isinstance(returned, pd.Series) else ids, dtype=object)
+        function_output = function(manifest.labels.copy(), spec.seed)
+        parts = pd.Series(function_output, index=None if isinstance(function_output, pd.Series) else ids, dtype=object)
     # The function is the user's own and fails with any exception.
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -42,11 +42,11 @@ def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Seri
             f"of {len(ids)} labels and a seed that returns {len(ids)} parts"
         ) from error
     parts = parts.reindex(ids)
-    unknown = parts[~parts.isin(PART_NAMES)]
-    if len(unknown):
+    unknown_parts = parts[~parts.isin(PART_NAMES)]
+    if len(unknown_parts):
         raise DataError(
-            f"split.cut: {spec.cut} returns {unknown.iloc[0]!r} for {len(unknown)} images, first "
-            f"{unknown.index[0]!r}; expected train, val or test"
+            f"split.cut: {spec.cut} returns {unknown_parts.iloc[0]!r} for {len(unknown_parts)} images, first "
+            f"{unknown_parts.index[0]!r}; expected train, val or test"
         )
     if not (parts == "train").any():
         raise DataError(f"split.cut: {spec.cut} returns 'train' for no image; expected some images to train on")
@@ -68,8 +68,8 @@ def _load_function(text: str, folder: Path) -> Callable[[pd.DataFrame, int], Any
     function = getattr(module, name, None)
     if not callable(function):
         raise DataError(f"split.cut: {place} has no function {name!r}; correct the name, or define the function")
-    loaded: Callable[[pd.DataFrame, int], Any] = function
-    return loaded
+    split_function: Callable[[pd.DataFrame, int], Any] = function
+    return split_function
 
 
 def _load_file(path: Path) -> Any:

@@ -51,24 +51,26 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, folder: Path = Path
     """
     groups = _groups(manifest, spec.by) if spec.by else None
     given_parts = parts_of_column(manifest, spec) if spec.cut is None else parts_by_code(manifest, spec, folder)
-    named = set(given_parts.dropna())
+    given_names = set(given_parts.dropna())
     # Rows that a column calls train may still be cut into the parts that it does not name.
     parts = given_parts.where(given_parts != "train")
-    sizes = {part: size for part, size in spec.sizes.items() if part not in named and size > 0}
-    free = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
-    if len(free):
+    sizes = {part: size for part, size in spec.sizes.items() if part not in given_names and size > 0}
+    free_rows = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
+    if len(free_rows):
         cut = (
-            _cut_by_hash(free, sizes, spec, parts) if spec.method == "hash" else _cut_exactly(free, sizes, spec, parts)
+            _cut_by_hash(free_rows, sizes, spec, parts)
+            if spec.method == "hash"
+            else _cut_exactly(free_rows, sizes, spec, parts)
         )
-        parts = parts.fillna(pd.Series(cut, index=free.ids))
+        parts = parts.fillna(pd.Series(cut, index=free_rows.ids))
     _check_groups(parts, groups)
     return parts.rename("part")
 
 
 def classes_without(parts: "pd.Series[str]", truth: Truth, part: str) -> list[str]:
     """Return the classes that have images, but none in the given part."""
-    inside = np.unique(truth.codes[(parts.reindex(truth.ids) == part).to_numpy()])
-    return [truth.classes[code] for code in np.setdiff1d(truth.codes, inside).tolist()]
+    part_codes = np.unique(truth.codes[(parts.reindex(truth.ids) == part).to_numpy()])
+    return [truth.classes[code] for code in np.setdiff1d(truth.codes, part_codes).tolist()]
 
 
 # Rows and units
@@ -80,8 +82,8 @@ def _free_rows(
     digests = pd.Series(manifest.digests, dtype=object).replace("", None).to_numpy()
     content = digests if spec.duplicates == "together" else np.full(len(manifest), None, dtype=object)
     columns = [content] if groups is None else [content, groups.to_numpy(object)]
-    own = content if groups is None else groups.to_numpy(object)
-    keys = np.where(pd.isna(own), manifest.ids, own).astype(object)
+    unit_values = content if groups is None else groups.to_numpy(object)
+    keys = np.where(pd.isna(unit_values), manifest.ids, unit_values).astype(object)
     classes = truth.codes[is_free] if spec.stratify else None
     units = join_units(int(is_free.sum()), [column[is_free] for column in columns])
     return FreeRows(pd.Index(manifest.ids[is_free]), units, keys[is_free], classes)
@@ -91,20 +93,20 @@ def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> N
     if groups is None:
         return
     n_parts = parts.groupby(groups).nunique()
-    if (torn := n_parts.index[n_parts > 1]).size:
-        names = " and ".join(sorted(parts[groups == torn[0]].unique()))
+    if (torn_groups := n_parts.index[n_parts > 1]).size:
+        names = " and ".join(sorted(parts[groups == torn_groups[0]].unique()))
         raise DataError(
-            f"split.by: {torn.size} groups have rows in several parts, first {torn[0]!r} in {names}; expected all "
-            "rows of a group in one part: correct split.column, or remove it"
+            f"split.by: {torn_groups.size} groups have rows in several parts, first {torn_groups[0]!r} in {names}; "
+            "expected all rows of a group in one part: correct split.column, or remove it"
         )
 
 
-def _groups(manifest: Manifest, by: str) -> "pd.Series[str]":
-    groups = manifest.column(by)
+def _groups(manifest: Manifest, group_column: str) -> "pd.Series[str]":
+    groups = manifest.column(group_column)
     if (gaps := groups.isna()).any():
         raise DataError(
-            f"split.by: {int(gaps.sum())} of {len(groups)} images have no {by!r}, first {groups.index[gaps][0]!r}; "
-            "give each image a group, or remove these rows"
+            f"split.by: {int(gaps.sum())} of {len(groups)} images have no {group_column!r}, first "
+            f"{groups.index[gaps][0]!r}; give each image a group, or remove these rows"
         )
     return groups
 
@@ -112,22 +114,24 @@ def _groups(manifest: Manifest, by: str) -> "pd.Series[str]":
 # By hash
 
 
-def _cut_by_hash(free: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
+def _cut_by_hash(
+    free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
+) -> NDArray[np.object_]:
     """Return the part of each row by the hash of its unit; each class has a row in train, and one in val."""
-    position = _positions(free, spec.seed)
+    position = _positions(free_rows, spec.seed)
     test = sizes.get("test", 0.0)
-    val = _val_share_of_free_rows(free, sizes.get("val", 0.0), test, spec, given_parts)
+    val = _val_share_of_free_rows(free_rows, sizes.get("val", 0.0), test, spec, given_parts)
     parts = np.where(position < test, "test", np.where(position < test + val, "val", "train")).astype(object)
-    if free.classes is not None:
-        for code in np.unique(free.classes):
-            _bring_into_train(parts, free, position, int(code))
-        for code in np.unique(free.classes) if val else ():
-            _bring_into_val(parts, free, position, int(code))
+    if free_rows.classes is not None:
+        for code in np.unique(free_rows.classes):
+            _bring_into_train(parts, free_rows, position, int(code))
+        for code in np.unique(free_rows.classes) if val else ():
+            _bring_into_val(parts, free_rows, position, int(code))
     return parts
 
 
 def _val_share_of_free_rows(
-    free: FreeRows, val: float, test: float, spec: SplitSpec, given_parts: "pd.Series[str]"
+    free_rows: FreeRows, val: float, test: float, spec: SplitSpec, given_parts: "pd.Series[str]"
 ) -> float:
     """Return the share of val among the free rows.
 
@@ -138,50 +142,52 @@ def _val_share_of_free_rows(
     """
     if spec.val_base == "rest":
         return val * (1 - test)
-    share = val * len(given_parts) / len(free)
+    share = val * len(given_parts) / len(free_rows)
     if test + share >= 1:
         raise DataError(
             f"split.val: {val:g} of all {len(given_parts)} images is more than the train part of {spec.column!r} has "
-            f"({len(free)} images); set a smaller share, or val_of = 'rest'"
+            f"({len(free_rows)} images); set a smaller share, or val_of = 'rest'"
         )
     return share
 
 
-def _positions(free: FreeRows, seed: int) -> NDArray[np.float64]:
+def _positions(free_rows: FreeRows, seed: int) -> NDArray[np.float64]:
     """Return (n,) numbers in [0, 1), uniform over seeds: the lowest hash of the keys in each row's unit.
 
     A unit of several groups that share an image takes the lowest of their numbers. The lowest ones mean test: where a
     new image ties a test row to a train row, both become test rows.
     """
-    codes, names = pd.factorize(free.keys)
+    codes, names = pd.factorize(free_rows.keys)
     hashes = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
-    of_key = np.array([int.from_bytes(digest[:8], "big") / 2**64 for digest in hashes])
-    lowest = pd.Series(of_key[codes]).groupby(free.units).transform("min")
-    return lowest.to_numpy(np.float64)
+    key_positions = np.array([int.from_bytes(digest[:8], "big") / 2**64 for digest in hashes])
+    unit_positions = pd.Series(key_positions[codes]).groupby(free_rows.units).transform("min")
+    return unit_positions.to_numpy(np.float64)
 
 
-def _bring_into_train(parts: NDArray[np.object_], free: FreeRows, position: NDArray[np.float64], code: int) -> None:
+def _bring_into_train(
+    parts: NDArray[np.object_], free_rows: FreeRows, position: NDArray[np.float64], code: int
+) -> None:
     """Move the unit with the highest position into train where a class has no row there.
 
     The test rows that this leaves in test stay there when images are added.
     """
-    rows = np.flatnonzero(free.classes == code)
+    rows = np.flatnonzero(free_rows.classes == code)
     if not (parts[rows] == "train").any():
-        highest = rows[position[rows].argmax()]
-        parts[free.units == free.units[highest]] = "train"
+        highest_row = rows[position[rows].argmax()]
+        parts[free_rows.units == free_rows.units[highest_row]] = "train"
 
 
-def _bring_into_val(parts: NDArray[np.object_], free: FreeRows, position: NDArray[np.float64], code: int) -> None:
+def _bring_into_val(parts: NDArray[np.object_], free_rows: FreeRows, position: NDArray[np.float64], code: int) -> None:
     """Move the train unit with the lowest position into val where a class has no row there and train can spare it."""
-    rows = np.flatnonzero(free.classes == code)
+    rows = np.flatnonzero(free_rows.classes == code)
     if (parts[rows] == "val").any():
         return
-    assert free.classes is not None
-    in_train = rows[parts[rows] == "train"]
-    for row in in_train[np.argsort(position[in_train], kind="stable")]:
-        unit = free.units == free.units[row]
-        left = np.unique(free.classes[(parts == "train") & ~unit])
-        if np.isin(free.classes[unit], left).all():
+    assert free_rows.classes is not None
+    train_rows = rows[parts[rows] == "train"]
+    for row in train_rows[np.argsort(position[train_rows], kind="stable")]:
+        unit = free_rows.units == free_rows.units[row]
+        remaining_classes = np.unique(free_rows.classes[(parts == "train") & ~unit])
+        if np.isin(free_rows.classes[unit], remaining_classes).all():
             parts[unit] = "val"
             return
 
@@ -189,25 +195,27 @@ def _bring_into_val(parts: NDArray[np.object_], free: FreeRows, position: NDArra
 # By exact sizes
 
 
-def _cut_exactly(free: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
+def _cut_exactly(
+    free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
+) -> NDArray[np.object_]:
     """Return the part of each row by `train_test_split`; shares of all rows include those of given parts."""
     # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
-    copies_only = spec.by is None and given_parts.isna().all()
-    n_rows = len(np.unique(free.units)) if copies_only else len(given_parts)
+    is_by_copies = spec.by is None and given_parts.isna().all()
+    n_rows = len(np.unique(free_rows.units)) if is_by_copies else len(given_parts)
     if spec.order == "together" and len(sizes) == 2:
-        return _cut_together(free, sizes, spec, n_rows)
-    parts, remaining, seed = np.full(len(free), "train", dtype=object), np.arange(len(free)), spec.seed
+        return _cut_together(free_rows, sizes, spec, n_rows)
+    parts, remaining_rows, seed = np.full(len(free_rows), "train", dtype=object), np.arange(len(free_rows)), spec.seed
     n_not_test = n_rows - int((given_parts == "test").sum())
     for part, size in sizes.items():
         n_part = _n_of_size(size, n_not_test if part == "val" and spec.val_base == "rest" else n_rows)
-        cut = cut_units(free.take(remaining), n_part, seed, f"split.{part}")
-        parts[remaining[cut.part]] = part
+        cut = cut_units(free_rows.take(remaining_rows), n_part, seed, f"split.{part}")
+        parts[remaining_rows[cut.cut_rows]] = part
         # A second call gets the rows in the order in which the first one returned them.
-        remaining, seed, n_not_test = remaining[cut.rest], _second_seed(spec), n_not_test - n_part
+        remaining_rows, seed, n_not_test = remaining_rows[cut.remaining_rows], _second_seed(spec), n_not_test - n_part
     return parts
 
 
-def _cut_together(free: FreeRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
+def _cut_together(free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
     """Return the part of each row: val and test are cut from train in one call, and from each other in a second."""
     test, val = sizes["test"], sizes["val"]
     purpose = "split.test and val"
@@ -216,10 +224,10 @@ def _cut_together(free: FreeRows, sizes: Sizes, spec: SplitSpec, n_rows: int) ->
         # The sum and the quotient are rounded, because 0.1 + 0.2 and 0.3 are different floats.
         n_both = _n_of_size(round(test + val, 12), n_rows)
         n_test = _n_of_size(round(test / (test + val), 12), n_both)
-    both = cut_units(free, n_both, spec.seed, purpose).part
-    cut = cut_units(free.take(both), n_test, _second_seed(spec), purpose)
-    parts = np.full(len(free), "train", dtype=object)
-    parts[both[cut.rest]], parts[both[cut.part]] = "val", "test"
+    val_test_rows = cut_units(free_rows, n_both, spec.seed, purpose).cut_rows
+    cut = cut_units(free_rows.take(val_test_rows), n_test, _second_seed(spec), purpose)
+    parts = np.full(len(free_rows), "train", dtype=object)
+    parts[val_test_rows[cut.remaining_rows]], parts[val_test_rows[cut.cut_rows]] = "val", "test"
     return parts
 
 

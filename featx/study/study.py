@@ -109,8 +109,8 @@ class Study(LabelledRows):
         """Return the path of the folder of a run, which need not exist; a renamed run keeps the key of its spec."""
         key = spec.fingerprint()[:8]
         path = self.folder / file_name(stem, key)
-        renamed = () if path.exists() else sorted(self.folder.glob(f"[!.]*-{key}/{SPEC}"))
-        return next((file.parent for file in renamed if _is_spec(file, spec)), path)
+        spec_files = () if path.exists() else sorted(self.folder.glob(f"[!.]*-{key}/{SPEC}"))
+        return next((file.parent for file in spec_files if _is_spec(file, spec)), path)
 
     def has_runs(self, target: str) -> bool:
         """Return whether there is a finished run of a target that can be compared."""
@@ -151,8 +151,10 @@ class Study(LabelledRows):
     def reasons_left_out(self) -> dict[str, str]:
         """Return the reason why `runs` leaves out each finished run, by name; empty for those that it returns."""
         folders = self.run_folders()
-        stale = self._reasons([run for run in folders if not run.damage], self.split_fingerprint(), self.target_names())
-        return {run.name: run.damage or stale[run.name] for run in folders}
+        stale_reasons = self._reasons(
+            [run for run in folders if not run.damage], self.split_fingerprint(), self.target_names()
+        )
+        return {run.name: run.damage or stale_reasons[run.name] for run in folders}
 
     def runs(
         self, target: str | None = None, names: Sequence[str] | None = None, with_refits: bool = False
@@ -178,44 +180,48 @@ class Study(LabelledRows):
             A name matches no run.
         """
         split, folders = self.split_fingerprint(), self.run_folders()
-        damaged, intact = self.damaged(), [run for run in folders if not run.damage]
-        stale = self._reasons(intact, split, self.target_names(target))
+        damaged_runs, intact_runs = self.damaged(), [run for run in folders if not run.damage]
+        stale_reasons = self._reasons(intact_runs, split, self.target_names(target))
         if not with_refits or names is None:
-            stale |= {run.name: _refit_reason(run) for run in intact if run.refit_of is not None}
-        fitting = [run for run in intact if not stale[run.name]]
+            stale_reasons |= {run.name: _refit_reason(run) for run in intact_runs if run.refit_of is not None}
+        current_runs = [run for run in intact_runs if not stale_reasons[run.name]]
         if names is not None:
-            labels = label_runs({run.name: run.spec for run in fitting if run.refit_of is None})
+            labels = label_runs({run.name: run.spec for run in current_runs if run.refit_of is None})
             for name in names:
-                if broken := [run for run in damaged if run.name.startswith(name)]:
-                    raise IncompleteError(broken[0].damage)
-                if not any(run.name.startswith(name) or labels.get(run.name) == name for run in fitting):
-                    called = [labels.get(run.name, run.name) for run in fitting] or ["none"]
-                    reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
+                if damaged_matches := [run for run in damaged_runs if run.name.startswith(name)]:
+                    raise IncompleteError(damaged_matches[0].damage)
+                if not any(run.name.startswith(name) or labels.get(run.name) == name for run in current_runs):
+                    run_labels = [labels.get(run.name, run.name) for run in current_runs] or ["none"]
+                    reasons = [stale_reasons[run.name] for run in intact_runs if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
-                    raise DataError(f"{reason}; {suggest_names(name, called, title='runs on this split')}")
-            stems = {run.name: run.spec.stem for run in fitting}
-            chosen = {run for name in names for run in find_called(name, stems, labels)}
-            fitting = [run for run in fitting if run.name in chosen]
-        if not fitting:
-            if damaged:
-                raise IncompleteError(damaged[0].damage)
-            others = "1 other" if len(intact) == 1 else f"{len(intact)} others, the first"
-            left_out = f" for the current data ({others}: {stale[intact[0].name]})" if intact else ""
+                    raise DataError(f"{reason}; {suggest_names(name, run_labels, title='runs on this split')}")
+            stems = {run.name: run.spec.stem for run in current_runs}
+            run_names = {run for name in names for run in find_called(name, stems, labels)}
+            current_runs = [run for run in current_runs if run.name in run_names]
+        if not current_runs:
+            if damaged_runs:
+                raise IncompleteError(damaged_runs[0].damage)
+            count_text = "1 other" if len(intact_runs) == 1 else f"{len(intact_runs)} others, the first"
+            stale_text = (
+                f" for the current data ({count_text}: {stale_reasons[intact_runs[0].name]})" if intact_runs else ""
+            )
             raise IncompleteError(
-                f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
+                f"{self.folder} has no finished run{stale_text}; run 'featx fit' or 'featx finetune' first"
                 f"{self.preset_hint()}"
             )
-        return sorted(fitting, key=lambda run: run.metrics.finished)
+        return sorted(current_runs, key=lambda run: run.metrics.finished)
 
     def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
         """Return the reason why each run is stale, by name; a run is stale if one of its members is."""
-        by_name = {run.name: run for run in runs}
+        runs_by_name = {run.name: run for run in runs}
         reasons: dict[str, str] = {}
 
         def reason(run: RunFolder) -> str:
             if run.name not in reasons:
                 reasons[run.name] = self._why_stale(run, split, targets)
-                if not reasons[run.name] and any(reason(by_name[name]) for name in run.members if name in by_name):
+                if not reasons[run.name] and any(
+                    reason(runs_by_name[name]) for name in run.members if name in runs_by_name
+                ):
                     reasons[run.name] = _changed_members(run)
             return reasons[run.name]
 
@@ -230,13 +236,13 @@ class Study(LabelledRows):
             return f"{run.name} was made by another version of featx"
         if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
-        changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
+        changed_fields = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
         if isinstance(spec, HeadRunSpec) and spec.refit is not None:
-            changed += _changed_fields(spec.refit.val, self.val_state(spec.target))
+            changed_fields += _changed_fields(spec.refit.val, self.val_state(spec.target))
         if isinstance(spec, EnsembleRunSpec | NetworkRunSpec) and spec.val is not None:
-            changed += _changed_fields(spec.val, self.val_state(spec.target))
-        if changed:
-            return f"{run.name} {WHAT_CHANGED[changed[0]]}"
+            changed_fields += _changed_fields(spec.val, self.val_state(spec.target))
+        if changed_fields:
+            return f"{run.name} {WHAT_CHANGED[changed_fields[0]]}"
         return "" if run.has_all_members else _changed_members(run)
 
     def _train_state(self, target: str, group_columns: tuple[str, ...]) -> TrainState:
@@ -314,9 +320,13 @@ def _refit_reason(run: RunFolder) -> str:
     return f"{run.name} is a refit, which is not scored itself; its scores are those of {run.refit_of}"
 
 
-def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:
+def _changed_fields(recorded_state: TrainState | ValState, current_state: TrainState | ValState) -> list[str]:
     """Return the names of the fields in which the recorded state of the data differs from the current one."""
-    return [name for name in type(current).model_fields if getattr(recorded, name) != getattr(current, name)]
+    return [
+        name
+        for name in type(current_state).model_fields
+        if getattr(recorded_state, name) != getattr(current_state, name)
+    ]
 
 
 def _hashed_login() -> str:

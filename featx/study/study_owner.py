@@ -34,12 +34,12 @@ def check_owner(recipe: Recipe) -> None:
     if place_of("FEATX_RUNS", recipe.paths.runs, recipe.folder) is not None:
         return
     folder = study_folder(recipe)
-    other = _recorded_folder(folder)
-    if other is None or other == recipe.folder.resolve():
+    recorded_folder = _recorded_folder(folder)
+    if recorded_folder is None or recorded_folder == recipe.folder.resolve():
         return
     # Names of presets and of outer splits are RECIPE-PRESET and RECIPE/SPLIT.
     name = f"{recipe.name.partition('/')[0]}-"
-    if files := [file for file in sorted(other.glob("*.toml")) if name.startswith(f"{file.stem}-")]:
+    if files := [file for file in sorted(recorded_folder.glob("*.toml")) if name.startswith(f"{file.stem}-")]:
         raise DataError(
             f"{folder} holds the results of {files[-1]}, another recipe called {recipe.name!r}; rename the one in "
             f"{recipe.folder.resolve()}, or give it its own folder: [paths] runs = 'runs'"

@@ -77,10 +77,10 @@ class OpeningLog:
             Seals of lines that files of test scores name.
         """
         problems = self._broken_lines()
-        required = {*seals, *([self._recorded_last] if self._recorded_last else [])}
-        if required and not (self.folder / LOG).is_file():
+        required_seals = {*seals, *([self._recorded_last] if self._recorded_last else [])}
+        if required_seals and not (self.folder / LOG).is_file():
             return [f"{LOG} is missing"]
-        if required - self._seals:
+        if required_seals - self._seals:
             problems.append(f"{LOG} lacks lines at its end")
         if self._recorded_last is None:
             problems.append(f"{LAST} is missing or was changed")
@@ -122,14 +122,14 @@ class OpeningLog:
 
     def _broken_lines(self) -> list[str]:
         """Name the lines that were changed or are incomplete, and the places where lines are lost."""
-        problems, previous = [], ""
+        problems, previous_seal = [], ""
         for number, line in enumerate(self._lines, start=1):
             if line is None or not has_valid_seal(line):
                 problems.append(f"line {number} of {LOG} is incomplete or was changed")
                 continue
-            if line.get(PREVIOUS) != previous:
+            if line.get(PREVIOUS) != previous_seal:
                 problems.append(f"line {number} of {LOG} does not continue the line before it")
-            previous = str(line[SEAL])
+            previous_seal = str(line[SEAL])
         return problems
 
 

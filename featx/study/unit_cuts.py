@@ -40,10 +40,10 @@ class FreeRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, selected: NDArray[np.bool_] | NDArray[np.intp]) -> "FreeRows":
+    def take(self, selection: NDArray[np.bool_] | NDArray[np.intp]) -> "FreeRows":
         """Return some of the rows, by a mask or by row numbers in any order."""
-        classes = None if self.classes is None else self.classes[selected]
-        return FreeRows(self.ids[selected], self.units[selected], self.keys[selected], classes)
+        classes = None if self.classes is None else self.classes[selection]
+        return FreeRows(self.ids[selection], self.units[selection], self.keys[selection], classes)
 
 
 class Cut(NamedTuple):
@@ -51,14 +51,14 @@ class Cut(NamedTuple):
 
     Attributes
     ----------
-    rest
+    remaining_rows
         Rows that stay.
-    part
+    cut_rows
         Rows that are cut off.
     """
 
-    rest: NDArray[np.intp]
-    part: NDArray[np.intp]
+    remaining_rows: NDArray[np.intp]
+    cut_rows: NDArray[np.intp]
 
 
 def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
@@ -87,19 +87,19 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     """
     index = pd.Index(ids)
     units = np.arange(len(index)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    free = FreeRows(index, units, index.to_numpy(object), codes)
+    free_rows = FreeRows(index, units, index.to_numpy(object), codes)
     if codes is not None:
         n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
-        free = free.take(~np.isin(units, units[n_units == 1]))
-    if len(np.unique(free.units)) < 2:
+        free_rows = free_rows.take(~np.isin(units, units[n_units == 1]))
+    if len(np.unique(free_rows.units)) < 2:
         raise DataError(
-            f"{purpose}: found {len(np.unique(free.units))} images, groups or sets of copies to choose from, expected "
-            "at least two (a class that occurs in only one of them stays in train); add images"
+            f"{purpose}: found {len(np.unique(free_rows.units))} images, groups or sets of copies to choose from, "
+            "expected at least two (a class that occurs in only one of them stays in train); add images"
         )
-    return np.asarray(free.ids[cut_units(free, n_cut, seed, purpose).part], dtype=object)
+    return np.asarray(free_rows.ids[cut_units(free_rows, n_cut, seed, purpose).cut_rows], dtype=object)
 
 
-def cut_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+def cut_units(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
     """Cut off whole units, about `n_cut` rows: single images as `train_test_split` does, groups by the best draw.
 
     Raises
@@ -107,52 +107,54 @@ def cut_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
     DataError
         There are too few rows, or too few of a class.
     """
-    if not are_mostly_single(free.units):
-        return _cut_groups(free, n_cut, seed, purpose)
-    _, first_rows = np.unique(free.units, return_index=True)
+    if not are_mostly_single(free_rows.units):
+        return _cut_groups(free_rows, n_cut, seed, purpose)
+    _, first_rows = np.unique(free_rows.units, return_index=True)
     first_rows.sort()
-    rest, part = _cut_single(free.take(first_rows), n_cut, seed, purpose)
-    return Cut(*(_rows_of_units(free, free.units[first_rows[side]]) for side in (rest, part)))
+    remaining_rows, cut_rows = _cut_single(free_rows.take(first_rows), n_cut, seed, purpose)
+    return Cut(*(_rows_of_units(free_rows, free_rows.units[first_rows[side]]) for side in (remaining_rows, cut_rows)))
 
 
-def _rows_of_units(free: FreeRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
+def _rows_of_units(free_rows: FreeRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the rows of some units, in the order of the units."""
-    rank = pd.Series(np.arange(len(units)), index=units).reindex(free.units).to_numpy(np.float64)
+    rank = pd.Series(np.arange(len(units)), index=units).reindex(free_rows.units).to_numpy(np.float64)
     return np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
 
 
-def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+def _cut_single(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
     # Importing scikit-learn takes half a second, and a split by hash does without it.
     from sklearn.model_selection import train_test_split
 
     try:
-        return Cut(*train_test_split(np.arange(len(free)), test_size=n_cut, random_state=seed, stratify=free.classes))
+        return Cut(
+            *train_test_split(np.arange(len(free_rows)), test_size=n_cut, random_state=seed, stratify=free_rows.classes)
+        )
     except ValueError as error:
-        counts = None if free.classes is None else np.unique(free.classes, return_counts=True)[1]
-        smallest = "" if counts is None else f", the smallest class has {counts.min()} left"
+        counts = None if free_rows.classes is None else np.unique(free_rows.classes, return_counts=True)[1]
+        smallest_class_text = "" if counts is None else f", the smallest class has {counts.min()} left"
         raise DataError(
-            f"{purpose}: cannot select {n_cut} of {len(free)} images{smallest}; expected at least one image of "
-            f"each class in every part: {ADVICE}"
+            f"{purpose}: cannot select {n_cut} of {len(free_rows)} images{smallest_class_text}; expected at least one "
+            f"image of each class in every part: {ADVICE}"
         ) from error
 
 
-def _cut_groups(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
-    """Cut off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
+def _cut_groups(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+    """Cut off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free_rows`."""
     from sklearn.model_selection import GroupShuffleSplit
 
-    n_groups = len(np.unique(free.units))
+    n_groups = len(np.unique(free_rows.units))
     if n_groups < 2:
         raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
-    n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
+    n_cut_groups = min(math.ceil(n_cut / len(free_rows) * n_groups), n_groups - 1)
     draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
-    shares = None if free.classes is None else np.bincount(free.classes) / len(free)
+    shares = None if free_rows.classes is None else np.bincount(free_rows.classes) / len(free_rows)
 
     def distance(cut: NDArray[np.intp]) -> float:
-        size = abs(len(cut) - n_cut) / len(free)
+        size = abs(len(cut) - n_cut) / len(free_rows)
         if shares is None:
             return size
-        mixed = np.bincount(free.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
-        return size + float(np.abs(mixed - shares).sum()) / 2
+        cut_shares = np.bincount(free_rows.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
+        return size + float(np.abs(cut_shares - shares).sum()) / 2
 
-    cuts = (Cut(*sides) for sides in draws.split(free.ids, groups=free.units))
-    return min(cuts, key=lambda cut: distance(cut.part))
+    cuts = (Cut(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
+    return min(cuts, key=lambda cut: distance(cut.cut_rows))

@@ -67,13 +67,13 @@ def combine_rules(rules: Sequence[DecisionRule | None], shares: Sequence[float])
     shares
         The weight of each model in the combination, ≥ 0, not all 0.
     """
-    weighted = [rule for rule in rules if rule is not None]
-    if not weighted:
+    weighted_rules = [rule for rule in rules if rule is not None]
+    if not weighted_rules:
         return None
-    if all(rule == weighted[0] for rule in rules):
-        return weighted[0]
-    equal = np.ones(len(weighted[0].weights))
-    logs = np.log([equal if rule is None else np.array(rule.weights) / np.mean(rule.weights) for rule in rules])
+    if all(rule == weighted_rules[0] for rule in rules):
+        return weighted_rules[0]
+    equal_weights = np.ones(len(weighted_rules[0].weights))
+    logs = np.log([equal_weights if rule is None else np.array(rule.weights) / np.mean(rule.weights) for rule in rules])
     return rule_from_weights(np.exp(np.average(logs, axis=0, weights=np.asarray(shares, dtype=np.float64))))
 
 
@@ -83,5 +83,5 @@ def remove_class_weights(proba: Floats, weights: Floats) -> Floats:
     A model trained on rows with weights w(y) estimates w(y) p(y | x), scaled to sum to 1; dividing by w and scaling
     again gives p(y | x).
     """
-    unweighted = np.asarray(proba / weights, dtype=np.float64)
-    return np.asarray(unweighted / unweighted.sum(axis=-1, keepdims=True))
+    unweighted_proba = np.asarray(proba / weights, dtype=np.float64)
+    return np.asarray(unweighted_proba / unweighted_proba.sum(axis=-1, keepdims=True))

@@ -45,8 +45,8 @@ def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         return _encode_soft(manifest, name, spec)
     column = map_and_bin(column, name, spec)
     codes, classes = _threshold(column, name, spec) if spec.above is not None else _categories(column, name, spec)
-    if len(present := np.unique(codes)) < 2:
-        contents = f"only one class, {classes[present[0]]!r}" if len(present) else "no images"
+    if len(present_codes := np.unique(codes)) < 2:
+        contents = f"only one class, {classes[present_codes[0]]!r}" if len(present_codes) else "no images"
         raise DataError(f"targets.{name}: column {spec.column!r} gives {contents}; expected at least two classes")
     return Truth(manifest.ids, codes.astype(np.int64), classes, _weights(manifest, name, spec), ordered=spec.ordered)
 
@@ -63,12 +63,12 @@ def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the truth of columns of 0 and 1, one for each class."""
     indicators = np.stack([_has_label(manifest.column(c), name, c, None) for c in spec.columns], axis=1)
     counts = indicators.sum(axis=1)
-    if (invalid := counts != 1).any():
-        first = int(invalid.argmax())
+    if (is_invalid := counts != 1).any():
+        first_row = int(is_invalid.argmax())
         raise DataError(
-            f"targets.{name}: {int(invalid.sum())} of {len(counts)} images do not have exactly one class, first "
-            f"{manifest.ids[first]!r} with {counts[first]}; expected one 1 in each row of {', '.join(spec.columns[:4])}"
-            ", or kind = 'labels'"
+            f"targets.{name}: {int(is_invalid.sum())} of {len(counts)} images do not have exactly one class, first "
+            f"{manifest.ids[first_row]!r} with {counts[first_row]}; expected one 1 in each row of "
+            f"{', '.join(spec.columns[:4])}, or kind = 'labels'"
         )
     if spec.classes is not None and len(spec.classes) != len(spec.columns):
         raise DataError(f"targets.{name}.classes: found {len(spec.classes)} names for {len(spec.columns)} columns")
@@ -80,8 +80,8 @@ def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
 def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the truth of a column that holds the probability of the second class."""
     shares = _finite_numbers(manifest, name, spec.column)
-    expected = "expected numbers in [0, 1], or leave out 'soft'"
-    _check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected)
+    expected_text = "expected numbers in [0, 1], or leave out 'soft'"
+    _check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected_text)
     threshold = 0.5 if spec.above is None else spec.above
     codes = (shares > threshold).astype(np.int64)
     if len(np.unique(codes)) < 2:
@@ -170,29 +170,29 @@ def target_columns(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str
     if spec.kind != "labels":
         return spec.own_columns
     columns = [str(column) for column in manifest.labels.columns]
-    selected: dict[str, None] = {}
+    column_names: dict[str, None] = {}
     for pattern in spec.own_columns:
         matches = [column for column in columns if fnmatchcase(column, pattern)]
         if not matches:
             raise DataError(
                 f"targets.{name}.columns: {suggest_names(pattern, columns)} (no column matches {pattern!r})"
             )
-        selected |= dict.fromkeys(matches)
-    return tuple(selected)
+        column_names |= dict.fromkeys(matches)
+    return tuple(column_names)
 
 
-def _has_label(column: "pd.Series[Any]", name: str, column_name: str, above: float | None) -> NDArray[np.bool_]:
+def _has_label(column: "pd.Series[Any]", name: str, column_name: str, threshold: float | None) -> NDArray[np.bool_]:
     """Return whether each image has a label: a number above a threshold, or the second of two values."""
     _check_gaps(column, name, column_name)
-    if above is not None:
-        return np.asarray(_as_numbers(column, f"targets.{name}", "above") > above)
+    if threshold is not None:
+        return np.asarray(_as_numbers(column, f"targets.{name}", "above") > threshold)
     # Equal numbers have one text, which is made once; equal objects, such as 1 and True, have different texts.
     is_numeric = pd.api.types.is_numeric_dtype(column)
     texts = column.map({value: category_text(value) for value in column.unique()} if is_numeric else category_text)
     texts = texts.str.lower()
-    for no, yes in LABEL_VALUES:
-        if texts.isin([no, yes]).all():
-            return (texts == yes).to_numpy()
+    for negative_text, positive_text in LABEL_VALUES:
+        if texts.isin([negative_text, positive_text]).all():
+            return (texts == positive_text).to_numpy()
     raise DataError(
         f"targets.{name}: column {column_name!r} holds {_listed(texts.unique())}; expected 0/1, -1/1, false/true or "
         "no/yes, or a number with 'above = …'"
@@ -223,11 +223,11 @@ def _check_column(  # noqa: PLR0913 - the parts of one message
 ) -> None:
     """Raise an error that names the first image whose value in a column is not valid."""
     if not is_valid.all():
-        first = int(is_valid.argmin())
-        text = category_text(manifest.labels[column].iloc[first])
+        first_row = int(is_valid.argmin())
+        text = category_text(manifest.labels[column].iloc[first_row])
         raise DataError(
             f"{key}: {int((~is_valid).sum())} of {len(is_valid)} images have no {quantity} in {column!r}, first "
-            f"{manifest.ids[first]!r} with {text!r}; {advice}"
+            f"{manifest.ids[first_row]!r} with {text!r}; {advice}"
         )
 
 
@@ -306,8 +306,8 @@ def bin_numbers(
 
 def _as_numbers(column: "pd.Series[Any]", section: str, key: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce")
-    if (invalid := numbers.isna() & column.notna()).any():
-        value = column[invalid].iloc[0]
+    if (is_invalid := numbers.isna() & column.notna()).any():
+        value = column[is_invalid].iloc[0]
         raise DataError(f"{section}: {key!r} needs numbers, column {column.name!r} holds {value!r}")
     return numbers.to_numpy(np.float64)
 
@@ -322,13 +322,13 @@ def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarr
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
     if spec.bins is not None:
         # The bins are an ordered categorical; their order is that of the classes.
-        kept = set(spec.keep or column.cat.categories) - set(spec.drop or ())
-        bins = [name for name in column.cat.categories if name in kept]
+        kept_names = set(spec.keep or column.cat.categories) - set(spec.drop or ())
+        bins = [name for name in column.cat.categories if name in kept_names]
         return column.cat.set_categories(bins).cat.codes.to_numpy(np.int64), tuple(bins)
-    numeric = pd.api.types.is_numeric_dtype(column)
-    observed = column.map(category_text)
-    values = sorted(column.unique()) if numeric else sorted(observed.unique())
-    is_measured = numeric and len(values) > MAX_FRACTIONAL_CLASSES and not all(float(v).is_integer() for v in values)
+    is_numeric = pd.api.types.is_numeric_dtype(column)
+    observed_texts = column.map(category_text)
+    values = sorted(column.unique()) if is_numeric else sorted(observed_texts.unique())
+    is_measured = is_numeric and len(values) > MAX_FRACTIONAL_CLASSES and not all(float(v).is_integer() for v in values)
     if len(values) > MAX_CLASSES or is_measured:
         raise DataError(
             f"targets.{name}: column {spec.column!r} has {len(values)} different values, which look like measured "
@@ -340,14 +340,14 @@ def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndar
         order = names = texts
     elif set(spec.classes) >= set(texts):
         order = names = list(spec.classes)
-    elif numeric and len(spec.classes) == len(texts):
+    elif is_numeric and len(spec.classes) == len(texts):
         order, names = texts, list(spec.classes)
     else:
         raise DataError(
             f"targets.{name}.classes: column {spec.column!r} holds {_listed(texts)}, found names "
             f"{_listed(spec.classes)}; expected the column's own values, or one name for each of its numbers"
         )
-    return observed.map({text: code for code, text in enumerate(order)}).to_numpy(), tuple(names)
+    return observed_texts.map({text: code for code, text in enumerate(order)}).to_numpy(), tuple(names)
 
 
 def category_text(value: object) -> str:

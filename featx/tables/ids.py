@@ -27,12 +27,14 @@ def as_ids(ids: Ids) -> NDArray[np.object_]:
     array = np.asarray(ids, dtype=object)
     index: pd.Index[str] = pd.Index(array, dtype=object)
     if not index.is_unique:
-        repeated = index[index.duplicated()].unique()
-        raise DataError(f"{len(repeated)} ids occur more than once, first {repeated[0]!r}; expected each image once")
+        repeated_ids = index[index.duplicated()].unique()
+        raise DataError(
+            f"{len(repeated_ids)} ids occur more than once, first {repeated_ids[0]!r}; expected each image once"
+        )
     return array
 
 
-def positions(ids: Ids, requested: Ids, table: str) -> NDArray[np.intp]:
+def positions(ids: Ids, requested_ids: Ids, table: str) -> NDArray[np.intp]:
     """Return the (n,) positions of the requested ids in `ids`.
 
     Parameters
@@ -45,10 +47,12 @@ def positions(ids: Ids, requested: Ids, table: str) -> NDArray[np.intp]:
     AlignmentError
         A requested id is missing from `ids`.
     """
-    requested = np.asarray(requested, dtype=object)
-    rows: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(pd.Index(requested))
-    if (missing := requested[rows < 0]).size:
-        raise AlignmentError(f"{missing.size} of {len(requested)} ids are not in the {table}, first {missing[0]!r}")
+    requested_ids = np.asarray(requested_ids, dtype=object)
+    rows: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(pd.Index(requested_ids))
+    if (missing_ids := requested_ids[rows < 0]).size:
+        raise AlignmentError(
+            f"{missing_ids.size} of {len(requested_ids)} ids are not in the {table}, first {missing_ids[0]!r}"
+        )
     return rows
 
 

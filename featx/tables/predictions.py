@@ -197,24 +197,24 @@ PREDICTION_TABLES: dict[Kind, type[AnyPredictions]] = {
 }
 
 
-def column_order(kind: Kind, names: Sequence[str], expected: Sequence[str]) -> list[int]:
+def column_order(kind: Kind, names: Sequence[str], expected_names: Sequence[str]) -> list[int]:
     """Return the positions of the columns `names` in the order that is expected.
 
     Raises
     ------
     AlignmentError
-        `expected` is not the same set of names.
+        `expected_names` is not the same set of names.
     """
-    if set(names) != set(expected):
-        raise AlignmentError(f"expected the {kind} {list(expected)!r}, found {list(names)!r}")
-    return [list(names).index(name) for name in expected]
+    if set(names) != set(expected_names):
+        raise AlignmentError(f"expected the {kind} {list(expected_names)!r}, found {list(names)!r}")
+    return [list(names).index(name) for name in expected_names]
 
 
 def predictions_from_frame(frame: pd.DataFrame) -> AnyPredictions:
     """Return the table of any kind that `to_frame` turned into a frame."""
     tables = PREDICTION_TABLES.values()
-    fitting = (table for table in tables if any(name.startswith(table.prefix) for name in frame.columns))
-    return next(fitting, Predictions).from_frame(frame)
+    matching_tables = (table for table in tables if any(name.startswith(table.prefix) for name in frame.columns))
+    return next(matching_tables, Predictions).from_frame(frame)
 
 
 def predictions_of_part(  # noqa: PLR0913 - the columns of the table
@@ -247,11 +247,11 @@ def selection_rows(predictions: AnyPredictions) -> AnyPredictions:
 
 def concatenate_predictions(tables: Sequence[AnyPredictions]) -> AnyPredictions:
     """Return one table of all rows of tables with the same columns and decision rule; ids must differ."""
-    first = tables[0]
-    ordered = [table.ordered(first.names) for table in tables]
-    if any(table.decision != first.decision for table in ordered):
+    first_table = tables[0]
+    ordered_tables = [table.ordered(first_table.names) for table in tables]
+    if any(table.decision != first_table.decision for table in ordered_tables):
         raise AlignmentError("expected tables with one decision rule, found several rules")
     ids, values, part, fold = (
-        np.concatenate([getattr(table, name) for table in ordered]) for name in ("ids", "values", "part", "fold")
+        np.concatenate([getattr(table, name) for table in ordered_tables]) for name in ("ids", "values", "part", "fold")
     )
-    return replace(first, ids=ids, values=values, part=part, fold=fold)
+    return replace(first_table, ids=ids, values=values, part=part, fold=fold)

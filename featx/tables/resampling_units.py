@@ -41,9 +41,9 @@ def join_units(
     rows, nodes, n_nodes = [pairs[0]], [pairs[1]], n_rows
     for column in keys:
         codes, values = pd.factorize(np.asarray(column, dtype=object), use_na_sentinel=True)
-        present = np.flatnonzero(codes >= 0)
-        rows.append(present)
-        nodes.append(n_nodes + codes[present])
+        present_rows = np.flatnonzero(codes >= 0)
+        rows.append(present_rows)
+        nodes.append(n_nodes + codes[present_rows])
         n_nodes += len(values)
     edges = np.concatenate(rows), np.concatenate(nodes)
     graph = sparse.coo_array((np.ones(len(edges[0]), dtype=np.int8), edges), shape=(n_nodes, n_nodes))
@@ -85,8 +85,8 @@ def assign_folds(strata: NDArray[np.int64], units: NDArray[Any] | None, n_folds:
     if units is not None and not are_mostly_single(units):
         return _folds_of_groups(strata, pd.factorize(units)[0], n_folds, seed)
     codes = np.arange(len(strata)) if units is None else pd.factorize(units)[0]
-    _, first = np.unique(codes, return_index=True)
-    return _folds_of_rows(strata[first], n_folds, seed)[codes]
+    _, first_rows = np.unique(codes, return_index=True)
+    return _folds_of_rows(strata[first_rows], n_folds, seed)[codes]
 
 
 def _folds_of_rows(strata: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:

@@ -54,10 +54,12 @@ def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weight
             f"{owner}: class_weight: the target is of kind {truth.kind!r} and has no classes; use group_weight"
         )
     targets = TargetValues.of(truth)
-    raw = _balanced_weights(targets) if isinstance(class_weight, str) else _named_weights(owner, class_weight, truth)
-    if np.ptp(raw) == 0:
+    raw_weights = (
+        _balanced_weights(targets) if isinstance(class_weight, str) else _named_weights(owner, class_weight, truth)
+    )
+    if np.ptp(raw_weights) == 0:
         return None
-    return np.asarray(raw / np.average(raw @ targets.memberships.T, weights=weights))
+    return np.asarray(raw_weights / np.average(raw_weights @ targets.memberships.T, weights=weights))
 
 
 def _balanced_weights(targets: TargetValues) -> Floats:
@@ -66,8 +68,8 @@ def _balanced_weights(targets: TargetValues) -> Floats:
 
 
 def _named_weights(owner: str, class_weight: dict[str, float], truth: Truth) -> Floats:
-    if unknown := sorted(set(class_weight) - set(truth.classes)):
-        raise DataError(f"{owner}: class_weight names {unknown[0]!r}; classes: {', '.join(truth.classes)}")
+    if unknown_names := sorted(set(class_weight) - set(truth.classes)):
+        raise DataError(f"{owner}: class_weight names {unknown_names[0]!r}; classes: {', '.join(truth.classes)}")
     return np.array([class_weight.get(name, 1.0) for name in truth.classes])
 
 

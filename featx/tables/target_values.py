@@ -277,9 +277,9 @@ class LabelTargets(TargetValues):
 
     def strata(self) -> NDArray[np.int64]:
         """Return the (n,) rarest label of each row; strata of fewer than 10 rows join the largest one."""
-        by_rarity = np.argsort(self.y.sum(0), kind="stable")
-        rarest = by_rarity[self.y[:, by_rarity].argmax(1)]
-        codes = np.where(self.y.any(1), rarest, self.n_outputs)
+        rarity_order = np.argsort(self.y.sum(0), kind="stable")
+        rarest_labels = rarity_order[self.y[:, rarity_order].argmax(1)]
+        codes = np.where(self.y.any(1), rarest_labels, self.n_outputs)
         counts = np.bincount(codes)
         codes = np.where(counts[codes] < MIN_IMAGES_PER_STRATUM, counts.argmax(), codes)
         return np.asarray(np.unique(codes, return_inverse=True)[1], dtype=np.int64)

@@ -35,21 +35,21 @@ def surplus_rules(
     if not len(counts):
         return {}
     key = f"targets.{name}.balance" + (f".{part}" if part else "")
-    n_each = int(counts.min())
+    n_per_class = int(counts.min())
     if size != "undersample":
         if size % len(counts):
             raise DataError(
                 f"{key}: {size} images cannot be divided equally among {len(counts)} classes; expected a "
                 f"multiple of {len(counts)}"
             )
-        if n_each * len(counts) < size:
+        if n_per_class * len(counts) < size:
             raise DataError(
-                f"{key}: {size} images are {size // len(counts)} of each class, found {n_each} of class "
-                f"{str(counts.idxmin())!r}; expected {n_each * len(counts)} or fewer"
+                f"{key}: {size} images are {size // len(counts)} of each class, found {n_per_class} of class "
+                f"{str(counts.idxmin())!r}; expected {n_per_class * len(counts)} or fewer"
             )
-        n_each = size // len(counts)
+        n_per_class = size // len(counts)
     rules: dict[str, str] = {}
     for value, rows in classes.groupby(classes):
-        surplus = rng.permutation(rows.index.to_numpy(object))[n_each:]
+        surplus = rng.permutation(rows.index.to_numpy(object))[n_per_class:]
         rules |= dict.fromkeys(surplus, f"is surplus in class {value!r}, dropped by {key}")
     return rules

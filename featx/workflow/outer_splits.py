@@ -148,37 +148,37 @@ class OuterSplits:
         for number, recipe in enumerate(recipes, start=1):
             progress("outer splits", number - 1, len(recipes))
             start = time.perf_counter()
-            own = self._prepare(recipe)
-            record = self._finished_record(own)
+            split_study = self._prepare(recipe)
+            record = self._finished_record(split_study)
             is_new = record is None
             if record is None:
-                record = self._make(own, _nested_progress(progress, number, len(recipes), notes))
+                record = self._make(split_study, _nested_progress(progress, number, len(recipes), notes))
                 durations.append(time.perf_counter() - start)
             left_s = sum(durations) / len(durations) * (len(recipes) - number) if durations else None
             seconds = round(time.perf_counter() - start, 2)
-            folder = str(own.folder)
+            folder = str(split_study.folder)
             yield SplitResult(number, len(recipes), recipe.split.seed, folder, is_new, seconds, left_s, record.targets)
         progress("outer splits", len(recipes), len(recipes))
 
     def _prepare(self, recipe: Recipe) -> Study:
         """Return the study of one split with its tables."""
-        own = Study(recipe)
-        write_split_tables(self.study, own, self.study.parts_of_split(recipe.split))
+        split_study = Study(recipe)
+        write_split_tables(self.study, split_study, self.study.parts_of_split(recipe.split))
         return Study.open(recipe)
 
-    def _finished_record(self, own: Study) -> SplitRecord | None:
+    def _finished_record(self, split_study: Study) -> SplitRecord | None:
         """Return the scores of a finished split of the current data and recipe, None if it is not finished."""
         try:
-            record = read_sealed(own.folder / SPLIT_SCORES, "", SplitRecord)
+            record = read_sealed(split_study.folder / SPLIT_SCORES, "", SplitRecord)
         except IncompleteError:
             # The file does not exist yet, or was changed; the split is made again from its finished runs.
             return None
-        return record if record.state == self._state(own) else None
+        return record if record.state == self._state(split_study) else None
 
-    def _make(self, own: Study, progress: ProgressCallback) -> SplitRecord:
+    def _make(self, split_study: Study, progress: ProgressCallback) -> SplitRecord:
         """Make all runs of a split, choose among them, and write their scores."""
         stages = make_runs(
-            own.recipe,
+            split_study.recipe,
             engine=self.engine,
             progress=progress,
             cluster=self.cluster,
@@ -187,25 +187,27 @@ class OuterSplits:
         )
         for stage, _ in stages:
             progress(stage, 1, 1)
-        evaluations = evaluate(own.recipe, final=self.final, user=self.user, progress=progress)
-        n_train = len(own.ids("train"))
+        evaluations = evaluate(split_study.recipe, final=self.final, user=self.user, progress=progress)
+        n_train = len(split_study.ids("train"))
         targets = []
         for evaluation in evaluations:
-            seconds = sum(run.metrics.elapsed_s or 0.0 for run in own.runs(evaluation.target))
-            n_scored = len(own.ids("train" if evaluation.part == "oof" else evaluation.part))
+            seconds = sum(run.metrics.elapsed_s or 0.0 for run in split_study.runs(evaluation.target))
+            n_scored = len(split_study.ids("train" if evaluation.part == "oof" else evaluation.part))
             targets.append(SplitScores.of(evaluation, n_train, n_scored, round(seconds, 2)))
-        record = SplitRecord(state=self._state(own), commit=commit(), machine=describe_machine(), targets=targets)
-        write_sealed(own.folder / SPLIT_SCORES, record.model_dump(mode="json"))
+        record = SplitRecord(
+            state=self._state(split_study), commit=commit(), machine=describe_machine(), targets=targets
+        )
+        write_sealed(split_study.folder / SPLIT_SCORES, record.model_dump(mode="json"))
         if not self.study.recipe.split.keep_runs:
-            for run in own.run_folders():
+            for run in split_study.run_folders():
                 shutil.rmtree(run.path)
         return record
 
-    def _state(self, own: Study) -> str:
+    def _state(self, split_study: Study) -> str:
         """Return a fingerprint of everything that the scores of a split depend on."""
-        recipe = own.recipe
+        recipe = split_study.recipe
         stages = [item.identity() for item in (*recipe.head, *recipe.finetune, *recipe.ensemble)]
-        targets = [[head.target for head in recipe.head], [own.final_state(name) for name in recipe.targets]]
+        targets = [[head.target for head in recipe.head], [split_study.final_state(name) for name in recipe.targets]]
         embeddings = [item.spec.fingerprint() for item in self.study.locked]
         return fingerprint([RULES, stages, targets, recipe.group_labels, embeddings, self.final])
 
@@ -231,8 +233,8 @@ def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tup
     for result in outer.run(progress):
         splits.append(result)
         yield "split", result
-    by_target = zip(*(result.targets for result in splits), strict=True)
-    summaries = [summarize_splits(scores) for scores in by_target]
+    scores_by_target = zip(*(result.targets for result in splits), strict=True)
+    summaries = [summarize_splits(scores) for scores in scores_by_target]
     seeds = [result.seed for result in splits]
     yield "splits", SummaryOfSplits(summaries, seeds, str(write_split_page(outer.study, summaries, seeds)))
 

@@ -143,9 +143,10 @@ def _check(study: Study, n_repeats: int) -> None:
     recipe = study.recipe
     backbones = [item.backbone for item in recipe.requests]
     backbones += [item.backbone for section in recipe.finetune for item in section.runs]
-    if learnt := [name for name in backbones if name.startswith(CHECKPOINT_PREFIX)]:
+    if checkpoint_names := [name for name in backbones if name.startswith(CHECKPOINT_PREFIX)]:
         raise DataError(
-            f"backbone {learnt[0]!r} may have been trained on val rows of a repeat; repeat a recipe without it"
+            f"backbone {checkpoint_names[0]!r} may have been trained on val rows of a repeat; repeat a recipe without "
+            "it"
         )
 
 
@@ -189,14 +190,14 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: Pr
     """Return the scores of a repeat, which is made if necessary."""
     if scores := _done(study, number):
         return scores
-    own = _own(study, number)
-    write_split_tables(study, own, _parts(study, number))
-    runs = _run_all(own.recipe, engine, progress)
+    repeat_study = _own(study, number)
+    write_split_tables(study, repeat_study, _parts(study, number))
+    runs = _run_all(repeat_study.recipe, engine, progress)
     result = {
         "state": _state(study, number),
-        "targets": {name: _scores(own, name, runs) for name in own.recipe.targets},
+        "targets": {name: _scores(repeat_study, name, runs) for name in repeat_study.recipe.targets},
     }
-    write_sealed(own.folder / "scores.json", result)
+    write_sealed(repeat_study.folder / "scores.json", result)
     return result
 
 
@@ -263,26 +264,28 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     metric = repeats[0]["metric"]
     names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
     table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
-    whole = [name for name, values in table.items() if np.isfinite(values).all()]
-    order = sorted(table, key=lambda name: (name not in whole, -find_score(metric).signed(_mean(table[name]))))
+    complete_names = [name for name, values in table.items() if np.isfinite(values).all()]
+    order = sorted(table, key=lambda name: (name not in complete_names, -find_score(metric).signed(_mean(table[name]))))
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
-    tested = [
-        corrected_t_test(best - table[name], n_val / n_train) if name in whole and name != order[0] else math.nan
+    p_values = [
+        corrected_t_test(best - table[name], n_val / n_train)
+        if name in complete_names and name != order[0]
+        else math.nan
         for name in order
     ]
     rows = [
         RepeatedRun(name, table[name].tolist(), _mean(table[name]), _sd(table[name]), _mean(table[name] - best), p)
-        for name, p in zip(order, holm(tested), strict=True)
+        for name, p in zip(order, holm(p_values), strict=True)
     ]
     return Repeats(target, metric, len(repeats), n_train, n_val, rows)
 
 
 def _mean(values: NDArray[Any]) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else math.nan
+    finite_values = values[np.isfinite(values)]
+    return float(finite_values.mean()) if len(finite_values) else math.nan
 
 
 def _sd(values: NDArray[Any]) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
+    finite_values = values[np.isfinite(values)]
+    return float(finite_values.std(ddof=1)) if len(finite_values) > 1 else math.nan

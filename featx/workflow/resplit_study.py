@@ -15,22 +15,22 @@ from featx.study.study import Study
 SHARED_FILES = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
 
 
-def write_split_tables(study: Study, own: Study, parts: "pd.Series[str]") -> None:
+def write_split_tables(study: Study, split_study: Study, parts: "pd.Series[str]") -> None:
     """Write the tables of an extraction into the folder of a study with another split.
 
     Parameters
     ----------
     study
         The study that was extracted.
-    own
+    split_study
         The study with another split.
     parts
         Part of each image in it, indexed by id.
     """
-    own.folder.mkdir(parents=True, exist_ok=True)
+    split_study.folder.mkdir(parents=True, exist_ok=True)
     for name in SHARED_FILES:
         if (study.folder / name).is_file():
-            shutil.copy(study.folder / name, own.folder)
-    write_table(own.folder / SPLIT, parts.rename_axis("id").rename("part").reset_index())
-    write_sealed(own.folder / "split.json", own.split_state())
-    seal_extraction(own.folder)
+            shutil.copy(study.folder / name, split_study.folder)
+    write_table(split_study.folder / SPLIT, parts.rename_axis("id").rename("part").reset_index())
+    write_sealed(split_study.folder / "split.json", split_study.split_state())
+    seal_extraction(split_study.folder)

@@ -82,38 +82,38 @@ def stages(  # noqa: PLR0913 - as run
     FeatxError
         A stage failed; the results of the stages before it are kept.
     """
-    loaded = load_recipe(recipe)
-    if loaded.split.outer_seeds:
-        check_outer_splits(loaded, repeats)
-    check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
-    check_sections(loaded)
-    extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
+    loaded_recipe = load_recipe(recipe)
+    if loaded_recipe.split.outer_seeds:
+        check_outer_splits(loaded_recipe, repeats)
+    check_heads(loaded_recipe.head, {name: target.kind for name, target in loaded_recipe.targets.items()})
+    check_sections(loaded_recipe)
+    extraction = extract(loaded_recipe, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
-    if loaded.split.outer_seeds:
+    if loaded_recipe.split.outer_seeds:
         has_pending = bool(extraction.pending_embeddings)
-        outer = OuterSplits(Study.open(loaded), final, user, engine, cluster, tensorboard, has_pending)
+        outer = OuterSplits(Study.open(loaded_recipe), final, user, engine, cluster, tensorboard, has_pending)
         yield from outer_stages(outer, progress)
         return
     yield from make_runs(
-        loaded,
+        loaded_recipe,
         engine=engine,
         cluster=cluster,
         progress=progress,
         has_pending_embeddings=bool(extraction.pending_embeddings),
         tensorboard=tensorboard,
     )
-    if loaded.smoothing:
-        yield "smooth", smooth(loaded, progress=progress)
-    if loaded.attack:
+    if loaded_recipe.smoothing:
+        yield "smooth", smooth(loaded_recipe, progress=progress)
+    if loaded_recipe.attack:
         # Attacks import torch, which the other stages do without if their results exist.
         from featx.robustness.attack import attack
 
-        yield "attack", attack(loaded, progress=progress)
-    yield "evaluate", evaluate(loaded, progress=progress)
-    for target in loaded.targets if loaded.corruption is not None else ():
-        yield "corrupt", corrupt(loaded, target=target, progress=progress)
+        yield "attack", attack(loaded_recipe, progress=progress)
+    yield "evaluate", evaluate(loaded_recipe, progress=progress)
+    for target in loaded_recipe.targets if loaded_recipe.corruption is not None else ():
+        yield "corrupt", corrupt(loaded_recipe, target=target, progress=progress)
     if repeats:
-        yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
+        yield "repeats", repeat(loaded_recipe, repeats, engine=engine, progress=progress)
     if final:
-        yield "evaluate --final", evaluate(loaded, final=True, user=user, progress=progress)
-    yield "report", report(loaded, progress=progress)
+        yield "evaluate --final", evaluate(loaded_recipe, final=True, user=user, progress=progress)
+    yield "report", report(loaded_recipe, progress=progress)

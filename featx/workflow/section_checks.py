@@ -18,8 +18,8 @@ def check_sections(recipe: Recipe) -> None:
     RecipeError
         The message lists all problems with the paths of their keys.
     """
-    finished = [header.parent.name for header in study_folder(recipe).glob("[!.]*/header.json")]
-    if problems := [*find_unknown_runs(recipe, finished), *_missing_weights(recipe)]:
+    finished_names = [header.parent.name for header in study_folder(recipe).glob("[!.]*/header.json")]
+    if problems := [*find_unknown_runs(recipe, finished_names), *_missing_weights(recipe)]:
         raise RecipeError(str(recipe.folder / f"{recipe.name}.toml"), problems)
 
 

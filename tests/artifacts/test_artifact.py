@@ -33,8 +33,8 @@ X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 def run(toy_home: Path) -> Path:
     """The folder of one fitted head."""
     extract()
-    (fitted,) = fit(heads=["logreg"], trials=1)
-    return Path(fitted.path)
+    (result,) = fit(heads=["logreg"], trials=1)
+    return Path(result.path)
 
 
 def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -44,9 +44,9 @@ def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def refusal(run: Path, message: str) -> None:
-    with pytest.raises(ArtifactError, match=message) as caught:
+    with pytest.raises(ArtifactError, match=message) as error_info:
         load_head(*read_header(run))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def test_a_loaded_model_predicts_exactly_as_before(run: Path, tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_the_body_is_a_plain_scikit_learn_object(run: Path) -> None:
     assert bare.predict_proba(X).tobytes() == load_head(*read_header(run)).predict_proba(X).tobytes()
 
 
-@pytest.mark.parametrize("inside", ["", "model.joblib", "header.json"])
-def test_a_run_is_read_by_its_folder_or_a_file_in_it(run: Path, inside: str) -> None:
-    assert read_header(run / inside)[0] == run
+@pytest.mark.parametrize("member", ["", "model.joblib", "header.json"])
+def test_a_run_is_read_by_its_folder_or_a_file_in_it(run: Path, member: str) -> None:
+    assert read_header(run / member)[0] == run
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
 def test_a_truncated_body_is_not_opened(run: Path, share: float) -> None:
     body = run / "model.joblib"
-    whole = body.read_bytes()
-    body.write_bytes(whole[: int(share * len(whole))])
+    content = body.read_bytes()
+    body.write_bytes(content[: int(share * len(content))])
 
     refusal(run, r"model\.joblib does not match its header .*cut short or changed; make the run again with '--force'")
 
@@ -219,7 +219,7 @@ def test_cached_extraction_fitting_and_loading_import_no_torch(toy_home: Path) -
     for image in (toy_home / "images").rglob("00?.png"):
         image.unlink()
     assert extract().n_embedded == 28
-    again = """
+    script = """
 import sys, featx
 n_cached = featx.extract().n_cached
 (fitted,) = featx.fit(heads=["logreg"])
@@ -227,6 +227,6 @@ model = featx.load(fitted.path)
 print(n_cached, model.classes, sorted({"torch", "timm", "torchvision"} & set(sys.modules)))
 """
 
-    ran = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, timeout=120, check=True)
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
 
-    assert ran.stdout == "28 ('dark', 'light') []\n"
+    assert process.stdout == "28 ('dark', 'light') []\n"

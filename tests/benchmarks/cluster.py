@@ -83,14 +83,14 @@ def main(n_images: int, n_rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "images")
         make_images(images, n_images)
-        alone, seconds = timed_extraction(images, None)
+        local_rows, seconds = timed_extraction(images, None)
         print(f"one process: {seconds:.1f} s")
         for number in range(n_rounds):
             (undisturbed_rows, undisturbed_s), (killed_rows, killed_s) = (
                 timed_extraction(images, CLUSTER, kill_at) for kill_at in (2.0, 0.5)
             )
             ratios.append(killed_s / undisturbed_s)
-            is_equal = undisturbed_rows == alone and killed_rows == alone
+            is_equal = undisturbed_rows == local_rows and killed_rows == local_rows
             print(
                 f"round {number + 1}: {undisturbed_s:.1f} s, one killed {killed_s:.1f} s, "
                 f"ratio {ratios[-1]:.2f}, equal vectors {is_equal}"

@@ -32,8 +32,8 @@ def main() -> None:
         # With this minimum every compared pair is a candidate.
         copies.MIN_COPY_CORRELATION = -1.0
         candidates = leaks.find_copies(Study.open(None)).frame
-        flagged = found_copies(table, candidates)[1]
-        print(f"hash and embedding alone: {flagged:.4f} of the cells are falsely flagged")
+        flagged_share = found_copies(table, candidates)[1]
+        print(f"hash and embedding alone: {flagged_share:.4f} of the cells are falsely flagged")
         results = {
             min_correlation: found_copies(table, candidates[candidates["similarity"] >= min_correlation])
             for min_correlation in MIN_CORRELATIONS

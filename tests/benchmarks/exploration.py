@@ -97,14 +97,14 @@ def explore(home: Path, n_images: int | None) -> tuple[float, float, float, dict
     """Return the seconds, the seconds of computing, and the peak memory in MB of the command, and what it printed."""
     options = [] if n_images is None else ["--max-images", str(n_images)]
     command = [sys.executable, "-c", "from featx.cli.main import main; main()", "explore", "--json", *options]
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    start, usage_before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, start_new_session=True) as process:
         watch = MemoryWatch(process.pid)
         watch.start()
         assert process.stdout is not None
         text = process.stdout.read()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime
     return time.perf_counter() - start, cpu_s, watch.peak_mb, json.loads(text)
 
 

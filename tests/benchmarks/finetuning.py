@@ -75,8 +75,8 @@ def make_images(folder: Path) -> None:
     data = Path(package.submodule_search_locations[0], "data")
     labels = pd.read_csv(data / "labels.csv", sep=r"\s+", names=["path", "defect", "cell"])
     labels["class"] = np.where(labels["defect"] > 0.5, "defective", "functional")
-    selected, _ = train_test_split(labels, test_size=0.25, random_state=0, stratify=labels["class"])
-    train, val = train_test_split(selected, test_size=0.2, random_state=0, stratify=selected["class"])
+    selected_labels, _ = train_test_split(labels, test_size=0.25, random_state=0, stratify=labels["class"])
+    train, val = train_test_split(selected_labels, test_size=0.2, random_state=0, stratify=selected_labels["class"])
     for part, rows in (("train", train), ("val", val)):
         for row in rows.itertuples():
             place = folder / "images" / part / str(row[4])

@@ -34,11 +34,11 @@ def compute_scikit_learn_scores(y: NDArray[np.int64], runs: list[Proba]) -> list
     binary = runs[0].shape[1] == 2
     rows = []
     for proba in runs:
-        predicted = proba.argmax(1)
-        scores = [sk.accuracy_score(y, predicted), sk.balanced_accuracy_score(y, predicted)]
-        scores += [sk.precision_score(y, predicted, average="macro"), sk.recall_score(y, predicted, average="macro")]
-        scores += [sk.f1_score(y, predicted, average="macro"), sk.cohen_kappa_score(y, predicted)]
-        scores += [sk.matthews_corrcoef(y, predicted)]
+        y_pred = proba.argmax(1)
+        scores = [sk.accuracy_score(y, y_pred), sk.balanced_accuracy_score(y, y_pred)]
+        scores += [sk.precision_score(y, y_pred, average="macro"), sk.recall_score(y, y_pred, average="macro")]
+        scores += [sk.f1_score(y, y_pred, average="macro"), sk.cohen_kappa_score(y, y_pred)]
+        scores += [sk.matthews_corrcoef(y, y_pred)]
         scores += [sk.roc_auc_score(y, proba[:, 1] if binary else proba, multi_class="ovr"), sk.log_loss(y, proba)]
         scores += [sk.brier_score_loss(y, proba[:, 1] if binary else proba, scale_by_half=False)]
         rows.append([float(score) for score in scores])

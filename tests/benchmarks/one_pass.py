@@ -96,12 +96,14 @@ def print_one_pass(folder: Path, n: int) -> None:
     make_source(folder, n)
     ratios = []
     for _ in range(N_ROUNDS):
-        alone = [measure_extraction(folder, write_recipe(folder, "images", (backbone,)))[0] for backbone in BACKBONES]
-        together, _ = measure_extraction(folder, write_recipe(folder, "images", BACKBONES))
+        single_times = [
+            measure_extraction(folder, write_recipe(folder, "images", (backbone,)))[0] for backbone in BACKBONES
+        ]
+        joint_times, _ = measure_extraction(folder, write_recipe(folder, "images", BACKBONES))
         cores = os.cpu_count() or 1
-        forward = sum(times["network_s"] for times in alone) / cores
-        decode = alone[0]["decode_s"] / cores
-        ratios.append(together["wall_s"] / (forward + decode))
+        forward = sum(times["network_s"] for times in single_times) / cores
+        decode = single_times[0]["decode_s"] / cores
+        ratios.append(joint_times["wall_s"] / (forward + decode))
     print(
         f"  three backbones in one pass: {np.median(ratios):.2f} x "
         "(their forward passes + one decoding); expected at most 1.15"

@@ -149,12 +149,12 @@ def main(n: int, names: list[str]) -> None:
             for mode in ("passes", "memory"):
                 command = [sys.executable, "-m", "tests.benchmarks.out_of_core", "fit", name, place, mode, str(n)]
                 results[mode] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            stored, in_memory = results["passes"], results["memory"]
-            above_mb, base_mb = stored["above_mb"], stored["peak_mb"] - stored["above_mb"]
+            out_of_core, in_memory = results["passes"], results["memory"]
+            above_mb, base_mb = out_of_core["above_mb"], out_of_core["peak_mb"] - out_of_core["above_mb"]
             print(
                 f"{name}: {above_mb:.0f} MB anonymous above {base_mb:.0f} MB "
-                f"({above_mb * 1.048576 / size_mb:.0%} of the data); accuracy {stored['accuracy']:.4f}, in memory "
-                f"{in_memory['accuracy']:.4f}; {stored['seconds']:.0f} s (six fits), "
+                f"({above_mb * 1.048576 / size_mb:.0%} of the data); accuracy {out_of_core['accuracy']:.4f}, in memory "
+                f"{in_memory['accuracy']:.4f}; {out_of_core['seconds']:.0f} s (six fits), "
                 f"in memory {in_memory['seconds']:.0f} s (one)",
                 flush=True,
             )

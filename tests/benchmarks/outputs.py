@@ -144,19 +144,21 @@ def _record(file: Path, home: Path, command: str) -> None:
         file.write_text(process.stdout)
 
 
-def compare(old: Path, new: Path) -> int:
+def compare(old_folder: Path, new_folder: Path) -> int:
     """Print each value that differs between two records; return their number."""
     n_differences = 0
-    names = {path.name for folder in (old, new) for path in folder.glob("*.json")}
+    names = {path.name for folder in (old_folder, new_folder) for path in folder.glob("*.json")}
     for name in sorted(names):
-        if not (old / name).exists() or not (new / name).exists():
+        if not (old_folder / name).exists() or not (new_folder / name).exists():
             print(f"{name}: exists in one record only")
             n_differences += 1
             continue
-        before, after = (dict(_flat(json.loads((folder / name).read_text()))) for folder in (old, new))
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
-                print(f"{name}: {key}: {before.get(key)!r} -> {after.get(key)!r}"[:240])
+        old_values, new_values = (
+            dict(_flat(json.loads((folder / name).read_text()))) for folder in (old_folder, new_folder)
+        )
+        for key in sorted(old_values.keys() | new_values.keys()):
+            if old_values.get(key) != new_values.get(key):
+                print(f"{name}: {key}: {old_values.get(key)!r} -> {new_values.get(key)!r}"[:240])
                 n_differences += 1
     print(f"{len(names)} outputs, {n_differences} differences")
     return n_differences

@@ -63,9 +63,9 @@ def write_sources(folder: Path, n_files: int, n_rows: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     for archive, members in (("images.zip", names), ("rows.zip", [f"{number}.png" for number in range(n_rows)])):
-        with zipfile.ZipFile(folder / archive, "w") as opened:
+        with zipfile.ZipFile(folder / archive, "w") as zip_file:
             for name in members:
-                opened.writestr(name, content)
+                zip_file.writestr(name, content)
     lines = [f"{number}.png,{'cat' if number % 2 else 'dog'},{number % 97}" for number in range(n_rows)]
     (folder / "rows.csv").write_text("\n".join(["file,label,age", *lines]))
 
@@ -81,7 +81,7 @@ def measure(imports: str, work: str) -> tuple[float, float, int]:
 def compare(name: str, peer: str, ours: str) -> None:
     """Run both scripts in turn and print their medians."""
     rounds = [(measure(PEER_IMPORTS, peer), measure(OURS_IMPORTS, ours)) for _ in range(N_ROUNDS)]
-    assert len({found for pair in rounds for *_, found in pair}) == 1, "both must find the same images"
+    assert len({images for pair in rounds for *_, images in pair}) == 1, "both must find the same images"
     peer_s, ours_s = (statistics.median(pair[side][0] for pair in rounds) for side in (0, 1))
     peer_mb, ours_mb = (statistics.median(pair[side][1] for pair in rounds) / 1e6 for side in (0, 1))
     print(
@@ -98,11 +98,11 @@ def main() -> None:
         folder = Path(name)
         write_sources(folder, n_files, n_rows)
         recipe = str(folder / "featx.toml")
-        images, packed, rows = (str(folder / place) for place in ("images", "images.zip", "rows.zip"))
+        images, zip_path, rows = (str(folder / place) for place in ("images", "images.zip", "rows.zip"))
         table = str(folder / "rows.csv")
-        ours = {place: OURS.format(source=place, table=None, recipe=recipe) for place in (images, packed)}
+        ours = {place: OURS.format(source=place, table=None, recipe=recipe) for place in (images, zip_path)}
         compare(f"{n_files} files in a folder", FOLDER_PEER.format(source=images), ours[images])
-        compare(f"{n_files} files in a zip", ZIP_PEER.format(source=packed), ours[packed])
+        compare(f"{n_files} files in a zip", ZIP_PEER.format(source=zip_path), ours[zip_path])
         compare(
             f"a table of {n_rows} rows",
             TABLE_PEER.format(source=rows, table=table),

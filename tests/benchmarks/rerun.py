@@ -38,13 +38,13 @@ def measure_extract_ratio() -> float:
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {"FEATX_CACHE": f"{place}/cache", "FEATX_RUNS": f"{place}/runs"}
         first_s = time_command(FEATX, "extract", "-r", RECIPE)
-        written = sorted(path.stat().st_mtime_ns for path in Path(place, "cache").rglob("*"))
+        written_at_ns = sorted(path.stat().st_mtime_ns for path in Path(place, "cache").rglob("*"))
         repeated_s = [time_command(FEATX, "extract", "-r", RECIPE) for _ in range(N_RERUNS)]
         json_output = subprocess.run(
             [str(FEATX), "extract", "-r", str(RECIPE), "--json"], check=True, capture_output=True, text=True
         )
         assert json.loads(json_output.stdout)["n_embedded"] == 0
-        assert written == sorted(path.stat().st_mtime_ns for path in Path(place, "cache").rglob("*"))
+        assert written_at_ns == sorted(path.stat().st_mtime_ns for path in Path(place, "cache").rglob("*"))
     ratio = first_s / statistics.median(repeated_s)
     print(
         f"extract  first {first_s:.1f} s, again {statistics.median(repeated_s):.2f} s "

@@ -34,21 +34,21 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], object]) -> None:
-        before = time.perf_counter()
+        start = time.perf_counter()
         call()
-        figures[f"{name}_s"] = time.perf_counter() - before
+        figures[f"{name}_s"] = time.perf_counter() - start
 
     digests, figures["write_s"] = write(folder, n)
     store = folder / "b.zarr"
     figures["bytes"] = float(sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
     timed("open", lambda: EmbeddingStore(store, SPEC, D))
-    opened = EmbeddingStore(store, SPEC, D)
+    reader = EmbeddingStore(store, SPEC, D)
     sample = [digests[row] for row in np.random.default_rng(0).choice(n, min(n, N_READ), replace=False)]
-    timed("read", lambda: opened.read(sample))
+    timed("read", lambda: reader.read(sample))
     figures["opened_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    timed("pass", lambda: sum(len(x) for _, x in opened.blocks()))
+    timed("pass", lambda: sum(len(x) for _, x in reader.blocks()))
     timed("verify", lambda: check_store(store))
-    timed("compact", lambda: compact(opened))
+    timed("compact", lambda: compact(reader))
     timed("reopen", lambda: EmbeddingStore(store, SPEC, D))
     return figures
 

@@ -36,23 +36,23 @@ def write(folder: Path, n: int) -> tuple[list[str], float]:
     """Write n vectors to a store and to a plain file; return their digests and the seconds of the store."""
     rng = np.random.default_rng(0)
     store, digests, elapsed_s = EmbeddingStore(folder / "b.zarr", SPEC, D), [], 0.0
-    with (folder / "plain").open("wb") as plain:
+    with (folder / "plain").open("wb") as plain_file:
         for start in range(0, n, SEGMENT_ROWS):
             x = rng.standard_normal((min(SEGMENT_ROWS, n - start), D), dtype=np.float32)
             names = [rng.bytes(16).hex() for _ in x]
-            plain.write(x.astype(np.float16).tobytes())
-            before = time.perf_counter()
+            plain_file.write(x.astype(np.float16).tobytes())
+            start_s = time.perf_counter()
             store.add(names, x, 32, {})
-            elapsed_s += time.perf_counter() - before
+            elapsed_s += time.perf_counter() - start_s
             digests += names
     return digests, elapsed_s
 
 
 def time_call(call: Callable[[], T]) -> tuple[T, float]:
     """Return the result of a call and its seconds."""
-    before = time.perf_counter()
+    start = time.perf_counter()
     result = call()
-    return result, time.perf_counter() - before
+    return result, time.perf_counter() - start
 
 
 def measure(folder: Path, digests: list[str], rounds: int) -> dict[str, tuple[float, float]]:
@@ -60,16 +60,16 @@ def measure(folder: Path, digests: list[str], rounds: int) -> dict[str, tuple[fl
     n, rng = len(digests), np.random.default_rng(1)
     times_s: dict[str, list[tuple[float, float]]] = {"open": [], "20,000 random rows": [], "full pass": []}
     for _ in range(rounds):
-        plain = np.memmap(folder / "plain", dtype="<f2", mode="r", shape=(n, D))
+        memmap = np.memmap(folder / "plain", dtype="<f2", mode="r", shape=(n, D))
         store, opened_s = time_call(partial(EmbeddingStore, folder / "b.zarr", SPEC, D))
         rows_read = rng.choice(n, N_READ, replace=False)
-        expected, memmap_s = time_call(partial(plain.__getitem__, rows_read))
+        expected, memmap_s = time_call(partial(memmap.__getitem__, rows_read))
         rows, store_s = time_call(partial(store.read, [digests[row] for row in rows_read]))
         assert np.array_equal(expected, rows)
         times_s["open"].append((0.0, opened_s))
         times_s["20,000 random rows"].append((memmap_s, store_s))
         times_s["full pass"].append(
-            (time_call(partial(read_blocks, plain))[1], time_call(partial(read_segments, store))[1])
+            (time_call(partial(read_blocks, memmap))[1], time_call(partial(read_segments, store))[1])
         )
     return {
         name: (median(plain_s for plain_s, _ in times), median(store_s for _, store_s in times))
@@ -77,9 +77,9 @@ def measure(folder: Path, digests: list[str], rounds: int) -> dict[str, tuple[fl
     }
 
 
-def read_blocks(plain: np.memmap) -> int:
+def read_blocks(memmap: np.memmap) -> int:
     """Read all rows block by block, as is usual with a memmap; return their number."""
-    return sum(len(np.array(plain[start : start + BLOCK_ROWS])) for start in range(0, len(plain), BLOCK_ROWS))
+    return sum(len(np.array(memmap[start : start + BLOCK_ROWS])) for start in range(0, len(memmap), BLOCK_ROWS))
 
 
 def read_segments(store: EmbeddingStore) -> int:

@@ -78,10 +78,10 @@ def test_a_cache_in_a_bucket_gives_the_same_vectors_and_models(cache: str) -> No
 
 def test_a_second_extraction_embeds_nothing(cache: str, s3: Any, empty_bucket: str) -> None:
     featx.extract("remote.toml")
-    before = s3.find(empty_bucket)
-    again = featx.extract("remote.toml")
-    assert (again.n_embedded, again.n_cached, again.n_read) == (0, 48, 0)
-    assert s3.find(empty_bucket) == before
+    objects_before = s3.find(empty_bucket)
+    repeated_extraction = featx.extract("remote.toml")
+    assert (repeated_extraction.n_embedded, repeated_extraction.n_cached, repeated_extraction.n_read) == (0, 48, 0)
+    assert s3.find(empty_bucket) == objects_before
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_two_concurrent_extractions_store_the_same_vectors(cache: str) -> None:
         assert vectors(f"{name}.toml") == vectors("local.toml")
     (result,) = featx.cache.compact("one.toml")
     assert result.n_rows == 48
-    (listed,) = featx.cache.ls("one.toml")
-    assert (listed.n_images, listed.n_rows, listed.recipes) == (48, 48, ["local", "one", "two"])
+    (store,) = featx.cache.ls("one.toml")
+    assert (store.n_images, store.n_rows, store.recipes) == (48, 48, ["local", "one", "two"])
     assert vectors("two.toml") == vectors("local.toml")
 
 
@@ -143,29 +143,29 @@ def test_embedders_share_the_cache_with_recipes(cache: str) -> None:
     with pytest.raises(DataError, match="has lost a slash"):
         featx.ImageEmbedder("toy", weights="none", cache=Path(cache)).transform(paths)
     embedder = featx.ImageEmbedder("toy", weights="none", cache=cache)
-    before = featx.cache.ls("remote.toml")
+    stores_before = featx.cache.ls("remote.toml")
     x = embedder.fit(paths).transform(paths)
     assert x.shape == (48, 8)
-    (listed,) = featx.cache.ls("remote.toml")
-    assert (listed.n_segments, listed.n_rows) == (before[0].n_segments, 48)
+    (store,) = featx.cache.ls("remote.toml")
+    assert (store.n_segments, store.n_rows) == (stores_before[0].n_segments, 48)
     labels = [Path(path).parent.name for path in paths]
     assert make_pipeline(embedder, LogisticRegression()).fit(paths, labels).score(paths, labels) > 0.9
 
 
 def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     featx.extract("remote.toml")
-    before = vectors("remote.toml")
+    vectors_before = vectors("remote.toml")
     make_images(Path("images"), ("dim",), n_each=5)
     featx.extract("remote.toml")
     recipe = ("-r", "remote.toml")
     capsys.readouterr()
 
     assert run("cache", "ls", *recipe, "--json") == 0
-    (listed,) = printed_json(capsys)["stores"]
-    assert (listed["n_images"], listed["n_segments"], listed["recipes"]) == (53, 2, ["remote"])
-    assert listed["n_bytes"] == sum(s3.info(key)["size"] for key in s3.find(cache.removeprefix("s3://")))
+    (store,) = printed_json(capsys)["stores"]
+    assert (store["n_images"], store["n_segments"], store["recipes"]) == (53, 2, ["remote"])
+    assert store["n_bytes"] == sum(s3.info(key)["size"] for key in s3.find(cache.removeprefix("s3://")))
     assert (
-        abs(time.time() - time.mktime(time.strptime(listed["changed"][:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 600
+        abs(time.time() - time.mktime(time.strptime(store["changed"][:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 600
     )
 
     assert run("cache", "verify", *recipe) == 0
@@ -173,12 +173,12 @@ def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: p
 
     assert run("cache", "compact", *recipe) == 0
     assert "53 images in 1 segments (before: 2)" in capsys.readouterr().out
-    assert vectors("remote.toml")[:8] == before[:8]
+    assert vectors("remote.toml")[:8] == vectors_before[:8]
 
     capsys.readouterr()
     assert run("cache", "export", "toy", "--to", "vectors.npz", *recipe) == 0
     assert np.load("vectors.npz")["x"].shape == (53, 8)
-    assert run("cache", "export", listed["store"][:8], "--to", "all.npz", "--cache", cache) == 0
+    assert run("cache", "export", store["store"][:8], "--to", "all.npz", "--cache", cache) == 0
     assert np.load("all.npz")["x"].shape == (53, 8)
 
 
@@ -207,24 +207,24 @@ def test_gc_removes_unneeded_objects_from_a_bucket(
     cache: str, s3: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     featx.extract("remote.toml")
-    inside = cache.removeprefix("s3://")
+    bucket_path = cache.removeprefix("s3://")
     (store,) = [listing.store for listing in featx.cache.ls("remote.toml")]
-    for key in s3.find(f"{inside}/{store}"):
+    for key in s3.find(f"{bucket_path}/{store}"):
         s3.pipe_file(key.replace(store, "old-0123456789abcdef.zarr"), s3.cat_file(key))
-    s3.pipe_file(f"{inside}/{store}/segment-0123456789abcdef/x/c/0/0", b"half")
+    s3.pipe_file(f"{bucket_path}/{store}/segment-0123456789abcdef/x/c/0/0", b"half")
     monkeypatch.setattr("featx.storage.objects.LEASE_S", -1.0)
-    before = s3.find(inside)
+    objects_before = s3.find(bucket_path)
     capsys.readouterr()
 
     assert run("cache", "gc", "--dry-run", "-r", "remote.toml", "--json") == 0
     result = printed_json(capsys)
     assert result["leftovers"] == [f"{store}/segment-0123456789abcdef"]
     assert result["unneeded"] == ["old-0123456789abcdef.zarr"]
-    assert s3.find(inside) == before
+    assert s3.find(bucket_path) == objects_before
 
     assert run("cache", "gc", "--yes", "-r", "remote.toml") == 0
-    assert {key.removeprefix(f"{inside}/").partition("/")[0] for key in s3.find(inside)} == {store}
-    assert len(s3.find(inside)) == 8
+    assert {key.removeprefix(f"{bucket_path}/").partition("/")[0] for key in s3.find(bucket_path)} == {store}
+    assert len(s3.find(bucket_path)) == 8
     assert featx.extract("remote.toml").n_cached == 48
 
 
@@ -275,9 +275,9 @@ def test_runs_do_not_go_to_a_bucket(cache: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_without_s3fs_the_extra_that_brings_it_is_named(home: Path) -> None:
     code = "sys.modules['s3fs'] = None  # as if it were not installed"
-    ended = elsewhere("cache", "ls", "--cache", "s3://bucket/cache", code=code)
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    process = elsewhere("cache", "ls", "--cache", "s3://bucket/cache", code=code)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
     assert line == ('error: paths.cache: s3:// needs a package that is not installed; pip install "featx[s3]"')
 
 
@@ -296,12 +296,12 @@ def test_a_silent_endpoint_ends_the_command_with_one_line(home: Path, listens: b
     patience = json.dumps({"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}})  # fsspec's own way to say it
     with silent_port(listens) as endpoint:
         start = time.monotonic()
-        ended = elsewhere(
+        process = elsewhere(
             "cache", "ls", "--cache", "s3://bucket/c", **CREDENTIALS, AWS_ENDPOINT_URL=endpoint, FSSPEC_S3=patience
         )
         took = time.monotonic() - start
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
     assert line.startswith("error: s3://bucket/c cannot be listed: ")
     assert endpoint in line
     assert took < SECONDS

@@ -34,10 +34,10 @@ def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def run(words: str, answer: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["featx", *words.split()])
         monkeypatch.setattr("typer.confirm", lambda *_, **__: answer == "y")
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as exit_info:
             main()
         output = capsys.readouterr()
-        return int(stopped.value.code or 0), output.out, output.err
+        return int(exit_info.value.code or 0), output.out, output.err
 
     return run
 
@@ -90,7 +90,7 @@ def test_an_intact_cache_is_reported_as_intact(store: Path, run_command: RunComm
 
 
 def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, run_command: RunCommand) -> None:
-    before = vectors(store)
+    vectors_before = vectors(store)
     digest = break_row(store, 7)
     manifest = Study.open(None).manifest
     name = str(manifest.ids[manifest.digests.tolist().index(digest)])
@@ -103,26 +103,28 @@ def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, run_co
     code, out, _ = run_command("cache verify --repair")
     assert code == 0
     assert "repaired: 1 of 1 damaged rows embedded again" in out
-    assert vectors(store) == before
+    assert vectors(store) == vectors_before
     assert run_command("cache verify")[0] == 0
     assert [len(segment) for segment in open_store(store).segments if len(segment) == 1] == [1]
 
 
 @pytest.mark.parametrize("array", ["x", "digest", "crc"])
-@pytest.mark.parametrize("left", [0, 3, 90])
-def test_intact_rows_of_a_truncated_file_are_kept(store: Path, run_command: RunCommand, array: str, left: int) -> None:
-    before = vectors(store)
+@pytest.mark.parametrize("n_bytes", [0, 3, 90])
+def test_intact_rows_of_a_truncated_file_are_kept(
+    store: Path, run_command: RunCommand, array: str, n_bytes: int
+) -> None:
+    vectors_before = vectors(store)
     (segment,) = store.glob("segment-*")
     (file,) = (path for path in (segment / array / "c").rglob("*") if path.is_file())
-    file.write_bytes(file.read_bytes()[:left])
+    file.write_bytes(file.read_bytes()[:n_bytes])
     assert run_command("cache verify")[0] == 1
     assert run_command("cache verify --repair")[0] == 0
-    assert vectors(store) == before
+    assert vectors(store) == vectors_before
     assert run_command("cache verify")[0] == 0
 
 
 def test_a_changed_header_is_restored_from_the_recipe(store: Path, run_command: RunCommand) -> None:
-    before = vectors(store)
+    vectors_before = vectors(store)
     header = (store / "zarr.json").read_text()
     (store / "zarr.json").write_text(header.replace('"n_features": 8', '"n_features": 9'))
     code, out, _ = run_command("cache verify")
@@ -130,7 +132,7 @@ def test_a_changed_header_is_restored_from_the_recipe(store: Path, run_command: 
     assert "was changed after it was written" in unwrapped(out)
     assert run_command("cache verify --repair")[0] == 0
     assert (store / "zarr.json").read_text() == header
-    assert vectors(store) == before
+    assert vectors(store) == vectors_before
 
 
 def test_rows_that_no_recipe_needs_are_reported_as_lost(store: Path, run_command: RunCommand) -> None:
@@ -144,30 +146,30 @@ def test_rows_that_no_recipe_needs_are_reported_as_lost(store: Path, run_command
 def test_segments_of_two_extractions_are_joined(store: Path, run_command: RunCommand) -> None:
     make_images(Path("images"), ("dark", "light", "mid"), n_each=26)
     featx.extract()
-    before = vectors(store)
+    vectors_before = vectors(store)
     code, out, _ = run_command("cache compact")
     assert code == 0
     assert re.search(r"images in 1 segments \(before: [2-9]\)", out)  # one more where the machine was slow
-    assert vectors(store) == before
+    assert vectors(store) == vectors_before
     assert featx.extract().n_embedded == 0
 
 
 def test_a_broken_store_does_not_stop_the_compaction_of_others(store: Path, run_command: RunCommand) -> None:
     make_images(Path("images"), ("dark", "light", "mid"), n_each=26)
-    broken = Path(shutil.copytree(store, store.with_name(f"a-{store.name}")))
+    broken_store = Path(shutil.copytree(store, store.with_name(f"a-{store.name}")))
     featx.extract()
-    (next(broken.glob("segment-*")) / "digest" / "c" / "0" / "0").write_bytes(b"")
+    (next(broken_store.glob("segment-*")) / "digest" / "c" / "0" / "0").write_bytes(b"")
     code, _, err = run_command("cache compact")
     assert code == 1
-    assert f"error: {broken}/" in err
+    assert f"error: {broken_store}/" in err
     assert "(1 of 2 stores were left unchanged, the others compacted)" in err
     assert len(list(store.glob("segment-*"))) == 1
 
 
 def test_only_leftovers_of_dead_writers_are_removed(store: Path, run_command: RunCommand) -> None:
     name = private_name(store.name)
-    machine, _, started, mark = name.rpartition(".")[2].split("-")
-    dead = store.parent / f".{store.name}.{machine}-{2**22 - 1}-{started}-{mark}"
+    machine, _, start_time, mark = name.rpartition(".")[2].split("-")
+    dead = store.parent / f".{store.name}.{machine}-{2**22 - 1}-{start_time}-{mark}"
     live = store.parent / name
     for folder in (dead, live):
         shutil.copytree(store, folder)
@@ -184,12 +186,12 @@ def test_unneeded_stores_are_removed_after_confirmation(store: Path, run_command
     featx.extract()
     shutil.rmtree("runs")
     featx.extract()
-    (needed,) = (path for path in Path("cache").glob("*.zarr") if path != store)
+    (needed_store,) = (path for path in Path("cache").glob("*.zarr") if path != store)
     assert f"{store.name}: would be removed" in run_command("cache gc --dry-run")[1]
     assert f"{store.name}: kept" in run_command("cache gc", "n")[1]
     assert store.exists()
     assert f"{store.name}: removed" in run_command("cache gc", "y")[1]
-    assert (store.exists(), needed.exists()) == (False, True)
+    assert (store.exists(), needed_store.exists()) == (False, True)
     assert json.loads(run_command("cache gc --json --yes")[1])["unneeded"] == []
 
 

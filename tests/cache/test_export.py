@@ -32,9 +32,9 @@ def read_back(file: Path) -> dict[str, list[Any]]:
     if file.suffix == ".npz":
         return {name: list(values) for name, values in np.load(file, allow_pickle=False).items()}
     if file.suffix == ".h5":
-        with h5py.File(file) as opened:
-            is_text = {name: h5py.check_string_dtype(opened[name].dtype) is not None for name in opened}
-            return {name: list(opened[name].asstr()[:] if is_text[name] else opened[name]) for name in opened}
+        with h5py.File(file) as h5_file:
+            is_text = {name: h5py.check_string_dtype(h5_file[name].dtype) is not None for name in h5_file}
+            return {name: list(h5_file[name].asstr()[:] if is_text[name] else h5_file[name]) for name in h5_file}
     frame = pd.read_parquet(file)
     return {name: frame[name].where(frame[name].notna(), "").tolist() for name in frame}
 
@@ -72,27 +72,27 @@ def test_scikit_learn_trains_on_the_file_as_the_docs_say(toy_home: Path, file_fo
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_file_holds_ids_digests_parts_and_labels(toy_home: Path, file_format: str) -> None:
     featx.extract()
-    exported = export_and_read(file_format)
+    columns = export_and_read(file_format)
     study = Study.open(None)
     x = read_embeddings(study, study.manifest.ids, locked_embeddings(study)).x
-    assert set(exported) == {"x", "ids", "digests", "split", "target.class"}
-    assert exported["ids"] == study.manifest.ids.tolist()
-    assert exported["digests"] == study.manifest.digests.tolist()
-    assert exported["split"] == study.split.reindex(study.manifest.ids).tolist()
-    np.testing.assert_array_equal(np.stack(exported["x"]), x)
+    assert set(columns) == {"x", "ids", "digests", "split", "target.class"}
+    assert columns["ids"] == study.manifest.ids.tolist()
+    assert columns["digests"] == study.manifest.digests.tolist()
+    assert columns["split"] == study.split.reindex(study.manifest.ids).tolist()
+    np.testing.assert_array_equal(np.stack(columns["x"]), x)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_labels_of_the_test_split_stay_sealed(home: Path, file_format: str) -> None:
     write_table(home, {"class": ["dark"] * 24 + ["light"] * 24}, groups={"same": "class"})
     featx.extract()
-    exported = export_and_read(file_format)
+    columns = export_and_read(file_format)
     for name, label, group, part in zip(
-        *(exported[column] for column in ("ids", "target.class", "group.same", "split")), strict=True
+        *(columns[column] for column in ("ids", "target.class", "group.same", "split")), strict=True
     ):
         expected = "" if part == "test" else name.partition("/")[0]
         assert (label, group) == (expected, expected)
-    assert set(exported["split"]) == {"train", "val", "test"}
+    assert set(columns["split"]) == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -114,20 +114,20 @@ def test_numbers_labels_and_groups_have_columns(home: Path, file_format: str) ->
         head=None,
     )
     featx.extract()
-    exported = export_and_read(file_format)
-    parts = exported["split"]
-    assert set(exported) == {
+    file_columns = export_and_read(file_format)
+    parts = file_columns["split"]
+    assert set(file_columns) == {
         *("x", "ids", "digests", "split", "target.age", "target.tags.red", "target.tags.big"),
         *("group.site", "group.height", "split_by"),
     }
     for name, column in {"age": "age", "tags.red": "red", "tags.big": "big"}.items():
         expected = np.where(np.array(parts) == "test", np.nan, columns[column])
-        values = [np.nan if value == "" else value for value in exported[f"target.{name}"]]
+        values = [np.nan if value == "" else value for value in file_columns[f"target.{name}"]]
         np.testing.assert_array_equal(np.array(values, dtype=float), expected)
-    assert exported["split_by"] == columns["patient"]
-    assert exported["group.site"] == ["Zürich", ""] * 24
-    assert [float(value or "nan") for value in exported["group.height"][:1]] == [1.5]
-    assert exported["ids"] == ids
+    assert file_columns["split_by"] == columns["patient"]
+    assert file_columns["group.site"] == ["Zürich", ""] * 24
+    assert [float(value or "nan") for value in file_columns["group.height"][:1]] == [1.5]
+    assert file_columns["ids"] == ids
 
 
 def test_bands_of_a_target_stay_sealed_in_test(home: Path) -> None:
@@ -135,11 +135,11 @@ def test_bands_of_a_target_stay_sealed_in_test(home: Path) -> None:
     bands = {"young": {"column": "age", "bins": [4, 9.5]}}
     write_table(home, {"age": np.arange(48) / 4}, groups=bands, **sections)
     featx.extract()
-    exported = export_and_read("parquet")
+    columns = export_and_read("parquet")
     ages = np.arange(48) / 4
     expected = np.select([ages < 4, ages < 9.5], ["<4", "4–9.5"], "≥9.5")
-    expected[np.array(exported["split"]) == "test"] = ""
-    assert exported["group.young"] == expected.tolist()
+    expected[np.array(columns["split"]) == "test"] = ""
+    assert columns["group.young"] == expected.tolist()
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -148,9 +148,9 @@ def test_a_study_without_targets_has_no_parts(home: Path, file_format: str) -> N
     (home / "featx.toml").write_text(toy_recipe(targets=None))
     featx.extract()
     result = featx.cache.export("toy", f"vectors.{file_format}")
-    exported = read_back(Path(result.file))
+    columns = read_back(Path(result.file))
     assert result.columns == ["ids", "digests", "split"]
-    assert exported["split"] == [""] * 48
+    assert columns["split"] == [""] * 48
     assert result.warnings[0].startswith("there are no labels and no split: the recipe has no [targets]")
 
 
@@ -159,8 +159,8 @@ def test_a_problem_of_the_labels_leaves_them_empty(home: Path, file_format: str)
     write_table(home, {"class": ["dark"] * 24 + ["light"] * 23 + [None]}, groups={"place": "nowhere"})
     featx.extract()
     result = featx.cache.export("toy", f"vectors.{file_format}")
-    exported = read_back(Path(result.file))
-    assert exported["split"] == exported["target.class"] == exported["group.place"] == [""] * 48
+    columns = read_back(Path(result.file))
+    assert columns["split"] == columns["target.class"] == columns["group.place"] == [""] * 48
     assert "1 of 48 images have no 'class'" in result.warnings[0]
 
 

@@ -38,10 +38,10 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
     def call(*words: str) -> str:
         capfd.readouterr()
         sys.argv = ["featx", *words]
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as exit_info:
             main()
         output = capfd.readouterr()
-        assert not stopped.value.code, output.err
+        assert not exit_info.value.code, output.err
         for text in (output.out, output.err):
             assert all(char.isprintable() or char == "\n" for char in text), repr(text)
         if os.environ.get("COLUMNS") and "--json" not in words:

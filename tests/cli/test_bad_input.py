@@ -18,9 +18,9 @@ from tests.printed import unwrapped
 def run(*words: str) -> int:
     """Run the command line in this process and return its exit code."""
     sys.argv = ["featx", *words]
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    return int(stopped.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command that must succeed, and return what it printed on standard output."""
     capsys.readouterr()
     sys.argv = ["featx", *words.split()]
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
     output = capsys.readouterr()
-    assert not stopped.value.code, output.err
+    assert not exit_info.value.code, output.err
     return output.out
 
 
@@ -71,9 +71,9 @@ def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pyt
     assert "best under corruption" in first
     assert first.strip().endswith("runs/featx/report.html")
     assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
-    again = run("run featx.toml", capsys)
-    assert "0 embedded, 48 cached" in again
-    assert re.findall(r"(\d)\s+of\s+\d\s+already\s+done", again) == ["1", "1", "4"]
+    repeated_output = run("run featx.toml", capsys)
+    assert "0 embedded, 48 cached" in repeated_output
+    assert re.findall(r"(\d)\s+of\s+\d\s+already\s+done", repeated_output) == ["1", "1", "4"]
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "corrupt"]
     details = run("run featx.toml --verbose", capsys)
     assert [line.removeprefix("── featx ") for line in details.splitlines() if line.startswith("──")] == stages
@@ -120,10 +120,10 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     for words, output in outputs.items():
         (name,) = [name for name in JSON_COMMANDS if re.match(f"{name.replace('NAME', 'toy')}( |$)", words)][-1:]
         assert output.keys() == {key.name for part in JSON_COMMANDS[name] for key in keys_of(part)}, words
-    extracted = outputs["extract"]
+    extract_output = outputs["extract"]
     counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing", "n_ignored")
-    assert sum(extracted[name] for name in counts) == extracted["n_found"] == 48
-    assert extracted["images_per_s"] > 0
+    assert sum(extract_output[name] for name in counts) == extract_output["n_found"] == 48
+    assert extract_output["images_per_s"] > 0
     assert {"search_s", "train_s", "accuracy", "val_accuracy", "best_run", "runs"} <= outputs["fit"].keys()
     assert {row["run"] for row in outputs["evaluate"]["targets"][0]["rows"]} == {
         row["run"] for row in outputs["fit"]["runs"] + outputs["ensemble"]["runs"]
@@ -135,8 +135,8 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         "runs"
     ][0].keys()
     assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}
-    (exported,) = outputs["export rf --format joblib"]["files"]
-    assert exported["parity"]["n_beyond"] == 0
+    (export_output,) = outputs["export rf --format joblib"]["files"]
+    assert export_output["parity"]["n_beyond"] == 0
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 
@@ -256,7 +256,7 @@ def test_images_without_embeddings_are_not_called_cached(home: Path, capsys: pyt
     make_images(home / "images")
     network = {"backbone": "toy", "weights": "none", "epochs": 1}
     (home / "featx.toml").write_text(toy_recipe(embedding=None, head=None, finetune=[network]))
-    printed = run("extract", capsys)
-    assert "48 files: 48 readable images, 0 duplicate" in printed
-    assert "images, without embeddings: train " in printed
-    assert "cached" not in printed
+    output = run("extract", capsys)
+    assert "48 files: 48 readable images, 0 duplicate" in output
+    assert "images, without embeddings: train " in output
+    assert "cached" not in output

@@ -75,5 +75,5 @@ def test_a_completion_imports_no_network_and_no_table_library(study: Path) -> No
         "assert len(complete_run(Context(), 'logreg')) == 2\n"
         "print([name for name in ('torch', 'sklearn', 'pandas') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert done.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert process.stdout == "[]\n"

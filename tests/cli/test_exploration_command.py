@@ -55,9 +55,9 @@ def test_many_highlights_are_cut_to_twelve_lines(
     images = load_images(open_source("images", None), None, no_progress)
     highlights = [Highlight(f"{number} \x1b[31m[/red] " + "word " * 25) for number in range(9)]
     exploration = Exploration(images, {"all": AnalysisResult(highlights=tuple(highlights))})
-    written = WrittenExploration("featx", "images", 20, highlights, [], {}, {}, "explore.html", "explore")
+    result = WrittenExploration("featx", "images", 20, highlights, [], {}, {}, "explore.html", "explore")
     capsys.readouterr()
-    exploration_command._print(exploration, written, "images", None)
+    exploration_command._print(exploration, result, "images", None)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= MAX_SUMMARY_LINES
     assert max(map(len, lines)) <= 80

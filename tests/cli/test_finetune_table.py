@@ -69,10 +69,10 @@ def test_the_table_fits_the_terminal_and_names_every_run(
         assert narrow.count(value) >= 1
     assert re.search(r"more columns: --wide \(.*per epoch", narrow)
     with printing(OutputSettings(wide=True)):
-        whole = printed(runs, capsys)
-    assert max(map(len, whole.splitlines())) <= 80
+        wide_table = printed(runs, capsys)
+    assert max(map(len, wide_table.splitlines())) <= 80
     for value in ("0.0003", "7 of 10", "0.9500", "0.5000", "2.5 min", "9.2 s"):
-        assert whole.count(value) >= 1
+        assert wide_table.count(value) >= 1
     monkeypatch.setenv("COLUMNS", "200")
     wide = printed(runs, capsys)
     assert re.search(r"^efficientnet_lite0 +last-2-blocks +0\.0003 +7 of 10 ", wide, re.MULTILINE)

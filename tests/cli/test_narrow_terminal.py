@@ -51,9 +51,9 @@ def _lines(words: str, folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
     with (folder / "stdout.txt").open("w") as stdout, pytest.MonkeyPatch.context() as inner:
         inner.setattr(sys, "argv", ["featx", *words.split()])
         inner.setattr(sys, "stdout", stdout)
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as exit_info:
             main()
-    assert not stopped.value.code, words
+    assert not exit_info.value.code, words
     return (folder / "stdout.txt").read_text().splitlines()
 
 

@@ -36,9 +36,9 @@ def fitted(toy_home: Path) -> Path:
 def predict(*words: str) -> int:
     """Run the command, and return its exit code."""
     sys.argv = ["featx", "predict", *words]
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
-    return int(stopped.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
 def answers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[str, float]]:
@@ -77,10 +77,10 @@ def test_paths_come_from_standard_input(
 def test_predictions_are_written_batch_by_batch(
     suffix: str, fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = answers(capsys, "images")
+    all_answers = answers(capsys, "images")
     monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 10)
     assert len(list(loading.predict_batches("images"))) == 5
-    assert answers(capsys, "images") == {name: (label, pytest.approx(p)) for name, (label, p) in whole.items()}
+    assert answers(capsys, "images") == {name: (label, pytest.approx(p)) for name, (label, p) in all_answers.items()}
     capsys.readouterr()
     assert predict("images", "--output", f"out/answers.{suffix}") == 0
     assert capsys.readouterr().out.endswith(f"wrote the predictions for 48 images to out/answers.{suffix}\n")
@@ -88,9 +88,9 @@ def test_predictions_are_written_batch_by_batch(
     readers = {"csv": pd.read_csv, "jsonl": partial(pd.read_json, lines=True), "parquet": pd.read_parquet}
     frame = readers[suffix](file)
     assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light", "true"]
-    assert frame["image"].tolist() == list(whole)
-    assert frame["label"].tolist() == [label for label, _ in whole.values()]
-    assert frame["probability"].tolist() == pytest.approx([p for _, p in whole.values()])
+    assert frame["image"].tolist() == list(all_answers)
+    assert frame["label"].tolist() == [label for label, _ in all_answers.values()]
+    assert frame["probability"].tolist() == pytest.approx([p for _, p in all_answers.values()])
 
 
 def test_unreadable_images_are_listed_and_exit_with_3(
@@ -138,12 +138,12 @@ def test_wrong_places_and_outputs_are_one_line(fitted: Path, capsys: pytest.Capt
 
 
 def test_the_function_joins_the_batches(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (whole,) = featx.predict("images").values()
+    (prediction,) = featx.predict("images").values()
     monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 7)
     (joined,) = featx.predict("images").values()
-    assert joined.images == whole.images
-    assert np.allclose(joined.proba, whole.proba, atol=1e-5)
-    assert joined.labels == whole.labels
+    assert joined.images == prediction.images
+    assert np.allclose(joined.proba, prediction.proba, atol=1e-5)
+    assert joined.labels == prediction.labels
 
 
 def write_new_images(folder: Path, n_each: int = 3) -> None:
@@ -165,9 +165,9 @@ def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys
     output = capsys.readouterr()
     lines = [line.split() for line in output.out.splitlines() if line]
     assert output.out.splitlines()[0] == "class: predictions of 3 runs, the best run first"
-    best, *others = [name for name in lines[1] if name not in {"image", "true"}]
-    assert lines[1] == ["image", best, "true", *others]
-    assert {best, *others} == {"logreg", "rf", "soft"}
+    best, *other_runs = [name for name in lines[1] if name not in {"image", "true"}]
+    assert lines[1] == ["image", best, "true", *other_runs]
+    assert {best, *other_runs} == {"logreg", "rf", "soft"}
     rows = {line[0]: line[1:] for line in lines[2:11]}
     assert [rows["dark/0.png"][0], rows["dark/0.png"][2]] == ["dark", "dark"]
     assert [rows["album/0.png"][0], rows["album/0.png"][2]] == ["light", "–"]
@@ -191,10 +191,10 @@ def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.C
     capsys.readouterr()
     assert predict("copies", "--json") == 0
     output = json.loads(capsys.readouterr().out)
-    sealed = {row["image"] for row in output["answers"] if not row["true"]}
-    assert sealed == set(study.ids("test"))
+    sealed_images = {row["image"] for row in output["answers"] if not row["true"]}
+    assert sealed_images == set(study.ids("test"))
     (score,) = output["scores"].values()
-    assert score["n"] == 48 - len(sealed)
+    assert score["n"] == 48 - len(sealed_images)
     assert [text.split(" part")[0] for text in output["warnings"][-2:]] == [
         "some images belong to the sealed test",
         "some images belong to the train",

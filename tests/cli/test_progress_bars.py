@@ -26,9 +26,9 @@ def test_the_total_of_a_stage_can_grow() -> None:
     screen = Screen(console)
     for n_done, total in ((5, 6), (6, 6), (7, 11)):
         screen.progress("fit svm", n_done, total)
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(screen)
-    assert "7/11" in drawn.get()
+    assert "7/11" in capture.get()
 
 
 @pytest.mark.parametrize("name", ["[/]", "[red]cat[/red]", ":cat:", "{task.id}"])
@@ -36,25 +36,25 @@ def test_markup_in_bars_and_news_is_drawn_as_plain_text(name: str) -> None:
     console = Console(file=StringIO(), width=160, force_terminal=True, no_color=True)
     screen = Screen(console)
     screen.progress(name, 1, 2, f"news of {name}{NEWS_END}latest {name}")
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(screen)
     # The name occurs in two stages, the news and the latest message.
-    assert drawn.get().count(name) == 4
-    with console.capture() as drawn:
+    assert capture.get().count(name) == 4
+    with console.capture() as capture:
         screen.progress("note", 0, 1, f"note {name}")
-    assert f"note {name}" in drawn.get()
+    assert f"note {name}" in capture.get()
 
 
 def test_control_characters_in_bars_and_news_are_shown_as_escapes() -> None:
     console = Console(file=StringIO(), width=160)
     screen = Screen(console)
     screen.progress("a\x1b[2J", 1, 2, "latest \x07\n")
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(screen)
         screen.progress("note", 0, 1, "note \x9b")
-    assert "a\\x1b[2J" in drawn.get()
-    assert "latest \\x07\\n" in drawn.get()
-    assert "note \\x9b" in drawn.get()
+    assert "a\\x1b[2J" in capture.get()
+    assert "latest \\x07\\n" in capture.get()
+    assert "note \\x9b" in capture.get()
 
 
 def test_without_a_terminal_only_messages_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +153,9 @@ def test_at_80_columns_the_rate_and_the_remaining_time_are_whole() -> None:
         screen.progress(
             "compare images", n_done, 70_000, f"{NEWS_END}bf16 by openvino on cpu, its first 10 layers fp16"
         )
-    with console.capture() as drawn:
+    with console.capture() as capture:
         console.print(screen)
-    bar, note = drawn.get().splitlines()
+    bar, note = capture.get().splitlines()
     assert re.search(r"40000/70000 \d+\.\d/s +\d:\d\d:\d\d", bar)
     assert note.strip() == "compare images  bf16 by openvino on cpu, its first 10 layers fp16"
 

@@ -24,9 +24,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     def run_command(*arguments: str) -> list[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["featx", *arguments])
-            with pytest.raises(SystemExit) as stopped:
+            with pytest.raises(SystemExit) as exit_info:
                 main()
-        assert not stopped.value.code
+        assert not exit_info.value.code
         return capsys.readouterr().out.splitlines()
 
     return run_command

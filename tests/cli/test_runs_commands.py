@@ -67,11 +67,11 @@ def test_the_list_has_settings_scores_sizes_and_seeds(study: Path) -> None:
     assert set(soft.members) == {head.run, summaries["lda"].run}
     assert head.n_bytes == sum(file.stat().st_size for file in Path(head.path).iterdir())
     assert (head.label, soft.label) == ("logreg", "soft")
-    printed = invoke("ls --verbose").output
-    assert re.search(rf"^  logreg +acc {head.scores['accuracy']:.4f} +val ", printed, re.MULTILINE)
-    assert f"  {head.run}: trials 1, folds 3, " in printed
-    assert "C " in printed
-    assert "seed 0" in printed
+    output = invoke("ls --verbose").output
+    assert re.search(rf"^  logreg +acc {head.scores['accuracy']:.4f} +val ", output, re.MULTILINE)
+    assert f"  {head.run}: trials 1, folds 3, " in output
+    assert "C " in output
+    assert "seed 0" in output
 
 
 def test_runs_of_all_recipes_are_listed_without_a_recipe(study: Path) -> None:
@@ -110,9 +110,9 @@ def test_names_that_match_no_run_or_several_are_reported(study: Path, name: str,
 
 
 def test_runs_are_removed_after_confirmation(study: Path) -> None:
-    refused = invoke("rm lda", "n\n")
-    assert refused.exit_code == 1
-    assert "nothing is removed; '--yes' removes without a question" in refused.output
+    refusal = invoke("rm lda", "n\n")
+    assert refusal.exit_code == 1
+    assert "nothing is removed; '--yes' removes without a question" in refusal.output
     assert "lda" in states()
 
     result = invoke("rm lda", "y\n")
@@ -134,15 +134,15 @@ def test_a_renamed_run_is_found_by_its_commands_and_keeps_its_test_scores(study:
         rename_run(find_finished_run("logreg"), "best")
     shutil.rmtree(next(study.glob("soft-*")))
 
-    renamed = rename_run(find_finished_run("logreg"), "best one")
+    renamed_run = rename_run(find_finished_run("logreg"), "best one")
 
-    assert renamed.name.startswith("best_one-")
-    assert not renamed.damage
-    assert [(run.run, run.is_new) for run in featx.fit("featx.toml", heads=["logreg"])] == [(renamed.name, False)]
+    assert renamed_run.name.startswith("best_one-")
+    assert not renamed_run.damage
+    assert [(run.run, run.is_new) for run in featx.fit("featx.toml", heads=["logreg"])] == [(renamed_run.name, False)]
     final = next(study.glob("final-*.json")).read_text()
-    assert renamed.name in final
+    assert renamed_run.name in final
     assert "logreg-class-" not in final
-    assert featx.fit("featx.toml", heads=["logreg"], force=True)[0].run == renamed.name
+    assert featx.fit("featx.toml", heads=["logreg"], force=True)[0].run == renamed_run.name
     assert len(Study.open(None).run_folders()) == 2
     with pytest.raises(DataError, match="there is a run 'best_one-"):
-        rename_run(renamed, "best one")
+        rename_run(renamed_run, "best one")

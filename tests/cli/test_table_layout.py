@@ -66,10 +66,10 @@ def test_columns_are_chosen_by_rank(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "logreg/blocks.4" in text
     assert text.splitlines()[-1] == "  1 more column: --wide (dear)"
     with printing(OutputSettings(wide=True)):
-        whole = printed_table(capsys, columns, rows)
-    assert "xxxxxxxxx" in whole
-    assert whole.count("logreg/blocks.4") == 2
-    assert max(map(len, whole.splitlines())) <= 34
+        wide_text = printed_table(capsys, columns, rows)
+    assert "xxxxxxxxx" in wide_text
+    assert wide_text.count("logreg/blocks.4") == 2
+    assert max(map(len, wide_text.splitlines())) <= 34
 
 
 def test_columns_without_values_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

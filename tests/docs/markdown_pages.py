@@ -73,13 +73,15 @@ class MarkdownPage:
     @cached_property
     def blocks(self) -> list[CodeBlock]:
         """The fenced blocks of code."""
-        found = []
+        code_blocks = []
         for match in FENCE.finditer(self.text):
-            before = self.text[: match.start()]
-            marker = MARKER.search(before)
-            line = before.count("\n") + 1
-            found.append(CodeBlock(self.name, line, match["language"], match["code"], marker[1] if marker else ""))
-        return found
+            text_before = self.text[: match.start()]
+            marker = MARKER.search(text_before)
+            line = text_before.count("\n") + 1
+            code_blocks.append(
+                CodeBlock(self.name, line, match["language"], match["code"], marker[1] if marker else "")
+            )
+        return code_blocks
 
     @cached_property
     def spans(self) -> list[str]:

@@ -81,8 +81,10 @@ def line_problem(line: str) -> str:
         program, *words = shlex.split(part)
         if program == "featx" and (problem := command_problem(words)):
             return problem
-        if program == "make" and (missing := [word for word in words if "=" not in word and word not in MAKE_TARGETS]):
-            return f"the Makefile has no target {missing[0]!r}"
+        if program == "make" and (
+            unknown_targets := [word for word in words if "=" not in word and word not in MAKE_TARGETS]
+        ):
+            return f"the Makefile has no target {unknown_targets[0]!r}"
         if program.startswith("python") and words[:1] == ["-m"] and words[1].startswith(("tests", "featx")):
             return "" if find_spec(words[1]) else f"there is no module {words[1]!r}"
     return extras_problem(line)
@@ -90,9 +92,9 @@ def line_problem(line: str) -> str:
 
 def extras_problem(text: str) -> str:
     """Return which extra of featx does not exist, empty if all do."""
-    named = {extra for group in EXTRAS.findall(text) for extra in group.split(",")}
-    unknown = named - PROJECT["optional-dependencies"].keys()
-    return f"pyproject.toml has no extra {min(unknown)!r}" if unknown else ""
+    extras = {extra for group in EXTRAS.findall(text) for extra in group.split(",")}
+    unknown_extras = extras - PROJECT["optional-dependencies"].keys()
+    return f"pyproject.toml has no extra {min(unknown_extras)!r}" if unknown_extras else ""
 
 
 def span_problem(span: str) -> str:
@@ -107,10 +109,12 @@ def span_problem(span: str) -> str:
         return str(error)
     if hasattr(command, "commands"):
         return ""
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = [option for word in arguments for option in OPTION.findall(word)[:1] if word.startswith("-")]
-    unknown = [option for option in unknown if option not in known | {"-h", "--help"}]
-    return f"'featx {words[0]}' has no option {unknown[0]!r}" if unknown else ""
+    command_options = {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    unknown_options = [option for word in arguments for option in OPTION.findall(word)[:1] if word.startswith("-")]
+    unknown_options = [option for option in unknown_options if option not in command_options | {"-h", "--help"}]
+    return f"'featx {words[0]}' has no option {unknown_options[0]!r}" if unknown_options else ""
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
@@ -138,8 +142,8 @@ def test_parts_of_recipes_are_valid(block: CodeBlock, tmp_path: Path) -> None:
         groups = sections["project"]["entry-points"]
         assert groups.keys() <= PROJECT["entry-points"].keys()
         return
-    named = re.findall(r'^target = "(\w+)"', block.code, re.MULTILINE)
-    targets = {name: NAMED_TARGETS[name] for name in named} or MINIMAL_RECIPE["targets"]
+    target_names = re.findall(r'^target = "(\w+)"', block.code, re.MULTILINE)
+    targets = {name: NAMED_TARGETS[name] for name in target_names} or MINIMAL_RECIPE["targets"]
     (tmp_path / "featx.toml").write_text(tomlkit.dumps(MINIMAL_RECIPE | {"targets": targets} | sections))
     assert load_recipe(tmp_path / "featx.toml").targets
 

@@ -22,8 +22,12 @@ def look_alikes(n: int, seed: int) -> list[Image.Image]:
     common[:5] = common[-5:] = 20
     images = []
     for stains in rng.normal(0, 12, (n, 7, 7)):
-        own = np.asarray(Image.fromarray(stains).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-        images.append(Image.fromarray((common + own + rng.normal(0, 3, own.shape)).clip(0, 255).astype(np.uint8)))
+        stain_pixels = np.asarray(Image.fromarray(stains).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        images.append(
+            Image.fromarray(
+                (common + stain_pixels + rng.normal(0, 3, stain_pixels.shape)).clip(0, 255).astype(np.uint8)
+            )
+        )
     return images
 
 
@@ -49,11 +53,11 @@ def found_pairs(hashes: ThumbnailHashes, n_of: int) -> set[tuple[int, int]]:
 
 def test_encoded_and_resized_copies_are_found_but_not_look_alikes() -> None:
     originals = look_alikes(300, seed=0)
-    copied = [
+    copies = [
         encoded(image) if number % 2 else image.resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS)
         for number, image in enumerate(originals[:100])
     ]
-    hashes = ThumbnailHashes(thumbnails([*copied, *originals]))
+    hashes = ThumbnailHashes(thumbnails([*copies, *originals]))
     pairs = found_pairs(hashes, 100)
     true_pairs = {(number, 100 + number) for number in range(100)}
     assert len(pairs & true_pairs) >= 95
@@ -101,11 +105,16 @@ def test_parts_may_be_empty_or_a_single_image(sizes: tuple[int, int]) -> None:
 def test_embeddings_propose_copies_that_hashes_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "NEIGHBOURS", 1)
     originals = look_alikes(60, seed=5)
-    before, after = thumbnails(originals), thumbnails([encoded(image, 60) for image in originals])
-    hardest = int(np.bitwise_count(difference_hashes(before) ^ difference_hashes(after)).argmax())
-    decoy = before[hardest].copy()
+    original_thumbnails, encoded_thumbnails = (
+        thumbnails(originals),
+        thumbnails([encoded(image, 60) for image in originals]),
+    )
+    hardest = int(
+        np.bitwise_count(difference_hashes(original_thumbnails) ^ difference_hashes(encoded_thumbnails)).argmax()
+    )
+    decoy = original_thumbnails[hardest].copy()
     decoy[5:9, 5:9] = decoy[5:9, 5:9].mean()  # another picture with nearly all of the hash's bits
-    images = np.stack([before[hardest], after[hardest], decoy, *before[:40]])
+    images = np.stack([original_thumbnails[hardest], encoded_thumbnails[hardest], decoy, *original_thumbnails[:40]])
     x = np.eye(len(images), dtype=np.float32)
     x[1] = x[0]
     rows, other_rows = np.array([0]), np.array([1, 2])

@@ -113,7 +113,7 @@ def names_before(cut_model: Any, node: str) -> set[str]:
 
 @for_each_network
 def test_both_parts_of_a_split_model_give_its_outputs(name: str) -> None:
-    whole, pixels = run(model(name), pictures()), pictures()
+    expected_outputs, pixels = run(model(name), pictures()), pictures()
     all_cuts = find_cuts(model(name))
     assert all_cuts
     for cut in all_cuts:
@@ -122,8 +122,8 @@ def test_both_parts_of_a_split_model_give_its_outputs(name: str) -> None:
         handed_on = run(front, pixels)
         outputs = merge_outputs(handed_on, run(back, handed_on[0]), front_numbers)
 
-        assert [x.shape for x in outputs] == [x.shape for x in whole]
-        for ours, theirs in zip(outputs, whole, strict=True):
+        assert [x.shape for x in outputs] == [x.shape for x in expected_outputs]
+        for ours, theirs in zip(outputs, expected_outputs, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -151,16 +151,18 @@ def test_no_cut_lies_inside_a_branch() -> None:
 
 @for_each_network
 def test_all_that_depends_on_the_front_goes_through_the_cut(name: str) -> None:
-    whole = model(name)
-    (start,) = (node.get_friendly_name() for node in whole.get_parameters())
-    nodes = {node.get_friendly_name(): node for node in whole.get_ordered_ops()}
-    for cut in find_cuts(whole):
-        assert cut.node not in cut.rest
-        assert start not in cut.rest
-        for behind in cut.rest:
-            sources = {node.get_source_output().get_node().get_friendly_name() for node in nodes[behind].inputs()}
-            past = {node for node in sources - cut.rest - {cut.node} if start in names_before(whole, node)}
-            assert not past, f"{behind} takes {past}, which do not go through {cut.node}"
+    whole_model = model(name)
+    (start,) = (node.get_friendly_name() for node in whole_model.get_parameters())
+    nodes = {node.get_friendly_name(): node for node in whole_model.get_ordered_ops()}
+    for cut in find_cuts(whole_model):
+        assert cut.node not in cut.later_nodes
+        assert start not in cut.later_nodes
+        for node_name in cut.later_nodes:
+            sources = {node.get_source_output().get_node().get_friendly_name() for node in nodes[node_name].inputs()}
+            bypassing_nodes = {
+                node for node in sources - cut.later_nodes - {cut.node} if start in names_before(whole_model, node)
+            }
+            assert not bypassing_nodes, f"{node_name} takes {bypassing_nodes}, which do not go through {cut.node}"
 
 
 def test_a_cut_lies_where_the_tensor_is_smallest() -> None:
@@ -176,15 +178,15 @@ def test_a_cut_lies_where_the_tensor_is_smallest() -> None:
 @needs_bf16
 @for_each_network
 def test_a_split_runner_gives_all_outputs_in_order(name: str) -> None:
-    whole = portable(name).build_runner(Execution("torch", "cpu"), ROWS)(pictures())
+    expected_outputs = portable(name).build_runner(Execution("torch", "cpu"), ROWS)(pictures())
     for cut in find_cuts(model(name)):
         runner = OpenVinoRunner(portable(name).as_onnx(ROWS), ROWS, reduced(cut.n_layers))
 
         outputs = runner(pictures())
 
         assert runner.provenance["precision"] == f"bf16 by openvino on cpu, its first {cut.n_layers} layers fp32"
-        assert [x.shape for x in outputs] == [x.shape for x in whole]
-        for ours, theirs in zip(outputs, whole, strict=True):
+        assert [x.shape for x in outputs] == [x.shape for x in expected_outputs]
+        for ours, theirs in zip(outputs, expected_outputs, strict=True):
             assert (ours.dtype, np.isfinite(ours).all()) == (np.float32, True)
             assert min_cosine(ours, theirs) >= 0.999
 
@@ -203,35 +205,35 @@ def min_cosine(x: np.ndarray, y: np.ndarray) -> float:
 @needs_bf16
 def test_only_outputs_of_the_front_are_exact() -> None:
     body = portable("early last")
-    exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
+    fp32_outputs = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
 
-    late, early = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(2))(pictures())
+    late_output, early_output = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(2))(pictures())
 
-    np.testing.assert_allclose(early, exact[1], rtol=1e-5, atol=1e-6)
-    assert np.abs(late - exact[0]).max() > 1e-5
+    np.testing.assert_allclose(early_output, fp32_outputs[1], rtol=1e-5, atol=1e-6)
+    assert np.abs(late_output - fp32_outputs[0]).max() > 1e-5
 
 
 @needs_bf16
 @needs_fp16
 def test_the_front_may_compute_in_fp16() -> None:
     body = portable("branched")
-    exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
+    fp32_outputs = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
 
     runner = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(3, "fp16"))
 
     assert runner.provenance["precision"] == "bf16 by openvino on cpu, its first 3 layers fp16"
-    assert min_cosine(runner(pictures())[0], exact[0]) >= 0.999
+    assert min_cosine(runner(pictures())[0], fp32_outputs[0]) >= 0.999
 
 
 @needs_bf16
 def test_a_split_runner_can_be_called_by_several_threads() -> None:
     runner = OpenVinoRunner(portable("early first").as_onnx(ROWS), ROWS, reduced(2))
-    alone = [runner(pictures(seed)) for seed in range(12)]
+    serial_outputs = [runner(pictures(seed)) for seed in range(12)]
 
     with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(runner, map(pictures, range(12))))
+        threaded_outputs = list(threads.map(runner, map(pictures, range(12))))
 
-    for ours, theirs in zip(together, alone, strict=True):
+    for ours, theirs in zip(threaded_outputs, serial_outputs, strict=True):
         assert [x.tobytes() for x in ours] == [x.tobytes() for x in theirs]
 
 

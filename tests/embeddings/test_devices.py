@@ -37,12 +37,13 @@ def test_an_unsupported_device_is_an_error(name: str) -> None:
 
 
 def test_a_missing_gpu_is_an_error() -> None:
-    absent = f"cuda:{torch.cuda.device_count()}"
+    missing_device = f"cuda:{torch.cuda.device_count()}"
 
     with pytest.raises(
-        DeviceError, match=rf"'{absent}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'"
+        DeviceError,
+        match=rf"'{missing_device}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'",
     ):
-        find_device(absent)
+        find_device(missing_device)
 
 
 def test_auto_is_a_gpu_where_there_is_one() -> None:
@@ -58,11 +59,11 @@ def test_each_tap_gives_one_row_per_image() -> None:
 
 def test_a_vector_does_not_depend_on_the_rest_of_the_batch() -> None:
     runner = TorchRunner(network(), CPU, 8)
-    together, _ = runner(pictures(8, 8))
+    batch_rows, _ = runner(pictures(8, 8))
 
     for row in range(8):
-        alone, _ = runner(pictures(1, 8, row))
-        assert together[row].tobytes() == alone[0].tobytes()
+        single_rows, _ = runner(pictures(1, 8, row))
+        assert batch_rows[row].tobytes() == single_rows[0].tobytes()
 
 
 def test_a_network_is_put_into_eval_mode() -> None:
@@ -77,8 +78,8 @@ def test_a_network_is_put_into_eval_mode() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 def test_a_gpu_gives_the_cpus_vectors_up_to_rounding() -> None:
-    ours = TorchRunner(network(), CPU, 8)(pictures(8, 8))
-    theirs = TorchRunner(network(), torch.device("cuda"), 8)(pictures(8, 8))
+    cpu_outputs = TorchRunner(network(), CPU, 8)(pictures(8, 8))
+    cuda_outputs = TorchRunner(network(), torch.device("cuda"), 8)(pictures(8, 8))
 
-    for x, y in zip(ours, theirs, strict=True):
+    for x, y in zip(cpu_outputs, cuda_outputs, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)

@@ -35,8 +35,8 @@ from tests.rows import stored_rows
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_stores_the_same_vectors(shared_recipe: Path) -> None:
-    clean = make_recipe(shared_recipe.parent / "clean", 300)
-    extract(clean)
+    clean_recipe = make_recipe(shared_recipe.parent / "clean", 300)
+    extract(clean_recipe)
     (shared_recipe.parent / "images" / "dark" / "000.png").write_bytes(b"no picture")
     killed, counts = [], []
 
@@ -54,7 +54,7 @@ def test_a_cluster_that_loses_a_worker_stores_the_same_vectors(shared_recipe: Pa
     assert counts[-1] == 600
     assert (extraction.n_embedded, extraction.n_unreadable) == (599, 1)
     assert [name for name, *_ in extraction.failures] == ["dark/000.png"]
-    expected = stored_rows(Study.open(clean))
+    expected = stored_rows(Study.open(clean_recipe))
     expected.pop("dark/000.png")
     assert stored_rows(Study.open(shared_recipe)) == expected
     assert not worker_processes()

@@ -66,13 +66,13 @@ class CollectingSink:
             self.rows[name] = [x[row].tolist() for x in rows]
 
 
-def pictures(n: int, broken: Sequence[int] = ()) -> Todo:
+def pictures(n: int, broken_numbers: Sequence[int] = ()) -> Todo:
     """Return n pictures of one colour, which is their number."""
     images = []
     for number in range(n):
         buffer = io.BytesIO()
         Image.new("RGB", (9, 9), (number, 1, 2)).save(buffer, "PNG")
-        content = b"broken %d" % number if number in broken else buffer.getvalue()
+        content = b"broken %d" % number if number in broken_numbers else buffer.getvalue()
         images.append((digest(content), content))
     return images
 
@@ -89,7 +89,7 @@ def run_pass(lanes: list[Lane], todo: Todo, **engine: int) -> PassStatistics:
 
 @pytest.mark.parametrize(("rows", "in_flight", "batch_size"), [(1, 1, 1), (4, 2, 3), (7, 3, 8), (64, 1, 100)])
 def test_each_image_has_exactly_one_row(rows: int, in_flight: int, batch_size: int) -> None:
-    todo, sink, means = pictures(30, broken=[3, 29]), CollectingSink(), MeanColourRunner(rows, in_flight)
+    todo, sink, means = pictures(30, broken_numbers=[3, 29]), CollectingSink(), MeanColourRunner(rows, in_flight)
     statistics = run_pass([lane(means, todo, sink)], todo, batch_size=batch_size)
     good = {todo[number][0]: number for number in range(30) if number not in {3, 13, 29}}
     assert {name: rows_of_taps[0] for name, rows_of_taps in sink.rows.items()} == {
@@ -137,7 +137,7 @@ def test_an_interrupted_pass_keeps_finished_rows() -> None:
 
 
 def test_a_runner_is_built_only_after_an_image_is_decoded() -> None:
-    todo = pictures(3, broken=[0, 1, 2])
+    todo = pictures(3, broken_numbers=[0, 1, 2])
 
     def fail_to_build() -> Runner:
         raise AssertionError("built for nothing")

@@ -34,9 +34,9 @@ def write_vectors(file: Path, ids: Any, x: Any) -> None:
     if file.suffix == ".npz":
         np.savez(file, ids=np.array(ids), x=x)
     elif file.suffix == ".h5":
-        with h5py.File(file, "w") as opened:
-            opened["x"] = x
-            opened.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
+        with h5py.File(file, "w") as h5_file:
+            h5_file["x"] = x
+            h5_file.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
     else:
         pd.DataFrame({"ids": ids, "x": list(x)}).to_parquet(file)
 
@@ -61,10 +61,10 @@ def run_command(
     words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["featx", *words.split()])
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         main()
     output = capsys.readouterr()
-    return int(stopped.value.code or 0), output.out, output.err
+    return int(exit_info.value.code or 0), output.out, output.err
 
 
 def read_study() -> tuple[list[str], np.ndarray[Any, Any]]:
@@ -81,8 +81,8 @@ def test_vectors_of_each_format_are_joined_by_id(ids: list[str], file_format: st
     assert (result.n_embedded, result.n_unreadable, result.warnings) == (48, 0, [])
     study_ids, x = read_study()
     np.testing.assert_array_equal(x, vectors_of(ids)[[ids.index(name) for name in study_ids]])
-    again = featx.extract()
-    assert (again.n_embedded, again.n_cached) == (0, 48)
+    repeated_extraction = featx.extract()
+    assert (repeated_extraction.n_embedded, repeated_extraction.n_cached) == (0, 48)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -101,8 +101,8 @@ def test_a_changed_file_is_another_embedding(ids: list[str]) -> None:
     second = featx.extract()
     assert second.n_embedded == 48
     assert first.embeddings[0]["store"] != second.embeddings[0]["store"]
-    (locked,) = locked_embeddings(Study.open(None))
-    assert locked.spec.weights_sha256 == hashlib.sha256(Path("clip.npz").read_bytes()).hexdigest()
+    (embedding,) = locked_embeddings(Study.open(None))
+    assert embedding.spec.weights_sha256 == hashlib.sha256(Path("clip.npz").read_bytes()).hexdigest()
     assert len(featx.cache.ls()) == 2
 
 
@@ -122,8 +122,8 @@ def test_later_stages_use_external_vectors(
     sha256 = hashlib.sha256(Path("clip.npz").read_bytes()).hexdigest()
     assert (embedding["spec"]["backbone"], embedding["spec"]["weights_sha256"]) == ("external", sha256)
     assert embedding["request"]["vectors"] == "clip.npz"
-    predicted = featx.load(run).predict(vectors_of(ids))
-    assert np.mean(predicted == [name.partition("/")[0] for name in ids]) > 0.9
+    labels = featx.load(run).predict(vectors_of(ids))
+    assert np.mean(labels == [name.partition("/")[0] for name in ids]) > 0.9
     assert out
 
 
@@ -175,19 +175,19 @@ def test_onnx_holds_the_head_alone(ids: list[str]) -> None:
     featx.extract()
     (run,) = featx.fit()
     notes: list[str] = []
-    written = featx.export(
+    exported_models = featx.export(
         run.run,
         "onnx",
         out="models",
         progress=lambda stage, _, __, note="": notes.append(note) if stage == "note" else None,
     )
-    assert [Path(model.path).name for model in written] == [f"{run.run}.head.onnx"]
+    assert [Path(model.path).name for model in exported_models] == [f"{run.run}.head.onnx"]
     assert notes == ["no file of network and head is written: 'clip.npz' holds vectors that were made elsewhere"]
 
 
 def test_networks_and_vectors_stand_side_by_side(ids: list[str]) -> None:
-    both = [{"backbone": "toy", "weights": "none"}, {"vectors": "clip.npz", "dtype": "float16"}]
-    Path("featx.toml").write_text(toy_recipe(embedding=both, head=toy_heads("logreg")))
+    sections = [{"backbone": "toy", "weights": "none"}, {"vectors": "clip.npz", "dtype": "float16"}]
+    Path("featx.toml").write_text(toy_recipe(embedding=sections, head=toy_heads("logreg")))
     result = featx.extract()
     assert [embedding["name"] for embedding in result.embeddings] == [
         "toy/last/avg,weights=none",
@@ -235,7 +235,7 @@ def test_one_file_for_two_recipes_with_other_ids_is_refused(ids: list[str]) -> N
 
 def test_damaged_rows_are_repaired_from_the_file(ids: list[str]) -> None:
     featx.extract()
-    _, before = read_study()
+    _, x_before = read_study()
     (store,) = Path("cache").glob("*.zarr")
     (file,) = store.glob("segment-*/x/c/0/0")
     content = bytearray(file.read_bytes())
@@ -243,7 +243,7 @@ def test_damaged_rows_are_repaired_from_the_file(ids: list[str]) -> None:
     file.write_bytes(content)
     (result,) = featx.cache.verify(repair=True)
     assert (result.n_lost, result.n_embedded) == (1, 1)
-    np.testing.assert_array_equal(read_study()[1], before)
+    np.testing.assert_array_equal(read_study()[1], x_before)
 
 
 def _with(x: Any, row: int, value: float) -> Any:
@@ -270,10 +270,10 @@ WRONG_FILES = {
 def test_a_wrong_file_is_refused_in_one_line(ids: list[str], problem: str) -> None:
     change, message = WRONG_FILES[problem]
     write_vectors(Path("clip.npz"), *change(ids, vectors_of(ids)))
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as error_info:
         featx.extract()
-    assert str(caught.value).startswith(str(Path("clip.npz").absolute()))
-    assert "\n" not in str(caught.value)
+    assert str(error_info.value).startswith(str(Path("clip.npz").absolute()))
+    assert "\n" not in str(error_info.value)
     assert not list(Path("cache").glob("*.zarr/segment-*"))
 
 
@@ -293,9 +293,9 @@ def test_an_unreadable_file_is_refused_in_one_line(
     Path("clip.npz").unlink()
     if content is not None:
         Path(name).write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as error_info:
         featx.extract()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def test_a_file_without_ids_or_with_objects_is_refused(ids: list[str]) -> None:

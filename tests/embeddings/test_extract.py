@@ -86,9 +86,9 @@ def test_a_clean_extraction_embeds_every_image_once(recipe: Path) -> None:
 
 def test_each_broken_file_has_its_outcome_and_shifts_no_row(recipe: Path) -> None:
     extract(recipe)
-    clean = vectors(recipe)
-    broken = copied(recipe, "broken")
-    dark, light = broken.parent / "images" / "dark", broken.parent / "images" / "light"
+    clean_vectors = vectors(recipe)
+    broken_recipe = copied(recipe, "broken")
+    dark, light = broken_recipe.parent / "images" / "dark", broken_recipe.parent / "images" / "light"
     (dark / "000.png").write_text("no picture")
     (dark / "005.png").write_bytes(b"")
     (light / "003.png").write_bytes((light / "003.png").read_bytes()[:300])
@@ -96,29 +96,29 @@ def test_each_broken_file_has_its_outcome_and_shifts_no_row(recipe: Path) -> Non
     shutil.copy(dark / "007.png", dark / "0035.png")
     shutil.copy(dark / "000.png", light / "zz.png")
 
-    extraction = extract(broken)
+    extraction = extract(broken_recipe)
 
     assert counts(extraction) == {"embedded": 45, "duplicate": 1, "unreadable": 5}
     assert sum(counts(extraction).values()) == extraction.n_found == 51
     unreadable = {"dark/000.png", "dark/005.png", "light/003.png", "light/0035.png", "light/zz.png"}
-    outcomes = outcome_of(broken)
+    outcomes = outcome_of(broken_recipe)
     assert {name for name, outcome in outcomes.items() if outcome == "unreadable"} == unreadable
     assert outcomes["dark/007.png"] == "duplicate"
     assert {name for name, *_ in extraction.failures} == unreadable
     assert all(reason for *_, reason in extraction.failures)
-    expected = {name: row for name, row in clean.items() if name not in unreadable}
-    assert vectors(broken) == expected | {"dark/0035.png": clean["dark/007.png"]}
+    expected = {name: row for name, row in clean_vectors.items() if name not in unreadable}
+    assert vectors(broken_recipe) == expected | {"dark/0035.png": clean_vectors["dark/007.png"]}
 
 
 def test_extracting_twice_writes_nothing(recipe: Path) -> None:
     extract(recipe)
-    before = cache_state(recipe)
+    state_before = cache_state(recipe)
 
     extraction = extract(recipe)
 
     assert counts(extraction) == {"cached": 48}
     assert extraction.images_per_s == 0
-    assert cache_state(recipe) == before
+    assert cache_state(recipe) == state_before
 
 
 def age_images(recipe: Path) -> None:
@@ -141,7 +141,7 @@ def test_an_image_is_read_again_only_when_its_file_changes(recipe: Path) -> None
 
 def test_new_labels_recompute_nothing(recipe: Path) -> None:
     extract(recipe)
-    before, rows = cache_state(recipe), vectors(recipe)
+    state_before, rows = cache_state(recipe), vectors(recipe)
     images = recipe.parent / "images"
     (images / "light").rename(images / "bright")
     (images / "dark" / "000.png").rename(images / "bright" / "extra.png")
@@ -149,14 +149,14 @@ def test_new_labels_recompute_nothing(recipe: Path) -> None:
     extraction = extract(recipe)
 
     assert counts(extraction) == {"cached": 48}
-    assert cache_state(recipe) == before
+    assert cache_state(recipe) == state_before
     assert sorted(vectors(recipe).values()) == sorted(rows.values())
     assert vectors(recipe)["bright/extra.png"] == rows["dark/000.png"]
 
 
 def test_an_interrupted_extraction_continues_with_identical_vectors(recipe: Path) -> None:
-    clean = copied(recipe, "clean")
-    extract(clean)
+    clean_recipe = copied(recipe, "clean")
+    extract(clean_recipe)
 
     def interrupt(stage: str, n_done: int, total: int, note: str = "") -> None:
         if stage == "embed" and n_done == 33:
@@ -167,7 +167,7 @@ def test_an_interrupted_extraction_continues_with_identical_vectors(recipe: Path
     extraction = extract(recipe)
 
     assert counts(extraction) == {"embedded": 16, "cached": 32}
-    assert vectors(recipe) == vectors(clean)
+    assert vectors(recipe) == vectors(clean_recipe)
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -176,8 +176,8 @@ def test_an_image_has_one_vector_in_any_order_and_any_number_of_runs(
     recipe: Path, order: list[int], first: int
 ) -> None:
     extract(recipe)
-    clean = vectors(recipe)
-    names = [f"images/{sorted(clean)[number]}" for number in order]
+    clean_vectors = vectors(recipe)
+    names = [f"images/{sorted(clean_vectors)[number]}" for number in order]
     table = pd.DataFrame({"path": names, "class": ["a", "b"] * 24})
     with TemporaryDirectory() as home:
         file = recipe.parent / "shuffled.toml"
@@ -193,40 +193,40 @@ def test_an_image_has_one_vector_in_any_order_and_any_number_of_runs(
             rows.to_csv(recipe.parent / "labels.csv", index=False)
             extraction = extract(file)
         assert counts(extraction) == {"embedded": 48 - first, "cached": first}
-        assert vectors(file) == {f"images/{name}": row for name, row in clean.items()}
+        assert vectors(file) == {f"images/{name}": row for name, row in clean_vectors.items()}
 
 
 def test_taps_embedded_together_equal_those_embedded_alone(recipe: Path) -> None:
     grid = {"0.0": '["0.0", "last"]', "avg": '["avg", "gem"]'}
     change = 'weights = "none"\ntap = {}\npool = {}'
-    together = copied(recipe, "all", lambda text: text.replace('weights = "none"', change.format(*grid.values())))
+    joint_recipe = copied(recipe, "all", lambda text: text.replace('weights = "none"', change.format(*grid.values())))
 
-    extraction = extract(together)
+    extraction = extract(joint_recipe)
 
     assert (counts(extraction), len(extraction.embeddings)) == ({"embedded": 48}, 4)
-    study = Study.open(together)
+    study = Study.open(joint_recipe)
     for number, embedding in enumerate(study.locked):
         settings = change.format(f'"{embedding.request.tap}"', f'"{embedding.request.pool}"')
-        alone = copied(
+        single_recipe = copied(
             recipe, f"alone{number}", lambda text, settings=settings: text.replace('weights = "none"', settings)
         )
-        extract(alone)
+        extract(single_recipe)
         ids = study.manifest.ids
         x = read_embeddings(study, ids, [embedding]).x
-        assert x.tobytes() == b"".join(vectors(alone)[name] for name in ids)
+        assert x.tobytes() == b"".join(vectors(single_recipe)[name] for name in ids)
 
 
 def test_a_tap_that_is_added_later_changes_no_other_store(recipe: Path) -> None:
     extract(recipe)
-    before, rows = cache_state(recipe), vectors(recipe)
+    state_before, rows = cache_state(recipe), vectors(recipe)
     recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\npool = ["avg", "max"]'))
 
     extraction = extract(recipe)
 
     assert counts(extraction) == {"embedded": 48}
-    after = cache_state(recipe)
-    assert {file: after[file] for file in before} == before
-    assert len({file.split(".zarr")[0] for file in after}) == 2
+    state_after = cache_state(recipe)
+    assert {file: state_after[file] for file in state_before} == state_before
+    assert len({file.split(".zarr")[0] for file in state_after}) == 2
     assert all(row.startswith(rows[name]) for name, row in vectors(recipe).items())
 
 
@@ -282,9 +282,9 @@ def test_a_segment_names_the_device_and_runtime_that_were_used(recipe: Path) -> 
 @pytest.fixture
 def rows_of_32(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Set the batch size on the CPU to 32 images, and return the function that resets it."""
-    usual = dict(runtimes.BATCH_SIZES)
+    default_batch_sizes = dict(runtimes.BATCH_SIZES)
     monkeypatch.setitem(runtimes.BATCH_SIZES, "cpu", 32)
-    return lambda: monkeypatch.setitem(runtimes.BATCH_SIZES, "cpu", usual["cpu"])
+    return lambda: monkeypatch.setitem(runtimes.BATCH_SIZES, "cpu", default_batch_sizes["cpu"])
 
 
 def device_rows(recipe: Path) -> list[int | None]:
@@ -301,8 +301,8 @@ def test_a_continued_extraction_uses_the_batch_size_of_the_store(
     recipe: Path, rows_of_32: Callable[[], None], runtime: Any
 ) -> None:
     engine = EngineSpec(device="cpu", runtime=runtime)
-    clean = copied(recipe, "clean")
-    extract(clean, engine=engine)
+    clean_recipe = copied(recipe, "clean")
+    extract(clean_recipe, engine=engine)
 
     def interrupt(stage: str, n_done: int, total: int, note: str = "") -> None:
         if stage == "embed" and n_done == 34:
@@ -315,8 +315,8 @@ def test_a_continued_extraction_uses_the_batch_size_of_the_store(
     extraction = extract(recipe, engine=engine)
 
     assert counts(extraction) == {"embedded": 16, "cached": 32}
-    assert device_rows(recipe) == device_rows(clean) == [32]
-    assert vectors(recipe) == vectors(clean)
+    assert device_rows(recipe) == device_rows(clean_recipe) == [32]
+    assert vectors(recipe) == vectors(clean_recipe)
 
 
 def test_an_added_tap_uses_the_batch_size_of_the_stored_taps(recipe: Path, rows_of_32: Callable[[], None]) -> None:
@@ -370,18 +370,18 @@ def test_joins_embedded_together_equal_those_embedded_alone(recipe: Path, views:
         settings = '\n[[embedding]]\nbackbone = "toy"\n'.join(sections)
         return copied(recipe, name, lambda text: text.replace('weights = "none"', settings))
 
-    together = joined("both", "mean", "stack")
+    joint_recipe = joined("both", "mean", "stack")
 
-    extraction = extract(together)
+    extraction = extract(joint_recipe)
 
     n_views = {"flip": 2, "five-crops": 5}[views]
     assert (counts(extraction), [embedding["n_features"] for embedding in extraction.embeddings]) == (
         {"embedded": 48},
         [8, 8 * n_views],
     )
-    study = Study.open(together)
+    study = Study.open(joint_recipe)
     for embedding in study.locked:
-        alone = joined(f"alone-{embedding.request.join}", embedding.request.join)
-        extract(alone)
+        single_recipe = joined(f"alone-{embedding.request.join}", embedding.request.join)
+        extract(single_recipe)
         x = read_embeddings(study, study.manifest.ids, [embedding]).x
-        assert x.tobytes() == b"".join(vectors(alone)[name] for name in study.manifest.ids)
+        assert x.tobytes() == b"".join(vectors(single_recipe)[name] for name in study.manifest.ids)

@@ -33,28 +33,30 @@ def test_files_have_the_vectors_of_the_cache(dtype: str, toy_home: Path) -> None
     recipe.write_text(recipe.read_text().replace('weights = "none"', settings))
     extract()
     study = Study.open(None)
-    locked = locked_embeddings(study)
+    embeddings = locked_embeddings(study)
     names = study.manifest.ids[[40, 3, 17]]
 
-    embedded = embed_files([f"images/{name}" for name in names], locked, "cpu")
+    embedded = embed_files([f"images/{name}" for name in names], embeddings, "cpu")
 
     assert embedded.images == [f"images/{name}" for name in names]
-    side_by_side = np.hstack([embedded.columns[embedding.spec.fingerprint()] for embedding in locked])
+    side_by_side = np.hstack([embedded.columns[embedding.spec.fingerprint()] for embedding in embeddings])
     # Fewer files than a batch go through the network one by one, which differs by its rounding.
     tolerance = 1e-5 if dtype == "float32" else 1e-3
-    np.testing.assert_allclose(side_by_side, read_embeddings(study, names, locked).x, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        side_by_side, read_embeddings(study, names, embeddings).x, rtol=tolerance, atol=tolerance
+    )
 
 
 def test_a_full_batch_has_the_vectors_of_the_cache_to_the_bit(toy_home: Path) -> None:
     extract()
     study = Study.open(None)
-    locked = locked_embeddings(study)
+    embeddings = locked_embeddings(study)
     names = study.manifest.ids[:MIN_FILES_TO_BATCH]
 
-    embedded = embed_files([f"images/{name}" for name in names], locked, "cpu")
+    embedded = embed_files([f"images/{name}" for name in names], embeddings, "cpu")
 
-    stored = read_embeddings(study, names, locked).x
-    assert embedded.columns[locked[0].spec.fingerprint()].tobytes() == stored.tobytes()
+    cached_x = read_embeddings(study, names, embeddings).x
+    assert embedded.columns[embeddings[0].spec.fingerprint()].tobytes() == cached_x.tobytes()
 
 
 def test_a_file_has_one_vector_whatever_the_other_files_are(toy_home: Path) -> None:
@@ -62,9 +64,9 @@ def test_a_file_has_one_vector_whatever_the_other_files_are(toy_home: Path) -> N
     (embedding,) = locked_embeddings(Study.open(None))
     names = [f"images/dark/{number:03}.png" for number in range(MIN_FILES_TO_BATCH - 1)]
 
-    together = embed_files(names, [embedding], "cpu").columns[embedding.spec.fingerprint()]
+    joint_rows = embed_files(names, [embedding], "cpu").columns[embedding.spec.fingerprint()]
 
-    for name, row in zip(names, together, strict=True):
+    for name, row in zip(names, joint_rows, strict=True):
         assert embed_files([name], [embedding], "cpu").columns[embedding.spec.fingerprint()].tobytes() == row.tobytes()
 
 
@@ -72,11 +74,11 @@ def test_files_of_two_networks_are_embedded_by_each(toy_home: Path) -> None:
     small, large = embedding(), embedding(size_px=24)
     images = ["images/dark/000.png", "images/light/000.png"]
 
-    together = embed_files(images, [small, large], "cpu")
+    joint_result = embed_files(images, [small, large], "cpu")
 
     for request in (small, large):
         name = request.spec.fingerprint()
-        assert together.columns[name].tobytes() == embed_files(images, [request], "cpu").columns[name].tobytes()
+        assert joint_result.columns[name].tobytes() == embed_files(images, [request], "cpu").columns[name].tobytes()
 
 
 def test_unreadable_files_are_named_and_shift_no_row(toy_home: Path) -> None:
@@ -94,8 +96,10 @@ def test_unreadable_files_are_named_and_shift_no_row(toy_home: Path) -> None:
         "gone.png": "there is no such file",
         "empty.png": "is empty",
     }
-    clean = embed_files(["images/dark/001.png", "images/dark/000.png"], [toy], "cpu").columns[toy.spec.fingerprint()]
-    assert embedded.columns[toy.spec.fingerprint()].tobytes() == clean[[1, 0, 0]].tobytes()
+    clean_rows = embed_files(["images/dark/001.png", "images/dark/000.png"], [toy], "cpu").columns[
+        toy.spec.fingerprint()
+    ]
+    assert embedded.columns[toy.spec.fingerprint()].tobytes() == clean_rows[[1, 0, 0]].tobytes()
 
 
 def test_a_file_with_a_nan_vector_is_unreadable(toy_home: Path) -> None:
@@ -136,16 +140,16 @@ def test_weights_that_differ_from_the_models_are_an_error(toy_home: Path) -> Non
 
 def reduced_by(runtime: str, **settings: object) -> ResolvedEmbedding:
     """Return the toy's embedding as it would be in bf16."""
-    exact = embedding(**settings)
+    fp32_embedding = embedding(**settings)
     precision = ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
-    return exact.model_copy(update={"spec": exact.spec.model_copy(update={"precision": precision})})
+    return fp32_embedding.model_copy(update={"spec": fp32_embedding.spec.model_copy(update={"precision": precision})})
 
 
 def test_an_unavailable_precision_falls_back_to_fp32_with_a_warning(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("featx.embeddings.runtimes.can_compute", lambda precision: False)
-    exact, reduced = embedding(), reduced_by("openvino")
+    fp32_embedding, reduced = embedding(), reduced_by("openvino")
     images = ["images/dark/000.png", "images/light/000.png"]
 
     embedded = embed_files(images, [reduced], "cpu")
@@ -154,20 +158,23 @@ def test_an_unavailable_precision_falls_back_to_fp32_with_a_warning(
         "toy was extracted in bf16 by openvino on cpu, which is not available here; it runs in fp32, and the vectors "
         "may differ as far as 'extraction.min_cosine' allowed"
     ]
-    clean = embed_files(images, [exact], "cpu")
-    assert clean.warnings == []
-    assert embedded.columns[reduced.spec.fingerprint()].tobytes() == clean.columns[exact.spec.fingerprint()].tobytes()
+    fp32_result = embed_files(images, [fp32_embedding], "cpu")
+    assert fp32_result.warnings == []
+    assert (
+        embedded.columns[reduced.spec.fingerprint()].tobytes()
+        == fp32_result.columns[fp32_embedding.spec.fingerprint()].tobytes()
+    )
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_an_available_precision_is_used_without_a_warning(toy_home: Path, runtime: str) -> None:
     if runtime == "openvino" and not is_native("bf16"):
         pytest.skip("this CPU does not multiply bf16 by itself")
-    exact, reduced = embedding(), reduced_by(runtime)
+    fp32_embedding, reduced = embedding(), reduced_by(runtime)
 
-    embedded = embed_files(["images/dark/000.png"], [exact, reduced], "cpu")
+    embedded = embed_files(["images/dark/000.png"], [fp32_embedding, reduced], "cpu")
 
     assert embedded.warnings == []
-    x, y = (embedded.columns[resolved.spec.fingerprint()] for resolved in (exact, reduced))
+    x, y = (embedded.columns[resolved.spec.fingerprint()] for resolved in (fp32_embedding, reduced))
     assert x.tobytes() != y.tobytes()
     assert drift(x, y).cosine > 0.999

@@ -40,12 +40,12 @@ def resolved(recipe: Path) -> tuple[list[EmbeddingSpec], list[str], np.ndarray]:
     """Return the specs, their reasons, and the vectors of all images."""
     extract(recipe)
     study = Study.open(recipe)
-    locked = [embedding for embedding in study.locked if embedding.request.precision == "auto"]
+    embeddings = [embedding for embedding in study.locked if embedding.request.precision == "auto"]
     ids = np.sort(study.manifest.ids)
     return (
-        [embedding.spec for embedding in locked],
-        [embedding.reason for embedding in locked],
-        read_embeddings(study, ids, locked).x,
+        [embedding.spec for embedding in embeddings],
+        [embedding.reason for embedding in embeddings],
+        read_embeddings(study, ids, embeddings).x,
     )
 
 
@@ -67,15 +67,15 @@ def finetuned_before(recipe: Path) -> None:
 
 def had_fewer_images_before(recipe: Path) -> None:
     """Extract a part of the images first, too few for a reduced precision."""
-    later = recipe.parent / "later"
-    shutil.copytree(recipe.parent / "images", later)
+    later_folder = recipe.parent / "later"
+    shutil.copytree(recipe.parent / "images", later_folder)
     for image in (recipe.parent / "images").glob("*/01*.png"):
         image.unlink()
     for image in (recipe.parent / "images").glob("*/00[5-9].png"):
         image.unlink()
     extract(recipe)
     shutil.rmtree(recipe.parent / "images")
-    later.rename(recipe.parent / "images")
+    later_folder.rename(recipe.parent / "images")
 
 
 def other_images_were_compared_before(recipe: Path) -> None:
@@ -109,13 +109,13 @@ HISTORIES = (
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
 def test_earlier_commands_do_not_change_how_a_recipe_is_resolved(history, home: Path) -> None:  # type: ignore[no-untyped-def]
-    fresh, used = (make_study(home / name) for name in ("fresh", "used"))
-    history(used)
+    fresh_study, used_study = (make_study(home / name) for name in ("fresh", "used"))
+    history(used_study)
 
-    specs, reasons, x = resolved(fresh)
+    specs, reasons, x = resolved(fresh_study)
 
-    again, reasons_again, x_again = resolved(used)
-    assert again == specs
+    specs_again, reasons_again, x_again = resolved(used_study)
+    assert specs_again == specs
     assert reasons_again == reasons
     if is_native("bf16"):
         assert [str(spec.precision) for spec in specs] == ["bf16 by openvino on cpu"]

@@ -76,10 +76,10 @@ def interrupt() -> None:
 
 
 def test_a_worker_reports_what_it_cannot_access(shared_recipe: Path, tmp_path: Path) -> None:
-    visible = tmp_path / "visible"
-    visible.mkdir()
-    (visible / "probe").touch()
-    assert check_access(visible / "probe", None) == ""
+    visible_folder = tmp_path / "visible"
+    visible_folder.mkdir()
+    (visible_folder / "probe").touch()
+    assert check_access(visible_folder / "probe", None) == ""
     assert check_access(tmp_path / "elsewhere" / "probe", None) == f"does not see the cache {tmp_path}/elsewhere"
     image = str(shared_recipe.parent / "images" / "dark" / "000.png")
     assert check_access(None, image) == ""
@@ -90,12 +90,12 @@ def test_workers_that_cannot_read_the_images_get_no_work(
     shared_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shared_recipe.parent)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
+    other_folder = tmp_path / "elsewhere"
+    other_folder.mkdir()
     work = ClusterWork(shared_recipe, slow=False)
     message = r"worker tcp://\S+ cannot read the image images/\S+ \(there is no such file\); all workers need the same"
     raises_error = pytest.raises(ClusterError, match=message)
-    with scheduler() as (address, _), worker(address, ROOT, cwd=elsewhere), raises_error:
+    with scheduler() as (address, _), worker(address, ROOT, cwd=other_folder), raises_error:
         work.embed(address)
     assert work.n_stored == 0
 

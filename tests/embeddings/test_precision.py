@@ -47,7 +47,9 @@ def measured_drift(reduced: ReducedPrecision, pixels: np.ndarray) -> Drift:
     """Measure the worst tap of a precision against fp32 in the same runtime."""
     exact_rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu")), pixels)
     rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu", reduced)), pixels)
-    return min((drift(x, y) for x, y in zip(exact_rows, rows, strict=True)), key=lambda one: one.cosine)
+    return min(
+        (drift(x, y) for x, y in zip(exact_rows, rows, strict=True)), key=lambda drift_of_tap: drift_of_tap.cosine
+    )
 
 
 RUNTIMES = ["torch", pytest.param("openvino", marks=needs_bf16)]
@@ -74,7 +76,7 @@ def test_fp32_is_returned_where_the_limit_is_too_high(runtime: str) -> None:
         engine_for(runtime, HIGH_LIMIT),
         portable(),
         pictures(20),
-        lambda stage, done, total, note="": calls.append((done, total, note)),
+        lambda stage, n_done, total, note="": calls.append((n_done, total, note)),
     )
 
     assert audit.precision == "fp32"

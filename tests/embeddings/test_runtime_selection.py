@@ -63,10 +63,10 @@ def executions_used(monkeypatch: pytest.MonkeyPatch) -> list[Execution]:
     return executions
 
 
-def with_line(recipe: Path, line: str, old: str = "") -> Path:
+def with_line(recipe: Path, line: str, old_line: str = "") -> Path:
     """Change a line of a recipe, or add one to its embedding."""
     text, first = recipe.read_text(), 'weights = "none"'
-    recipe.write_text(text.replace(old, line) if old else text.replace(first, f"{first}\n{line}"))
+    recipe.write_text(text.replace(old_line, line) if old_line else text.replace(first, f"{first}\n{line}"))
     assert recipe.read_text() != text
     return recipe
 
@@ -135,7 +135,7 @@ def test_many_images_in_fp32_use_a_benchmarked_runtime(recipe: Path, executions_
 def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Execution], line: str) -> None:
     extract(with_line(recipe, line))
     trials = recipe.parent / "cache" / "trials.json"
-    before, tried, rows = trials.stat().st_mtime_ns, len(executions_used), vectors(recipe)
+    written_at_ns, n_tried, rows = trials.stat().st_mtime_ns, len(executions_used), vectors(recipe)
     shutil.rmtree(recipe.parent / "runs")
     for store in (recipe.parent / "cache").glob("*.zarr"):
         shutil.rmtree(store)
@@ -144,8 +144,8 @@ def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Executi
     extraction = extract(recipe)
 
     assert extraction.n_embedded == 48
-    assert trials.stat().st_mtime_ns == before
-    assert len(executions_used) == 1 < tried
+    assert trials.stat().st_mtime_ns == written_at_ns
+    assert len(executions_used) == 1 < n_tried
     if isinstance(executions_used[0].precision, ReducedPrecision):  # in fp32 the runtime may be another one
         assert vectors(recipe) == rows
 
@@ -252,7 +252,7 @@ def test_fp32_is_never_reduced(recipe: Path, executions_used: list[Execution]) -
 
 @pytest.mark.usefixtures("low_thresholds")
 def test_auto_uses_fp32_if_no_precision_is_accurate_enough(recipe: Path) -> None:
-    extraction = extract(with_line(recipe, HIGH_LIMIT, old=LOW_LIMIT))
+    extraction = extract(with_line(recipe, HIGH_LIMIT, old_line=LOW_LIMIT))
 
     assert (precisions(extraction), extraction.n_embedded) == (["fp32"], 48)
     assert {segment["precision"] for segment in segment_provenance(recipe)} == {"fp32"}
@@ -262,7 +262,7 @@ def test_auto_uses_fp32_if_no_precision_is_accurate_enough(recipe: Path) -> None
 def test_a_named_precision_that_is_inaccurate_is_an_error(recipe: Path, runtime: str) -> None:
     if runtime == "auto" and not is_native("bf16"):
         pytest.skip("this CPU does not multiply bf16 by itself")
-    with_line(with_line(recipe, HIGH_LIMIT, old=LOW_LIMIT), 'precision = "bf16"')
+    with_line(with_line(recipe, HIGH_LIMIT, old_line=LOW_LIMIT), 'precision = "bf16"')
 
     for _ in range(2):  # asked again, what is remembered answers
         with pytest.raises(
@@ -291,13 +291,13 @@ def test_a_named_precision_is_used_for_few_images_too(recipe: Path) -> None:
 
 def test_each_precision_has_its_own_store(recipe: Path) -> None:
     by_torch = engine(recipe, runtime="torch", device="cpu")
-    exact = extract(recipe, engine=by_torch)
-    reduced = extract(with_line(recipe, 'precision = "bf16"'), engine=by_torch)
+    fp32_extraction = extract(recipe, engine=by_torch)
+    bf16_extraction = extract(with_line(recipe, 'precision = "bf16"'), engine=by_torch)
 
-    stores = [extraction.embeddings[0]["store"] for extraction in (exact, reduced)]
+    stores = [extraction.embeddings[0]["store"] for extraction in (fp32_extraction, bf16_extraction)]
 
     assert stores[0] != stores[1]
-    assert [extraction.n_embedded for extraction in (exact, reduced)] == [48, 48]
+    assert [extraction.n_embedded for extraction in (fp32_extraction, bf16_extraction)] == [48, 48]
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -368,7 +368,7 @@ def test_a_named_precision_is_no_error_if_no_image_can_be_decoded(recipe: Path) 
 @pytest.mark.usefixtures("low_thresholds")
 @needs_bf16
 def test_fp32_has_no_drift_after_a_comparison(recipe: Path) -> None:
-    extraction = extract(with_line(recipe, HIGH_LIMIT, old=LOW_LIMIT))
+    extraction = extract(with_line(recipe, HIGH_LIMIT, old_line=LOW_LIMIT))
 
     assert precisions(extraction) == ["fp32"]
     assert extraction.embeddings[0]["drift"] is None

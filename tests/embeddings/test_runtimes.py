@@ -57,9 +57,9 @@ def test_every_pooling_is_the_same_as_in_eager_torch(runtime: Runtime) -> None:
 def test_a_vector_does_not_depend_on_batch_and_thread(runtime: Runtime) -> None:
     tested = runner(runtime)
     pixels = pictures(1, tested.rows)
-    shifted = [np.roll(pixels, shift, axis=0) for shift in range(6)]
+    shifted_pixels = [np.roll(pixels, shift, axis=0) for shift in range(6)]
     with ThreadPoolExecutor(tested.in_flight) as threads:
-        all_outputs = list(threads.map(tested, shifted))
+        all_outputs = list(threads.map(tested, shifted_pixels))
     for shift, outputs in enumerate(all_outputs):
         for x, unshifted in zip(outputs, all_outputs[0], strict=True):
             assert np.roll(x, -shift, axis=0).tobytes() == unshifted.tobytes()
@@ -72,9 +72,9 @@ def tensors() -> list[torch.Tensor]:
 
 def test_exporting_keeps_no_outputs_of_layers() -> None:
     portable = PortableNetwork(network(), SIDE)
-    before = tensors()
+    tensors_before = tensors()
     assert portable.as_onnx(8)
-    assert {id(x) for x in tensors()} <= {id(x) for x in before}
+    assert {id(x) for x in tensors()} <= {id(x) for x in tensors_before}
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
@@ -117,12 +117,12 @@ def test_an_unknown_runtime_is_an_error() -> None:
 @for_each_runtime
 def test_every_view_is_the_same_as_in_eager_torch(runtime: Runtime, views: str) -> None:
     request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none", "views": views})
-    resolved = resolve_network([request.model_copy(update={"join": join}) for join in ("mean", "stack")])
-    side = resolved.specs[0].preprocessing.canvas_px
+    resolved_network = resolve_network([request.model_copy(update={"join": join}) for join in ("mean", "stack")])
+    side = resolved_network.specs[0].preprocessing.canvas_px
     pixels = np.random.default_rng(3).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
     eager, ours = (
-        PortableNetwork(resolved.network, side).build_runner(Execution(name, "cpu"), 8)(pixels)
+        PortableNetwork(resolved_network.network, side).build_runner(Execution(name, "cpu"), 8)(pixels)
         for name in ("torch", runtime)
     )
-    assert [x.shape for x in ours] == [(8, d) for d in resolved.n_features]
+    assert [x.shape for x in ours] == [(8, d) for d in resolved_network.n_features]
     assert all(min_cosine(x, y) >= MIN_COSINE for x, y in zip(ours, eager, strict=True))

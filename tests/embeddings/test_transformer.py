@@ -36,19 +36,19 @@ def test_rows_are_in_the_order_of_the_input_with_repetitions(paths: list[str]) -
     x = embedder().transform(paths)
     order = [5, 2, 2, 7, 0, 5]
 
-    reordered = embedder(cache="other").transform([*(paths[row] for row in order), "twin.png"])
+    reordered_x = embedder(cache="other").transform([*(paths[row] for row in order), "twin.png"])
 
-    assert reordered.tobytes() == x[[*order, 2]].tobytes()
+    assert reordered_x.tobytes() == x[[*order, 2]].tobytes()
     assert n_rows(Path("other")) == 4
 
 
 def test_transform_needs_no_fit_and_is_the_same_after_fit(paths: list[str]) -> None:
     transformer = embedder()
-    before = transformer.transform(paths)
+    x_before = transformer.transform(paths)
 
     assert transformer.fit(paths[:1], [0]) is transformer
-    assert transformer.transform(paths).tobytes() == before.tobytes()
-    assert embedder(cache="other").fit_transform(paths).tobytes() == before.tobytes()
+    assert transformer.transform(paths).tobytes() == x_before.tobytes()
+    assert embedder(cache="other").fit_transform(paths).tobytes() == x_before.tobytes()
 
 
 @pytest.mark.parametrize("container", [tuple, np.array, pd.Series, pd.Index, iter])
@@ -76,13 +76,13 @@ def test_a_path_may_contain_bytes_that_are_not_utf8(paths: list[str]) -> None:
 
 def test_a_file_that_changes_gets_another_vector(paths: list[str]) -> None:
     transformer = embedder()
-    before = transformer.transform(paths[:2])
+    x_before = transformer.transform(paths[:2])
     Image.fromarray(noise(18, 20, 3)).save(paths[0])
 
-    after = transformer.transform(paths[:2])
+    x_after = transformer.transform(paths[:2])
 
-    assert after[0].tobytes() != before[0].tobytes()
-    assert after[1].tobytes() == before[1].tobytes()
+    assert x_after[0].tobytes() != x_before[0].tobytes()
+    assert x_after[1].tobytes() == x_before[1].tobytes()
 
 
 @pytest.mark.parametrize("setting", [{"pool": "avgmax"}, {"tap": "0.0"}, {"size_px": 24}, {"views": "flip"}])
@@ -96,8 +96,8 @@ def test_settings_change_the_vectors(setting: dict[str, Any], paths: list[str]) 
 
 
 def test_an_empty_list_gives_no_rows(home: Path) -> None:
-    for nothing in ([], np.empty((0, 18, 20, 3), dtype=np.uint8)):
-        x = embedder().transform(nothing)
+    for empty_input in ([], np.empty((0, 18, 20, 3), dtype=np.uint8)):
+        x = embedder().transform(empty_input)
 
         assert (x.shape, x.dtype) == ((0, D), np.float32)
 
@@ -105,13 +105,13 @@ def test_an_empty_list_gives_no_rows(home: Path) -> None:
 def test_an_extraction_and_an_embedder_share_their_store(toy_home: Path) -> None:
     extract()
     study = Study.open(None)
-    names, before = study.manifest.ids, files(Path("cache"))
+    names, files_before = study.manifest.ids, files(Path("cache"))
 
     x = embedder().fit_transform([f"images/{name}" for name in names])
 
     assert x.tobytes() == read_embeddings(study, names, locked_embeddings(study)).x.tobytes()
-    assert before
-    assert files(Path("cache")) == before
+    assert files_before
+    assert files(Path("cache")) == files_before
 
 
 def test_an_extraction_after_an_embedder_embeds_only_the_others(toy_home: Path) -> None:
@@ -129,12 +129,12 @@ def test_an_extraction_after_an_embedder_embeds_only_the_others(toy_home: Path) 
 def test_a_second_transformation_embeds_nothing(paths: list[str]) -> None:
     images = [*paths, np.asarray(Image.open(paths[0])), Image.open(paths[1])]
     x = embedder().transform(images)
-    before = files(Path("cache"))
+    files_before = files(Path("cache"))
 
-    again = embedder().transform(images[::-1])
+    repeated_x = embedder().transform(images[::-1])
 
-    assert again.tobytes() == x[::-1].tobytes()
-    assert files(Path("cache")) == before
+    assert repeated_x.tobytes() == x[::-1].tobytes()
+    assert files(Path("cache")) == files_before
     assert n_rows(Path("cache")) == 10
 
 
@@ -148,10 +148,10 @@ def test_only_new_images_are_embedded(paths: list[str]) -> None:
 
 def test_engine_settings_do_not_invalidate_the_cache(paths: list[str]) -> None:
     x = embedder(batch_size=2, workers=1).transform(paths)
-    before = files(Path("cache"))
+    files_before = files(Path("cache"))
 
     assert embedder(batch_size=5, device="cpu", runtime="torch").transform(paths).tobytes() == x.tobytes()
-    assert files(Path("cache")) == before
+    assert files(Path("cache")) == files_before
 
 
 def test_the_environment_variable_names_the_cache(paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_repr_names_parameters_that_are_not_the_default() -> None:
     assert repr(ImageEmbedder("toy", pool="max")) == "ImageEmbedder(backbone='toy', pool='max')"
 
 
-COPIES = {"clone": clone, "copy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
+COPIES = {"clone": clone, "copy": copy.deepcopy, "pickle": lambda embedder: pickle.loads(pickle.dumps(embedder))}
 
 
 @pytest.mark.parametrize("method", COPIES)
@@ -198,11 +198,11 @@ def test_a_copy_has_the_same_settings_and_vectors(method: str, paths: list[str])
     transformer = embedder(pool="max", mean=[0.4, 0.5, 0.6]).fit(paths)
     x = transformer.transform(paths)
 
-    copied = COPIES[method](transformer)
+    transformer_copy = COPIES[method](transformer)
 
-    assert copied.get_params() == transformer.get_params()
-    assert hasattr(copied, "n_features_out_") == (method != "clone")
-    assert copied.transform(paths).tobytes() == x.tobytes()
+    assert transformer_copy.get_params() == transformer.get_params()
+    assert hasattr(transformer_copy, "n_features_out_") == (method != "clone")
+    assert transformer_copy.transform(paths).tobytes() == x.tobytes()
     assert len(pickle.dumps(transformer)) < 2000  # settings, and no network
 
 

@@ -71,8 +71,8 @@ def test_the_transformer_is_a_step_of_a_pipeline(paths: list[str]) -> None:
 
     assert model.predict(paths).tolist() == labels
     assert model[:-1].get_feature_names_out().tolist() == [f"imageembedder{number}" for number in range(D)]
-    again = pickle.loads(pickle.dumps(model))
-    assert again.predict_proba(paths).tobytes() == model.predict_proba(paths).tobytes()
+    restored_model = pickle.loads(pickle.dumps(model))
+    assert restored_model.predict_proba(paths).tobytes() == model.predict_proba(paths).tobytes()
 
 
 def test_a_grid_of_settings_can_be_searched(paths: list[str], build_counter: BuildCounter) -> None:
@@ -106,11 +106,11 @@ def test_jobs_in_other_processes_share_the_cache(paths: list[str]) -> None:
     scores = cross_val_score(pipeline, absolute, [0] * 4 + [1] * 4, cv=2, n_jobs=2, error_score="raise")
     halves = Parallel(n_jobs=2)(delayed(transformer.transform)(half) for half in (absolute[:4], absolute[4:]))
 
-    before = files(Path("cache"))
+    files_before = files(Path("cache"))
     assert scores.shape == (2,)
     assert np.vstack(halves).tobytes() == transformer.transform(paths).tobytes()
-    assert before
-    assert files(Path("cache")) == before
+    assert files_before
+    assert files(Path("cache")) == files_before
 
 
 def test_importing_the_transformer_does_not_import_torch() -> None:

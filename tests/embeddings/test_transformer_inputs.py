@@ -42,9 +42,9 @@ def test_a_pil_image_has_the_vector_of_its_file(kind: str, home: Path) -> None:
     picture = pictures()[kind]
     picture.save("one.png")
 
-    with Image.open("one.png") as opened:
-        assert opened.mode == kind.partition(",")[0]
-        of_file, of_opened, of_picture = embedder().transform(["one.png", opened, picture])
+    with Image.open("one.png") as pil_image:
+        assert pil_image.mode == kind.partition(",")[0]
+        of_file, of_opened, of_picture = embedder().transform(["one.png", pil_image, picture])
 
     assert of_opened.tobytes() == of_file.tobytes()
     assert of_picture.tobytes() == of_file.tobytes()
@@ -56,8 +56,8 @@ def test_the_exif_orientation_is_applied_to_pil_images(orientation: int, home: P
     picture.getexif()[ORIENTATION] = orientation
     picture.save("one.png", exif=picture.getexif())
 
-    with Image.open("one.png") as opened:
-        x = embedder(tap="0.0", pool="flatten").transform(["one.png", opened, np.asarray(opened)])
+    with Image.open("one.png") as pil_image:
+        x = embedder(tap="0.0", pool="flatten").transform(["one.png", pil_image, np.asarray(pil_image)])
 
     assert x[1].tobytes() == x[0].tobytes()
     assert (x[2].tobytes() == x[0].tobytes()) == (orientation == 1)  # an array has no such mark
@@ -66,8 +66,8 @@ def test_the_exif_orientation_is_applied_to_pil_images(orientation: int, home: P
 def test_an_opened_cmyk_jpeg_has_the_vector_of_its_file(home: Path) -> None:
     Image.fromarray(noise(18, 20, 4), "CMYK").save("one.jpg")
 
-    with Image.open("one.jpg") as opened:
-        of_file, of_opened = embedder().transform(["one.jpg", opened])
+    with Image.open("one.jpg") as pil_image:
+        of_file, of_opened = embedder().transform(["one.jpg", pil_image])
 
     assert np.allclose(of_file, of_opened, rtol=0.0001)
 
@@ -92,9 +92,11 @@ def test_arrays_of_other_dtypes_are_scaled_to_uint8(home: Path) -> None:
     Image.fromarray(black_and_white).save("bits.png")
 
     x = embedder().transform(["grey.png", grey / 255, (grey / np.float32(255)), "bits.png", black_and_white])
-    scaled = embedder(decoding={"value_range": (0, 255)}).transform([grey.astype(np.int64), grey.astype(np.float32)])
+    scaled_rows = embedder(decoding={"value_range": (0, 255)}).transform(
+        [grey.astype(np.int64), grey.astype(np.float32)]
+    )
 
-    assert [row.tobytes() for row in (*x[:3], *scaled)] == [x[0].tobytes()] * 5
+    assert [row.tobytes() for row in (*x[:3], *scaled_rows)] == [x[0].tobytes()] * 5
     assert x[3].tobytes() == x[4].tobytes()
 
 
@@ -111,9 +113,17 @@ def test_an_opened_image_is_decoded_by_the_settings(home: Path) -> None:
 
 
 def test_one_list_may_hold_images_of_all_kinds(paths: list[str]) -> None:
-    opened = [Image.open(path) for path in paths]
-    arrays = [np.asarray(image) for image in opened]
-    mixed = [paths[6], opened[1], arrays[4], Path(paths[0]), opened[6], np.moveaxis(arrays[1], 2, 0), "gone.png"]
+    pil_images = [Image.open(path) for path in paths]
+    arrays = [np.asarray(image) for image in pil_images]
+    mixed = [
+        paths[6],
+        pil_images[1],
+        arrays[4],
+        Path(paths[0]),
+        pil_images[6],
+        np.moveaxis(arrays[1], 2, 0),
+        "gone.png",
+    ]
 
     x = embedder(on_error="nan").transform(mixed)
 

@@ -82,11 +82,11 @@ def test_arrays_with_four_channels_need_bands(home: Path) -> None:
         file["images"], file["labels"] = values, np.arange(8) % 2
     featx.init("tiles.h5")
     recipe = Path("featx.toml")
-    written = recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"') + PLACES
-    recipe.write_text(written.replace("bands = [0, 1, 2]", ""))
-    refused = extract(recipe)
+    recipe_text = recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"') + PLACES
+    recipe.write_text(recipe_text.replace("bands = [0, 1, 2]", ""))
+    extraction = extract(recipe)
     reason = "has 4 channels without names; choose 1 or 3 by position, such as decoding.bands = [0, 1, 2]"
-    assert refused.failures == [(f"tiles.h5#{row}", "unreadable", reason) for row in range(8)]
-    recipe.write_text(written)
+    assert extraction.failures == [(f"tiles.h5#{row}", "unreadable", reason) for row in range(8)]
+    recipe.write_text(recipe_text)
     assert extract(recipe).n_embedded == 8
     assert Study.open(recipe).recipe.decoding.bands == (0, 1, 2)

@@ -96,25 +96,25 @@ def test_bytes_and_arrays_are_decoded_like_files(tmp_path: Path) -> None:
 
 def test_one_decoding_serves_several_sizes(tmp_path: Path) -> None:
     todo = write_images(tmp_path, 2)
-    together = list(decoded(todo, Decoder(Decoding(), (SMALL, LARGE)), 1))
-    alone = [list(decoded(todo, Decoder(Decoding(), (size,)), 1)) for size in (SMALL, LARGE)]
+    joint_results = list(decoded(todo, Decoder(Decoding(), (SMALL, LARGE)), 1))
+    single_results = [list(decoded(todo, Decoder(Decoding(), (size,)), 1)) for size in (SMALL, LARGE)]
 
-    for number, (_, sizes) in enumerate(together):
+    for number, (_, sizes) in enumerate(joint_results):
         assert not isinstance(sizes, str)
         assert [x.shape for x in sizes] == [(8, 8, 3), (12, 12, 3)]
-        assert [x.tobytes() for x in sizes] == [pixels(single[number][1]).tobytes() for single in alone]
+        assert [x.tobytes() for x in sizes] == [pixels(single[number][1]).tobytes() for single in single_results]
 
 
 def test_closing_the_generator_stops_reading_images(tmp_path: Path) -> None:
     todo = write_images(tmp_path, 5) * 200
-    read = []
+    read_images = []
 
-    images = decoded((read.append(image) or image for image in todo), DECODER, 1)  # type: ignore[func-returns-value]
+    images = decoded((read_images.append(image) or image for image in todo), DECODER, 1)  # type: ignore[func-returns-value]
     first = list(islice(images, 3))
     images.close()  # type: ignore[attr-defined]
 
     assert len(first) == 3
-    assert len(read) <= CHUNK * (CHUNKS_PER_WORKER + 2)
+    assert len(read_images) <= CHUNK * (CHUNKS_PER_WORKER + 2)
     with pytest.raises(StopIteration, match=r"^$"):
         next(images)
 

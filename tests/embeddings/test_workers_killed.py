@@ -109,9 +109,9 @@ def test_all_images_are_decoded_though_workers_are_killed_any_time() -> None:
         is_over.set()
         killer.join()
     assert sum(kills) >= 2
-    dead = {number: DIED for number, (_, pixels) in enumerate(results) if pixels == DIED}
-    assert len(dead) <= len(kills)  # an image is given up only where the worker that had it alone was killed
-    assert_whole(todo, results, dead)
+    lost_results = {number: DIED for number, (_, pixels) in enumerate(results) if pixels == DIED}
+    assert len(lost_results) <= len(kills)  # an image is given up only where the worker that had it alone was killed
+    assert_whole(todo, results, lost_results)
 
 
 @pytest.mark.parametrize("numbers", [[0], [20], [7, 8, 9], [71]])
@@ -152,16 +152,16 @@ def test_workers_are_reused_even_after_an_unfinished_run() -> None:
 
 def test_idle_workers_end_and_new_ones_start_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "IDLE_S", 0.2)
-    todo, started, earlier = pictures(3 * CHUNK), set(), set(decoders_of(os.getpid()))
+    todo, started_pids, earlier_pids = pictures(3 * CHUNK), set(), set(decoders_of(os.getpid()))
     for pause in (0.18, 0.19, 0.2, 0.21, 0.22, 0.2):
         assert_whole(todo, list(decoded(todo, DECODER, 3)), {})
-        started |= set(decoders_of(os.getpid())) - earlier
+        started_pids |= set(decoders_of(os.getpid())) - earlier_pids
         time.sleep(pause)  # as long as workers rest before they end, or about
     end = time.monotonic() + 20
-    while started & set(decoders_of(os.getpid())) and time.monotonic() < end:
+    while started_pids & set(decoders_of(os.getpid())) and time.monotonic() < end:
         time.sleep(0.1)
-    assert len(started) >= 3
-    assert not started & set(decoders_of(os.getpid()))
+    assert len(started_pids) >= 3
+    assert not started_pids & set(decoders_of(os.getpid()))
 
 
 def test_other_object_store_settings_use_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:

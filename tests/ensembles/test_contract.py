@@ -122,8 +122,8 @@ def test_a_combiner_read_from_json_predicts_the_same(name: str, kind: str, spec:
 def test_unused_members_can_be_left_out(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind)
     combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
-    used = [member for index, member in enumerate(members) if index not in combiner.unused]
-    assert_equal_tables(combiner.without_unused().combine(used), combiner.combine(members))
+    used_members = [member for index, member in enumerate(members) if index not in combiner.unused]
+    assert_equal_tables(combiner.without_unused().combine(used_members), combiner.combine(members))
 
 
 @each_method
@@ -143,12 +143,12 @@ def test_an_ensemble_of_equal_members_predicts_what_they_predict(name: str, kind
 @each_method
 def test_errors_name_missing_ids_and_other_columns(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind)
-    fewer = [members[0], members[1].take(members[1].ids[:-1])]
+    shortened_members = [members[0], members[1].take(members[1].ids[:-1])]
     with pytest.raises(AlignmentError, match="1 of 120 ids are not in the predictions, first 'i00119'"):
-        fit_and_combine(name, fewer, truth, spec)
-    renamed = _with_renamed_column(members[1])
+        fit_and_combine(name, shortened_members, truth, spec)
+    renamed_member = _with_renamed_column(members[1])
     with pytest.raises(AlignmentError, match=f"expected the {kind} .*{CLASSES[kind][0]}.* found .*'fox'"):
-        fit_and_combine(name, [members[0], renamed], truth, spec)
+        fit_and_combine(name, [members[0], renamed_member], truth, spec)
 
 
 def _with_renamed_column(member: AnyPredictions) -> AnyPredictions:
@@ -162,13 +162,13 @@ def test_the_truth_of_a_row_does_not_change_its_own_prediction(name: str, kind: 
     members, truth = members_of(kind, n=40, skills=(0.9, 1, 1.1))
     method: VotingMethod = VOTES.get(name)
     groups = np.arange(40) // 2  # folds of groups are not stratified by the truth
-    before = cross_predictions(method, members, truth, spec, groups)
-    changed = 0
+    predictions_before = cross_predictions(method, members, truth, spec, groups)
+    n_changed = 0
     for row in (0, 17):
-        after = cross_predictions(method, members, _flipped(truth, row), spec, groups)
-        assert_equal_tables(after.take(truth.ids[[row]]), before.take(truth.ids[[row]]), atol=0)
-        changed += not np.array_equal(values_of(before), values_of(after))
-    assert (changed > 0) == method.is_trained  # the truth of other rows does change its prediction
+        predictions_after = cross_predictions(method, members, _flipped(truth, row), spec, groups)
+        assert_equal_tables(predictions_after.take(truth.ids[[row]]), predictions_before.take(truth.ids[[row]]), atol=0)
+        n_changed += not np.array_equal(values_of(predictions_before), values_of(predictions_after))
+    assert (n_changed > 0) == method.is_trained  # the truth of other rows does change its prediction
 
 
 def _flipped(truth: AnyTruth, row: int) -> AnyTruth:

@@ -46,8 +46,8 @@ def test_agreement_follows_from_four_counts(rows: list[tuple[bool, bool]]) -> No
 
 
 def test_clones_share_all_errors_and_opposites_none() -> None:
-    correct = np.array([True, True, True, False])
-    clones, opposites = pair_agreement(correct, correct), pair_agreement(correct, ~correct)
+    is_right = np.array([True, True, True, False])
+    clones, opposites = pair_agreement(is_right, is_right), pair_agreement(is_right, ~is_right)
     assert (clones.disagreement, clones.q, clones.error_correlation, clones.shared_errors) == (0, 1, 1, 1)
     assert (opposites.disagreement, opposites.q, opposites.double_fault, opposites.shared_errors) == (1, -1, 0, 0)
 
@@ -64,21 +64,21 @@ def test_independent_members_have_a_q_near_0() -> None:
 def test_each_pair_is_compared_overall_and_for_each_part(kind: str) -> None:
     tables, truth = members_of(kind)
     targets, members = TargetValues.of(truth), MemberOutputs.of(tables)
-    measured = diversity(["a", "b", "c"], members, targets)
-    assert [(pair.one, pair.other) for pair in measured.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert [set(pair.each) for pair in measured.pairs] == [set(truth.names)] * 3
-    disagreements = [pair.all.disagreement for pair in measured.pairs]
+    result = diversity(["a", "b", "c"], members, targets)
+    assert [(pair.one, pair.other) for pair in result.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [set(pair.each) for pair in result.pairs] == [set(truth.names)] * 3
+    disagreements = [pair.all.disagreement for pair in result.pairs]
     if kind == "numbers":
-        assert measured.oracle == pytest.approx(np.abs(members.outputs - targets.y).min(axis=0).mean())
+        assert result.oracle == pytest.approx(np.abs(members.outputs - targets.y).min(axis=0).mean())
         assert disagreements[0] == pytest.approx(np.abs(members.outputs[0] - members.outputs[1]).mean())
         errors = (members.outputs - targets.y)[:, :, 0]
-        correlation = measured.pairs[0].each[truth.names[0]].error_correlation
+        correlation = result.pairs[0].each[truth.names[0]].error_correlation
         assert correlation == pytest.approx(np.corrcoef(errors[0], errors[1])[0, 1])
         return
-    correct = targets.are_right(members.outputs)
-    assert measured.oracle == pytest.approx(correct.any(axis=0).mean())
+    is_right = targets.are_right(members.outputs)
+    assert result.oracle == pytest.approx(is_right.any(axis=0).mean())
     sizes = np.bincount(targets.y) if kind == "classes" else np.full(2, len(targets))
-    parts = [measured.pairs[0].each[name].disagreement for name in truth.names]
+    parts = [result.pairs[0].each[name].disagreement for name in truth.names]
     assert disagreements[0] == pytest.approx(np.average(parts, weights=sizes))
 
 
@@ -138,13 +138,13 @@ def test_the_paragraph_has_the_counts() -> None:
 def test_the_paragraph_of_an_ensemble_equal_to_its_best_member() -> None:
     tables, truth = members_of("classes", skills=(0.1, 5))
     selection = CrossFitting.of(tables, truth, EnsembleSpec())
-    targets, best = selection.targets, selection.members.outputs[1]
-    measured = diversity(["weak", "strong"], selection.members, targets)
-    counts = count_disagreements("strong", (targets, best), (targets, best))
-    text = explain(targets, "val", counts, measured, {"weak": 0.0, "strong": 0.5})
+    targets, best_outputs = selection.targets, selection.members.outputs[1]
+    measures = diversity(["weak", "strong"], selection.members, targets)
+    counts = count_disagreements("strong", (targets, best_outputs), (targets, best_outputs))
+    text = explain(targets, "val", counts, measures, {"weak": 0.0, "strong": 0.5})
     assert text.startswith("The ensemble and its best member, strong, predict the same on all 120 val images.")
     assert "Without strong the ensemble loses most (-0.5000)." in text
-    useless = explain(targets, "val", counts, measured, {"weak": -0.1, "strong": 0.0})
+    useless = explain(targets, "val", counts, measures, {"weak": -0.1, "strong": 0.0})
     assert "No single member is needed" in useless
 
 
@@ -155,7 +155,9 @@ def test_a_contribution_is_what_the_ensemble_loses_without_the_member() -> None:
     selection = CrossFitting.of(tables, truth, spec)
     outputs = selection.cross_predict(method)
     contributions = selection.contributions(method, outputs)
-    without = CrossFitting.of(tables[:2], truth, spec)
-    assert contributions[2] == selection.merit(outputs) - without.merit(without.cross_predict(method))
+    smaller_selection = CrossFitting.of(tables[:2], truth, spec)
+    assert contributions[2] == selection.merit(outputs) - smaller_selection.merit(
+        smaller_selection.cross_predict(method)
+    )
     assert contributions[2] > 0.3
     assert abs(contributions[0]) < 0.05

@@ -66,8 +66,8 @@ def test_folds_keep_groups_whole_for_any_order_of_rows() -> None:
     fold = CrossFitting.of(members, truth, SPEC, groups).fold_numbers()
     assert all(len(set(fold[groups == group])) == 1 for group in range(10))
     order = np.random.default_rng(0).permutation(60)
-    moved = [member.take(member.ids[order]) for member in members]
-    np.testing.assert_array_equal(CrossFitting.of(moved, truth, SPEC, groups[order]).fold_numbers(), fold)
+    moved_members = [member.take(member.ids[order]) for member in members]
+    np.testing.assert_array_equal(CrossFitting.of(moved_members, truth, SPEC, groups[order]).fold_numbers(), fold)
 
 
 def test_too_few_rows_for_cross_fitting_are_refused() -> None:
@@ -121,13 +121,15 @@ def test_by_default_four_methods_are_used_and_the_best_comes_first(fits: list[Ru
 
 def test_ensembles_are_members_only_if_they_are_named(fits: list[RunFolder]) -> None:
     (first,) = featx.ensemble(methods=["soft"])
-    (again,) = featx.ensemble(methods=["soft"])
-    (fewer,) = featx.ensemble(methods=["soft"], members=["logreg", "svm"])
+    (repeated_ensemble,) = featx.ensemble(methods=["soft"])
+    (pair_ensemble,) = featx.ensemble(methods=["soft"], members=["logreg", "svm"])
     assert len(first.members) == 3
-    assert (first.is_new, again.is_new, first.run) == (True, False, again.run)
-    assert [name.split("-")[0] for name in fewer.members] == ["logreg", "svm"]
-    (over,) = featx.ensemble(methods=["stacking"], members=[fewer.run, "rf"])
-    assert sorted(over.members) == sorted([fewer.run, next(head.name for head in fits if head.name.startswith("rf"))])
+    assert (first.is_new, repeated_ensemble.is_new, first.run) == (True, False, repeated_ensemble.run)
+    assert [name.split("-")[0] for name in pair_ensemble.members] == ["logreg", "svm"]
+    (outer,) = featx.ensemble(methods=["stacking"], members=[pair_ensemble.run, "rf"])
+    assert sorted(outer.members) == sorted(
+        [pair_ensemble.run, next(head.name for head in fits if head.name.startswith("rf"))]
+    )
 
 
 def test_a_loaded_ensemble_of_ensembles_predicts_the_same_and_has_a_cost(fits: list[RunFolder]) -> None:
@@ -135,9 +137,9 @@ def test_a_loaded_ensemble_of_ensembles_predicts_the_same_and_has_a_cost(fits: l
     (outer,) = featx.ensemble(methods=["stacking"], members=["soft", "rf"])
     model = featx.load(outer.path)
     assert isinstance(model, EnsembleModel)
-    then = RunFolder(Path(outer.path)).predictions.of("test")
-    prediction = model.predict_images([Path("images") / name for name in then.ids], device="cpu")
-    np.testing.assert_allclose(prediction.proba, then.proba, atol=1e-6)
+    stored_prediction = RunFolder(Path(outer.path)).predictions.of("test")
+    prediction = model.predict_images([Path("images") / name for name in stored_prediction.ids], device="cpu")
+    np.testing.assert_allclose(prediction.proba, stored_prediction.proba, atol=1e-6)
     description = describe(outer.path)
     assert (description["method"], sorted(description["members"])) == ("stacking", sorted(outer.members))
     folders = [Path(inner.path), Path(outer.path), *(head.path for head in fits)]
@@ -219,15 +221,15 @@ def test_a_run_with_invalid_probabilities_is_named(fits: list[RunFolder]) -> Non
 
 
 def test_members_without_val_rows_or_with_fewer_are_named(fits: list[RunFolder]) -> None:
-    whole = fits[1].predictions.to_frame()
-    replace_predictions(fits[1], whole[whole["part"] != "val"])
+    predictions = fits[1].predictions.to_frame()
+    replace_predictions(fits[1], predictions[predictions["part"] != "val"])
     with pytest.raises(
         DataError, match=f"{fits[1].name} has no predictions for val rows, as other members have; run it"
     ):
         featx.ensemble()
-    val = whole.index[whole["part"] == "val"]
-    replace_predictions(fits[1], whole.drop(val[3]))
-    missing_id = str(whole.loc[val[3], "id"])
+    val = predictions.index[predictions["part"] == "val"]
+    replace_predictions(fits[1], predictions.drop(val[3]))
+    missing_id = str(predictions.loc[val[3], "id"])
     with pytest.raises(AlignmentError, match=f"1 rows have only one, first '{missing_id}'; run both again"):
         featx.ensemble()
 
@@ -305,14 +307,14 @@ def test_a_run_of_another_target_split_or_labelling_is_named(two_targets: Path) 
     with pytest.raises(DataError, match=f"{of_age} predicts target 'age', expected 'class'; runs on this split: rf"):
         featx.ensemble(members=[of_age, "rf-class"], target="class")
     table = pd.read_csv("images/labels.csv")
-    old = next(run.name for run in Study.open(None).runs("class") if run.name.startswith("rf"))
+    old_run = next(run.name for run in Study.open(None).runs("class") if run.name.startswith("rf"))
     train = Study.open(None).ids("train")
     table.loc[table["path"].eq(train[0]), "class"] = "light"
     table.loc[table["path"].eq(train[1]), "class"] = "light"
     table.to_csv("images/labels.csv", index=False)
     featx.extract()
-    with pytest.raises(DataError, match=f"{old} was trained on other labels or weights; runs on this split: "):
-        featx.ensemble(members=[old], target="class")
+    with pytest.raises(DataError, match=f"{old_run} was trained on other labels or weights; runs on this split: "):
+        featx.ensemble(members=[old_run], target="class")
     Path("featx.toml").write_text(toy_recipe(**TWO_TARGETS | {"split": {"test": 0.2, "val": 0.25, "seed": 5}}))
     featx.extract()
     expected = f"{of_age} was made on other images or another split; runs on this split: none"
@@ -356,21 +358,21 @@ def test_registered_methods_are_used_like_built_in_ones(fits: list[RunFolder]) -
 
 
 def test_a_collapsed_run_votes_only_if_it_is_named(fits: list[RunFolder]) -> None:
-    collapsed, *others = fits
+    collapsed, *other_runs = fits
     frame = collapsed.predictions.to_frame()
     probabilities = [name for name in frame.columns if name.startswith("proba.")]
     frame[probabilities] = 0.0
     frame[probabilities[0]] = 1.0
     replace_predictions(collapsed, frame)
     (soft,) = featx.ensemble(methods=["soft"])
-    assert set(soft.members) == {run.name for run in others}
+    assert set(soft.members) == {run.name for run in other_runs}
     expected = f"{collapsed.name} predicts one class for all rows and does not vote; name it in 'members' to count it"
     assert expected in soft.warnings
-    (named,) = featx.ensemble(methods=["soft"], members=[run.name for run in fits])
-    assert set(named.members) == {run.name for run in fits}
-    shutil.rmtree(others[0].path)
+    (explicit_vote,) = featx.ensemble(methods=["soft"], members=[run.name for run in fits])
+    assert set(explicit_vote.members) == {run.name for run in fits}
+    shutil.rmtree(other_runs[0].path)
     (pair,) = featx.ensemble(methods=["soft"])
-    assert set(pair.members) == {collapsed.name, others[1].name}, "an ensemble needs two members"
+    assert set(pair.members) == {collapsed.name, other_runs[1].name}, "an ensemble needs two members"
 
 
 @pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])

@@ -64,15 +64,15 @@ def test_probabilities_are_between_0_and_1_and_sum_to_1(members: list[Prediction
 @quick
 @given(members=member_tables(), data=st.data())
 def test_the_order_of_members_rows_and_classes_does_not_matter(members: list[Predictions], data: st.DataObject) -> None:
-    first, *later = members
-    moved = [
+    first, *later_members = members
+    moved_members = [
         member.take(data.draw(st.permutations(list(first.ids)))).ordered(data.draw(st.permutations(CLASSES)))
-        for member in later
+        for member in later_members
     ]
     turned = data.draw(st.permutations(members))
     for combiner in combiners(len(members)):
         result = combine(combiner, members)
-        assert_equal_tables(combine(combiner, [first, *moved]), result)
+        assert_equal_tables(combine(combiner, [first, *moved_members]), result)
         assert_equal_tables(combine(combiner, turned).take(result.ids), result)
 
 
@@ -103,13 +103,13 @@ def test_a_mean_weighs_its_members_and_a_member_of_weight_0_is_unused() -> None:
 
 
 def test_a_majority_counts_predicted_classes_and_not_probabilities() -> None:
-    lukewarm, sure = table([[0.4, 0.3, 0.3]]), table([[0, 1, 0]])
+    lukewarm_member, sure_member = table([[0.4, 0.3, 0.3]]), table([[0, 1, 0]])
 
-    result = combine(Majority(weights=(1, 1, 1)), [lukewarm, lukewarm, sure])
+    result = combine(Majority(weights=(1, 1, 1)), [lukewarm_member, lukewarm_member, sure_member])
 
     assert result.codes.tolist() == [0]
     np.testing.assert_allclose(result.proba, [[2 / 3, 1 / 3, 0]], atol=TIE_BREAK_WEIGHT / 3)
-    assert combine(Mean(weights=(1, 1, 1)), [lukewarm, lukewarm, sure]).codes.tolist() == [1]
+    assert combine(Mean(weights=(1, 1, 1)), [lukewarm_member, lukewarm_member, sure_member]).codes.tolist() == [1]
 
 
 def test_a_tie_goes_to_the_class_with_the_larger_mean_probability() -> None:
@@ -126,12 +126,12 @@ def test_each_label_is_voted_on_by_itself_and_a_tie_goes_to_the_mean() -> None:
     np.testing.assert_allclose(result.values, [[0.5, 0.5]], atol=TIE_BREAK_WEIGHT / 2)
 
 
-@given(sure=st.floats(0.51, 1), m=st.integers(1, 20))
-def test_the_tie_break_never_outweighs_a_vote(sure: float, m: int) -> None:
-    barely, certain = table([[0.5001, 0.4999, 0]]), table([[0, sure, 1 - sure]])
+@given(max_proba=st.floats(0.51, 1), m=st.integers(1, 20))
+def test_the_tie_break_never_outweighs_a_vote(max_proba: float, m: int) -> None:
+    unsure_member, certain_member = table([[0.5001, 0.4999, 0]]), table([[0, max_proba, 1 - max_proba]])
 
     combiner = Majority(weights=(1,) * (2 * m + 1))
-    assert combine(combiner, [barely] * (m + 1) + [certain] * m).codes.tolist() == [0]
+    assert combine(combiner, [unsure_member] * (m + 1) + [certain_member] * m).codes.tolist() == [0]
 
 
 def test_certainty_is_one_minus_relative_entropy() -> None:

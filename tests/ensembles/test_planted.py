@@ -116,9 +116,12 @@ def test_convex_weights_have_the_least_log_loss_of_a_fine_grid(
 ) -> None:
     members = [clones[0], clones[2], adversary[0]]
     combiner = CrossFitting.of(members, TRUTH, SPEC).fit(VOTES.get("convex"))
-    best = score("log_loss", TRUTH, combiner.combine(members))
+    ensemble_loss = score("log_loss", TRUTH, combiner.combine(members))
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 21) for b in np.linspace(0, 1 - a, 21)]
-    assert best <= min(score("log_loss", TRUTH, Mean(weights=weights).combine(members)) for weights in grid) + 1e-7
+    assert (
+        ensemble_loss
+        <= min(score("log_loss", TRUTH, Mean(weights=weights).combine(members)) for weights in grid) + 1e-7
+    )
 
 
 def test_the_median_ignores_an_outlier() -> None:
@@ -146,17 +149,19 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
     combiner = CrossFitting.of(members, truth, EnsembleSpec(metric=metric)).fit(VOTES.get("weighted"))
     assert isinstance(combiner, Mean)
     scores = [score(metric, truth, member) for member in members]
-    raw = np.clip(scores, 0, None) if metric == "r2" else 1 / np.array(scores)
-    np.testing.assert_allclose(combiner.weights, raw / raw.sum())
+    raw_weights = np.clip(scores, 0, None) if metric == "r2" else 1 / np.array(scores)
+    np.testing.assert_allclose(combiner.weights, raw_weights / raw_weights.sum())
     assert (combiner.unused == (2,)) == (metric == "r2")  # worse than the mean of the truth: it weighs nothing
 
 
 def test_useless_members_weigh_the_same_and_perfect_ones_alone() -> None:
-    wrong = two_class_member(1 - CODES, 0.9)
-    assert CrossFitting.of([wrong, wrong], TRUTH, SPEC).fit(VOTES.get("weighted")).weights == (0.5, 0.5)
+    wrong_member = two_class_member(1 - CODES, 0.9)
+    assert CrossFitting.of([wrong_member, wrong_member], TRUTH, SPEC).fit(VOTES.get("weighted")).weights == (0.5, 0.5)
     ids, true = ids_of(40), np.arange(40.0)[:, None]
-    exact, shifted = (Estimates.of_part("val", ids, true + shift, ["y"]) for shift in (0, 1))
-    combiner = CrossFitting.of([exact, shifted], Numbers(ids, true, ("y",)), SPEC).fit(VOTES.get("weighted"))
+    exact_member, shifted_member = (Estimates.of_part("val", ids, true + shift, ["y"]) for shift in (0, 1))
+    combiner = CrossFitting.of([exact_member, shifted_member], Numbers(ids, true, ("y",)), SPEC).fit(
+        VOTES.get("weighted")
+    )
     assert combiner.weights == (1, 0)
 
 
@@ -171,8 +176,8 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
         assert CrossFitting.of([honest, sharp], truth, EnsembleSpec(metric="log_loss")).fit(VOTES.get(name)).unused == (
             1,
         )
-    stacked = cross_predictions(VOTES.get("stacking"), [honest, sharp], truth, SPEC)
-    assert np.abs(stacked.proba[:, 1] - shares).mean() < 0.1  # it learns the shares, not only the likelier class
+    stack_outputs = cross_predictions(VOTES.get("stacking"), [honest, sharp], truth, SPEC)
+    assert np.abs(stack_outputs.proba[:, 1] - shares).mean() < 0.1  # it learns the shares, not only the likelier class
     half = np.arange(N) < N // 2
     members: list[AnyPredictions] = [
         two_class_member(np.where(half, CODES, 1 - CODES), 0.8),

@@ -27,15 +27,15 @@ def test_logistic_stacking_predicts_what_a_pipeline_predicts(k: int) -> None:
     member_outputs = MemberOutputs("classes", names, outputs)
     (x,) = features(member_outputs, "logistic")
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000)).fit(x, targets.y)
-    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
-    np.testing.assert_allclose(stacked, pipeline.predict_proba(x), atol=1e-9)
+    stack_outputs = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    np.testing.assert_allclose(stack_outputs, pipeline.predict_proba(x), atol=1e-9)
 
 
 def test_ridge_stacking_predicts_what_a_pipeline_predicts() -> None:
     members, truth = members_of("numbers", n=200)
     member_outputs, targets = MemberOutputs.of(members), TargetValues.of(truth)
-    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    stack_outputs = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
     for column, x in enumerate(features(member_outputs, "ridge")):
         np.testing.assert_array_equal(x, member_outputs.outputs[:, :, column].T)
         pipeline = make_pipeline(StandardScaler(), RidgeCV(RIDGE_ALPHAS)).fit(x, targets.y[:, column])
-        np.testing.assert_allclose(stacked[:, column], pipeline.predict(x), atol=1e-9)
+        np.testing.assert_allclose(stack_outputs[:, column], pipeline.predict(x), atol=1e-9)

@@ -30,29 +30,36 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
     n_covered = 0
     for seed in range(n_simulations):
         y = rng.integers(0, 2, n)
-        guessed = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
+        y_pred = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
         targets = ClassTargets(("a", "b"), y)
         resamples = replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed)
-        (draws,) = draw_scores([Scorer(targets, np.eye(2)[guessed], ["accuracy"])], resamples)
+        (draws,) = draw_scores([Scorer(targets, np.eye(2)[y_pred], ["accuracy"])], resamples)
         low, high = percentile_interval(draws["accuracy"])
         n_covered += low <= ACCURACIES.mean() <= high
     return n_covered / n_simulations
 
 
-def mcnemar_rejects(n_simulations: int, n: int, first: float, second: float, together: float) -> tuple[float, float]:
+def mcnemar_rejects(
+    n_simulations: int, n: int, first: float, second: float, share_both_right: float
+) -> tuple[float, float]:
     """Return how often McNemar's mid-p and the test of two independent proportions reject.
 
     Parameters
     ----------
     first, second
         Accuracies of the models.
-    together
+    share_both_right
         Share of rows that both predict correctly.
     """
     rng = np.random.default_rng(1)
-    cells = [together, first - together, second - together, 1 - first - second + together]
-    both_right, only_first, only_second, _ = rng.multinomial(n, cells, n_simulations).T
-    p = (both_right + only_first) / n, (both_right + only_second) / n
+    cells = [
+        share_both_right,
+        first - share_both_right,
+        second - share_both_right,
+        1 - first - second + share_both_right,
+    ]
+    n_both, only_first, only_second, _ = rng.multinomial(n, cells, n_simulations).T
+    p = (n_both + only_first) / n, (n_both + only_second) / n
     pooled = (p[0] + p[1]) / 2
     unpaired = 2 * norm.sf(abs(p[0] - p[1]) / np.sqrt(2 * pooled * (1 - pooled) / n))
     return float((mcnemar_midp(only_first, only_second) < 0.05).mean()), float((unpaired < 0.05).mean())
@@ -69,8 +76,8 @@ def bootstrap_rejects(n_simulations: int, n: int, n_draws: int, better: float = 
         targets = ClassTargets(("a", "b", "c"), y)
         scorers = []
         for share in (0.8, 0.8 + better):
-            wrong = (hard + rng.normal(0, 0.1, n)) > share
-            scorers.append(Scorer(targets, np.eye(3)[np.where(wrong, (y + 1) % 3, y)], ["macro_f1"]))
+            is_wrong = (hard + rng.normal(0, 0.1, n)) > share
+            scorers.append(Scorer(targets, np.eye(3)[np.where(is_wrong, (y + 1) % 3, y)], ["macro_f1"]))
         draws = draw_scores(scorers, replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed))
         difference = scorers[1].plain()["macro_f1"] - scorers[0].plain()["macro_f1"]
         rejected += bootstrap_p(draws[1]["macro_f1"] - draws[0]["macro_f1"], difference, n) < 0.05
@@ -84,7 +91,7 @@ def repeats_reject(n_simulations: int, n: int = 120, repeats: int = 10) -> tuple
     """
     rng = np.random.default_rng(3)
     n_test = n // 3
-    corrected, plain = [], []
+    corrected_p, plain_p = [], []
     for _ in range(n_simulations):
         y = rng.permutation(np.arange(n) % 2)
         x = rng.normal(y[:, None], 1.0, (n, 2))
@@ -95,9 +102,9 @@ def repeats_reject(n_simulations: int, n: int = 120, repeats: int = 10) -> tuple
             cut = (x[train][y[train] == 0].mean(0) + x[train][y[train] == 1].mean(0)) / 2
             scores = ((x[test] > cut) == y[test, None]).mean(0)
             differences.append(scores[0] - scores[1])
-        corrected.append(corrected_t_test(differences, n_test / (n - n_test)))
-        plain.append(float(ttest_1samp(differences, 0).pvalue) if np.ptp(differences) else 1.0)
-    return float((np.array(corrected) < 0.05).mean()), float((np.array(plain) < 0.05).mean())
+        corrected_p.append(corrected_t_test(differences, n_test / (n - n_test)))
+        plain_p.append(float(ttest_1samp(differences, 0).pvalue) if np.ptp(differences) else 1.0)
+    return float((np.array(corrected_p) < 0.05).mean()), float((np.array(plain_p) < 0.05).mean())
 
 
 def fair_flagged(n_simulations: int, *, is_counted: bool) -> float:
@@ -109,14 +116,14 @@ def fair_flagged(n_simulations: int, *, is_counted: bool) -> float:
         Whether errors are 0 or 1; otherwise they are continuous.
     """
     rng = np.random.default_rng(0)
-    flagged = 0
+    n_flagged = 0
     for _ in range(n_simulations):
-        wrong = (rng.random(200) < 0.15).astype(float) if is_counted else rng.exponential(5, 200)
+        errors = (rng.random(200) < 0.15).astype(float) if is_counted else rng.exponential(5, 200)
         site, sex = rng.integers(0, 4, 200), rng.integers(0, 2, 200)
-        inside = [site == code for code in range(4)] + [sex == code for code in range(2)]
-        inside += [(site == a) & (sex == b) for a in range(4) for b in range(2)]
-        flagged += min(holm(group_p_values(wrong, inside))) < 0.05
-    return flagged / n_simulations
+        group_masks = [site == code for code in range(4)] + [sex == code for code in range(2)]
+        group_masks += [(site == a) & (sex == b) for a in range(4) for b in range(2)]
+        n_flagged += min(holm(group_p_values(errors, group_masks))) < 0.05
+    return n_flagged / n_simulations
 
 
 def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm: float, spread: float) -> float:
@@ -132,7 +139,7 @@ def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm:
         Standard deviation of the patients' accuracies, about .85.
     """
     rng = np.random.default_rng(5)
-    flagged = 0
+    n_flagged = 0
     for _ in range(n_simulations):
         patients = [(site, size) for site, (n, size) in enumerate(sites) for _ in range(n)]
         sizes = np.array([1 + int(size * rng.uniform(0.5, 1.5)) for _, size in patients])
@@ -147,8 +154,8 @@ def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm:
             predictions, [GroupMembership("site", site, tuple(map(str, range(len(sites)))), ordered=False)]
         )
         p = [group.p_holm < 0.05 for group in grouping.groups if group.p_holm is not None]
-        flagged += grouping.groups[0].is_flagged if harm else any(p)
-    return flagged / n_simulations
+        n_flagged += grouping.groups[0].is_flagged if harm else any(p)
+    return n_flagged / n_simulations
 
 
 @dataclass(frozen=True)
@@ -201,13 +208,13 @@ def selection(
             tables[str(i)] = Predictions.of_part("val", ids, np.eye(2)[np.where(hard, 1 - y, y)], truth.classes)
         costs = {name: Cost(1.0, 100.0 * 1.5 ** int(name), 1) for name in tables}
         scores = {name: float((table.codes == y).mean()) for name, table in tables.items()}
-        chosen = choose_run(scores, set(), costs)
-        comparison = compare(truth, {chosen: tables[chosen], **tables}, "accuracy", margin=margin)
+        chosen_run = choose_run(scores, set(), costs)
+        comparison = compare(truth, {chosen_run: tables[chosen_run], **tables}, "accuracy", margin=margin)
         advice = recommend(comparison, costs, set(), f"{n} val rows")
         regret = losses[int(advice.run)]
         regrets.append(regret)
-        n_wrong += advice.run != chosen and regret > margin
-        n_recommended_others += advice.run != chosen
+        n_wrong += advice.run != chosen_run and regret > margin
+        n_recommended_others += advice.run != chosen_run
         n_exceeded += regret > comparison.runs[advice.run].loss_bound
     return SelectionStudies(
         np.array(regrets), n_wrong / n_simulations, n_recommended_others / n_simulations, n_exceeded / n_simulations

@@ -36,8 +36,8 @@ def make_truth(n: int = 200, weights: np.ndarray | None = None) -> Truth:
 def make_run(truth: Truth, share: float, seed: int) -> Predictions:
     """Return predictions of which about a share is correct."""
     rng = np.random.default_rng(seed)
-    guessed = np.where(rng.random(len(truth.ids)) < share, truth.codes, (truth.codes + 1) % 3)
-    return Predictions.of_part("val", truth.ids, 0.1 + np.eye(3)[guessed], CLASSES)
+    predicted_codes = np.where(rng.random(len(truth.ids)) < share, truth.codes, (truth.codes + 1) % 3)
+    return Predictions.of_part("val", truth.ids, 0.1 + np.eye(3)[predicted_codes], CLASSES)
 
 
 def make_runs(truth: Truth) -> dict[str, AnyPredictions]:
@@ -57,12 +57,12 @@ def test_a_run_is_worse_or_not_shown_to_differ_by_its_own_p() -> None:
     comparison = compare(truth, tables, "accuracy")
     assert (comparison.reference, comparison.test, comparison.margin) == ("best", MCNEMAR, 0.02)
     assert [comparison.relation(name) for name in tables] == ["reference", "not shown to differ", "worse"]
-    right = {name: table.codes == truth.codes for name, table in tables.items() if isinstance(table, Predictions)}
+    is_right = {name: table.codes == truth.codes for name, table in tables.items() if isinstance(table, Predictions)}
     far_run = comparison.runs["far"]
-    expected = mcnemar_midp((right["far"] & ~right["best"]).sum(), (right["best"] & ~right["far"]).sum())
+    expected = mcnemar_midp((is_right["far"] & ~is_right["best"]).sum(), (is_right["best"] & ~is_right["far"]).sum())
     assert far_run.p == pytest.approx(float(expected))
     assert far_run.p_holm == pytest.approx(2 * far_run.p)
-    assert far_run.difference == pytest.approx(right["far"].mean() - right["best"].mean())
+    assert far_run.difference == pytest.approx(is_right["far"].mean() - is_right["best"].mean())
     assert far_run.difference_interval[0] < far_run.difference < far_run.difference_interval[1] < 0
     assert math.isnan(comparison.runs["best"].p)
     assert (
@@ -75,12 +75,14 @@ def test_a_run_is_worse_or_not_shown_to_differ_by_its_own_p() -> None:
 def test_the_order_of_rows_and_of_classes_changes_nothing() -> None:
     truth = make_truth()
     tables = make_runs(truth)
-    shuffled = {name: table.take(np.random.default_rng(4).permutation(truth.ids)) for name, table in tables.items()}
-    shuffled["best"] = tables["best"]
-    near_run = shuffled["near"]
+    shuffled_tables = {
+        name: table.take(np.random.default_rng(4).permutation(truth.ids)) for name, table in tables.items()
+    }
+    shuffled_tables["best"] = tables["best"]
+    near_run = shuffled_tables["near"]
     assert isinstance(near_run, Predictions)
-    shuffled["near"] = near_run.ordered(("c", "a", "b"))
-    assert asdict(compare(truth, tables, "macro_f1")) == asdict(compare(truth, shuffled, "macro_f1"))
+    shuffled_tables["near"] = near_run.ordered(("c", "a", "b"))
+    assert asdict(compare(truth, tables, "macro_f1")) == asdict(compare(truth, shuffled_tables, "macro_f1"))
 
 
 def test_a_missing_row_is_named() -> None:
@@ -197,12 +199,12 @@ def test_of_equal_scores_the_simpler_and_cheaper_run_is_chosen() -> None:
 
 def test_only_runs_within_the_margin_are_equivalent_and_recommended() -> None:
     truth = make_truth(2000)
-    best = make_run(truth, 0.9, 1)
-    swapped = best.codes.copy()
-    swapped[:4] = (truth.codes[:4] + 1) % 3
-    near_run = Predictions.of_part("val", truth.ids, 0.1 + np.eye(3)[swapped], CLASSES)
+    best_run = make_run(truth, 0.9, 1)
+    swapped_codes = best_run.codes.copy()
+    swapped_codes[:4] = (truth.codes[:4] + 1) % 3
+    near_run = Predictions.of_part("val", truth.ids, 0.1 + np.eye(3)[swapped_codes], CLASSES)
     comparison = compare(
-        truth, {"best": best, "near": near_run, "same": best, "other": make_run(truth, 0.9, 7)}, "accuracy"
+        truth, {"best": best_run, "near": near_run, "same": best_run, "other": make_run(truth, 0.9, 7)}, "accuracy"
     )
     assert comparison.related("equivalent") == ["near", "same"]
     for name in ("near", "same"):
@@ -211,12 +213,12 @@ def test_only_runs_within_the_margin_are_equivalent_and_recommended() -> None:
         assert low < high
     costs = dict.fromkeys(comparison.runs, Cost(1, 10, 10)) | {"same": Cost(1, 50, 10), "other": Cost(1, 99, 10)}
     assert recommend(comparison, costs, set(), "2000 val rows").run == "same"
-    failed = recommend(comparison, costs, {"same"}, "2000 val rows")
-    assert (failed.run, failed.equivalent) == ("best", ["near"])
-    alone = compare(truth, {"best": best, "same": best}, "accuracy")
-    assert recommend(alone, costs, set(), "2000 val rows").run == "same"
-    strict = compare(truth, {"best": best, "same": best}, "accuracy", margin=1e-4)
-    assert strict.related("equivalent") == []
+    advice = recommend(comparison, costs, {"same"}, "2000 val rows")
+    assert (advice.run, advice.equivalent) == ("best", ["near"])
+    pair_comparison = compare(truth, {"best": best_run, "same": best_run}, "accuracy")
+    assert recommend(pair_comparison, costs, set(), "2000 val rows").run == "same"
+    strict_comparison = compare(truth, {"best": best_run, "same": best_run}, "accuracy", margin=1e-4)
+    assert strict_comparison.related("equivalent") == []
 
 
 def test_a_few_rows_are_no_evidence_of_equivalence() -> None:
@@ -228,12 +230,12 @@ def test_a_few_rows_are_no_evidence_of_equivalence() -> None:
 def test_adding_runs_changes_no_relation() -> None:
     truth = make_truth(400)
     tables: dict[str, AnyPredictions] = {"best": make_run(truth, 0.9, 1), "worse": make_run(truth, 0.845, 2)}
-    alone = compare(truth, tables, "accuracy")
+    small_comparison = compare(truth, tables, "accuracy")
     with_more = compare(
         truth, tables | {f"more{seed}": make_run(truth, 0.5, seed) for seed in range(3, 30)}, "accuracy"
     )
-    assert alone.relation("worse") == with_more.relation("worse") == "worse"
-    assert with_more.runs["worse"].p_holm >= alone.runs["worse"].p_holm
+    assert small_comparison.relation("worse") == with_more.relation("worse") == "worse"
+    assert with_more.runs["worse"].p_holm >= small_comparison.runs["worse"].p_holm
 
 
 def test_evidence_of_test_rows_against_the_choice_is_described() -> None:
@@ -254,11 +256,13 @@ def test_evidence_of_test_rows_against_the_choice_is_described() -> None:
     assert f"on the selection rows it was {val.relation('svm')}" in text
     assert "after Holm's correction for 2 comparisons" in text
     assert "rf" not in text
-    same = compare(truth, {"vote": make_run(truth, 0.9, 1), "rf": make_run(truth, 0.9, 3)}, "accuracy")
-    assert "no run is shown to be better" in describe_evidence(same, same, "vote", "500 test rows")
-    worse = compare(truth, {"vote": make_run(truth, 0.9, 1), "rf": make_run(truth, 0.8, 3)}, "accuracy")
+    equal_comparison = compare(truth, {"vote": make_run(truth, 0.9, 1), "rf": make_run(truth, 0.9, 3)}, "accuracy")
+    assert "no run is shown to be better" in describe_evidence(
+        equal_comparison, equal_comparison, "vote", "500 test rows"
+    )
+    worse_comparison = compare(truth, {"vote": make_run(truth, 0.9, 1), "rf": make_run(truth, 0.8, 3)}, "accuracy")
     assert "the recommended run rf is worse than the chosen run vote" in describe_evidence(
-        worse, same, "rf", "500 test rows"
+        worse_comparison, equal_comparison, "rf", "500 test rows"
     )
 
 

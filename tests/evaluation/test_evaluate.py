@@ -83,16 +83,16 @@ DAMAGES = [
 @pytest.mark.parametrize(("file", "content"), DAMAGES)
 def test_a_damaged_run_is_reported_and_left_out(toy_home: Path, file: str, content: bytes | None) -> None:
     featx.extract()
-    whole, broken = (RunFolder(Path(run.path)) for run in featx.fit())
+    intact_run, broken_run = (RunFolder(Path(run.path)) for run in featx.fit())
     if content is None:
-        (broken.path / file).unlink()
+        (broken_run.path / file).unlink()
     else:
-        (broken.path / file).write_bytes(content)
+        (broken_run.path / file).write_bytes(content)
     (evaluation,) = featx.evaluate()
-    assert [row.run for row in evaluation.rows] == [whole.name]
+    assert [row.run for row in evaluation.rows] == [intact_run.name]
     assert len(evaluation.warnings) == 1
-    assert evaluation.warnings[0].startswith(f"left out: run {broken.name} is damaged (")
-    with pytest.raises(IncompleteError, match=f"run {broken.name} is damaged"):
+    assert evaluation.warnings[0].startswith(f"left out: run {broken_run.name} is damaged (")
+    with pytest.raises(IncompleteError, match=f"run {broken_run.name} is damaged"):
         featx.ensemble()
     featx.report()
 
@@ -113,13 +113,13 @@ def test_coverage_and_abstention_follow_their_definitions(toy_home: Path) -> Non
     output = CliRunner().invoke(app, ["evaluate", "--coverage", "0.8", "--abstain-below", "0.6"]).output
     assert re.search(r"run +covered +set size +answered +answered accuracy", output)
     assert len(re.findall(r"(?m)^(?:logreg|svm) +[01]\.\d{4}", output)) == 2
-    (final,) = featx.evaluate(final=True, coverage=0.8)
-    header = featx.load(study.folder / final.chosen).header
+    (final_evaluation,) = featx.evaluate(final=True, coverage=0.8)
+    header = featx.load(study.folder / final_evaluation.chosen).header
     assert header.conformal is not None
     assert (header.conformal.part, header.conformal.n) == ("val", int(evaluation.rows[0].scores["n"]))
-    test = RunFolder(study.folder / final.chosen).predictions.of("test")
+    test = RunFolder(study.folder / final_evaluation.chosen).predictions.of("test")
     (threshold,) = header.conformal.at(0.8)
-    assert final.rows[0].scores["set_size"] == pytest.approx((1 - test.proba <= threshold).sum(1).mean())
+    assert final_evaluation.rows[0].scores["set_size"] == pytest.approx((1 - test.proba <= threshold).sum(1).mean())
 
 
 def test_a_coverage_above_1_is_refused(toy_home: Path) -> None:

@@ -120,8 +120,12 @@ def test_every_run_has_a_bias_for_each_group_column(study: Path, monkeypatch: py
         assert list(row.biases["age"].too_few) == ["<60", ">60"]
     copy = Evaluation.from_dict(json.loads(json.dumps(asdict(evaluation))))
     assert [row.biases for row in copy.rows] == [row.biases for row in evaluation.rows]
-    best = evaluation.rows[0].biases["site"]
-    for name, value in (("largest", best.largest_difference), ("sd", best.sd), ("ratio", best.ratio)):
+    best_biases = evaluation.rows[0].biases["site"]
+    for name, value in (
+        ("largest", best_biases.largest_difference),
+        ("sd", best_biases.sd),
+        ("ratio", best_biases.ratio),
+    ):
         output = CliRunner().invoke(app, ["evaluate", "--bias", name]).output
         assert f"{value:.4f} (" in output
         assert output.count("too few\n") == 2
@@ -129,7 +133,7 @@ def test_every_run_has_a_bias_for_each_group_column(study: Path, monkeypatch: py
     result = CliRunner().invoke(app, ["evaluate", "--bias", "rang"])
     assert isinstance(result.exception, UnknownNameError)
     text = Path(featx.report().report).read_text()
-    assert f"{best.mean_deviation:.4f} (" in text
+    assert f"{best_biases.mean_deviation:.4f} (" in text
     assert text.count(">too few</td>") == 4 * len(evaluation.rows)
 
 

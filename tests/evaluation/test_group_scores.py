@@ -47,8 +47,8 @@ def make_predictions(right: np.ndarray, k: int = 2, seed: int = 1) -> GroupPredi
     """Return predictions of k classes; `right` has the probability that each row is correct."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, k, len(right))
-    guessed = np.where(rng.random(len(right)) < right, y, (y + 1) % k)
-    return GroupPredictions(ClassTargets(tuple("abcd"[:k]), y), (0.2 + np.eye(k)[guessed]) / (1 + 0.2 * k))
+    y_pred = np.where(rng.random(len(right)) < right, y, (y + 1) % k)
+    return GroupPredictions(ClassTargets(tuple("abcd"[:k]), y), (0.2 + np.eye(k)[y_pred]) / (1 + 0.2 * k))
 
 
 def by_site(groupings: list[Grouping]) -> Grouping:
@@ -63,15 +63,15 @@ def test_scores_difference_and_ratio_equal_fairlearn() -> None:
     site = sites()
     predictions = make_predictions(np.full(N, 0.8))
     (grouping,) = score_groups(predictions, [group_by_site(site)])
-    guessed = predictions.outputs.argmax(1)
-    frame = MetricFrame(metrics=accuracy_score, y_true=predictions.targets.y, y_pred=guessed, sensitive_features=site)
+    y_pred = predictions.outputs.argmax(1)
+    frame = MetricFrame(metrics=accuracy_score, y_true=predictions.targets.y, y_pred=y_pred, sensitive_features=site)
     assert {group.name: group.scores["accuracy"] for group in grouping.groups} == pytest.approx(
         frame.by_group.to_dict()
     )
     assert grouping.overall == pytest.approx(frame.overall)
     assert grouping.largest_difference == pytest.approx(frame.difference(method="between_groups"))
     assert grouping.ratio == pytest.approx(frame.ratio(method="between_groups"))
-    parity = demographic_parity_difference(predictions.targets.y, guessed, sensitive_features=site)
+    parity = demographic_parity_difference(predictions.targets.y, y_pred, sensitive_features=site)
     assert grouping.parity_difference == pytest.approx(parity)
 
 
@@ -152,10 +152,12 @@ def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) 
     Each patient has a number of images (`sizes`), all at one site, and a number of wrong predictions (`errors`).
     """
     units = np.repeat(np.arange(len(sizes)), sizes)
-    wrong = np.concatenate([np.arange(size) < n for size, n in zip(sizes, errors, strict=True)])
+    is_wrong = np.concatenate([np.arange(size) < n for size, n in zip(sizes, errors, strict=True)])
     y = np.arange(len(units)) % 2
     facts = ClassTargets(("a", "b"), y)
-    return GroupPredictions(facts, np.eye(2)[np.where(wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(object)
+    return GroupPredictions(facts, np.eye(2)[np.where(is_wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(
+        object
+    )
 
 
 def test_a_harmed_site_of_5_patients_is_flagged() -> None:
@@ -179,11 +181,15 @@ def test_groups_of_too_few_units_are_reported_and_not_compared() -> None:
 
 
 def test_units_of_one_row_are_tested_as_rows() -> None:
-    wrong = np.random.default_rng(0).random(100) < 0.2
-    inside = [np.arange(100) < 40]
-    assert group_p_values(wrong * 1.0, inside, np.arange(100)[::-1]) == group_p_values(wrong * 1.0, inside)
-    expected = fisher_exact([[wrong[:40].sum(), 40 - wrong[:40].sum()], [wrong[40:].sum(), 60 - wrong[40:].sum()]])
-    assert (group_p_values(wrong * 1.0, inside)[0] < 0.05) == (expected.pvalue < 0.05)
+    is_wrong = np.random.default_rng(0).random(100) < 0.2
+    group_masks = [np.arange(100) < 40]
+    assert group_p_values(is_wrong * 1.0, group_masks, np.arange(100)[::-1]) == group_p_values(
+        is_wrong * 1.0, group_masks
+    )
+    expected = fisher_exact(
+        [[is_wrong[:40].sum(), 40 - is_wrong[:40].sum()], [is_wrong[40:].sum(), 60 - is_wrong[40:].sum()]]
+    )
+    assert (group_p_values(is_wrong * 1.0, group_masks)[0] < 0.05) == (expected.pvalue < 0.05)
 
 
 def test_two_groups_that_contain_all_rows_are_one_test() -> None:
@@ -191,8 +197,8 @@ def test_two_groups_that_contain_all_rows_are_one_test() -> None:
     predictions = make_predictions(np.where(side == "left", 0.7, 0.8))
     site = sites()
     pair, three = score_groups(predictions, [group_by_site(side), group_rows("other", pd.Series(site))])
-    inside = [side == "left", *(site == name for name in SITES)]
-    first, *remaining = holm(group_p_values(predictions.errors, inside))
+    group_masks = [side == "left", *(site == name for name in SITES)]
+    first, *remaining = holm(group_p_values(predictions.errors, group_masks))
     assert [group.p_holm for group in pair.groups] == [first, first]
     assert [group.p_holm for group in three.groups] == remaining
 
@@ -242,9 +248,14 @@ def test_small_groups_are_shown_and_not_compared() -> None:
     site[:1] = "alone"
     predictions = make_predictions(np.full(N, 0.8))
     (grouping,) = score_groups(predictions, [group_by_site(site)])
-    alone = next(group for group in grouping.groups if group.name == "alone")
-    assert (alone.n, alone.is_compared, alone.p_holm, alone.intervals) == (1, False, None, {})
-    assert alone.scores["accuracy"] in {0.0, 1.0}
+    single_group = next(group for group in grouping.groups if group.name == "alone")
+    assert (single_group.n, single_group.is_compared, single_group.p_holm, single_group.intervals) == (
+        1,
+        False,
+        None,
+        {},
+    )
+    assert single_group.scores["accuracy"] in {0.0, 1.0}
     values = [group.scores["accuracy"] for group in grouping.groups if group.is_compared]
     assert grouping.largest_difference == pytest.approx(max(values) - min(values))
     (small,) = score_groups(predictions, [group_by_site(np.where(np.arange(N) < 19, "few", "many"))])
@@ -271,8 +282,8 @@ def test_rows_without_a_value_belong_to_no_group() -> None:
     assert grouping.n_missing == 50
     assert sum(group.n for group in grouping.groups) == N - 50
     assert grouping.overall > 0.7
-    nothing = score_groups(predictions, [group_rows("site", pd.Series([None] * N, dtype=object))])[0]
-    assert (nothing.groups, nothing.n_missing) == ([], N)
+    empty_grouping = score_groups(predictions, [group_rows("site", pd.Series([None] * N, dtype=object))])[0]
+    assert (empty_grouping.groups, empty_grouping.n_missing) == ([], N)
 
 
 def test_combined_groups_need_a_value_in_both_columns() -> None:
@@ -287,8 +298,8 @@ def test_numbers_are_binned_and_bins_have_an_order() -> None:
     bands = group_rows("age", pd.Series(ages))
     assert (len(bands.groups), bands.ordered, int((~bands.has_value).sum())) == (5, True, 1)
     np.testing.assert_allclose(np.bincount(bands.codes[bands.has_value]), (N - 1) / 5, atol=1)
-    named = group_rows("band", pd.Series([">60", "20-40", "<20", "40-60"] * 10))
-    assert (named.groups, named.ordered) == (("<20", "20-40", "40-60", ">60"), True)
+    named_bands = group_rows("band", pd.Series([">60", "20-40", "<20", "40-60"] * 10))
+    assert (named_bands.groups, named_bands.ordered) == (("<20", "20-40", "40-60", ">60"), True)
     assert group_rows("n", pd.Series([3.0, 1.0, 2.0])).groups == ("1", "2", "3")
     assert not group_by_site(sites()).ordered
 
@@ -319,10 +330,10 @@ def test_group_thresholds_correct_shifted_probabilities() -> None:
     assert all(abs((group.score_by_threshold or 0) - group.scores["accuracy"]) < 0.03 for group in other_groups)
     assert grouping.largest_difference is not None
     assert (grouping.largest_difference_by_thresholds or 1) < grouping.largest_difference / 2
-    (sealed,) = score_groups(
+    (sealed_grouping,) = score_groups(
         GroupPredictions(predictions.targets, predictions.outputs, can_fit_thresholds=False), [group_by_site(site)]
     )
-    assert sealed.groups[2].threshold is None
+    assert sealed_grouping.groups[2].threshold is None
 
 
 def test_group_thresholds_are_cross_fitted() -> None:
@@ -356,10 +367,10 @@ def test_evaluate_reports_scores_by_group(home: Path, capsys: pytest.CaptureFixt
     assert list(evaluation.rows[1].biases) == ["site", "age"]
     assert Evaluation.from_dict(json.loads(json.dumps(asdict(evaluation)))).groupings[0].groups[0].n > 0
     run_table.evaluations([evaluation], with_groups=True)
-    printed = capsys.readouterr().out
-    assert "groups, " in printed
-    assert "too few to compare" in printed
-    assert "rows have no value" in printed
-    (final,) = featx.evaluate(final=True)
-    assert final.groupings[0].groups[0].threshold is None
+    output = capsys.readouterr().out
+    assert "groups, " in output
+    assert "too few to compare" in output
+    assert "rows have no value" in output
+    (final_evaluation,) = featx.evaluate(final=True)
+    assert final_evaluation.groupings[0].groups[0].threshold is None
     assert " by group (val)" in Path(featx.report().report).read_text()

@@ -80,9 +80,9 @@ def test_draws_are_determined_by_the_seed() -> None:
 
 def test_draws_of_a_group_use_its_own_rows() -> None:
     rows = np.arange(100) % 2 == 0
-    inside = Resamples.of(100).within(rows)
-    assert (len(inside), inside.n_units) == (50, 50)
-    assert draw_weights(inside).sum(axis=0) == pytest.approx(50, abs=1e-6)
+    group_resamples = Resamples.of(100).within(rows)
+    assert (len(group_resamples), group_resamples.n_units) == (50, 50)
+    assert draw_weights(group_resamples).sum(axis=0) == pytest.approx(50, abs=1e-6)
 
 
 def test_all_runs_get_the_same_draws() -> None:
@@ -118,9 +118,13 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
     labels = LabelTargets(("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
     label_outputs = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
     numbers = NumberTargets(("x", "z"), np.stack([y - 1.5, 2.0 * y - 0.5], axis=1))
-    predicted = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
+    number_outputs = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
     facts = ClassTargets(("a", "b", "c"), y, ordered=True)
-    for targets, outputs_of_kind in ((facts, outputs), (labels, label_outputs.astype(float)), (numbers, predicted)):
+    for targets, outputs_of_kind in (
+        (facts, outputs),
+        (labels, label_outputs.astype(float)),
+        (numbers, number_outputs),
+    ):
         value = Scorer(targets, outputs_of_kind).plain()
         for name, (low, high) in intervals_of(targets, outputs_of_kind).items():
             assert math.isnan(value[name]) or high - low > 1e-4, name

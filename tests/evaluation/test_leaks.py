@@ -95,20 +95,20 @@ def test_labels_of_test_rows_are_compared_only_when_test_is_opened(leaky: Study)
     assert labels == {"a/exact.png": ("b", "a"), "a/near.jpg": (None, "a"), "b/near.jpg": (None, "b")}
     assert [pair.id for pair in leaks.disagreeing] == ["a/exact.png"]
     assert leaky.openings() == []
-    opened = featx.leaks(final=True)
-    assert [pair.id for pair in opened.disagreeing] == ["a/exact.png", "b/near.jpg"]
-    assert opened.opened
+    final_leaks = featx.leaks(final=True)
+    assert [pair.id for pair in final_leaks.disagreeing] == ["a/exact.png", "b/near.jpg"]
+    assert final_leaks.opened
     assert [look["target"] for look in leaky.openings()] == ["y"]
 
 
 def test_permuted_test_labels_do_not_change_leaks(leaky: Study) -> None:
-    before = featx.leaks()
+    leaks_before = featx.leaks()
     table = pd.read_csv("images/labels.csv")
     test = table["part"] == "test"
     table.loc[test, "y"] = table.loc[test, "y"].to_numpy()[::-1]
     table.to_csv("images/labels.csv", index=False)
     featx.extract()
-    assert featx.leaks() == before
+    assert featx.leaks() == leaks_before
 
 
 def test_evaluate_reports_the_score_on_rows_without_copies(leaky: Study) -> None:
@@ -116,16 +116,18 @@ def test_evaluate_reports_the_score_on_rows_without_copies(leaky: Study) -> None
     (evaluation,) = featx.evaluate()
     (row,) = evaluation.rows
     table = RunFolder(leaky.folder / row.run).predictions.of("val")
-    clean = table.take([name for name in table.ids if name != "a/exact.png"])
-    assert row.scores["accuracy_without_leaks"] == scores(leaky.truth("y"), clean)["accuracy"]
-    assert row.scores["n"] == len(clean.ids) + 1
+    clean_rows = table.take([name for name in table.ids if name != "a/exact.png"])
+    assert row.scores["accuracy_without_leaks"] == scores(leaky.truth("y"), clean_rows)["accuracy"]
+    assert row.scores["n"] == len(clean_rows.ids) + 1
     (warning,) = evaluation.warnings
     assert warning.startswith(
         "1 of 31 images scored have a copy in another part (1 exact, 0 near), first 'a/exact.png'; "
     )
-    (final,) = featx.evaluate(final=True)
-    assert final.warnings[0].startswith("2 of 32 images scored have a copy in another part (0 exact, 2 near), first ")
-    assert "accuracy_without_leaks" in final.rows[0].scores
+    (final_evaluation,) = featx.evaluate(final=True)
+    assert final_evaluation.warnings[0].startswith(
+        "2 of 32 images scored have a copy in another part (0 exact, 2 near), first "
+    )
+    assert "accuracy_without_leaks" in final_evaluation.rows[0].scores
 
 
 def test_a_study_without_copies_has_no_warnings(rows: pd.DataFrame) -> None:
@@ -170,11 +172,11 @@ def test_black_images_are_copies_only_of_equal_ones(rows: pd.DataFrame) -> None:
 
 
 def test_copies_are_remembered_until_the_split_changes(leaky: Study, rows: pd.DataFrame) -> None:
-    before = featx.leaks()
+    leaks_before = featx.leaks()
     Path("images/a").rename("away")
-    assert featx.leaks() == before
+    assert featx.leaks() == leaks_before
     (leaky.folder / "leaks.parquet").unlink()
-    assert featx.leaks() == before  # by what is remembered of each image
+    assert featx.leaks() == leaks_before  # by what is remembered of each image
     Path("away").rename("images/a")
     rows.loc["a/exact.png", "part"] = "train"
     extract(rows)
@@ -182,10 +184,10 @@ def test_copies_are_remembered_until_the_split_changes(leaky: Study, rows: pd.Da
 
 
 def test_a_changed_image_is_compared_again(leaky: Study) -> None:
-    before = {pair.id for pair in featx.leaks().pairs}
+    ids_before = {pair.id for pair in featx.leaks().pairs}
     shutil.copy("images/b/004.png", "images/b/001.png")
     featx.extract()
-    assert {pair.id for pair in featx.leaks().pairs} - before == {"b/001.png"}
+    assert {pair.id for pair in featx.leaks().pairs} - ids_before == {"b/001.png"}
 
 
 def test_removed_images_are_compared_by_content_and_counted(leaky: Study) -> None:
@@ -199,13 +201,13 @@ def test_removed_images_are_compared_by_content_and_counted(leaky: Study) -> Non
 
 
 def test_without_a_cache_images_are_compared_by_hash(leaky: Study) -> None:
-    before = {pair.id for pair in featx.leaks().pairs}
+    ids_before = {pair.id for pair in featx.leaks().pairs}
     for store in Path("cache").glob("*.zarr"):
         shutil.rmtree(store)
     (leaky.folder / "copies.json").unlink()
     for _ in range(2):  # the second time, too: it is not kept as if it were whole
         leaks = featx.leaks()
-        assert {pair.id for pair in leaks.pairs} == before
+        assert {pair.id for pair in leaks.pairs} == ids_before
         assert leaks.n_unembedded == N + 2  # contents: the two exact copies have none of their own
 
 
@@ -268,9 +270,9 @@ def test_leaks_prints_text_and_json(leaky: Study, capsys: pytest.CaptureFixture[
     from featx.cli.main import app
 
     result = CliRunner().invoke(app, ["leaks", "--json"])
-    printed = json.loads(result.stdout)
-    assert (printed["n_pairs"], printed["n_disagreeing"], len(printed["pairs"])) == (3, 1, 3)
-    assert printed["pairs"][0]["differ"] == ["y"]
+    output = json.loads(result.stdout)
+    assert (output["n_pairs"], output["n_disagreeing"], len(output["pairs"])) == (3, 1, 3)
+    assert output["pairs"][0]["differ"] == ["y"]
     text = unwrapped(CliRunner().invoke(app, ["leaks"]).stdout)
     assert "! b / a" in text
     assert "3 pairs (1 exact, 2 near); images with a copy in another part: train 3, val 1, test 2" in text
@@ -286,5 +288,5 @@ def test_errors_of_numbers_without_copies_are_positive(rows: pd.DataFrame) -> No
     featx.fit()
     (row,) = featx.evaluate()[0].rows
     table = RunFolder(study.folder / row.run).answers.of("val")
-    clean = table.take([name for name in table.ids if name != "a/exact.png"])
-    assert row.scores["mae_without_leaks"] == pytest.approx(scores(study.labels("size"), clean)["mae"])
+    clean_rows = table.take([name for name in table.ids if name != "a/exact.png"])
+    assert row.scores["mae_without_leaks"] == pytest.approx(scores(study.labels("size"), clean_rows)["mae"])

@@ -21,9 +21,9 @@ def test_mcnemar_equals_the_published_example() -> None:
 
 @given(b=st.integers(0, 80), c=st.integers(0, 80))
 def test_mid_p_is_the_exact_p_minus_half_the_point_probability(b: int, c: int) -> None:
-    exact = binomtest(b, b + c).pvalue if b + c else 1.0
+    exact_p = binomtest(b, b + c).pvalue if b + c else 1.0
     point_p = 2 * binom.pmf(b, b + c, 0.5) if b != c else binom.pmf(b, b + c, 0.5)
-    expected = 1.0 if b == c else exact - point_p / 2
+    expected = 1.0 if b == c else exact_p - point_p / 2
     assert mcnemar_midp(b, c) == pytest.approx(expected)
     assert mcnemar_midp(c, b) == mcnemar_midp(b, c)
 
@@ -38,12 +38,12 @@ def test_holm_equals_the_textbook_example() -> None:
 
 
 def test_mcnemar_rejects_equal_models_at_its_level() -> None:
-    paired, _ = mcnemar_rejects(20_000, n=500, first=0.85, second=0.85, together=0.8)
+    paired, _ = mcnemar_rejects(20_000, n=500, first=0.85, second=0.85, share_both_right=0.8)
     assert paired == pytest.approx(0.05, abs=0.02)
 
 
 def test_a_paired_test_has_more_power_than_an_unpaired_one() -> None:
-    paired, unpaired = mcnemar_rejects(5_000, n=500, first=0.88, second=0.84, together=0.82)
+    paired, unpaired = mcnemar_rejects(5_000, n=500, first=0.88, second=0.84, share_both_right=0.82)
     assert paired > unpaired + 0.2
 
 
@@ -53,9 +53,9 @@ def test_the_paired_bootstrap_keeps_its_level_and_has_power() -> None:
 
 
 def test_repeats_are_corrected_for_their_overlap() -> None:
-    corrected, plain = repeats_reject(300)
-    assert corrected <= 0.07
-    assert plain > 0.15
+    corrected_rate, plain_rate = repeats_reject(300)
+    assert corrected_rate <= 0.07
+    assert plain_rate > 0.15
 
 
 def test_one_repeat_has_no_standard_deviation() -> None:

@@ -74,9 +74,9 @@ def test_a_run_that_predicts_one_class_is_marked_in_its_cell(
     at_grid: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (table,) = pivot_runs([at_grid], ["lr", "strategy"])
-    collapsed = [cell for cell in table.cells if cell.has_failed]
-    assert collapsed
-    for cell in collapsed:
+    failed_cells = [cell for cell in table.cells if cell.has_failed]
+    assert failed_cells
+    for cell in failed_cells:
         row = next(row for row in at_grid.rows if row.run == cell.run)
         assert "one class" in cell.flags
         assert 0 in np.sum(row.confusion, axis=0)
@@ -84,8 +84,8 @@ def test_a_run_that_predicts_one_class_is_marked_in_its_cell(
     output = CliRunner().invoke(app, ["evaluate", "--by", "lr,strategy"]).output
     assert all(len(line) <= 80 for line in output.splitlines() if re.match(r" ?(lr|\de|0\.)", line))
     assert output.lstrip().startswith("class: train / val acc (95 % of val)")
-    assert output.count("! one class") == len(collapsed)
-    assert f"! {len(collapsed)} of 4 runs failed in training" in output
+    assert output.count("! one class") == len(failed_cells)
+    assert f"! {len(failed_cells)} of 4 runs failed in training" in output
     assert "without these settings, not shown: logreg" in output
 
 
@@ -169,9 +169,9 @@ def test_differences_between_groups_are_tables_too(at_grid: Evaluation, capsys: 
         assert (cell.low, cell.high, cell.train_value) == (0.0, 0.3, None)
     assert {cell.value for cell in camera.cells} == {None}
     pivot_table.pivots(tables)
-    printed = capsys.readouterr().out
-    assert "class: val largest difference between the mean errors of sex (95 %)" in printed
-    assert printed.count("too few") == len(camera.cells)
+    output = capsys.readouterr().out
+    assert "class: val largest difference between the mean errors of sex (95 %)" in output
+    assert output.count("too few") == len(camera.cells)
 
 
 def test_differences_need_groups_and_exclude_a_score(at_grid: Evaluation) -> None:

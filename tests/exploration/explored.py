@@ -42,8 +42,8 @@ def make_explored(  # noqa: PLR0913 (each test sets a few of them)
         content["data"]["labels"] = {"file": "labels.csv"}
     recipe = parse_recipe(content, Path("featx.toml"))
     names = np.asarray(ids, dtype=object)
-    known = [name for name, part in zip(ids, parts or [""] * len(ids), strict=True) if part != "test"]
-    truth = {} if labels is None else {"class": make_truth(ids, labels).take(known)}
+    labelled_ids = [name for name, part in zip(ids, parts or [""] * len(ids), strict=True) if part != "test"]
+    truth = {} if labels is None else {"class": make_truth(ids, labels).take(labelled_ids)}
     values = {name: 0.5 if name in NUMBER_COLUMNS else "x" for name in COLUMNS}
     frame = pd.DataFrame({**values, **(properties or {})}, index=pd.Index(names))
     return ExploredImages(

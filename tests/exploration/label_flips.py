@@ -12,20 +12,20 @@ Codes = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 def flip_to_any_class(codes: Codes, share: float, seed: int) -> Codes:
     """Return codes of which a share, drawn at random, is replaced by another class, drawn at random."""
-    rng, flipped, k = np.random.default_rng(seed), codes.copy(), codes.max() + 1
+    rng, flipped_codes, k = np.random.default_rng(seed), codes.copy(), codes.max() + 1
     rows = rng.choice(len(codes), round(share * len(codes)), replace=False)
-    flipped[rows] = (codes[rows] + rng.integers(1, k, len(rows))) % k
-    return flipped
+    flipped_codes[rows] = (codes[rows] + rng.integers(1, k, len(rows))) % k
+    return flipped_codes
 
 
 def flip_to_similar_class(codes: Codes, vectors: Vectors, share: float, seed: int) -> Codes:
     """Return codes of which a share is replaced by the class with which neighbours confuse their class most."""
-    rng, flipped, k = np.random.default_rng(seed), codes.copy(), int(codes.max()) + 1
+    rng, flipped_codes, k = np.random.default_rng(seed), codes.copy(), int(codes.max()) + 1
     confusion = measure_separability(vectors, codes, find_neighbours(vectors, 10), k).confusion
     np.fill_diagonal(confusion, -1)
     rows = rng.choice(len(codes), round(share * len(codes)), replace=False)
-    flipped[rows] = confusion.argmax(axis=1)[codes[rows]]
-    return flipped
+    flipped_codes[rows] = confusion.argmax(axis=1)[codes[rows]]
+    return flipped_codes
 
 
 def rank_labels(vectors: Vectors, codes: Codes, units: np.ndarray | None = None) -> LabelIssues:
@@ -33,6 +33,6 @@ def rank_labels(vectors: Vectors, codes: Codes, units: np.ndarray | None = None)
     return find_label_issues(codes, find_neighbours(vectors, 20, units), cross_validated_proba(vectors, codes, units))
 
 
-def flip_auroc(quality: np.ndarray, flipped: Codes, codes: Codes) -> float:
+def flip_auroc(quality: np.ndarray, flipped_codes: Codes, codes: Codes) -> float:
     """Return the area under the ROC curve of the flipped labels against all others; low quality means flipped."""
-    return float(roc_auc_score(flipped != codes, -quality))
+    return float(roc_auc_score(flipped_codes != codes, -quality))

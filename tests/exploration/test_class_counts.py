@@ -39,11 +39,11 @@ def test_small_missing_and_unbalanced_classes_stand_out() -> None:
         "1 of 2 classes of 'class' have fewer than 10 labelled images, the smallest 'dog' with 3"
     )
     assert texts[1] == "class 'dog' of 'class' has no image in val (1 of 2)"
-    many = make_explored([f"{n}" for n in range(220)], ["a"] * 200 + ["b"] * 20)
-    (highlight,) = count_images(many, no_progress).highlights
+    unbalanced_images = make_explored([f"{n}" for n in range(220)], ["a"] * 200 + ["b"] * 20)
+    (highlight,) = count_images(unbalanced_images, no_progress).highlights
     assert highlight.text.startswith("classes of 'class' are unbalanced: 'a' has 10 times as many images as 'b'")
-    even = make_explored([f"{n}" for n in range(40)], ["a", "b"] * 20)
-    assert count_images(even, no_progress).highlights == ()
+    balanced_images = make_explored([f"{n}" for n in range(40)], ["a", "b"] * 20)
+    assert count_images(balanced_images, no_progress).highlights == ()
 
 
 def test_one_class_and_no_labels_are_reported() -> None:

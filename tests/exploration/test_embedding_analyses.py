@@ -157,8 +157,8 @@ def test_segments_are_those_of_the_best_run_on_the_selection_rows(
     assert (weak["mean_error"] > weak["other_error"]).all()
     assert members.groupby(["grouping", "segment"]).size().sum() == weak["n_images"].sum()
     assert set(fitted.images.parts[fitted.images.rows(members["id"].to_numpy(object))]) == {"val"}
-    wrong = members["true_value"] != members["prediction"]
-    assert (members["error"] == wrong).all()
+    is_wrong = members["true_value"] != members["prediction"]
+    assert (members["error"] == is_wrong).all()
     page = build_explore_page(replace(fitted, results={**fitted.results, "segments": result})).render()
     assert "Images of the weak segments" in page
 

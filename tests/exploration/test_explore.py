@@ -65,23 +65,23 @@ def test_an_extracted_study_has_vectors_and_no_runs_yet(explored: Exploration) -
 
 
 def test_a_sample_keeps_rows_of_labels_and_parts_together(extracted: Path, explored: Exploration) -> None:
-    whole = explored.images
+    all_images = explored.images
     images = explore(recipe=extracted / "featx.toml", max_images=10).images
     assert (len(images), images.n_found) == (10, 48)
-    rows = whole.rows(images.ids)
-    assert images.parts.tolist() == whole.parts[rows].tolist()
-    assert images.label_texts("class").tolist() == whole.label_texts("class").iloc[rows].tolist()
+    rows = all_images.rows(images.ids)
+    assert images.parts.tolist() == all_images.parts[rows].tolist()
+    assert images.label_texts("class").tolist() == all_images.label_texts("class").iloc[rows].tolist()
     assert images.notes == ("a sample of 10 of 48 images was explored",)
 
 
 def test_a_changed_recipe_is_explored_without_embeddings(toy_home: Path, extracted: Path) -> None:
     text = (extracted / "featx.toml").read_text()
-    changed = extracted / "changed" / "other.toml"
-    changed.parent.mkdir()
-    changed.write_text(text.replace('source = "images"', 'source = "../images"'))
-    featx.extract(changed)
-    changed.write_text(changed.read_text().replace("val = 0.25", "val = 0.5"))
-    images = explore(recipe=changed).images
+    changed_recipe = extracted / "changed" / "other.toml"
+    changed_recipe.parent.mkdir()
+    changed_recipe.write_text(text.replace('source = "images"', 'source = "../images"'))
+    featx.extract(changed_recipe)
+    changed_recipe.write_text(changed_recipe.read_text().replace("val = 0.25", "val = 0.5"))
+    images = explore(recipe=changed_recipe).images
     assert images.embedding is None
     assert images.notes[0].startswith("analyses of embeddings are left out: [split] changed after the last extraction")
 

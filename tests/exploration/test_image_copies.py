@@ -28,8 +28,8 @@ def rows(home: Path) -> pd.DataFrame:
     shutil.copy("images/a/000.png", "images/a/exact.png")
     Image.open("images/a/002.png").save("images/a/near.jpg", quality=95)
     shutil.copy("images/b/000.png", "images/b/other.png")
-    added = [("a/exact.png", "a", "val"), ("a/near.jpg", "a", "test"), ("b/other.png", "a", "train")]
-    table = pd.concat([table, pd.DataFrame(added, columns=table.columns)], ignore_index=True)
+    copies = [("a/exact.png", "a", "val"), ("a/near.jpg", "a", "test"), ("b/other.png", "a", "train")]
+    table = pd.concat([table, pd.DataFrame(copies, columns=table.columns)], ignore_index=True)
     table.to_csv("images/labels.csv", index=False)
     (home / "featx.toml").write_text(toy_recipe(**SECTIONS))
     return table
@@ -51,12 +51,16 @@ def pairs(table: pd.DataFrame) -> set[tuple[object, ...]]:
 
 
 def test_copies_are_found_before_and_after_an_extraction(rows: pd.DataFrame) -> None:
-    before = find_image_copies(load(), no_progress)
-    normalised = {tuple(sorted(pair[:2], key=len, reverse=True)) + pair[2:] for pair in pairs(before.tables["copies"])}
+    copies_before = find_image_copies(load(), no_progress)
+    normalised = {
+        tuple(sorted(pair[:2], key=len, reverse=True)) + pair[2:] for pair in pairs(copies_before.tables["copies"])
+    }
     assert normalised == EXPECTED
     featx.extract()
-    after = find_image_copies(load(), no_progress)
-    assert {tuple(sorted(p[:2], key=len, reverse=True)) + p[2:] for p in pairs(after.tables["copies"])} == EXPECTED
+    copies_after = find_image_copies(load(), no_progress)
+    assert {
+        tuple(sorted(p[:2], key=len, reverse=True)) + p[2:] for p in pairs(copies_after.tables["copies"])
+    } == EXPECTED
 
 
 def test_copies_across_parts_stand_out_first(rows: pd.DataFrame) -> None:

@@ -27,22 +27,24 @@ def test_planted_wrong_labels_of_digits_are_ranked_first(
     digits: tuple[Vectors, Codes], kind: str, share: float, min_auroc: float
 ) -> None:
     vectors, codes = digits
-    flipped = flip_to_any_class(codes, share, 1) if kind == "any" else flip_to_similar_class(codes, vectors, share, 1)
-    issues = rank_labels(vectors, flipped)
-    assert flip_auroc(issues.quality, flipped, codes) >= min_auroc
-    wrong = flipped != codes
-    assert (issues.suggested[wrong] == codes[wrong]).mean() > 0.9
-    assert issues.are_likely_wrong[wrong].mean() > 0.8
-    assert issues.are_likely_wrong[~wrong].mean() < 0.02
-    assert abs(issues.n_estimated - wrong.sum()) < 0.4 * wrong.sum()
-    assert wrong[issues.ranking[: round(wrong.sum() / 2)]].mean() > 0.9
+    flipped_codes = (
+        flip_to_any_class(codes, share, 1) if kind == "any" else flip_to_similar_class(codes, vectors, share, 1)
+    )
+    issues = rank_labels(vectors, flipped_codes)
+    assert flip_auroc(issues.quality, flipped_codes, codes) >= min_auroc
+    is_wrong = flipped_codes != codes
+    assert (issues.suggested[is_wrong] == codes[is_wrong]).mean() > 0.9
+    assert issues.are_likely_wrong[is_wrong].mean() > 0.8
+    assert issues.are_likely_wrong[~is_wrong].mean() < 0.02
+    assert abs(issues.n_estimated - is_wrong.sum()) < 0.4 * is_wrong.sum()
+    assert is_wrong[issues.ranking[: round(is_wrong.sum() / 2)]].mean() > 0.9
 
 
 def test_the_quality_of_shuffled_labels_is_that_of_chance(digits: tuple[Vectors, Codes]) -> None:
     vectors, codes = digits
-    shuffled = np.random.default_rng(0).permutation(codes)
-    flipped = flip_to_any_class(shuffled, 0.2, 0)
-    assert abs(flip_auroc(rank_labels(vectors, flipped).quality, flipped, shuffled) - 0.5) < 0.06
+    shuffled_codes = np.random.default_rng(0).permutation(codes)
+    flipped_codes = flip_to_any_class(shuffled_codes, 0.2, 0)
+    assert abs(flip_auroc(rank_labels(vectors, flipped_codes).quality, flipped_codes, shuffled_codes) - 0.5) < 0.06
 
 
 def test_votes_of_the_own_unit_do_not_count() -> None:

@@ -43,10 +43,10 @@ def test_each_content_is_measured_once(home: Path) -> None:
     assert (first.n_measured, len(images)) == (20, 21)
     assert images.properties.index.tolist() == images.ids.tolist()
     assert images.properties.loc["dark/copy.png"].equals(images.properties.loc["dark/000.png"])
-    again = measure_images(load(), second)
+    repeated_images = measure_images(load(), second)
     assert second.n_measured == 0
-    assert again.properties.equals(images.properties)
-    assert set(again.tiles) == set(images.digests)
+    assert repeated_images.properties.equals(images.properties)
+    assert set(repeated_images.tiles) == set(images.digests)
 
 
 def test_an_interrupted_pass_keeps_what_was_measured(home: Path) -> None:
@@ -54,9 +54,9 @@ def test_an_interrupted_pass_keeps_what_was_measured(home: Path) -> None:
     images, n_before = load(), IMAGES_PER_CHUNK + 3
     with pytest.raises(KeyboardInterrupt):
         measure_images(images, Recorder(n_before))
-    rest = Recorder()
-    measure_images(images, rest)
-    assert rest.n_measured == 2 * IMAGES_PER_CHUNK - n_before
+    second_recorder = Recorder()
+    measure_images(images, second_recorder)
+    assert second_recorder.n_measured == 2 * IMAGES_PER_CHUNK - n_before
 
 
 def test_undecodable_and_changed_images_have_a_reason_and_no_properties(home: Path) -> None:
@@ -69,8 +69,8 @@ def test_undecodable_and_changed_images_have_a_reason_and_no_properties(home: Pa
     assert set(images.unreadable) == {f"dark/00{number}.png" for number in range(3)}
     assert images.unreadable["dark/001.png"] == "was removed while it was being read"
     assert images.unreadable["dark/002.png"] == "changed while it was being read"
-    missing = images.properties.loc[list(images.unreadable)]
-    assert missing.isna().all(axis=None)
+    missing_properties = images.properties.loc[list(images.unreadable)]
+    assert missing_properties.isna().all(axis=None)
     assert len(images.tiles) == 17
 
 
@@ -84,11 +84,11 @@ def test_the_search_for_copies_uses_the_same_thumbnails(toy_home: Path) -> None:
     def record(stage: str, n_done: int, total: int, /, note: str = "") -> None:
         stages.append(stage)
 
-    before = find_near_copies(study, no_progress).pairs
+    pairs_before = find_near_copies(study, no_progress).pairs
     copies_file = study.folder / "copies.json"
     copies_file.unlink()
     (study.cache.notes / "thumbnails.sqlite").unlink()
     measure_images(load_images(open_source(None, None), None, no_progress), no_progress)
-    after = find_near_copies(study, record).pairs
+    pairs_after = find_near_copies(study, record).pairs
     assert set(stages) == {"compare images"}
-    assert np.array_equal(after.to_numpy(), before.to_numpy())
+    assert np.array_equal(pairs_after.to_numpy(), pairs_before.to_numpy())

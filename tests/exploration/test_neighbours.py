@@ -37,11 +37,11 @@ def test_a_unit_of_all_images_leaves_no_neighbours() -> None:
 def test_many_images_are_searched_along_principal_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     x = unit_vectors(rng.normal(size=(600, 12)) @ rng.normal(size=(12, 300)) + 0.1 * rng.normal(size=(600, 300)))
-    exact = find_neighbours(x, 5)
+    exact_result = find_neighbours(x, 5)
     monkeypatch.setattr(neighbours, "MAX_ROWS_FOR_FULL_SEARCH", 100)
     monkeypatch.setattr(neighbours, "N_SEARCH_AXES", 20)
     result = find_neighbours(x, 5)
-    assert (result.rows == exact.rows).mean() > 0.99
+    assert (result.rows == exact_result.rows).mean() > 0.99
     codes = np.arange(600) % 3
     assert not find_class_neighbours(x, codes, 5).is_exact
 
@@ -49,8 +49,8 @@ def test_many_images_are_searched_along_principal_axes(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("n", [50, 4000, 4097])
 def test_the_largest_columns_are_those_of_a_sort(n: int) -> None:
     values = np.random.default_rng(n).normal(size=(9, n)).astype(np.float32)
-    chosen = largest_columns(values, 6)
-    assert np.array_equal(np.sort(chosen, axis=1), np.sort(np.argsort(values, axis=1)[:, -6:], axis=1))
+    columns = largest_columns(values, 6)
+    assert np.array_equal(np.sort(columns, axis=1), np.sort(np.argsort(values, axis=1)[:, -6:], axis=1))
 
 
 def test_a_constant_embedding_has_neighbours_of_cosine_0() -> None:
@@ -62,16 +62,16 @@ def test_a_constant_embedding_has_neighbours_of_cosine_0() -> None:
 def test_neighbours_are_searched_in_the_own_class_and_in_the_others() -> None:
     x, codes, units = vectors(300), np.random.default_rng(3).integers(-1, 3, 300), np.arange(300) // 2
     result = find_class_neighbours(x, codes, 6, units)
-    assert (codes[result.own.rows] == codes[:, None]).all()
-    assert (codes[result.other.rows] != codes[:, None]).all()
+    assert (codes[result.own_class.rows] == codes[:, None]).all()
+    assert (codes[result.other_classes.rows] != codes[:, None]).all()
     assert np.array_equal(result.merged().rows, plain_search(x, 6, units))
 
 
 def test_classes_smaller_than_the_number_of_neighbours_have_fewer() -> None:
     result = find_class_neighbours(vectors(9), np.array([0] * 7 + [1, 1]), 4)
-    assert result.own.exist.sum(axis=1).tolist() == [4] * 7 + [1, 1]
-    assert result.other.exist.sum(axis=1).tolist() == [2] * 7 + [4, 4]
-    assert np.isnan(find_class_neighbours(vectors(3), np.arange(3), 2).own.mean_distances(2)).all()
+    assert result.own_class.exist.sum(axis=1).tolist() == [4] * 7 + [1, 1]
+    assert result.other_classes.exist.sum(axis=1).tolist() == [2] * 7 + [4, 4]
+    assert np.isnan(find_class_neighbours(vectors(3), np.arange(3), 2).own_class.mean_distances(2)).all()
 
 
 def test_mean_distances_are_those_of_the_nearest() -> None:

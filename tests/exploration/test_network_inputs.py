@@ -33,10 +33,10 @@ def test_inputs_are_those_that_a_training_gets(recipe: Path) -> None:
     images = load_images(open_source(None, recipe), None, no_progress)
     result = make_network_inputs(images, no_progress)
     table = result.tables["network_inputs"]
-    trained = table[table["network"] == "fine-tuned toy"]
-    ids = list(dict.fromkeys(trained["id"]))
+    network_rows = table[table["network"] == "fine-tuned toy"]
+    ids = list(dict.fromkeys(network_rows["id"]))
     assert len(ids) == N_IMAGES
-    assert set(trained["part"]) == {"train"}
+    assert set(network_rows["part"]) == {"train"}
     rows = images.rows(ids)
     digests = images.digests[rows].tolist()
     spec = images.recipe.finetune[0].runs[0]
@@ -48,20 +48,20 @@ def test_inputs_are_those_that_a_training_gets(recipe: Path) -> None:
     augment = AugmentSpec(**FINETUNE["augment"])  # type: ignore[arg-type]
     batches = PixelRows(pixels, np.arange(len(ids)), augment, augmentation_keys(digests, 3))
     for epoch in range(N_EPOCHS):
-        files = trained.loc[trained["view"] == f"epoch {epoch + 1}", "file"]
+        files = network_rows.loc[network_rows["view"] == f"epoch {epoch + 1}", "file"]
         expected = batches.batch(np.arange(len(ids)), epoch).numpy()
         assert np.array_equal(np.stack([result.arrays[file] for file in files]), expected)
-    plain = trained.loc[trained["view"] == PLAIN, "file"]
-    assert np.array_equal(np.stack([result.arrays[file] for file in plain]), pixels)
+    plain_files = network_rows.loc[network_rows["view"] == PLAIN, "file"]
+    assert np.array_equal(np.stack([result.arrays[file] for file in plain_files]), pixels)
 
 
 def test_saved_inputs_are_exact_and_listed(recipe: Path, tmp_path: Path) -> None:
     images = load_images(open_source(None, recipe), None, no_progress)
     result = make_network_inputs(images, no_progress)
     paths = save_inputs(result, tmp_path / "inputs")
-    listed = pd.read_csv(tmp_path / "inputs" / "inputs.csv")
-    assert len(listed) == len(paths) - 1 == N_IMAGES * (2 + N_EPOCHS)
-    for file in listed["file"]:
+    listed_inputs = pd.read_csv(tmp_path / "inputs" / "inputs.csv")
+    assert len(listed_inputs) == len(paths) - 1 == N_IMAGES * (2 + N_EPOCHS)
+    for file in listed_inputs["file"]:
         assert np.array_equal(np.asarray(Image.open(tmp_path / "inputs" / file)), result.arrays[file])
 
 

@@ -31,10 +31,13 @@ def test_principal_components_are_those_of_scikit_learn(clusters: np.ndarray) ->
 
 
 def test_axes_of_an_even_sample_are_applied_to_all_rows(clusters: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = principal_components(clusters, 2)
+    full_projection = principal_components(clusters, 2)
     monkeypatch.setattr(projections, "MAX_ROWS_TO_FIT", 60)
-    part = principal_components(clusters, 2)
-    correlations = [np.corrcoef(whole.coordinates[:, axis], part.coordinates[:, axis])[0, 1] for axis in (0, 1)]
+    sample_projection = principal_components(clusters, 2)
+    correlations = [
+        np.corrcoef(full_projection.coordinates[:, axis], sample_projection.coordinates[:, axis])[0, 1]
+        for axis in (0, 1)
+    ]
     assert np.abs(correlations).min() > 0.99
 
 

@@ -70,8 +70,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> ExploredImages:
 def test_each_planted_fault_is_found_by_its_check(planted: ExploredImages) -> None:
     result = check_quality(planted, no_progress)
     issues = result.tables["quality_issues"]
-    found = {name: set(issues.loc[issues["id"] == name, "check"]) for name in FAULTS}
-    assert {name: check in found[name] for name, check in FAULTS.items()} == dict.fromkeys(FAULTS, True)
+    checks_by_id = {name: set(issues.loc[issues["id"] == name, "check"]) for name in FAULTS}
+    assert {name: check in checks_by_id[name] for name, check in FAULTS.items()} == dict.fromkeys(FAULTS, True)
 
 
 def test_images_without_a_fault_are_not_reported(planted: ExploredImages) -> None:

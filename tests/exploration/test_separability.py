@@ -32,10 +32,10 @@ def test_silhouettes_are_those_of_scikit_learn(digits: tuple[np.ndarray, np.ndar
 def test_votes_are_those_of_leave_one_out(digits: tuple[np.ndarray, np.ndarray]) -> None:
     vectors, codes = digits
     head = KNeighborsClassifier(10, metric="cosine", algorithm="brute")
-    predicted = cross_val_predict(head, vectors[:150], codes[:150], cv=LeaveOneOut())
+    y_pred = cross_val_predict(head, vectors[:150], codes[:150], cv=LeaveOneOut())
     result = separability(vectors[:150], codes[:150])
     # Votes for several classes with equal counts are decided differently.
-    assert abs(result.accuracy - (predicted == codes[:150]).mean()) < 0.03
+    assert abs(result.accuracy - (y_pred == codes[:150]).mean()) < 0.03
 
 
 def test_separated_classes_have_no_confused_pairs() -> None:

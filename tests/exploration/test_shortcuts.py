@@ -107,10 +107,10 @@ def test_a_planted_folder_is_found_and_the_folder_of_the_class_is_none() -> None
     ]
     data = {"reader": "folder"}
     assert found(find(planted, data=data)) == {("folder", "cat")}
-    clean = [
+    clean_ids = [
         f"{'clinic' if coin else 'field'}/{label}/{name}" for coin, label, name in zip(half(), LABELS, IDS, strict=True)
     ]
-    assert found(find(clean, data=data)) == set()
+    assert found(find(clean_ids, data=data)) == set()
     assert found(find([f"train/{label}/{name}" for label, name in zip(LABELS, IDS, strict=True)], data=data)) == set()
 
 
@@ -127,8 +127,8 @@ def test_a_word_in_the_names_is_found() -> None:
     result = find(ids)
     assert found(result) == {("words of file names", "cat")}
     assert "'scanner" in result.highlights[0].text or "'phone'" in result.highlights[0].text
-    clean = [f"{'scanner2' if coin else 'phone'}_{name}" for coin, name in zip(half(), IDS, strict=True)]
-    assert found(find(clean)) == set()
+    clean_ids = [f"{'scanner2' if coin else 'phone'}_{name}" for coin, name in zip(half(), IDS, strict=True)]
+    assert found(find(clean_ids)) == set()
     assert found(find([f"{label}_{name}" for label, name in zip(LABELS, IDS, strict=True)])) == set()
 
 
@@ -137,10 +137,10 @@ def test_names_that_give_the_labels_are_not_tested() -> None:
     images = make_explored(ids, LABELS)
     labels = images.recipe.data.labels
     assert labels is not None
-    named = images.recipe.data.model_copy(
+    data_spec = images.recipe.data.model_copy(
         update={"labels": labels.model_copy(update={"file": None, "name": "{class}"})}
     )
-    study = type(images.study)(images.recipe.model_copy(update={"data": named}))
+    study = type(images.study)(images.recipe.model_copy(update={"data": data_spec}))
     images = type(images)(**{**images.__dict__, "study": study})
     assert name_words(images, LABELS) is None
     assert found(find_shortcuts(images, no_progress)) == set()
@@ -183,8 +183,8 @@ def test_images_of_one_patient_count_once() -> None:
     cameras = np.array(["A", "B"])[rng.integers(0, 2, 30)][patients].tolist()
     options: dict[str, Any] = {"properties": {"camera": cameras}, "groups": {"patient": patients}}
     table = find(IDS, labels, **options, split={"by": "patient"}).tables["shortcuts"].set_index("property")
-    without = find(IDS, labels, **options).tables["shortcuts"].set_index("property")
-    assert table.loc["camera", "p"] > 0.05 > without.loc["camera", "p"]
+    ungrouped_table = find(IDS, labels, **options).tables["shortcuts"].set_index("property")
+    assert table.loc["camera", "p"] > 0.05 > ungrouped_table.loc["camera", "p"]
 
 
 def test_labels_and_numbers_are_tested_too() -> None:

@@ -17,8 +17,8 @@ def test_a_planted_weak_segment_is_found() -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 6, N)
     errors = (rng.random(N) < np.where(codes == 2, 0.45, 0.1)).astype(float)
-    other = make_membership(rng.integers(0, 4, N), "camera")
-    segments = compare_segments(errors, np.arange(N), [other, make_membership(codes)])
+    camera_membership = make_membership(rng.integers(0, 4, N), "camera")
+    segments = compare_segments(errors, np.arange(N), [camera_membership, make_membership(codes)])
     assert [(segment.grouping, segment.name) for segment in segments if segment.is_weak] == [("lens", "lens 2")]
     assert len(segments) == 10
     assert segments[0].rows.tolist() == np.flatnonzero(codes == 2).tolist()

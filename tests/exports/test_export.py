@@ -35,15 +35,15 @@ def run(toy_home: Path) -> str:
 
 
 def test_network_and_head_predict_pixels_like_the_run(run: str) -> None:
-    head, whole = featx.export(run, out="out")
-    assert (head.what, whole.what) == ("head", "whole")
-    for exported in (head, whole):
-        assert exported.parity.largest < 1e-4
-        assert exported.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
-        card = read_export_card(Path(exported.path))
-        assert card.parity == exported.parity
+    head, full_model = featx.export(run, out="out")
+    assert (head.what, full_model.what) == ("head", "whole")
+    for model in (head, full_model):
+        assert model.parity.largest < 1e-4
+        assert model.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
+        card = read_export_card(Path(model.path))
+        assert card.parity == model.parity
         assert card.outputs["answers"]["names"] == ["dark", "light"]
-    pixels = read_export_card(Path(whole.path)).inputs["pixels"]
+    pixels = read_export_card(Path(full_model.path)).inputs["pixels"]
     assert pixels["shape"] == ["n", 16, 16, 3]
     assert pixels["resize"] == "crop"
 
@@ -53,8 +53,8 @@ def test_a_finetuned_network_is_exported_whole(toy_home: Path) -> None:
     recipe.write_text(recipe.read_text() + '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 2\n')
     featx.extract()
     (network,) = featx.finetune()
-    (whole,) = featx.export(network.run, out="out")
-    assert whole.parity.largest < 1e-4
+    (network_model,) = featx.export(network.run, out="out")
+    assert network_model.parity.largest < 1e-4
     with pytest.raises(DataError, match="is a network; expected '--format onnx', found 'skops'"):
         featx.export(network.run, "skops")
 
@@ -63,9 +63,9 @@ def test_each_of_several_networks_has_an_input(toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text() + '[[embedding]]\nbackbone = "deep"\nweights = "none"\npool = "max"\n')
     featx.extract()
-    _, whole = featx.export(featx.fit(heads="logreg", trials=1)[0].run, out="out")
-    assert whole.parity.largest < 1e-4
-    assert set(read_export_card(Path(whole.path)).inputs) == {"pixels_1", "pixels_2"}
+    _, full_model = featx.export(featx.fit(heads="logreg", trials=1)[0].run, out="out")
+    assert full_model.parity.largest < 1e-4
+    assert set(read_export_card(Path(full_model.path)).inputs) == {"pixels_1", "pixels_2"}
 
 
 @pytest.mark.parametrize("file_format", ["skops", "joblib"])
@@ -75,10 +75,10 @@ def test_a_copied_head_predicts_like_the_run(run: str, file_format: str) -> None
     x = read_embeddings(study, study.ids("val"), locked_embeddings(study)).x
     expected = featx.load(study.folder / run).predict_proba(x)
     shutil.rmtree("runs")
-    loaded = featx.load(copy.path)
-    np.testing.assert_array_equal(loaded.predict_proba(x), expected)
+    head = featx.load(copy.path)
+    np.testing.assert_array_equal(head.predict_proba(x), expected)
     assert copy.parity.largest < 1e-6
-    assert loaded.name == run
+    assert head.name == run
 
 
 def test_a_changed_file_is_refused_before_it_is_opened(run: str) -> None:

@@ -66,29 +66,29 @@ def refitted(run: str) -> list[ExportedModel]:
 def test_a_run_in_reduced_precision_states_its_agreement_of_labels(
     run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    head, whole = featx.export(run, out="as-is")
+    head, full_model = featx.export(run, out="as-is")
     assert head.parity.reason == ""
-    assert whole.parity.reason.endswith("the file computes in fp32; export with '--precision fp32 --refit'")
-    assert 1e-7 < whole.parity.largest < 0.1
-    assert whole.parity.n_other_labels is not None
-    card = read_export_card(Path(whole.path))
-    assert card.parity == whole.parity
+    assert full_model.parity.reason.endswith("the file computes in fp32; export with '--precision fp32 --refit'")
+    assert 1e-7 < full_model.parity.largest < 0.1
+    assert full_model.parity.n_other_labels is not None
+    card = read_export_card(Path(full_model.path))
+    assert card.parity == full_model.parity
     assert card.source_parity is None
-    print_exports([whole])
-    n_equal = whole.parity.n - whole.parity.n_other_labels
-    assert f"predicted labels agree with the run for {n_equal} of {whole.parity.n} rows" in unwrapped(
+    print_exports([full_model])
+    n_equal = full_model.parity.n - full_model.parity.n_other_labels
+    assert f"predicted labels agree with the run for {n_equal} of {full_model.parity.n} rows" in unwrapped(
         capsys.readouterr().out
     )
 
 
 def test_a_refit_in_fp32_is_exported_faithfully(run: str, refitted: list[ExportedModel]) -> None:
-    for exported in refitted:
-        assert exported.run.startswith(f"refit-fp32-{run.rpartition('-')[0]}")
-        assert exported.refit_of == run
-        assert exported.parity.largest < 1e-4
-        assert (exported.parity.n_other_labels, exported.parity.reason) == (0, "")
-        card = read_export_card(Path(exported.path))
-        assert card.source_parity == exported.source_parity
+    for model in refitted:
+        assert model.run.startswith(f"refit-fp32-{run.rpartition('-')[0]}")
+        assert model.refit_of == run
+        assert model.parity.largest < 1e-4
+        assert (model.parity.n_other_labels, model.parity.reason) == (0, "")
+        card = read_export_card(Path(model.path))
+        assert card.source_parity == model.source_parity
         assert card.header.refit is not None
         assert (card.header.refit.run, card.header.refit.parts) == (run, ("train",))
         assert not any(is_reduced(embedding.spec) for embedding in card.header.embeddings)
@@ -101,13 +101,13 @@ def test_a_refit_states_its_agreement_with_the_run_on_val(
 ) -> None:
     study = Study.open(None)
     ids = study.ids("val")
-    old, new = (RunFolder(study.folder / name).answers.take(ids) for name in (run, refitted[1].run))
+    run_answers, refit_answers = (RunFolder(study.folder / name).answers.take(ids) for name in (run, refitted[1].run))
     parity = refitted[1].source_parity
     assert parity is not None
     assert (parity.rows, parity.n) == ("val", len(ids))
-    assert parity.largest == pytest.approx(np.abs(new.values - old.values).max())
+    assert parity.largest == pytest.approx(np.abs(refit_answers.values - run_answers.values).max())
     assert 1e-7 < parity.largest < 0.1
-    assert parity.n_other_labels == int((new.values.argmax(1) != old.values.argmax(1)).sum())
+    assert parity.n_other_labels == int((refit_answers.values.argmax(1) != run_answers.values.argmax(1)).sum())
     print_exports(refitted[1:])
     n_equal = len(ids) - parity.n_other_labels
     text = f"predicted labels agree with {run} for {n_equal} of {len(ids)} val rows"
@@ -124,9 +124,9 @@ def test_a_refit_in_fp32_leaves_the_study_as_it_is(run: str, refitted: list[Expo
         f"fitted on {n_train} rows (train) with embeddings in fp32; the scores are those of {run}"
     )
     # The refit exists now: it is neither fitted again nor refitted itself.
-    again = featx.export(refitted[0].run, out="faithful", precision="fp32", refit=True)
-    assert [exported.run for exported in again] == [exported.run for exported in refitted]
-    assert again[1].source_parity == refitted[1].source_parity
+    repeated_exports = featx.export(refitted[0].run, out="faithful", precision="fp32", refit=True)
+    assert [model.run for model in repeated_exports] == [model.run for model in refitted]
+    assert repeated_exports[1].source_parity == refitted[1].source_parity
 
 
 def test_a_run_in_fp32_is_exported_as_it_is(toy_home: Path) -> None:

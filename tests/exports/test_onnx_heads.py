@@ -48,11 +48,11 @@ def fit(name: str, target: str, method: str, scaling: Params | None = None) -> t
     except UnsuitedError:
         pytest.skip(f"{name} does not support numbers")
     kind = rows.targets.kind
-    chosen = "none" if kind == "numbers" else head.default_calibration if method == "usual" else method
-    if kind != "numbers" and chosen not in head.allowed_calibrations(kind):
+    calibration = "none" if kind == "numbers" else head.default_calibration if method == "usual" else method
+    if kind != "numbers" and calibration not in head.allowed_calibrations(kind):
         pytest.skip(f"{name} does not support this calibration")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
-    model = fit_pipeline(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
+    model = fit_pipeline(head, params | (scaling or {}), rows, calibration, HeadSpec(name=name))  # type: ignore[arg-type]
     return kind, model
 
 

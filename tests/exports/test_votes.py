@@ -68,8 +68,8 @@ def test_rows_with_other_labels_are_counted_and_printed(
     file = exported["soft"]
     header = read_export_card(Path(file.path)).header
     expected = np.array([[0.5, 0.4, 0.1], [0.2, 0.7, 0.1], [0.2, 0.2, 0.6]])
-    others = expected[:, [0, 2, 1]]
-    assert count_other_labels(header, others, expected) == 2
+    swapped_outputs = expected[:, [0, 2, 1]]
+    assert count_other_labels(header, swapped_outputs, expected) == 2
     print_exports([file])
     assert f"predicted labels agree with the run for {file.parity.n} of {file.parity.n} rows (100.0%)" in unwrapped(
         capsys.readouterr().out

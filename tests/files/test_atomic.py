@@ -32,50 +32,50 @@ def files(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def copy(to: Path, begun: str, missing: Path) -> None:
+def copy(target: Path, beginning: str, missing_path: Path) -> None:
     """Begin to write, and fail half way."""
-    to.write_text(begun)
-    to.write_text(begun + missing.read_text())
+    target.write_text(beginning)
+    target.write_text(beginning + missing_path.read_text())
 
 
 def test_a_file_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
-    final = tmp_path / "deep" / "a.txt"
-    with atomic_file(final) as private:
-        private.write_text("new")
-        assert not final.exists()
-        assert private.name.startswith(".")
+    final_path = tmp_path / "deep" / "a.txt"
+    with atomic_file(final_path) as partial_path:
+        partial_path.write_text("new")
+        assert not final_path.exists()
+        assert partial_path.name.startswith(".")
     assert files(tmp_path) == {"deep/a.txt": "new"}
 
 
 def test_a_folder_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
-    final = tmp_path / "deep" / "run"
-    with atomic_folder(final) as private:
-        (private / "a.txt").write_text("new")
-        assert not final.exists()
-        assert private.name.startswith(".")
+    final_path = tmp_path / "deep" / "run"
+    with atomic_folder(final_path) as partial_path:
+        (partial_path / "a.txt").write_text("new")
+        assert not final_path.exists()
+        assert partial_path.name.startswith(".")
     assert files(tmp_path) == {"deep/run/a.txt": "new"}
 
 
 def test_a_folder_replaces_an_older_one_as_a_whole(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        with atomic_folder(tmp_path / "run") as private:
-            (private / f"{name}.txt").write_text(name)
+        with atomic_folder(tmp_path / "run") as partial_path:
+            (partial_path / f"{name}.txt").write_text(name)
     assert files(tmp_path) == {"run/new.txt": "new"}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(OSError, match="No such file"), atomic_file(tmp_path / "a.txt") as private:
-        copy(private, "ne", missing=tmp_path / "gone")
+    with pytest.raises(OSError, match="No such file"), atomic_file(tmp_path / "a.txt") as partial_path:
+        copy(partial_path, "ne", missing_path=tmp_path / "gone")
     assert files(tmp_path) == {"a.txt": "old"}
 
 
 def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "run") as private:
-        (private / "a.txt").write_text("old")
-    with pytest.raises(OSError, match="No such file"), atomic_folder(tmp_path / "run") as private:
-        copy(private / "a.txt", "ne", missing=tmp_path / "gone")
+    with atomic_folder(tmp_path / "run") as partial_path:
+        (partial_path / "a.txt").write_text("old")
+    with pytest.raises(OSError, match="No such file"), atomic_folder(tmp_path / "run") as partial_path:
+        copy(partial_path / "a.txt", "ne", missing_path=tmp_path / "gone")
     assert files(tmp_path) == {"run/a.txt": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -121,12 +121,12 @@ def test_the_state_of_a_file_changes_with_its_content(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     assert file_state(file) is None
     file.write_text("abc")
-    before = file_state(file)
-    assert before is not None
-    assert before[:2] == (str(file), 3)
-    assert file_state(file) == before
+    state_before = file_state(file)
+    assert state_before is not None
+    assert state_before[:2] == (str(file), 3)
+    assert file_state(file) == state_before
     file.write_text("abcd")
-    assert file_state(file) != before
+    assert file_state(file) != state_before
 
 
 @pytest.mark.parametrize("target", ["precious", "gone"])

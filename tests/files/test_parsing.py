@@ -107,11 +107,11 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
 
 @pytest.mark.parametrize("kind", READERS)
 def test_mutated_content_is_read_or_one_kind_of_error(kind: str) -> None:
-    content, read = READERS[kind]
+    content, reader = READERS[kind]
     rng = random.Random(23)
     n_read = 0
     for _ in range(400):
         with suppress(ParseError, UnicodeDecodeError):
-            read(mutate_bytes(content, rng))
+            reader(mutate_bytes(content, rng))
             n_read += 1
     assert 0 < n_read < 400

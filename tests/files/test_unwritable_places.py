@@ -11,9 +11,9 @@ from featx.files.unwritable_places import describe_unwritable, unwritable_path
 
 def write_error(path: Path) -> OSError:
     """Return the error of writing a file."""
-    with pytest.raises(OSError, match="directory|exists") as caught, atomic_file(path) as private:
-        private.write_text("page")
-    return caught.value
+    with pytest.raises(OSError, match="directory|exists") as error_info, atomic_file(path) as partial_path:
+        partial_path.write_text("page")
+    return error_info.value
 
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_errors_of_reading_and_of_full_disks_are_others(tmp_path: Path) -> None:
     assert unwritable_path(OSError(errno.ENOSPC, "No space left on device", str(tmp_path))) is None
     assert unwritable_path(PermissionError(errno.EACCES, "Permission denied", "photos/001.png")) is None
-    with pytest.raises(FileNotFoundError, match="nowhere") as caught:
+    with pytest.raises(FileNotFoundError, match="nowhere") as error_info:
         (tmp_path / "nowhere").read_text()
-    assert unwritable_path(caught.value) is None
+    assert unwritable_path(error_info.value) is None
 
 
 def test_a_read_only_place_is_named_with_the_next_step() -> None:

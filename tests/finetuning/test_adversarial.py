@@ -38,8 +38,8 @@ def slopes() -> Tensor:
 def test_perturbations_of_a_linear_loss_keep_the_limit(pixels: Tensor, slopes: Tensor, fields: dict[str, Any]) -> None:
     spec = AdversarialSpec(eps=EPS, **fields)
     torch.manual_seed(3)
-    perturbed = perturb(pixels, lambda x: (x * slopes).sum((1, 2, 3)), spec)
-    delta = perturbed - pixels
+    perturbed_pixels = perturb(pixels, lambda x: (x * slopes).sum((1, 2, 3)), spec)
+    delta = perturbed_pixels - pixels
     assert delta.abs().max() <= EPS + 1e-6
     # From any start, a step along the sign of the slopes increases every pixel's part of the loss.
     assert (delta * slopes.sign()).min() > 0.2 * EPS
@@ -49,20 +49,20 @@ def test_perturbations_of_a_linear_loss_keep_the_limit(pixels: Tensor, slopes: T
 
 def test_pixels_stay_in_their_range(slopes: Tensor) -> None:
     white = torch.ones(2, 5, 6, 3)
-    perturbed = perturb(white, lambda x: (x * slopes).sum((1, 2, 3)), AdversarialSpec(eps=EPS))
-    assert perturbed.max() <= 1
-    assert torch.allclose(perturbed[0][slopes < 0], torch.tensor(1 - EPS))
+    perturbed_pixels = perturb(white, lambda x: (x * slopes).sum((1, 2, 3)), AdversarialSpec(eps=EPS))
+    assert perturbed_pixels.max() <= 1
+    assert torch.allclose(perturbed_pixels[0][slopes < 0], torch.tensor(1 - EPS))
 
 
 def test_free_perturbations_follow_the_backward_passes_of_training(pixels: Tensor, slopes: Tensor) -> None:
-    free = FreePerturbations(AdversarialSpec(**FREE))
+    perturbations = FreePerturbations(AdversarialSpec(**FREE))
     weights = slopes.clone().requires_grad_()
     deltas = []
     for replay in range(3):
-        perturbed = free.add_to(pixels, 0, is_first=replay == 0)
-        (perturbed * weights).sum().backward()
-        free.after_backward()
-        deltas.append((perturbed - pixels).detach())
+        perturbed_pixels = perturbations.add_to(pixels, 0, is_first=replay == 0)
+        (perturbed_pixels * weights).sum().backward()
+        perturbations.after_backward()
+        deltas.append((perturbed_pixels - pixels).detach())
     # One backward pass has given the gradients of the weights as well.
     assert torch.allclose(weights.grad, sum(3 * [pixels.sum(0)]) + sum(deltas).sum(0), atol=1e-4)
     assert not torch.allclose(deltas[0].abs(), torch.tensor(EPS))
@@ -110,15 +110,15 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
     with pytest.raises(KeyboardInterrupt):
         featx.finetune(specs=[spec], target="class", progress=interrupt)
-    (resumed,) = featx.finetune(specs=[spec], target="class")
-    weights = load_file(Path(resumed.path) / "last.safetensors")
-    (again,) = featx.finetune(specs=[spec], target="class", force=True)
-    uninterrupted = load_file(Path(again.path) / "last.safetensors")
-    assert all(torch.equal(weights[name], uninterrupted[name]) for name in weights)
+    (resumed_run,) = featx.finetune(specs=[spec], target="class")
+    weights = load_file(Path(resumed_run.path) / "last.safetensors")
+    (repeated_run,) = featx.finetune(specs=[spec], target="class", force=True)
+    expected = load_file(Path(repeated_run.path) / "last.safetensors")
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
     # Five steps of two batches, in three epochs.
     assert set(totals) == {(3 if adversarial is FREE else 1) * 5 * 2 * 3}
     note = "takes about 3 times" if adversarial is FREE else "takes about 2 times"
-    assert note in resumed.notes[0]
+    assert note in resumed_run.notes[0]
 
 
 def test_new_layers_alone_are_trained_from_images(study: Path) -> None:

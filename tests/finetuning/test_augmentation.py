@@ -56,8 +56,8 @@ def test_settings_without_effect_do_nothing_and_wrong_ones_are_refused() -> None
 def test_a_run_with_damage_is_compared_with_the_others(home: Path) -> None:
     make_images(home / "images", n_each=16)
     network = {"backbone": "toy", "weights": "none", "strategy": "head", "epochs": 1}
-    damaged = {**network, "augment": {"noise": 0.2, "corruptions": ["blur"]}}
-    (home / "featx.toml").write_text(toy_recipe(head=toy_heads("logreg"), finetune=[damaged], ensemble=None))
+    damaged_network = {**network, "augment": {"noise": 0.2, "corruptions": ["blur"]}}
+    (home / "featx.toml").write_text(toy_recipe(head=toy_heads("logreg"), finetune=[damaged_network], ensemble=None))
     featx.extract()
     featx.fit()
     (run,) = featx.finetune()

@@ -78,17 +78,17 @@ def train_losses(network: FinetunedNetwork, names: frozenset[str], x: torch.Tens
     ],
 )
 def test_the_boundary_gives_the_losses_of_the_whole_network(strategy: str, name: str) -> None:
-    plain, pixels = build_network(name), random_images()
-    names = trainable_names(strategy, plain.trunk)
-    boundary = plain.boundary(names, "float32")
+    network, pixels = build_network(name), random_images()
+    names = trainable_names(strategy, network.trunk)
+    boundary = network.boundary(names, "float32")
     assert boundary is not None
-    stored = activations_at(plain, pixels, boundary.unit)
-    assert stored.shape == (len(pixels), int(np.prod(boundary.shape)))
-    copied = copy.deepcopy(plain)
+    activations = activations_at(network, pixels, boundary.unit)
+    assert activations.shape == (len(pixels), int(np.prod(boundary.shape)))
+    network_copy = copy.deepcopy(network)
 
-    expected = train_losses(plain, names, pixels, None)
+    expected = train_losses(network, names, pixels, None)
 
-    losses = train_losses(copied, names, stored, boundary.unit)
+    losses = train_losses(network_copy, names, activations, boundary.unit)
     np.testing.assert_allclose(losses, expected, atol=1e-4)
     assert len(set(losses)) == STEPS
 
@@ -103,11 +103,16 @@ def test_flattened_activations_get_their_shape_back(name: str) -> None:
 
 def test_a_boundary_names_the_embedding_that_stores_it() -> None:
     network = build_network("efficientnet_lite0")
-    last = network.boundary(trainable_names("last-block", network.trunk))
-    assert last is not None
-    assert (last.tap, last.pool, last.dtype, last.shape) == ("blocks.4.2", "flatten", "float16", (112, 3, 3))
+    last_boundary = network.boundary(trainable_names("last-block", network.trunk))
+    assert last_boundary is not None
+    assert (last_boundary.tap, last_boundary.pool, last_boundary.dtype, last_boundary.shape) == (
+        "blocks.4.2",
+        "flatten",
+        "float16",
+        (112, 3, 3),
+    )
     head = network.boundary(frozenset())
     assert head is not None
     assert (head.tap, head.pool, head.dtype, head.shape) == ("last", "avg", "float32", (1280,))
-    assert head.n_operations > last.n_operations > 0
+    assert head.n_operations > last_boundary.n_operations > 0
     assert network.boundary(trainable_names("all", network.trunk)) is None

@@ -44,10 +44,10 @@ def test_heads_use_a_fine_tuned_network(study: Path) -> None:
 
 def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
     first = finetune_one(strategy="all")
-    further = finetune_one(backbone=f"checkpoint:{first.path}", weights="default", strategy="head", epochs=20, lr=0.03)
+    second = finetune_one(backbone=f"checkpoint:{first.path}", weights="default", strategy="head", epochs=20, lr=0.03)
     scratch = finetune_one(strategy="head", epochs=20, lr=0.03)
-    assert further.held_loss < scratch.held_loss
-    assert featx.load(further.path).predict_images(["images/0.png"]).proba.shape == (1, 2)
+    assert second.held_loss < scratch.held_loss
+    assert featx.load(second.path).predict_images(["images/0.png"]).proba.shape == (1, 2)
 
 
 def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
@@ -71,18 +71,18 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
 
 def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
     first = {"name": "own", "backbone": "deep", "weights": "none", "strategy": "all", "epochs": 1, "target": "class"}
-    further = {"name": "further", "backbone": "checkpoint:own", "strategy": "head", "epochs": 1, "target": "class"}
+    second = {"name": "further", "backbone": "checkpoint:own", "strategy": "head", "epochs": 1, "target": "class"}
     embedding = {"backbone": "checkpoint:own", "tap": ["last", "4"]}
     head = {"name": "logreg", "target": "class", "embeddings": "checkpoint:own/4", "trials": 1, "folds": 2}
-    sections = {"finetune": [first, further], "embedding": [embedding], "head": [head]}
+    sections = {"finetune": [first, second], "embedding": [embedding], "head": [head]}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | sections))
     assert featx.extract().pending_embeddings == [f"checkpoint:own-/{tap}/avg" for tap in ("last", "4")]
     runs = {run.run.partition("-")[0]: run for run in featx.finetune()}
     assert list(read_header(runs["further"].path)[1].numbers) == []
     assert runs["own"].run.startswith("own-deep-")
     assert [embedding["n_features"] for embedding in featx.extract().embeddings] == [8, 8]
-    (fitted,) = featx.fit()
-    assert fitted.embeddings.endswith("/4/avg")
+    (result,) = featx.fit()
+    assert result.embeddings.endswith("/4/avg")
     by_run = {"embedding": [{"backbone": f"checkpoint:{runs['own'].run}"}], "head": toy_heads("logreg", folds=2)}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | by_run))
     assert Study.open(None).recipe.requests[0].backbone == f"checkpoint:{Path(runs['own'].path).resolve()}"
@@ -95,30 +95,37 @@ def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
 
 
 def test_heads_on_a_network_work_from_any_folder(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"name": "own", "backbone": "deep", "weights": "none", "strategy": "all", "epochs": 1, "target": "class"}
+    finetune_section = {
+        "name": "own",
+        "backbone": "deep",
+        "weights": "none",
+        "strategy": "all",
+        "epochs": 1,
+        "target": "class",
+    }
     head = {"name": "logreg", "target": "class", "trials": 1, "folds": 2}
-    sections = {"finetune": [own], "embedding": [{"backbone": "checkpoint:own"}], "head": [head]}
+    sections = {"finetune": [finetune_section], "embedding": [{"backbone": "checkpoint:own"}], "head": [head]}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | sections))
     list(featx.run())
     runs = sorted(run.path.resolve() for run in Study.open(None).runs())
-    (fitted,) = [run for run in runs if run.name.startswith("logreg")]
-    expected = featx.load(fitted).predict_images(study / "images" / "0.png").proba
+    (head_run,) = [run for run in runs if run.name.startswith("logreg")]
+    expected = featx.load(head_run).predict_images(study / "images" / "0.png").proba
 
-    elsewhere = study / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
+    other_folder = study / "elsewhere"
+    other_folder.mkdir()
+    monkeypatch.chdir(other_folder)
     recipe = "../featx.toml"
     list(featx.run(recipe))
     assert sorted(run.path.resolve() for run in Study.open(recipe).runs()) == runs
     assert featx.predict(study / "images" / "0.png", recipe=recipe)
 
-    moved = study / "moved"
-    (study / "runs").rename(moved)
-    proba = featx.load(moved / "featx" / fitted.name).predict_images(study / "images" / "0.png").proba
+    moved_runs = study / "moved"
+    (study / "runs").rename(moved_runs)
+    proba = featx.load(moved_runs / "featx" / head_run.name).predict_images(study / "images" / "0.png").proba
     np.testing.assert_array_equal(proba, expected)
-    shutil.rmtree(next((moved / "featx").glob("own-*")))
+    shutil.rmtree(next((moved_runs / "featx").glob("own-*")))
     with pytest.raises(ArtifactError, match="the network own-, which is not in .*; copy the folder"):
-        featx.load(moved / "featx" / fitted.name).predict_images(study / "images" / "0.png")
+        featx.load(moved_runs / "featx" / head_run.name).predict_images(study / "images" / "0.png")
 
 
 def test_only_networks_are_used_as_backbones(study: Path) -> None:
@@ -136,9 +143,9 @@ def test_a_network_with_a_stem_is_trained_written_and_read(study: Path) -> None:
     layers = {"hidden": [8, 4], "dropout": [0.1, 0.2]}
     run = finetune_one(backbone="timm:test_vit", size_px=32, strategy="last-block", epochs=1, layers=layers)
     name = f"checkpoint:{run.path}"
-    built = build_backbone(EmbeddingRequest(backbone=name))
-    assert trace_units(built.body, built.last, 32)[0].name == STEM
-    assert [name for name, module in built.body.named_modules() if isinstance(module, nn.Dropout)][-2:] == [
+    backbone = build_backbone(EmbeddingRequest(backbone=name))
+    assert trace_units(backbone.body, backbone.last, 32)[0].name == STEM
+    assert [name for name, module in backbone.body.named_modules() if isinstance(module, nn.Dropout)][-2:] == [
         "new_layers.layers.2",
         "new_layers.layers.5",
     ]

@@ -72,9 +72,9 @@ def test_heads_teach_by_their_predictions_out_of_fold(study: Path) -> None:
     # The same student of another teacher is another run.
     assert distilled("lda").run != student.run
     for teacher, message in (("l", "'l' matches 2 runs"), ("rf", "no finished run is called 'rf'; runs on this split")):
-        with pytest.raises(DataError, match=message) as caught:
+        with pytest.raises(DataError, match=message) as error_info:
             distilled(teacher)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error_info.value)
     (run,) = Study.open(None).runs("class", ["lda"])
     (run.path / "model.joblib").write_bytes(b"changed")
     with pytest.raises(FeatxError, match="is damaged .*changed"):

@@ -47,9 +47,9 @@ def test_a_network_learns_to_tell_dark_from_bright(study: Path) -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_equal_seeds_give_equal_weights_and_other_seeds_other_ones(study: Path, strategy: str) -> None:
     first = load_file(Path(finetune_one(**STRATEGIES[strategy]).path) / "model.safetensors")
-    (again,) = featx.finetune(specs=[changed(**STRATEGIES[strategy])], target="class", force=True)
+    (repeated_run,) = featx.finetune(specs=[changed(**STRATEGIES[strategy])], target="class", force=True)
     other_seed = load_file(Path(finetune_one(**STRATEGIES[strategy] | {"seed": 1}).path) / "model.safetensors")
-    second = load_file(Path(again.path) / "model.safetensors")
+    second = load_file(Path(repeated_run.path) / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other_seed[name]) for name in first)
 
@@ -142,9 +142,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str, type[FeatxError], str]] = [
 def test_options_that_do_not_fit_are_reported_in_one_line(
     study: Path, fields: dict[str, Any], target: str, error: type[FeatxError], message: str
 ) -> None:
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=message) as error_info:
         featx.finetune(specs=[changed(**fields)], target=target)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
     assert not list((study / "runs").rglob("header.json"))
 
 

@@ -22,13 +22,13 @@ def test_a_search_stops_runs_that_fall_behind(study: Path) -> None:
     grid = [changed(strategy=strategy, lr=lr, epochs=6) for strategy in ("head", "4") for lr in (0.03, 0.01, 1e-7)]
     runs = featx.finetune(specs=grid, trials=5, target="class")
     assert len(runs) == 5
-    stopped = [run for run in runs if not run.path]
-    assert stopped
-    assert runs[-len(stopped) :] == stopped
-    assert all(run.flags == ["fell behind"] and run.settings["lr"] for run in stopped)
-    again = featx.finetune(specs=grid, trials=5, target="class")
-    assert [run.path for run in again] == [run.path for run in runs]
-    assert not any(run.is_new for run in again if run.path)
+    stopped_runs = [run for run in runs if not run.path]
+    assert stopped_runs
+    assert runs[-len(stopped_runs) :] == stopped_runs
+    assert all(run.flags == ["fell behind"] and run.settings["lr"] for run in stopped_runs)
+    repeated_runs = featx.finetune(specs=grid, trials=5, target="class")
+    assert [run.path for run in repeated_runs] == [run.path for run in runs]
+    assert not any(run.is_new for run in repeated_runs if run.path)
     for name, values in INCOMPARABLE.items():
         incomparable = [changed(**{name: value}, lr=lr) for value in values for lr in (0.1, 0.01)]
         with pytest.raises(DataError, match=f"those of runs that differ in '{name}' cannot be compared"):

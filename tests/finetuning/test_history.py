@@ -28,8 +28,8 @@ def build_history(
 
 def build_epoch(number: int, phase: int, train_loss: float, held_loss: float, accuracy: float = 0.5) -> Epoch:
     """Return an epoch with losses, and with an accuracy of the held-out rows."""
-    held = PartMeasurement(held_loss, {"accuracy": accuracy})
-    return Epoch(number, phase, 0.1, PartMeasurement(train_loss), 1.0, held=held)
+    held_measurement = PartMeasurement(held_loss, {"accuracy": accuracy})
+    return Epoch(number, phase, 0.1, PartMeasurement(train_loss), 1.0, held=held_measurement)
 
 
 def marks(history: TrainingHistory, predictions: np.ndarray = SPREAD, varied: bool = True) -> list[str]:
@@ -42,9 +42,9 @@ def test_the_best_epoch_is_the_one_with_the_lowest_held_out_loss() -> None:
     assert "best 0.4000" in history.summary
 
 
-@pytest.mark.parametrize(("patience", "over"), [(0, False), (2, True), (3, False)])
-def test_patience_counts_epochs_without_a_lower_loss(patience: int, over: bool) -> None:
-    assert build_history([0.7, 0.5, 0.6, 0.6], patience=patience).is_phase_over == over
+@pytest.mark.parametrize(("patience", "is_over"), [(0, False), (2, True), (3, False)])
+def test_patience_counts_epochs_without_a_lower_loss(patience: int, is_over: bool) -> None:
+    assert build_history([0.7, 0.5, 0.6, 0.6], patience=patience).is_phase_over == is_over
 
 
 def test_patience_restarts_with_a_phase_and_the_best_epoch_stays() -> None:
@@ -79,17 +79,17 @@ def test_the_best_epoch_can_be_the_one_with_the_best_score_and_then_the_lowest_l
 def test_an_error_is_better_if_it_is_smaller() -> None:
     history = TrainingHistory(0, EpochChoice("held", "mae", greater_is_better=False))
     for number, mae in enumerate([3.0, 1.0, 2.0]):
-        held = PartMeasurement(0.5, {"mae": mae})
-        history.add_epoch(Epoch(number, 1, 0.1, PartMeasurement(0.5), 1.0, held=held))
+        held_measurement = PartMeasurement(0.5, {"mae": mae})
+        history.add_epoch(Epoch(number, 1, 0.1, PartMeasurement(0.5), 1.0, held=held_measurement))
     assert (history.best, history.lowest_cost) == (1, 1.0)
 
 
 def test_a_history_survives_serialisation() -> None:
     history = build_history([0.7, 0.5, 0.6])
-    again = TrainingHistory.from_dict(history.to_dict())
-    assert again.to_dict().keys() == history.to_dict().keys()
-    assert again.best == history.best
-    assert again.epochs[1:] == history.epochs[1:]
+    restored_history = TrainingHistory.from_dict(history.to_dict())
+    assert restored_history.to_dict().keys() == history.to_dict().keys()
+    assert restored_history.best == history.best
+    assert restored_history.epochs[1:] == history.epochs[1:]
 
 
 def test_a_normal_training_has_no_warnings() -> None:

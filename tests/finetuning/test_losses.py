@@ -27,9 +27,9 @@ Y_PRED, Y_TRUE = RNG.uniform(0.2, 3, (N, 2)), RNG.uniform(0.2, 3, (N, 2))
 
 
 def registered_loss(name: str, **options: float) -> Loss:
-    built = LOSSES.get(name)(LossSpec(name=name, **options))  # type: ignore[arg-type]
-    assert isinstance(built, Loss)
-    return built
+    loss = LOSSES.get(name)(LossSpec(name=name, **options))  # type: ignore[arg-type]
+    assert isinstance(loss, Loss)
+    return loss
 
 
 def smoothed_targets(share: float) -> X:

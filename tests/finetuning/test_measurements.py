@@ -36,17 +36,17 @@ def metrics_of(name: str, target: str = "class") -> NetworkMetrics:
 def test_every_epoch_is_measured_on_train_held_out_and_val_rows(study: Path, strategy: str) -> None:
     run = finetune_one(strategy=strategy)
     log, metrics = read_log(run), metrics_of(run.run)
-    best = log.iloc[run.best_epoch]
-    assert best["val_accuracy"] == pytest.approx(run.val_score)
-    assert best["held_accuracy"] == pytest.approx(run.held_score)
-    assert (best["val_loss"], best["held_loss"]) == pytest.approx((run.val_loss, run.held_loss))
+    best_epoch_row = log.iloc[run.best_epoch]
+    assert best_epoch_row["val_accuracy"] == pytest.approx(run.val_score)
+    assert best_epoch_row["held_accuracy"] == pytest.approx(run.held_score)
+    assert (best_epoch_row["val_loss"], best_epoch_row["held_loss"]) == pytest.approx((run.val_loss, run.held_loss))
     assert log[1:].drop(columns="seconds").notna().all(axis=None)
     assert metrics.train["accuracy"] == run.train_score
     assert metrics.train["n"] == 44 - round(0.2 * 44)
     if strategy == "head":
         # The rows are measured after the epoch, without dropout, by the weights that are kept.
-        assert best["train_accuracy"] == pytest.approx(run.train_score)
-        assert best["train_loss"] == pytest.approx(metrics.train["log_loss"], rel=1e-4)
+        assert best_epoch_row["train_accuracy"] == pytest.approx(run.train_score)
+        assert best_epoch_row["train_loss"] == pytest.approx(metrics.train["log_loss"], rel=1e-4)
     assert run.epoch_s == pytest.approx(log["seconds"][1:].mean(), abs=1e-3)
     if strategy == "4":
         featx.evaluate(target="class")
@@ -135,10 +135,10 @@ def test_tensorboard_gets_every_measure_of_heads_and_of_finished_runs(study: Pat
     network = {"backbone": "deep", "weights": "none", "strategy": "head", "epochs": 2, "tensorboard": True}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"finetune": [network]}))
     by_key, _ = featx.finetune()
-    (finished,) = featx.finetune(specs=[changed(strategy="4", epochs=1)], target="class")
-    (again,) = featx.finetune(specs=[changed(strategy="4", epochs=1)], target="class", tensorboard=True)
-    assert (again.run, again.is_new) == (finished.run, False)
-    for run, metric in ((by_key, by_key.metric), (again, "accuracy")):
+    (finished_run,) = featx.finetune(specs=[changed(strategy="4", epochs=1)], target="class")
+    (repeated_run,) = featx.finetune(specs=[changed(strategy="4", epochs=1)], target="class", tensorboard=True)
+    assert (repeated_run.run, repeated_run.is_new) == (finished_run.run, False)
+    for run, metric in ((by_key, by_key.metric), (repeated_run, "accuracy")):
         events = EventAccumulator(str(Path(run.path) / "tensorboard")).Reload()
         parts = ("train", "held out", "val")
         assert {f"{measure}/{part}" for measure in ("loss", metric) for part in parts} < set(events.Tags()["scalars"])

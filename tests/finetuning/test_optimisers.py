@@ -62,10 +62,10 @@ def test_one_cycle_rises_and_falls_and_a_plateau_lowers_the_rate(study: Path, st
 
 
 def test_small_batches_accumulated_are_a_large_batch(study: Path) -> None:
-    plain = LayersSpec(hidden=(8,), dropout=0.0)
-    large = finetune_one(backbone="toy", strategy="all", layers=plain, batch_size=8)
-    small = finetune_one(backbone="toy", strategy="all", layers=plain, batch_size=4, accumulate=2)
-    assert small.held_loss == pytest.approx(large.held_loss, abs=1e-3)
+    small_layers = LayersSpec(hidden=(8,), dropout=0.0)
+    large_batch_run = finetune_one(backbone="toy", strategy="all", layers=small_layers, batch_size=8)
+    small_batch_run = finetune_one(backbone="toy", strategy="all", layers=small_layers, batch_size=4, accumulate=2)
+    assert small_batch_run.held_loss == pytest.approx(large_batch_run.held_loss, abs=1e-3)
 
 
 @BACKBONES.register("hungry")
@@ -79,9 +79,9 @@ def hungry() -> Backbone:
             return super().forward(x)
 
     half = (0.5, 0.5, 0.5)
-    nowhere = WeightsFile(Path("nowhere/hungry.pth"), "", None, "there are none")
+    missing_file = WeightsFile(Path("nowhere/hungry.pth"), "", None, "there are none")
     build = lambda: nn.Sequential(Hungry(3, 4, 3), nn.ReLU())  # noqa: E731
-    return Backbone("hungry", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="1")
+    return Backbone("hungry", build, missing_file, Preprocessing(size_px=16, mean=half, std=half), last="1")
 
 
 def test_out_of_memory_halves_batches_and_accumulates_them(study: Path) -> None:
@@ -95,11 +95,11 @@ def test_out_of_memory_halves_batches_and_accumulates_them(study: Path) -> None:
 
 @pytest.mark.slow  # tests/finetuning/test_row_weights.py compares the weights of such a training
 def test_two_processes_train_like_a_single_one(study: Path) -> None:
-    plain = LayersSpec(hidden=(8,), dropout=0.0)
-    single = finetune_one(backbone="toy", strategy="all", layers=plain, epochs=2)
+    small_layers = LayersSpec(hidden=(8,), dropout=0.0)
+    single = finetune_one(backbone="toy", strategy="all", layers=small_layers, epochs=2)
     two_processes = EngineSpec(device="cpu", gpus=2)
     (shared,) = featx.finetune(
-        specs=[changed(backbone="toy", strategy="all", layers=plain, epochs=2)],
+        specs=[changed(backbone="toy", strategy="all", layers=small_layers, epochs=2)],
         target="class",
         engine=two_processes,
         force=True,

@@ -20,20 +20,20 @@ from tests.finetuning.specs import changed, finetune_one
 def test_cached_activations_and_live_frozen_layers_train_the_same_network(study: Path) -> None:
     engine = EngineSpec(device="cpu", boundary_gb=0)
     cached = featx.finetune(specs=[changed(strategy="4")], target="class")[0]
-    (plain,) = featx.finetune(specs=[changed(strategy="4")], target="class", engine=engine, force=True)
-    assert "the frozen layers run in every epoch instead" in plain.notes[0]
+    (live_run,) = featx.finetune(specs=[changed(strategy="4")], target="class", engine=engine, force=True)
+    assert "the frozen layers run in every epoch instead" in live_run.notes[0]
     assert cached.notes == ["random weights: the network learns from these images alone"]
     # Activations are cached in half precision.
-    assert plain.held_loss == pytest.approx(cached.held_loss, abs=2e-3)
+    assert live_run.held_loss == pytest.approx(cached.held_loss, abs=2e-3)
 
 
 def test_runs_with_one_boundary_share_its_activations(study: Path) -> None:
     finetune_one(strategy="4")
-    before = sorted((study / "cache").rglob("segment-*"))
-    assert before
+    segments_before = sorted((study / "cache").rglob("segment-*"))
+    assert segments_before
     for fields in ({"lr": 1e-3}, {"seed": 3}, {"layers": LayersSpec(hidden=())}, {"loss": "focal"}):
         finetune_one(strategy="4", **fields)
-    assert sorted((study / "cache").rglob("segment-*")) == before
+    assert sorted((study / "cache").rglob("segment-*")) == segments_before
 
 
 def test_phases_continue_from_the_best_weights_below_one_boundary(study: Path) -> None:

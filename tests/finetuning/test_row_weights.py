@@ -100,7 +100,7 @@ def test_a_network_learns_shares_and_not_their_rounding(study: Path, strategy: s
         specs=[FinetuneSpec.model_validate(SPEC.model_dump() | {"strategy": strategy, "epochs": 25, "patience": 0})],
         target="soft",
     )[0]
-    predictions = next(stored for stored in Study.open(None).runs("soft") if stored.name == run.run).predictions
+    predictions = next(folder for folder in Study.open(None).runs("soft") if folder.name == run.run).predictions
     proba = predictions.ordered(("dark", "bright")).proba[:, 1]
     assert proba.min() > 0.4
     assert proba.max() < 0.6
@@ -174,10 +174,10 @@ def test_the_gradients_of_steps_add_up_to_that_of_all_rows(size: int) -> None:
     outputs = torch.randn(16, 2, requires_grad=True)
     weights = torch.from_numpy(np.random.default_rng(0).lognormal(0, 1, 16))
     objective = Objective(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_weight_one()
-    (whole,) = torch.autograd.grad(objective.mean_loss(outputs, objective.all_rows), outputs)
+    (full_gradient,) = torch.autograd.grad(objective.mean_loss(outputs, objective.all_rows), outputs)
     steps = [objective.total_loss(outputs[rows], rows) / len(rows) for rows in objective.all_rows.split(size)]
-    (mean,) = torch.autograd.grad(torch.stack(steps).mean(), outputs)
-    torch.testing.assert_close(mean, whole, rtol=1e-5, atol=1e-9)
+    (mean_gradient,) = torch.autograd.grad(torch.stack(steps).mean(), outputs)
+    torch.testing.assert_close(mean_gradient, full_gradient, rtol=1e-5, atol=1e-9)
 
 
 def test_focal_losses_have_finite_gradients_where_a_class_is_certain() -> None:

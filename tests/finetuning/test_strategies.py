@@ -64,7 +64,7 @@ def test_a_strategy_trains_what_it_names_and_nothing_else(name: str, strategy: s
     names = trainable_names(strategy, trunk)
     assert names == expected_names(name, strategy, set(parameters_by_name(trunk)))
     assert not any(parameter.startswith(CLASSIFIERS) for parameter in parameters_by_name(trunk))
-    before = {key: value.clone() for key, value in trunk.state_dict().items()}
+    state_before = {key: value.clone() for key, value in trunk.state_dict().items()}
     trunk.set_trainable(names)
     x = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     head = nn.Linear(trunk.eval()(x).flatten(1).shape[1], 2)
@@ -75,12 +75,12 @@ def test_a_strategy_trains_what_it_names_and_nothing_else(name: str, strategy: s
         optimiser.zero_grad()
         nn.functional.cross_entropy(head(trunk(x).flatten(1)), torch.tensor([0, 1, 0, 1])).backward()
         optimiser.step()
-    changed = {key for key, value in trunk.state_dict().items() if not torch.equal(value, before[key])}
+    changed_keys = {key for key, value in trunk.state_dict().items() if not torch.equal(value, state_before[key])}
     names_by_id = {id(parameter): parameter_name for parameter_name, parameter in parameters_by_name(trunk).items()}
-    trained = {names_by_id[id(parameter)] for key, parameter in trunk.named_parameters() if key in changed}
-    assert trained == names
+    trained_names = {names_by_id[id(parameter)] for key, parameter in trunk.named_parameters() if key in changed_keys}
+    assert trained_names == names
     trainable_modules = {parameter.rpartition(".")[0] for parameter in names}
-    statistics = {key for key in changed if "running_" in key or "num_batches" in key}
+    statistics = {key for key in changed_keys if "running_" in key or "num_batches" in key}
     by_key = {key: names_by_id[id(parameter)].rpartition(".")[0] for key, parameter in trunk.named_parameters()}
     for key in statistics:
         assert by_key[f"{key.rpartition('.')[0]}.weight"] in trainable_modules
@@ -138,9 +138,9 @@ def test_an_indivisible_network_is_trained_as_a_whole_or_by_layers() -> None:
     assert trainable_names("head", trunk) == frozenset()
     assert trunk.first_unit(all_names) == 0
     assert trunk.first_unit(frozenset()) == 1
-    last = trainable_names(["last"], trunk)
-    assert last
-    assert last < all_names
+    last_names = trainable_names(["last"], trunk)
+    assert last_names
+    assert last_names < all_names
     with pytest.raises(DataError, match=r"strategy 'last-block': the network cannot be divided.*name the layers"):
         trainable_names("last-block", trunk)
 

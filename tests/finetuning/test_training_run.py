@@ -37,13 +37,15 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(study: Path,
     run_until_killed(code, n_lines=n_steps)
     assert not list((study / "runs").rglob("header.json"))
     assert list((study / "runs").rglob(".finetune-*/history.json"))
-    (resumed,) = featx.finetune(specs=[spec], target="class")
-    resumed_weights = {name: load_file(Path(resumed.path) / name) for name in ("model.safetensors", "last.safetensors")}
-    (uninterrupted,) = featx.finetune(specs=[spec], target="class", force=True)
+    (resumed_run,) = featx.finetune(specs=[spec], target="class")
+    resumed_weights = {
+        name: load_file(Path(resumed_run.path) / name) for name in ("model.safetensors", "last.safetensors")
+    }
+    (uninterrupted_run,) = featx.finetune(specs=[spec], target="class", force=True)
     for name, tensors in resumed_weights.items():
-        expected = load_file(Path(uninterrupted.path) / name)
+        expected = load_file(Path(uninterrupted_run.path) / name)
         assert all(torch.equal(expected[key], tensors[key]) for key in expected)
-    assert resumed.n_epochs == uninterrupted.n_epochs
+    assert resumed_run.n_epochs == uninterrupted_run.n_epochs
 
 
 def test_ctrl_c_keeps_complete_epochs(study: Path) -> None:
@@ -63,13 +65,13 @@ def test_ctrl_c_keeps_complete_epochs(study: Path) -> None:
 
 
 def test_a_failed_training_has_warnings(study: Path) -> None:
-    failed = finetune_one(strategy="all", lr=10.0, optimiser="sgd", epochs=4, patience=0)
-    assert "NaN" not in (Path(failed.path) / "metrics.json").read_text()
-    assert set(failed.flags) & {"nan", "diverged", "one class", "dead head"}
-    assert len(failed.warnings) == len(failed.flags)
+    failed_run = finetune_one(strategy="all", lr=10.0, optimiser="sgd", epochs=4, patience=0)
+    assert "NaN" not in (Path(failed_run.path) / "metrics.json").read_text()
+    assert set(failed_run.flags) & {"nan", "diverged", "one class", "dead head"}
+    assert len(failed_run.warnings) == len(failed_run.flags)
     finetune_one(strategy="head")
     rows = featx.evaluate(target="class")[0].rows
-    assert [row.flags for row in rows if row.run == failed.run] == [failed.flags]
+    assert [row.flags for row in rows if row.run == failed_run.run] == [failed_run.flags]
 
 
 @pytest.mark.parametrize("strategy", ["head", "all"])

@@ -197,9 +197,9 @@ def measure_extraction(scale: Scale, device: str, folder: Path) -> Iterator[Meas
         setups = [("torch", "fp32"), ("torch", "bf16"), ("torch", "fp16"), ("compile", "fp32")]
         for runtime, precision in setups[: 4 if number == 0 else 3]:
             embedding = EMBEDDING.format(network=network, side=scale.side_px, precision=precision)
-            found = run_featx(EXTRACT, folder, RECIPE.format(device=device, runtime=runtime) + embedding)
+            result = run_featx(EXTRACT, folder, RECIPE.format(device=device, runtime=runtime) + embedding)
             name = f"{network}: featx, {runtime} {precision}"
-            yield Measurement(name, found["rate"], "images/s", found["rate"] / naive, found["peak_mb"])
+            yield Measurement(name, result["rate"], "images/s", result["rate"] / naive, result["peak_mb"])
 
 
 def measure_precision(scale: Scale, device: str, folder: Path) -> Iterator[Measurement]:
@@ -217,12 +217,12 @@ def measure_precision(scale: Scale, device: str, folder: Path) -> Iterator[Measu
     request = EmbeddingRequest(backbone="efficientnet_lite0", size_px=side)
     portable = PortableNetwork(resolve_network([request]).network, pixels.shape[1])
     runner = portable.build_runner(Execution("torch", device))
-    exact, fp32_rate = embed_pixels(runner, pixels), images_per_s(runner, pixels)
+    fp32_embeddings, fp32_rate = embed_pixels(runner, pixels), images_per_s(runner, pixels)
     yield Measurement("efficientnet_lite0 alone, fp32", fp32_rate, "images/s")
     for dtype in ("bf16", "fp16"):
         precision = ReducedPrecision.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
         runner = portable.build_runner(Execution("torch", device, precision))
-        drift = worst_drift(exact, embed_pixels(runner, pixels))
+        drift = worst_drift(fp32_embeddings, embed_pixels(runner, pixels))
         rate = images_per_s(runner, pixels)
         yield Measurement(f"efficientnet_lite0 alone, {dtype}", rate, "images/s", rate / fp32_rate)
         if drift is not None:
@@ -239,10 +239,10 @@ def measure_finetuning(scale: Scale, device: str, folder: Path) -> Iterator[Meas
     yield Measurement("last block: script", script_s, "s", 1.0, number_in(r"peak (\d+) MB", output))
     yield Measurement("  its accuracy on val", number_in(r"accuracy ([\d.]+)", output), "")
     recipe = RECIPE.format(device=device, runtime="auto") + FINETUNE.format(side=side, epochs=epochs)
-    found = run_featx(TRAIN, folder, recipe)
-    ratio = script_s / found["seconds"]
-    yield Measurement("last block: featx", found["seconds"], "s", ratio, found["peak_mb"])
-    yield Measurement("  its accuracy on val", found["accuracy"], "")
+    result = run_featx(TRAIN, folder, recipe)
+    ratio = script_s / result["seconds"]
+    yield Measurement("last block: featx", result["seconds"], "s", ratio, result["peak_mb"])
+    yield Measurement("  its accuracy on val", result["accuracy"], "")
 
 
 def measure_xgboost(scale: Scale, device: str, folder: Path) -> Iterator[Measurement]:

@@ -68,8 +68,12 @@ def install_wheels() -> None:
 def environment_for(device: str) -> dict[str, str]:
     """Return the environment of all checks: this checkout first, then the carried packages."""
     paths = [str(ROOT), str(SITE), os.environ.get("PYTHONPATH", "")]
-    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FEATX_TEST_DEVICE": device, "FEATX_OFFLINE": "1"}
-    return os.environ | added
+    extra_variables = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "FEATX_TEST_DEVICE": device,
+        "FEATX_OFFLINE": "1",
+    }
+    return os.environ | extra_variables
 
 
 def read_facts(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -127,11 +131,11 @@ def run_tests(out: Path, environment: Mapping[str, str], limit_s: float) -> dict
 def read_report(report: Path) -> dict[str, Any]:
     """Return the counts of a JUnit report, and the names of the tests that failed."""
     cases = list(ElementTree.parse(report).iter("testcase"))
-    failed = [
+    failed_names = [
         case.get("name", "") for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
     n_skipped = sum(case.find("skipped") is not None for case in cases)
-    return {"n_passed": len(cases) - len(failed) - n_skipped, "n_skipped": n_skipped, "failed": failed}
+    return {"n_passed": len(cases) - len(failed_names) - n_skipped, "n_skipped": n_skipped, "failed": failed_names}
 
 
 def run_section(

@@ -35,7 +35,7 @@ def test_the_table_fits_into_80_columns() -> None:
     sections = {
         "tests": {"n_passed": 3, "n_skipped": 1, "failed": ["x" * 100], "problem": "", "seconds": 61.2},
         "extraction": {
-            "measurements": [asdict(one) for one in MEASUREMENTS],
+            "measurements": [asdict(measurement) for measurement in MEASUREMENTS],
             "problem": "stopped after 240 s " * 9,
             "seconds": 240,
         },
@@ -76,9 +76,9 @@ def test_all_marked_tests_and_all_sections_run() -> None:
 def test_large_wheels_go_to_the_second_folder(tmp_path: Path) -> None:
     for name, size in {"a": 40, "b": 10, "c": 30, "d": 5}.items():
         (tmp_path / name).write_bytes(bytes(size))
-    first, others = split_by_size(list(tmp_path.iterdir()), 50)
-    assert [file.name for file in first] == ["d", "b", "c"]
-    assert [file.name for file in others] == ["a"]
+    first_files, other_files = split_by_size(list(tmp_path.iterdir()), 50)
+    assert [file.name for file in first_files] == ["d", "b", "c"]
+    assert [file.name for file in other_files] == ["a"]
     assert is_provided("torch")
     assert is_provided("nvidia_cublas")
     assert not is_provided("zarr")

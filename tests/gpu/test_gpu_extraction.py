@@ -42,10 +42,10 @@ def reduced(dtype: str) -> ReducedPrecision:
 def test_embeddings_in_fp32_equal_those_of_the_cpu(portable: PortableNetwork) -> None:
     pixels = pictures(16)
     expected = embed_pixels(portable.build_runner(Execution("torch", "cpu"), 8), pixels)
-    found = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
-    for x, y in zip(expected, found, strict=True):
+    embeddings = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
+    for x, y in zip(expected, embeddings, strict=True):
         np.testing.assert_allclose(y, x, rtol=1e-3, atol=1e-4 * np.abs(x).max())
-    drift = worst_drift(expected, found)
+    drift = worst_drift(expected, embeddings)
     assert drift is not None
     assert drift.min_cosine >= 1 - 1e-9
 
@@ -54,20 +54,20 @@ def test_fp32_is_not_rounded_to_tf32() -> None:
     body = nn.Sequential(nn.Conv2d(3, 256, 3), nn.Conv2d(256, 64, 3))
     network = FeatureNetwork(body, Preprocessing(size_px=16, mean=HALF, std=HALF), [Tap("1", "avg")])
     pixels = pictures(8, side=16)
-    (found,) = TorchRunner(network, torch.device(TEST_DEVICE), 8)(pixels)
+    (embeddings,) = TorchRunner(network, torch.device(TEST_DEVICE), 8)(pixels)
     with torch.inference_mode():
-        (exact,) = network.to("cpu", torch.float64)(torch.from_numpy(pixels))
+        (exact_embeddings,) = network.to("cpu", torch.float64)(torch.from_numpy(pixels))
     # TF32 rounds factors to 11 bits, which is an error of about 3e-4.
-    assert float((torch.from_numpy(found) - exact).norm() / exact.norm()) < 1e-5
+    assert float((torch.from_numpy(embeddings) - exact_embeddings).norm() / exact_embeddings.norm()) < 1e-5
 
 
 @pytest.mark.parametrize(("dtype", "min_cosine"), [("bf16", 0.99), ("fp16", 0.999)])
 def test_reduced_precisions_are_close_to_fp32(portable: PortableNetwork, dtype: str, min_cosine: float) -> None:
     pixels = pictures(16)
-    exact = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
+    fp32_embeddings = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
     rounded = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE, reduced(dtype)), 8), pixels)
     assert all(x.dtype == np.float32 for x in rounded)
-    drift = worst_drift(exact, rounded)
+    drift = worst_drift(fp32_embeddings, rounded)
     assert drift is not None
     assert min_cosine <= drift.min_cosine < 1 - 1e-12
 
@@ -84,8 +84,8 @@ def test_the_memory_format_changes_no_embedding(portable: PortableNetwork) -> No
     network = portable.network.to(TEST_DEVICE)
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = [x.cpu() for x in network.to(memory_format=torch.contiguous_format)(pixels)]
-        found = [x.cpu() for x in network.to(memory_format=torch.channels_last)(pixels)]
-    for x, y in zip(expected, found, strict=True):
+        embeddings = [x.cpu() for x in network.to(memory_format=torch.channels_last)(pixels)]
+    for x, y in zip(expected, embeddings, strict=True):
         torch.testing.assert_close(y, x, rtol=1e-3, atol=float(1e-4 * x.abs().max()))
 
 
@@ -93,19 +93,19 @@ def test_pixels_may_be_overwritten_after_a_call(portable: PortableNetwork) -> No
     runner = portable.build_runner(Execution("torch", TEST_DEVICE), 8)
     pixels = pictures(8)
     expected = runner(pixels)
-    found = []
+    outputs = []
     for _ in range(5):
         batch = pixels.copy()
-        found.append(runner(batch))
+        outputs.append(runner(batch))
         batch[:] = 0
-    assert all(x.tobytes() == y.tobytes() for rows in found for x, y in zip(expected, rows, strict=True))
+    assert all(x.tobytes() == y.tobytes() for rows in outputs for x, y in zip(expected, rows, strict=True))
 
 
 def test_a_row_does_not_depend_on_the_other_images(portable: PortableNetwork) -> None:
     runner = portable.build_runner(Execution("torch", TEST_DEVICE), 8)
-    pixels, others = pictures(8), pictures(8, seed=1)
-    others[3] = pixels[3]
-    for x, y in zip(runner(pixels), runner(others), strict=True):
+    pixels, other_pixels = pictures(8), pictures(8, seed=1)
+    other_pixels[3] = pixels[3]
+    for x, y in zip(runner(pixels), runner(other_pixels), strict=True):
         assert x[3].tobytes() == y[3].tobytes()
 
 
@@ -114,8 +114,8 @@ def test_compiled_networks_give_the_same_embeddings() -> None:
     portable = PortableNetwork(resolve_network([request]).network, 16)
     pixels = pictures(8, side=16)
     expected = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
-    found = embed_pixels(portable.build_runner(Execution("compile", TEST_DEVICE), 8), pixels)
-    for x, y in zip(expected, found, strict=True):
+    embeddings = embed_pixels(portable.build_runner(Execution("compile", TEST_DEVICE), 8), pixels)
+    for x, y in zip(expected, embeddings, strict=True):
         np.testing.assert_allclose(y, x, rtol=1e-3, atol=1e-4 * np.abs(x).max())
 
 

@@ -31,9 +31,11 @@ def weights_of(run: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_network_predicts_on_the_cpu_as_on_the_device(study: Path, strategy: str) -> None:
     run = train_one(**STRATEGIES[strategy])
-    stored = next(one for one in Study.open(None).runs("class") if one.name == run.run).predictions
-    predictions = featx.load(run.path).predict_images([f"images/{name}" for name in stored.ids], device="cpu")
-    np.testing.assert_allclose(predictions.proba, stored.ordered(predictions.classes).proba, atol=2e-3)
+    stored_predictions = next(folder for folder in Study.open(None).runs("class") if folder.name == run.run).predictions
+    predictions = featx.load(run.path).predict_images(
+        [f"images/{name}" for name in stored_predictions.ids], device="cpu"
+    )
+    np.testing.assert_allclose(predictions.proba, stored_predictions.ordered(predictions.classes).proba, atol=2e-3)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -55,12 +57,12 @@ def test_an_interrupted_training_is_resumed(study: Path, strategy: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         featx.finetune(specs=[spec], target="class", progress=interrupt)
     assert list((study / "runs").rglob(".finetune-*/phase-1.pt"))
-    (resumed,) = featx.finetune(specs=[spec], target="class")
-    found = weights_of(resumed)
-    (uninterrupted,) = featx.finetune(specs=[spec], target="class", force=True)
-    assert resumed.n_epochs == uninterrupted.n_epochs
-    for name, tensor in weights_of(uninterrupted).items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    (resumed_run,) = featx.finetune(specs=[spec], target="class")
+    resumed_weights = weights_of(resumed_run)
+    (uninterrupted_run,) = featx.finetune(specs=[spec], target="class", force=True)
+    assert resumed_run.n_epochs == uninterrupted_run.n_epochs
+    for name, tensor in weights_of(uninterrupted_run).items():
+        torch.testing.assert_close(resumed_weights[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"] if IS_CUDA else ["bf16"])

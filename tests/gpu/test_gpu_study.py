@@ -33,12 +33,14 @@ def runs(study: Path) -> dict[str, RunFolder]:
 def test_all_runs_predict_on_the_cpu_what_they_stored(study: Path, runs: dict[str, RunFolder]) -> None:
     assert {"logreg", "svm", "xgboost", "deep", "soft"} <= set(runs)
     for run in runs.values():
-        model, stored = featx.load(run.path), run.predictions
+        model, stored_predictions = featx.load(run.path), run.predictions
         # Out-of-fold predictions are those of other models.
-        is_predicted = stored.part != "oof"
-        found = model.predict_images([f"images/{name}" for name in stored.ids[is_predicted]], device="cpu").proba
-        expected = stored.ordered(model.classes).proba[is_predicted]
-        np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=run.name)
+        is_predicted = stored_predictions.part != "oof"
+        proba = model.predict_images(
+            [f"images/{name}" for name in stored_predictions.ids[is_predicted]], device="cpu"
+        ).proba
+        expected = stored_predictions.ordered(model.classes).proba[is_predicted]
+        np.testing.assert_allclose(proba, expected, atol=2e-3, err_msg=run.name)
 
 
 def test_the_evaluation_covers_all_runs(runs: dict[str, RunFolder]) -> None:
@@ -75,9 +77,9 @@ def test_gradients_equal_those_of_the_cpu(study: Path, runs: dict[str, RunFolder
         pixels = picture_pixels(model).to(device).requires_grad_()
         (gradient,) = torch.autograd.grad(model(pixels)[:, 1].sum(), pixels)
         gradients.append(gradient.cpu())
-    expected, found = gradients
+    expected, device_gradient = gradients
     assert float(expected.abs().max()) > 0
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=float(1e-3 * expected.abs().max()))
+    torch.testing.assert_close(device_gradient, expected, rtol=1e-2, atol=float(1e-3 * expected.abs().max()))
 
 
 def test_an_attack_on_the_device_keeps_its_limit(study: Path, runs: dict[str, RunFolder]) -> None:
@@ -85,8 +87,8 @@ def test_an_attack_on_the_device_keeps_its_limit(study: Path, runs: dict[str, Ru
     pixels = picture_pixels(model).to(TEST_DEVICE)
     codes = model.decide(model(pixels))
     images = AttackedImages(model, pixels, codes, "linf", 0.1, torch.Generator().manual_seed(0))
-    perturbed = pgd(images, AttackSpec(method="pgd", eps=0.1, steps=10))
-    assert perturbed.device.type == ("cuda" if IS_CUDA else "cpu")
-    assert float((perturbed - pixels).abs().max()) <= 0.1 + 1e-6
-    before, after = (model(x).gather(1, codes[:, None]).sum() for x in (pixels, perturbed))
-    assert float(after) < float(before)
+    perturbed_pixels = pgd(images, AttackSpec(method="pgd", eps=0.1, steps=10))
+    assert perturbed_pixels.device.type == ("cuda" if IS_CUDA else "cpu")
+    assert float((perturbed_pixels - pixels).abs().max()) <= 0.1 + 1e-6
+    score_before, score_after = (model(x).gather(1, codes[:, None]).sum() for x in (pixels, perturbed_pixels))
+    assert float(score_after) < float(score_before)

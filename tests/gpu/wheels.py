@@ -123,13 +123,13 @@ def resolve(python: str, torch: str, torchvision: str) -> list[str]:
 
 def split_by_size(files: Sequence[Path], max_bytes: int) -> tuple[list[Path], list[Path]]:
     """Return the files that fit into a folder of a size, small ones first, and the others."""
-    first: list[Path] = []
-    others: list[Path] = []
+    first_files: list[Path] = []
+    other_files: list[Path] = []
     total = 0
     for file in sorted(files, key=lambda path: path.stat().st_size):
         total += file.stat().st_size
-        (first if total <= max_bytes else others).append(file)
-    return first, others
+        (first_files if total <= max_bytes else other_files).append(file)
+    return first_files, other_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pip("download", "--no-deps", "--dest", str(FOLDERS[0]), *target_options(options.python), *packages)
     # The wheel of featx lists the names that recipes use; its code is not used where a checkout is.
     pip("wheel", "--no-deps", "--wheel-dir", str(FOLDERS[0]), str(ROOT))
-    _, others = split_by_size(list(FOLDERS[0].iterdir()), options.max_mb * 1_000_000)
-    for file in others:
+    _, other_files = split_by_size(list(FOLDERS[0].iterdir()), options.max_mb * 1_000_000)
+    for file in other_files:
         file.rename(FOLDERS[1] / file.name)
     for folder in FOLDERS:
         sizes = [file.stat().st_size for file in folder.iterdir()]

@@ -41,8 +41,8 @@ def rows_and_val(kind: Kind, n_classes: int = 3) -> tuple[TrainRows, TrainRows]:
         targets = LabelTargets(("odd", "large"), np.stack([y % 2, y > 1], axis=1).astype(np.int64))
     elif kind == "numbers":
         targets = NumberTargets(("digit",), y[:, None].astype(float))
-    whole = TrainRows(rows.x, targets)
-    return whole.take(np.arange(100)), whole.take(np.arange(100, 150))
+    all_rows = TrainRows(rows.x, targets)
+    return all_rows.take(np.arange(100)), all_rows.take(np.arange(100, 150))
 
 
 @pytest.mark.parametrize(("kind", "n_classes"), [("classes", 2), ("classes", 3), ("labels", 3), ("numbers", 3)])
@@ -62,8 +62,8 @@ def test_scores_after_each_tree_are_those_of_the_model_cut_there(kind: Kind, n_c
             if kind == "classes":
                 expected = (log_loss_of(y, outputs), accuracy_score(y, outputs.argmax(1)))
             elif kind == "labels":
-                chosen = np.where(y == 1, outputs, 1 - outputs)
-                expected = (-np.log(chosen).mean(), ((outputs >= 0.5) == y).mean())
+                true_proba = np.where(y == 1, outputs, 1 - outputs)
+                expected = (-np.log(true_proba).mean(), ((outputs >= 0.5) == y).mean())
             else:
                 errors = outputs[:, 0] - y[:, 0]
                 expected = (np.sqrt((errors**2).mean()), mean_absolute_error(y, outputs))
@@ -83,8 +83,8 @@ def test_trees_are_found_inside_calibrations_and_decision_rules() -> None:
     outputs = predict_outputs(model, val.x, "classes")
     assert curves.val_loss[-1] == pytest.approx(log_loss_of(val.targets.y, outputs), abs=1e-5)
     logreg = HeadSpec(name="logreg", trials=0)
-    plain = fit_once(make_head(logreg, rows.x.shape, "classes", 3), {}, rows, logreg)
-    assert score_trees(plain, rows, val, logreg) is None
+    linear_model = fit_once(make_head(logreg, rows.x.shape, "classes", 3), {}, rows, logreg)
+    assert score_trees(linear_model, rows, val, logreg) is None
 
 
 def test_early_stopping_takes_the_trees_with_the_lowest_held_out_loss() -> None:
@@ -151,5 +151,5 @@ def test_gains_are_summed_by_joined_embedding() -> None:
     assert gains["two"] > 0.9
     assert embedding_gains(model, {"one": 6}) == {}
     logreg = HeadSpec(name="logreg", trials=0)
-    plain = fit_once(make_head(logreg, x.shape, "classes", 2), {}, rows, logreg)
-    assert embedding_gains(plain, {"one": 4, "two": 2}) == {}
+    linear_model = fit_once(make_head(logreg, x.shape, "classes", 2), {}, rows, logreg)
+    assert embedding_gains(linear_model, {"one": 4, "two": 2}) == {}

@@ -35,12 +35,12 @@ def rows_of(n: int = 300, k: int = 3, seed: int = 0) -> TrainRows:
 
 def scaled_outputs(rows: TrainRows, factor: float) -> tuple[ClassifierOutputs, Any]:
     """Return log-odds times a factor, which makes probabilities over- or underconfident, and the folds."""
-    raw = np.empty((len(rows), rows.targets.n_outputs))
+    raw_outputs = np.empty((len(rows), rows.targets.n_outputs))
     for train, held_out in rows.folds(5, 0):
         model = LogisticRegression().fit(rows.x[train], rows.targets.y[train])
-        raw[held_out] = factor * model.predict_log_proba(rows.x[held_out])
-    proba = np.exp(raw)
-    return ClassifierOutputs(raw, True, proba / proba.sum(1, keepdims=True)), rows.fold_numbers(5, 0)
+        raw_outputs[held_out] = factor * model.predict_log_proba(rows.x[held_out])
+    proba = np.exp(raw_outputs)
+    return ClassifierOutputs(raw_outputs, True, proba / proba.sum(1, keepdims=True)), rows.fold_numbers(5, 0)
 
 
 @pytest.mark.parametrize("factor", [8.0, 0.2])
@@ -71,14 +71,16 @@ def test_calibrated_probabilities_change_little() -> None:
 def test_no_fold_is_used_in_its_own_calibration(method: Calibration) -> None:
     rows = rows_of(300)
     outputs, fold_numbers = scaled_outputs(rows, 3.0)
-    before = choose_calibration(method, outputs, rows.targets, rows.training_data(), fold_numbers).proba
-    flipped = rows.targets.y.copy()
+    proba_before = choose_calibration(method, outputs, rows.targets, rows.training_data(), fold_numbers).proba
+    flipped_codes = rows.targets.y.copy()
     is_held_out = fold_numbers == 0
-    flipped[is_held_out] = (flipped[is_held_out] + 1) % 3
-    flipped_rows = TrainRows(rows.x, ClassTargets(NAMES, flipped))
-    after = choose_calibration(method, outputs, flipped_rows.targets, flipped_rows.training_data(), fold_numbers).proba
-    np.testing.assert_array_equal(after[is_held_out], before[is_held_out])
-    assert (after != before).any()
+    flipped_codes[is_held_out] = (flipped_codes[is_held_out] + 1) % 3
+    flipped_rows = TrainRows(rows.x, ClassTargets(NAMES, flipped_codes))
+    proba_after = choose_calibration(
+        method, outputs, flipped_rows.targets, flipped_rows.training_data(), fold_numbers
+    ).proba
+    np.testing.assert_array_equal(proba_after[is_held_out], proba_before[is_held_out])
+    assert (proba_after != proba_before).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -100,14 +102,14 @@ def test_soft_labels_and_labels_are_calibrated() -> None:
     rows = rows_of(200, 2)
     shares = np.where(rows.targets.y[:, None] == [0, 1], 0.8, 0.2)
     soft = TrainRows(rows.x, ClassTargets(NAMES[:2], rows.targets.y, None, shares))
-    several = TrainRows(rows.x, LabelTargets(NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1)))
-    for target_rows in (soft, several):
+    label_rows = TrainRows(rows.x, LabelTargets(NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1)))
+    for target_rows in (soft, label_rows):
         head = HEADS.get("svm")(HeadTask(*target_rows.x.shape, 2, 0, target_rows.targets.kind))
         model, result = fit_out_of_fold(head, dict(head.start), target_rows, HeadSpec(name="svm"))
         # With so few rows only Platt's sigmoid is tried.
         assert result.method == "platt"
         assert result.log_losses[result.method] == min(result.log_losses.values())
-        assert isinstance(model[-1], MultiOutputClassifier) == (target_rows is several)
+        assert isinstance(model[-1], MultiOutputClassifier) == (target_rows is label_rows)
 
 
 def test_log_losses_name_the_methods_that_were_tried() -> None:
@@ -152,15 +154,15 @@ def test_an_outlier_does_not_change_the_calibration() -> None:
 
 
 def test_nearly_constant_features_do_not_change_the_method() -> None:
-    plain = rows_of(1200, 2)
-    nearly_constant = np.random.default_rng(0).normal(0, 1e-6, (len(plain), 20))
+    plain_rows = rows_of(1200, 2)
+    nearly_constant = np.random.default_rng(0).normal(0, 1e-6, (len(plain_rows), 20))
     # Each of the first twenty rows has a feature that varies nowhere else.
     nearly_constant[np.arange(20), np.arange(20)] = 1
-    extended = TrainRows(np.c_[plain.x, nearly_constant].astype(np.float32), plain.targets)
+    extended_rows = TrainRows(np.c_[plain_rows.x, nearly_constant].astype(np.float32), plain_rows.targets)
     params, spec = {"scaling": "standard", "alpha_per_row": 0.1}, HeadSpec(name="ridge")
     plain_result, extended_result = (
         fit_out_of_fold(HEADS.get("ridge")(HeadTask(*rows.x.shape, 2, 0)), params, rows, spec)[1]
-        for rows in (plain, extended)
+        for rows in (plain_rows, extended_rows)
     )
     assert extended_result.method == plain_result.method
     assert extended_result.log_losses == pytest.approx(plain_result.log_losses, abs=0.01)

@@ -65,18 +65,20 @@ def probabilities(model: object, x: np.ndarray) -> np.ndarray:
 def test_balanced_keeps_probabilities_honest_and_recall_high(name: str, k: int) -> None:
     x, codes = make_rows(k, 800, 0)
     new_x, new_codes = make_rows(k, 4000, 1)
-    plain, balanced = (rows_of(x, codes, weight) for weight in ("none", "balanced"))
-    head = head_for(name, balanced)
+    plain_rows, balanced_rows = (rows_of(x, codes, weight) for weight in ("none", "balanced"))
+    head = head_for(name, balanced_rows)
     if not head.accepts_weights:
         pytest.skip(f"{name} takes no weights")
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     spec = HeadSpec(name=name, folds=3)
-    (plain_model, _), (model, out_of_fold) = (fit_out_of_fold(head, params, rows, spec) for rows in (plain, balanced))
+    (plain_model, _), (model, out_of_fold) = (
+        fit_out_of_fold(head, params, rows, spec) for rows in (plain_rows, balanced_rows)
+    )
     proba = probabilities(model, new_x)
     assert out_of_fold.outputs.mean(0) == pytest.approx(np.bincount(codes) / len(codes), abs=0.03)
     assert proba.mean(0) == pytest.approx(SHARES[k], abs=0.035)
     assert log_loss(new_codes, proba) < log_loss(new_codes, probabilities(plain_model, new_x)) + 0.05
-    rule = balanced.decision_rule
+    rule = balanced_rows.decision_rule
     assert rule is not None
     np.testing.assert_array_equal(model.predict(new_x), rule.codes(proba))
     plain_recall, recall = (
@@ -122,8 +124,8 @@ def test_dividing_and_deciding_by_weights_keeps_the_decisions(k: int) -> None:
 def test_the_object_is_an_ordinary_fitted_classifier(k: int) -> None:
     model, x, weights = fit_weighted_logistic(k)
     classifier = add_decision_rule(divide_by_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
-    loaded = pickle.loads(pickle.dumps(classifier))
-    np.testing.assert_array_equal(loaded.predict_proba(x), classifier.predict_proba(x))
+    loaded_classifier = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(loaded_classifier.predict_proba(x), classifier.predict_proba(x))
     check_is_fitted(classifier)
     clone(classifier).set_output(transform="default")
     assert classifier.n_features_in_ == 4

@@ -57,10 +57,10 @@ def test_an_equal_run_is_not_repeated(toy_home: Path) -> None:
     featx.extract()
     (first,) = featx.fit(heads=["logreg"])
     (again,) = featx.fit(heads=["logreg"])
-    (changed,) = featx.fit(heads=["logreg"], trials=3)
-    (forced,) = featx.fit(heads=["logreg"], force=True)
-    assert [first.is_new, again.is_new, changed.is_new, forced.is_new] == [True, False, True, True]
-    assert first.run == again.run == forced.run != changed.run
+    (changed_run,) = featx.fit(heads=["logreg"], trials=3)
+    (forced_run,) = featx.fit(heads=["logreg"], force=True)
+    assert [first.is_new, again.is_new, changed_run.is_new, forced_run.is_new] == [True, False, True, True]
+    assert first.run == again.run == forced_run.run != changed_run.run
     assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock", ".turn"}
 
 
@@ -80,8 +80,8 @@ assert "torch" not in sys.modules
 
 
 def test_each_target_gets_a_run(toy_home: Path) -> None:
-    again = {"column": "class", "classes": ["light", "dark"]}
-    Path("featx.toml").write_text(toy_recipe(targets={"class": {"column": "class"}, "again": again}))
+    target = {"column": "class", "classes": ["light", "dark"]}
+    Path("featx.toml").write_text(toy_recipe(targets={"class": {"column": "class"}, "again": target}))
     featx.extract()
     runs = featx.fit(heads=["logreg"])
     assert [run.target for run in runs] == ["class", "again"]
@@ -131,10 +131,10 @@ def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
     (run,) = featx.fit()
     metrics = RunFolder(Path(run.path)).metrics
     assert isinstance(metrics, HeadMetrics)
-    tried = {trial.embeddings for trial in metrics.search.trials}
+    tried_embeddings = {trial.embeddings for trial in metrics.search.trials}
     names = [embedding.request.name for embedding in Study.open(None).locked]
-    assert len(tried) > 1
-    assert tried <= {*names, " + ".join(names)}
+    assert len(tried_embeddings) > 1
+    assert tried_embeddings <= {*names, " + ".join(names)}
     model = featx.load(run.path)
     assert " + ".join(embedding.request.name for embedding in model.embeddings) == run.embeddings
     assert len(featx.predict(["images/dark/000.png"])[run.run].images) == 1
@@ -148,8 +148,8 @@ def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
     backbones = [[embedding.request.backbone for embedding in model.embeddings] for model in models]
     assert backbones == [["deep"], ["toy", "deep"]]
     assert runs[0].run.startswith("ridge-deep-")
-    (again,) = featx.fit(embedding="deep")
-    assert (again.run, again.is_new) == (runs[0].run, False)
+    (repeated_run,) = featx.fit(embedding="deep")
+    assert (repeated_run.run, repeated_run.is_new) == (runs[0].run, False)
 
 
 def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:

@@ -133,10 +133,10 @@ def test_a_head_without_trials_and_calibration_is_fitted_once(toy_home: Path) ->
     assert set(folder.answers.part) == {"val", "test"}
     assert json.loads((folder.path / "spec.json").read_text())["head"]["params"] == {"n_estimators": 7}
     assert not (folder.path / "trials.journal").exists()
-    (changed,) = featx.fit(heads=HeadSpec(name="rf", trials=0, calibration="none", params={"n_estimators": 8}))
-    assert changed.run != run.run
+    (changed_run,) = featx.fit(heads=HeadSpec(name="rf", trials=0, calibration="none", params={"n_estimators": 8}))
+    assert changed_run.run != run.run
     (comparison,) = featx.evaluate()
-    assert {row.run for row in comparison.rows} == {run.run, changed.run}
+    assert {row.run for row in comparison.rows} == {run.run, changed_run.run}
 
 
 def test_without_val_rows_a_head_is_scored_out_of_fold(toy_home: Path) -> None:

@@ -116,8 +116,8 @@ def row_weights(name: str, class_weight: ClassWeight, truth: Truth) -> np.ndarra
 
 def test_row_weights_are_those_of_the_target_times_the_class() -> None:
     codes, weights = np.array([0, 0, 0, 1]), np.array([1.0, 0.5, 0.0, 1.0])
-    plain = row_weights("head", "none", truth_of(codes, "a", "b", weights=weights))
-    assert plain.tolist() == (weights / weights.mean()).tolist()
+    plain_weights = row_weights("head", "none", truth_of(codes, "a", "b", weights=weights))
+    assert plain_weights.tolist() == (weights / weights.mean()).tolist()
     heavier = row_weights("head", {"b": 3}, truth_of(codes, "a", "b", weights=weights))
     assert (heavier / heavier[0]).tolist() == [1, 0.5, 0, 3]
     with pytest.raises(DataError, match="all train rows weigh 0"):

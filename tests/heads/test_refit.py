@@ -44,60 +44,60 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FitRes
 
 
 def vectors_and_codes(*parts: str) -> tuple[np.ndarray, np.ndarray]:
-    opened = Study.open(None)
-    ids = np.concatenate([opened.ids(part) for part in parts])
-    codes = opened._known("class").take(ids).codes  # type: ignore[union-attr]
-    return read_embeddings(opened, ids, locked_embeddings(opened)).x, codes
+    open_study = Study.open(None)
+    ids = np.concatenate([open_study.ids(part) for part in parts])
+    codes = open_study._known("class").take(ids).codes  # type: ignore[union-attr]
+    return read_embeddings(open_study, ids, locked_embeddings(open_study)).x, codes
 
 
 def test_a_refit_has_the_setting_and_the_scores_of_its_run(study: dict[str, FitResult]) -> None:
     source = study["logreg"]
-    again = featx.refit("logreg")
-    assert again.run.startswith("refit-logreg-class-")
-    assert (again.params, again.val_score, again.refit_of) == (source.params, source.val_score, source.run)
-    assert (again.flags[0], again.is_new) == ("refit", True)
-    header = read_header(again.path)[1]
+    refit = featx.refit("logreg")
+    assert refit.run.startswith("refit-logreg-class-")
+    assert (refit.params, refit.val_score, refit.refit_of) == (source.params, source.val_score, source.run)
+    assert (refit.flags[0], refit.is_new) == ("refit", True)
+    header = read_header(refit.path)[1]
     n_rows = len(Study.open(None).ids("train")) + len(Study.open(None).ids("val"))
     assert header.refit is not None
     assert (header.refit.run, header.refit.parts, header.refit.n_rows) == (source.run, ("train", "val"), n_rows)
     assert header.metrics == read_header(source.path)[1].metrics
     assert (
         f"fitted on {n_rows} rows (train + val) for deployment; the scores are those of {source.run}"
-        in (again.warnings[0])
+        in (refit.warnings[0])
     )
     x, y = vectors_and_codes("train", "val")
     expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
     test_x, _ = vectors_and_codes("test")
-    np.testing.assert_allclose(featx.load(again.path).predict_proba(test_x), expected.predict_proba(test_x), rtol=1e-6)
-    assert set(RunFolder(Path(again.path)).answers.part) == {"fitted", "test"}
+    np.testing.assert_allclose(featx.load(refit.path).predict_proba(test_x), expected.predict_proba(test_x), rtol=1e-6)
+    assert set(RunFolder(Path(refit.path)).answers.part) == {"fitted", "test"}
     assert not featx.refit(source.run).is_new
 
 
 def test_a_refit_is_not_compared_but_predicts_by_its_name(study: dict[str, FitResult]) -> None:
-    again = featx.refit("svm")
-    assert again.calibration == "platt"
+    refit = featx.refit("svm")
+    assert refit.calibration == "platt"
     (comparison,) = featx.evaluate()
     assert {row.run for row in comparison.rows} == {run.run for run in study.values()}
     assert set(featx.predict(["images/dark/000.png"])) == {run.run for run in study.values()}
-    assert set(featx.predict(["images/dark/000.png"], runs=["refit-svm"])) == {again.run}
-    assert again.run in str(featx.export("refit-svm", "joblib", out="exported")[0].path)
-    with pytest.raises(DataError, match=f"{again.run} is a refit, which is not scored itself"):
+    assert set(featx.predict(["images/dark/000.png"], runs=["refit-svm"])) == {refit.run}
+    assert refit.run in str(featx.export("refit-svm", "joblib", out="exported")[0].path)
+    with pytest.raises(DataError, match=f"{refit.run} is a refit, which is not scored itself"):
         featx.ensemble(members=["svm", "refit-svm"])
 
 
 def test_all_rows_open_the_test_split_and_this_is_logged(study: dict[str, FitResult]) -> None:
     n_openings = len(Study.open(None).openings("class"))
-    again = featx.refit("logreg", all_rows=True)
-    header = read_header(again.path)[1]
+    refit = featx.refit("logreg", all_rows=True)
+    header = read_header(refit.path)[1]
     assert header.refit is not None
     assert header.refit.parts == ("train", "val", "test")
     openings = Study.open(None).openings("class")
     assert len(openings) == n_openings + 1
     assert openings[-1]["runs"] == [study["logreg"].run]
-    assert set(RunFolder(Path(again.path)).answers.part) == {"fitted"}
+    assert set(RunFolder(Path(refit.path)).answers.part) == {"fitted"}
     x, y = vectors_and_codes("train", "val", "test")
     expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
-    np.testing.assert_allclose(featx.load(again.path).predict_proba(x), expected.predict_proba(x), rtol=1e-6)
+    np.testing.assert_allclose(featx.load(refit.path).predict_proba(x), expected.predict_proba(x), rtol=1e-6)
 
 
 def test_runs_that_cannot_be_refitted_are_refused(study: dict[str, FitResult]) -> None:

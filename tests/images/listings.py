@@ -57,6 +57,6 @@ def listed(source: Path, labels: Path | None = None, **data: object) -> Listing:
 
 def refused(source: Path) -> str:
     """Return the error message of a source, which is one line."""
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
+    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as error_info:
         listed(source)
-    return str(caught.value)
+    return str(error_info.value)

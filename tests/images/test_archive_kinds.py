@@ -26,9 +26,9 @@ def listed(source: Path) -> Listing:
 
 
 def refused(source: Path) -> str:
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
+    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as error_info:
         listed(source)
-    return str(caught.value)
+    return str(error_info.value)
 
 
 def contents(listing: Listing) -> list[object]:

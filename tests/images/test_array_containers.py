@@ -272,12 +272,12 @@ def test_a_compressed_variable_that_ends_early_is_unreadable(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     n_bytes = int.from_bytes(content[132:136], "little")
     unpacked = zlib.decompress(bytes(content[136 : 136 + n_bytes]))
-    packed = zlib.compress(unpacked[:3000])
-    path.write_bytes(content[:132] + len(packed).to_bytes(4, "little") + packed)
+    compressed = zlib.compress(unpacked[:3000])
+    path.write_bytes(content[:132] + len(compressed).to_bytes(4, "little") + compressed)
     identity = identify_image(f"row:{path}//X/0?last")
     assert identity.outcome == "unreadable"
     assert "needs 10368 bytes, found" in identity.reason
-    path.write_bytes(content[:132] + (len(packed) - 9).to_bytes(4, "little") + packed[:-9])
+    path.write_bytes(content[:132] + (len(compressed) - 9).to_bytes(4, "little") + compressed[:-9])
     assert "zlib stream" in identify_image(f"row:{path}//X/0?last").reason
 
 
@@ -317,12 +317,12 @@ def test_damaged_bytes_give_one_line_or_unreadable_images(kind: str, tmp_path: P
         hdf5(tmp_path, x=PIXELS, y=CODES)
     else:
         hdf5(tmp_path, **{f"{code}__{row}": PIXELS[row] for row, code in enumerate(CODES)})
-    spec, whole = recognise(str(path), None), path.read_bytes()
+    spec, original = recognise(str(path), None), path.read_bytes()
     rng = np.random.default_rng(0)
     outcomes = set()
     for _ in range(60):
-        content = bytearray(whole)
-        for position in rng.integers(0, min(len(whole), 3000), 4):
+        content = bytearray(original)
+        for position in rng.integers(0, min(len(original), 3000), 4):
             content[position] = rng.integers(256)
         (tmp_path / "new").write_bytes(content)
         (tmp_path / "new").replace(path)

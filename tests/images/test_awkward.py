@@ -30,7 +30,7 @@ class Ran:
     """The corpus after its first extraction."""
 
     recipe: Path
-    done: Extraction
+    extraction: Extraction
     study: Study
 
 
@@ -64,35 +64,39 @@ def test_every_file_has_its_expected_outcome(ran: Ran) -> None:
     outcomes = outcomes_of(ran.study)
     expected = expected_outcomes()
     assert set(outcomes) == set(expected)
-    wrong = {
+    wrong_outcomes = {
         name: outcomes[name]
         for name, (outcome, reason) in expected.items()
         if outcomes[name][0] != outcome or reason not in outcomes[name][1]
     }
-    assert not wrong
+    assert not wrong_outcomes
     assert all(reason for outcome, reason in outcomes.values() if outcome not in {"embedded", "cached"})
     assert not any("0x" in reason or "\n" in reason for _, reason in outcomes.values())  # no addresses: runs compare
 
 
 def test_the_counts_sum_to_the_number_of_files(ran: Ran) -> None:
     counts = Counter(case.outcome for case in CASES)
-    named = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
-    assert {name: getattr(ran.done, f"n_{name}") for name in named} == {name: counts[name] for name in named}
-    assert ran.done.n_found == len(CASES)
-    assert len(ran.done.failures) == counts["unreadable"]
-    assert sum(ran.done.ignored.values()) == counts["ignored"]
+    outcomes = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
+    assert {name: getattr(ran.extraction, f"n_{name}") for name in outcomes} == {
+        name: counts[name] for name in outcomes
+    }
+    assert ran.extraction.n_found == len(CASES)
+    assert len(ran.extraction.failures) == counts["unreadable"]
+    assert sum(ran.extraction.ignored.values()) == counts["ignored"]
 
 
 def test_copies_with_different_labels_are_a_warning(ran: Ran) -> None:
-    assert "1 images with copies have different labels, first 'cat/torn.png' and 'dog/torn.png'" in ran.done.warnings
+    assert (
+        "1 images with copies have different labels, first 'cat/torn.png' and 'dog/torn.png'" in ran.extraction.warnings
+    )
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, as featx ignores them where pytest does not interfere
 def test_each_row_belongs_to_its_image(ran: Ran) -> None:
-    rows, alone = stored_rows(ran.study), row_alone(ran.study)
-    assert [name for name, row in rows.items() if alone(name) != row] == []
+    rows, row_of_image = stored_rows(ran.study), row_alone(ran.study)
+    assert [name for name, row in rows.items() if row_of_image(name) != row] == []
     n_turned = sum("/turned-" in name for name in rows)  # they are two pictures
-    assert len(set(rows.values())) == ran.done.n_embedded - n_turned + 2
+    assert len(set(rows.values())) == ran.extraction.n_embedded - n_turned + 2
 
 
 @pytest.mark.parametrize("name", [LATIN, "dog/new\nline.png", "dog/cmyk.jpg", "cat/1x5000.png", "cat/format.heic"])
@@ -102,11 +106,11 @@ def test_a_file_embedded_alone_has_the_stored_vector(ran: Ran, name: str) -> Non
         ResolvedEmbedding(request=embedding.request, spec=embedding.spec, n_features=embedding.n_features)
         for embedding in ran.study.locked
     ]
-    alone = embed_files([path], resolved, "cpu")
-    assert not alone.unreadable
-    (x,) = alone.columns.values()
-    stored = np.frombuffer(stored_rows(ran.study)[unicode_name(name)], dtype="<f4")
-    np.testing.assert_allclose(x[0], stored, rtol=1e-4, atol=1e-5)
+    embedded = embed_files([path], resolved, "cpu")
+    assert not embedded.unreadable
+    (x,) = embedded.columns.values()
+    stored_row = np.frombuffer(stored_rows(ran.study)[unicode_name(name)], dtype="<f4")
+    np.testing.assert_allclose(x[0], stored_row, rtol=1e-4, atol=1e-5)
 
 
 def test_a_broken_file_alone_has_the_reason_of_the_extraction(ran: Ran) -> None:
@@ -116,9 +120,9 @@ def test_a_broken_file_alone_has_the_reason_of_the_extraction(ran: Ran) -> None:
         ResolvedEmbedding(request=embedding.request, spec=embedding.spec, n_features=embedding.n_features)
         for embedding in ran.study.locked
     ]
-    alone = embed_files(paths, resolved, "cpu")
+    embedded = embed_files(paths, resolved, "cpu")
     outcomes = outcomes_of(ran.study)
-    assert alone.unreadable == {path: outcomes[name][1] for path, name in zip(paths, names, strict=True)}
+    assert embedded.unreadable == {path: outcomes[name][1] for path, name in zip(paths, names, strict=True)}
 
 
 def test_rotated_copies_have_the_same_vector(ran: Ran) -> None:
@@ -138,17 +142,21 @@ def test_names_in_two_unicode_forms_are_two_images(ran: Ran) -> None:
 
 
 def test_a_second_run_has_the_same_outcomes_and_writes_nothing(ran: Ran) -> None:
-    before = outcomes_of(ran.study)
+    outcomes_before = outcomes_of(ran.study)
     cache = ran.recipe.parent / "cache"
     segments = {path: path.stat().st_mtime_ns for path in cache.glob("*.zarr/**/*")}
 
-    again = extract(ran.recipe)
+    repeated_extraction = extract(ran.recipe)
 
-    assert (again.n_embedded, again.n_cached) == (0, ran.done.n_embedded)
-    assert (again.n_unreadable, again.n_duplicate) == (ran.done.n_unreadable, ran.done.n_duplicate)
-    after = outcomes_of(Study.open(ran.recipe))
-    assert after == {
-        name: ("cached" if outcome == "embedded" else outcome, why) for name, (outcome, why) in before.items()
+    assert (repeated_extraction.n_embedded, repeated_extraction.n_cached) == (0, ran.extraction.n_embedded)
+    assert (repeated_extraction.n_unreadable, repeated_extraction.n_duplicate) == (
+        ran.extraction.n_unreadable,
+        ran.extraction.n_duplicate,
+    )
+    outcomes_after = outcomes_of(Study.open(ran.recipe))
+    assert outcomes_after == {
+        name: ("cached" if outcome == "embedded" else outcome, reason)
+        for name, (outcome, reason) in outcomes_before.items()
     }
     assert segments
     assert {path: path.stat().st_mtime_ns for path in cache.glob("*.zarr/**/*")} == segments

@@ -19,8 +19,8 @@ def test_a_truncated_archive_is_reported(ending: str, share: float, tmp_path: Pa
     path = tmp_path / f"all.{ending}"
     zipped(path, pictures()) if ending == "zip" else tarred(path, list(pictures().items()))
     # A tar ends with kilobytes of zeros.
-    whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
+    content = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
     assert f"{path} cannot be read as an archive, it may be truncated: " in refused(path)
 
 
@@ -28,14 +28,14 @@ def test_a_tar_truncated_or_damaged_between_members_is_reported(tmp_path: Path) 
     path = tarred(tmp_path / "all.tar", list(pictures().items()))
     with tarfile.open(path) as archive:
         starts = [info.offset for info in archive.getmembers()]
-    whole = path.read_bytes()
-    path.write_bytes(whole[: starts[3]])
+    content = path.read_bytes()
+    path.write_bytes(content[: starts[3]])
     assert f"it may be truncated: it has no end marker at byte {starts[3]}" in refused(path)
-    path.write_bytes(whole[: starts[3]] + b"x" * 512 + whole[starts[3] + 512 :])
+    path.write_bytes(content[: starts[3]] + b"x" * 512 + content[starts[3] + 512 :])
     assert f"it has no end marker at byte {starts[3]}" in refused(path)
-    path.write_bytes(whole[: starts[3] + 100])
+    path.write_bytes(content[: starts[3] + 100])
     assert f"it has no end marker at byte {starts[3]}" in refused(path)
-    path.write_bytes(whole)
+    path.write_bytes(content)
     assert len(listed(path)) == 6
 
 

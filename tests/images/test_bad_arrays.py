@@ -19,10 +19,10 @@ def recipe_of(folder: Path, data: str) -> Path:
 
 
 def refused_recipe(recipe: Path) -> str:
-    loaded = load_recipe(recipe)
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
-        read_source(loaded.data, loaded.folder)
-    return str(caught.value)
+    study_recipe = load_recipe(recipe)
+    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as error_info:
+        read_source(study_recipe.data, study_recipe.folder)
+    return str(error_info.value)
 
 
 def test_different_numbers_of_images_and_labels_are_reported(tmp_path: Path) -> None:

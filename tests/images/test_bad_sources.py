@@ -26,15 +26,15 @@ def test_a_broken_annotation_is_reported_by_name(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     for number in range(4):
         np.save(tmp_path / "annotations" / f"{number}_class.npy", np.int64(number % 2))
-    broken = tmp_path / "annotations" / "2_class.npy"
-    for content in (broken.read_bytes()[:50], b"", b"no numpy"):
-        broken.write_bytes(content)
+    annotation = tmp_path / "annotations" / "2_class.npy"
+    for content in (annotation.read_bytes()[:50], b"", b"no numpy"):
+        annotation.write_bytes(content)
         message = refused(tmp_path)
         assert message.startswith("annotation 'annotations/2_class.npy' ")
         assert message.endswith("; correct or remove it")
-    np.save(broken, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(annotation, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert "annotation 'annotations/2_class.npy' cannot be read" in refused(tmp_path)  # never unpickled
-    broken.unlink()
+    annotation.unlink()
     (tmp_path / "annotations" / "2.json").write_text('{"class": ')
     assert "annotation 'annotations/2.json' cannot be read" in refused(tmp_path)
 
@@ -91,11 +91,11 @@ def test_paths_with_backslashes_are_found(tmp_path: Path) -> None:
     assert set(listing.ignored) <= {"t.csv"}
 
 
-@pytest.mark.parametrize(("written", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_name_in_another_unicode_form_is_found(written: str, on_disk: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_another_unicode_form_is_found(in_table: str, on_disk: str, tmp_path: Path) -> None:
     names = ["é/ü.png", "é/ñ.png"]
     drawn(tmp_path, *(unicodedata.normalize(on_disk, name) for name in names))
-    lines = [f"{unicodedata.normalize(written, name)},{number}" for number, name in enumerate(names)]
+    lines = [f"{unicodedata.normalize(in_table, name)},{number}" for number, name in enumerate(names)]
     (tmp_path / "t.csv").write_text("\n".join(["path,y", *lines]))
     listing = listed(tmp_path)
     assert (listing.known, [identify_image(uri).outcome for uri in listing.manifest.uris]) == ({}, ["", ""])
@@ -105,10 +105,10 @@ def test_a_name_in_another_unicode_form_is_found(written: str, on_disk: str, tmp
 def said_by(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     capsys.readouterr()
     sys.argv = ["featx", *words.split()]
-    with pytest.raises(SystemExit, match=r"^\d+$|^None$") as stopped:
+    with pytest.raises(SystemExit, match=r"^\d+$|^None$") as exit_info:
         main()
     output = capsys.readouterr()
-    return int(stopped.value.code or 0), output.out, output.err
+    return int(exit_info.value.code or 0), output.out, output.err
 
 
 def test_a_class_folder_without_images_is_a_warning(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

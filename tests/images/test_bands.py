@@ -127,14 +127,14 @@ def test_scaled_colours_keep_their_orientation() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize(("extra", "refused"), [(None, True), ((2,), False), ((1,), False), ((0,), False)])
+@pytest.mark.parametrize(("extra", "is_refused"), [(None, True), ((2,), False), ((1,), False), ((0,), False)])
 def test_the_fourth_channel_of_a_tiff_is_transparency_if_it_says_so(
-    dtype: type, extra: tuple[int, ...] | None, refused: bool
+    dtype: type, extra: tuple[int, ...] | None, is_refused: bool
 ) -> None:
     values = noise(4, 5, 4).astype(dtype) * (257 if dtype is np.uint16 else 1)
     values[..., 3] = np.iinfo(dtype).max
     data = tiff(values, **({} if extra is None else {"t338": extra}))
-    if refused:
+    if is_refused:
         with pytest.raises(ReadError, match=unnamed(4)):
             decode(data)
         assert decoded_pixels(data, bands=[0, 1, 2]) == noise(4, 5, 4)[..., :3].tolist()

@@ -28,9 +28,9 @@ def listed(source: Path, reader: str) -> Listing:
 
 def refused(source: Path, reader: str) -> str:
     """Return the error of a reader, which is one line."""
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
+    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as error_info:
         read_source(ReaderSpec(source=str(source), reader=reader), Path())
-    return str(caught.value)
+    return str(error_info.value)
 
 
 def coco(names: Mapping[str, list[int]], **extra: Any) -> bytes:
@@ -269,6 +269,6 @@ def test_a_changed_annotation_changes_the_label_states(reader: str, file: str, t
     layouts = {"coco": coco_files, "yolo": yolo_files, "voc": voc_files}
     make = (layouts | {"labelme": labelme_files, "one_hot": one_hot_files})[reader]
     spec = ReaderSpec(source=str(on_disk(tmp_path, make(PNGS))), reader=reader)
-    before = label_file_states(spec, Path())
+    states_before = label_file_states(spec, Path())
     (tmp_path / file).write_text("changed")
-    assert label_file_states(spec, Path()) != before
+    assert label_file_states(spec, Path()) != states_before

@@ -114,37 +114,39 @@ def test_a_palette_becomes_its_colours() -> None:
     assert decoded_pixels(encode(image)) == [[[0, 0, 0], [255, 0, 0]]]
 
 
-@pytest.mark.parametrize(("background", "under"), [("#ffffff", WHITE), ("#0a1464", (10, 20, 100))])
-def test_transparent_pixels_show_the_background(background: str, under: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("background", "backdrop"), [("#ffffff", WHITE), ("#0a1464", (10, 20, 100))])
+def test_transparent_pixels_show_the_background(background: str, backdrop: tuple[int, int, int]) -> None:
     image = Image.new("RGBA", (3, 1), (*RED, 0))
     image.putpixel((1, 0), (*RED, 255))
     image.putpixel((2, 0), (*RED, 51))
-    fifth = [round(0.2 * front + 0.8 * back) for front, back in zip(RED, under, strict=True)]
+    fifth = [round(0.2 * front + 0.8 * back) for front, back in zip(RED, backdrop, strict=True)]
     for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
         assert decoded_pixels(encode(image, kind, **options), background=background) == [
-            [list(under), list(RED), fifth]
+            [list(backdrop), list(RED), fifth]
         ]
     grey = Image.new("LA", (2, 1), (0, 0))
     grey.putpixel((1, 0), (9, 255))
     for kind in ("PNG", "TIFF"):
-        assert decoded_pixels(encode(grey, kind), background=background) == [[list(under), [9, 9, 9]]]
+        assert decoded_pixels(encode(grey, kind), background=background) == [[list(backdrop), [9, 9, 9]]]
 
 
 def test_white_is_the_default_background() -> None:
     assert decoded_pixels(encode(Image.new("LA", (1, 1), (0, 0)))) == [[list(WHITE)]]
 
 
-@pytest.mark.parametrize(("background", "under"), [("#ffffff", WHITE), ("#0a1464", (10, 20, 100))])
-def test_a_transparent_colour_shows_the_background(background: str, under: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("background", "backdrop"), [("#ffffff", WHITE), ("#0a1464", (10, 20, 100))])
+def test_a_transparent_colour_shows_the_background(background: str, backdrop: tuple[int, int, int]) -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([0, 0, 0, *RED])
     image.putpixel((1, 0), 1)
     for kind in ("PNG", "GIF"):
         data = encode(image, kind, transparency=0)
-        assert decoded_pixels(data, background=background) == [[list(under), list(RED)]]
-    assert decoded_pixels(encode(image, transparency=b"\xff\x00"), background=background) == [[[0, 0, 0], list(under)]]
+        assert decoded_pixels(data, background=background) == [[list(backdrop), list(RED)]]
+    assert decoded_pixels(encode(image, transparency=b"\xff\x00"), background=background) == [
+        [[0, 0, 0], list(backdrop)]
+    ]
     assert decoded_pixels(encode(image.convert("RGB"), transparency=RED), background=background) == [
-        [[0, 0, 0], list(under)]
+        [[0, 0, 0], list(backdrop)]
     ]
 
 
@@ -255,16 +257,18 @@ def test_a_damaged_jpeg_has_pillows_pixels_or_is_refused(data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("size", [(400, 300), (301, 403), (64, 500), (40, 40)])
-@pytest.mark.parametrize("needed", [10, 16, 75, 1000])
-def test_a_reduced_jpeg_keeps_twice_the_required_size(size: tuple[int, int], needed: int) -> None:
+@pytest.mark.parametrize("required_px", [10, 16, 75, 1000])
+def test_a_reduced_jpeg_keeps_twice_the_required_size(size: tuple[int, int], required_px: int) -> None:
     picture = Image.linear_gradient("L").resize(size).convert("RGB")
     data = encode(picture, "JPEG")
-    reduced = decode(data, Decoding(reduced=True), needed)
-    assert min(reduced.size) >= min(*size, 2 * needed)
-    halved = [-(-side // 2) for side in size]
-    assert (reduced.size == size) == (min(halved) < 2 * needed)  # more than half is slower to decode than all
-    assert reduced.size == size or max(reduced.size) <= max(halved)
-    assert np.abs(np.asarray(reduced.resize(size), dtype=int) - np.asarray(picture)).mean() < 4
+    reduced_image = decode(data, Decoding(reduced=True), required_px)
+    assert min(reduced_image.size) >= min(*size, 2 * required_px)
+    halved_size = [-(-side // 2) for side in size]
+    assert (reduced_image.size == size) == (
+        min(halved_size) < 2 * required_px
+    )  # more than half is slower to decode than all
+    assert reduced_image.size == size or max(reduced_image.size) <= max(halved_size)
+    assert np.abs(np.asarray(reduced_image.resize(size), dtype=int) - np.asarray(picture)).mean() < 4
 
 
 def test_jpegs_are_reduced_only_on_request() -> None:

@@ -27,7 +27,7 @@ def test_floats_within_zero_and_one_are_scaled_by_that_range(dtype: type) -> Non
 
 
 @pytest.mark.parametrize(
-    ("values", "dtype", "found"),
+    ("values", "dtype", "value_range"),
     [
         ([0.0, 254.5], np.float32, "0 to 254.5 of float32"),
         ([-0.5, 1.0], np.float64, "-0.5 to 1 of float64"),
@@ -38,13 +38,15 @@ def test_floats_within_zero_and_one_are_scaled_by_that_range(dtype: type) -> Non
         ([7, 7], np.uint32, "7 to 7 of uint32"),
     ],
 )
-def test_numbers_of_an_unknown_range_are_refused(values: list[float], dtype: type, found: str) -> None:
+def test_numbers_of_an_unknown_range_are_refused(values: list[float], dtype: type, value_range: str) -> None:
     row = np.array([values], dtype=dtype)
     contents: list[Any] = [row, row[..., np.newaxis]]
     if dtype in {np.float32, np.int32}:
         contents.append(encode(Image.fromarray(row), "TIFF"))
     for content in contents:
-        with pytest.raises(ReadError, match=rf"^holds values from {found}; set decoding.value_range = \[low, high\]$"):
+        with pytest.raises(
+            ReadError, match=rf"^holds values from {value_range}; set decoding.value_range = \[low, high\]$"
+        ):
             decode(content)
 
 

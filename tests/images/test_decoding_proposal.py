@@ -148,8 +148,8 @@ def test_transparency_of_a_file_needs_no_setting(tmp_path: Path) -> None:
 
 def test_unreadable_images_are_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lzw = encode(Image.fromarray(noise(64, 64).astype(np.uint16)), "TIFF", compression="tiff_lzw")
-    damaged = lzw[:2000] + bytes(1000) + lzw[3000:]
-    contents = [b"no image", levels(np.uint16, 0, 4095), damaged, levels(np.float32, np.nan)]
+    damaged_tiff = lzw[:2000] + bytes(1000) + lzw[3000:]
+    contents = [b"no image", levels(np.uint16, 0, 4095), damaged_tiff, levels(np.float32, np.nan)]
     proposal = propose(tmp_path, contents)
     assert proposal.settings == {"value_range": [0, 4095]}
     assert proposal.depths == {"16 bits": 1}

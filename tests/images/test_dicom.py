@@ -99,8 +99,8 @@ def test_an_unusual_file_is_unreadable(tags: dict[str, Any], reason: str, tmp_pa
 
 def test_a_broken_or_deflated_file_is_unreadable(tmp_path: Path) -> None:
     content = write_dicom(tmp_path / "a.dcm", GREY).read_bytes()
-    for broken in (content[:200], content[:-40], b"no DICOM" * 100):
-        (tmp_path / "a.dcm").write_bytes(broken)
+    for broken_content in (content[:200], content[:-40], b"no DICOM" * 100):
+        (tmp_path / "a.dcm").write_bytes(broken_content)
         reason = identify_image(str(tmp_path / "a.dcm")).reason
         assert reason.startswith(("cannot be read as DICOM: ", "is DICOM without an image"))
     (tmp_path / "a.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"))

@@ -103,7 +103,7 @@ def identify_cached(
     """Return the identities of files, and whether each file was read."""
     with DigestCache(database) as cache:
         answers = list(identify_with_cache(uris, file_states, cache))
-    return [identity for identity, _ in answers], [read for _, read in answers]
+    return [identity for identity, _ in answers], [is_read for _, is_read in answers]
 
 
 def test_a_digest_is_cached_while_the_file_is_unchanged(files: list[str], tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_a_digest_is_cached_while_the_file_is_unchanged(files: list[str], tmp_pa
     assert identify_cached(files, states(files), database) == (first[0], [False] * 3)
     Path(files[1]).write_text("longer than before, or shorter")
     os.utime(files[2], ns=(HOUR_AGO_NS + 1, HOUR_AGO_NS + 1))
-    again, read = identify_cached(files, states(files), database)
-    assert read == [False, True, True]
-    assert again == [identify_image(uri) for uri in files]
+    identities, were_read = identify_cached(files, states(files), database)
+    assert were_read == [False, True, True]
+    assert identities == [identify_image(uri) for uri in files]
 
 
 def test_unreadable_and_stateless_files_are_not_cached(files: list[str], tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_unreadable_and_stateless_files_are_not_cached(files: list[str], tmp_pat
     os.utime(files[0], ns=(HOUR_AGO_NS, HOUR_AGO_NS))
     file_states: list[FileState | None] = [*states(files)[:2], None]
     for _ in range(2):
-        identities, read = identify_cached(files, file_states, tmp_path / "digests.sqlite")
+        identities, were_read = identify_cached(files, file_states, tmp_path / "digests.sqlite")
         assert [identity.reason for identity in identities] == ["is empty", "", ""]
-    assert read == [True, False, True]
+    assert were_read == [True, False, True]
 
 
 def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], t
 
 
 @pytest.mark.parametrize(
-    ("age_ns", "mtime_ns", "settled"),
+    ("age_ns", "mtime_ns", "is_settled"),
     [
         (50_000_000, 1_700_000_000_123_456_789, False),
         (150_000_000, 1_700_000_000_123_456_789, True),
@@ -145,8 +145,8 @@ def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], t
     ],
     ids=["just written", "settled", "in a tick of whole seconds", "after such a tick"],
 )
-def test_a_file_has_settled_if_a_later_write_changes_its_mtime(age_ns: int, mtime_ns: int, settled: bool) -> None:
-    assert has_settled((1, mtime_ns), mtime_ns + age_ns) is settled
+def test_a_file_has_settled_if_a_later_write_changes_its_mtime(age_ns: int, mtime_ns: int, is_settled: bool) -> None:
+    assert has_settled((1, mtime_ns), mtime_ns + age_ns) is is_settled
 
 
 def test_an_interrupted_run_keeps_the_digests_read_so_far(files: list[str], tmp_path: Path) -> None:
@@ -168,5 +168,5 @@ def test_a_damaged_cache_is_created_again(files: list[str], tmp_path: Path) -> N
 def test_the_digest_of_an_array_ignores_byte_order_and_memory_layout() -> None:
     values = np.arange(6, dtype="<u2").reshape(2, 3)
     assert digest(values) == digest(values.astype(">u2")) == digest(np.asfortranarray(values))
-    different = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
-    assert len({digest(array) for array in [values, *different]}) == 5
+    other_arrays = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
+    assert len({digest(array) for array in [values, *other_arrays]}) == 5

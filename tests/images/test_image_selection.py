@@ -183,8 +183,8 @@ def test_drop_unlabelled_ignores_images_without_a_label() -> None:
     assert rules_by_id(select(listing)) == {}
     with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'; .*--drop-unlabelled"):
         encode_classes(select(listing).manifest, "t", make_target())
-    dropped = select(listing, drop_unlabelled=True)
-    assert rules_by_id(dropped) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")
+    selected_images = select(listing, drop_unlabelled=True)
+    assert rules_by_id(selected_images) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")
 
 
 def test_an_image_without_a_number_has_no_band() -> None:
@@ -202,14 +202,14 @@ def test_each_of_several_targets_ignores_its_own_images() -> None:
         "emotion": TargetSpec(column="emotion", keep=("happy", "sad")),
         "band": TargetSpec(column="age", bins=(20,)),
     }
-    left = select_images(listing, targets, SplitSpec(), drop_unlabelled=True)
-    assert left.manifest.ids.tolist() == ["i0", "i3"]
-    assert rules_by_id(left) == {
+    selected_images = select_images(listing, targets, SplitSpec(), drop_unlabelled=True)
+    assert selected_images.manifest.ids.tolist() == ["i0", "i3"]
+    assert rules_by_id(selected_images) == {
         "i1": "has no label in column 'age'",
         "i2": "is 'angry', which targets.emotion.keep leaves out",
         "i4": "has no label in column 'emotion'",
     }
-    assert encode_classes(left.manifest, "band", targets["band"]).codes.tolist() == [0, 1]
+    assert encode_classes(selected_images.manifest, "band", targets["band"]).codes.tolist() == [0, 1]
 
 
 def test_map_may_name_values_of_images_that_another_target_drops() -> None:
@@ -240,13 +240,17 @@ def test_undersampling_makes_the_classes_equal_in_each_given_part(rows: list[tup
     rows = [*rows, *((name, part) for name in "abc" for part in ("train", "test"))]
     listing = make_listing(y=[name for name, _ in rows], part=[part for _, part in rows])
 
-    left = select(listing, split=SplitSpec(column="part", seed=seed), balance="undersample")
+    selected_images = select(listing, split=SplitSpec(column="part", seed=seed), balance="undersample")
 
-    before, after = (images.manifest.labels.groupby(["part", "y"]).size().unstack() for images in (listing, left))
+    counts_before, counts_after = (
+        images.manifest.labels.groupby(["part", "y"]).size().unstack() for images in (listing, selected_images)
+    )
     for part in ("train", "test"):
-        assert after.loc[part].tolist() == [before.loc[part].min()] * 3
-    assert len(left) + len(rules_by_id(left)) == len(listing)
-    assert list(left.manifest.ids) == [name for name in listing.manifest.ids if name not in left.ignored]
+        assert counts_after.loc[part].tolist() == [counts_before.loc[part].min()] * 3
+    assert len(selected_images) + len(rules_by_id(selected_images)) == len(listing)
+    assert list(selected_images.manifest.ids) == [
+        name for name in listing.manifest.ids if name not in selected_images.ignored
+    ]
 
 
 def test_undersampling_depends_on_the_seed_and_records_its_rule() -> None:
@@ -296,9 +300,11 @@ def test_a_sample_keeps_the_same_images_whatever_their_order() -> None:
 def test_a_sample_is_drawn_from_the_kept_classes_and_balanced_afterwards() -> None:
     listing = make_listing(y=["a", "a", "b", "c"] * 20)
     target = make_target(keep=["a", "b"], balance="undersample")
-    selected = select_images(listing, {"t": target}, SplitSpec(), sample=30)
-    counts = selected.manifest.labels["y"].value_counts()
-    n_sampled = sum("data.sample" not in rule and "leaves out" not in rule for rule in rules_by_id(selected).values())
+    selected_images = select_images(listing, {"t": target}, SplitSpec(), sample=30)
+    counts = selected_images.manifest.labels["y"].value_counts()
+    n_sampled = sum(
+        "data.sample" not in rule and "leaves out" not in rule for rule in rules_by_id(selected_images).values()
+    )
     assert counts["a"] == counts["b"]
     assert counts.sum() + n_sampled == 30
 

@@ -32,8 +32,8 @@ def table(folder: Path, frame: pd.DataFrame) -> None:
 
 def read(recipe: str | Path = "featx.toml") -> Manifest:
     """Return the images of a recipe."""
-    loaded = load_recipe(recipe)
-    return read_source(loaded.data, loaded.folder).manifest
+    loaded_recipe = load_recipe(recipe)
+    return read_source(loaded_recipe.data, loaded_recipe.folder).manifest
 
 
 def uncommented(recipe: Path, beginning: str) -> None:

@@ -39,9 +39,9 @@ ID_STYLES: dict[str, tuple[Callable[[int], str], Callable[[int], str]]] = {
 @pytest.mark.parametrize("style", ID_STYLES)
 @pytest.mark.parametrize("is_named", [False, True], ids=["found", "named"])
 def test_paths_lead_to_images_however_they_are_written(style: str, is_named: bool, home: Path) -> None:
-    written, on_disk = ID_STYLES[style]
-    draw(home / "d", *map(on_disk, range(N)))
-    write(home / "d", "labels.csv", [("id", "breed"), *((written(i), BREEDS[i % 2]) for i in range(N))])
+    id_style, path_style = ID_STYLES[style]
+    draw(home / "d", *map(path_style, range(N)))
+    write(home / "d", "labels.csv", [("id", "breed"), *((id_style(i), BREEDS[i % 2]) for i in range(N))])
     options = {"labels": str(home / "d" / "labels.csv")} if is_named else {}
     recognition, _, listing = recognised(home / "d", **options)
     assert (recognition.n_found, recognition.target, recognition.classes) == (N, "breed", {"beagle": 12, "collie": 12})
@@ -49,7 +49,7 @@ def test_paths_lead_to_images_however_they_are_written(style: str, is_named: boo
         Path(uri).name: label
         for uri, label in zip(listing.manifest.uris, listing.manifest.column("breed"), strict=True)
     }
-    assert by_file == {Path(on_disk(i)).name: BREEDS[i % 2] for i in range(N)}
+    assert by_file == {Path(path_style(i)).name: BREEDS[i % 2] for i in range(N)}
 
 
 ENCODINGS = [("cp1252", ";"), ("utf-16", "\t"), ("latin-1", "|"), ("utf-8-sig", ","), ("utf-16-le", ";")]

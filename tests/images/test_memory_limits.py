@@ -125,9 +125,9 @@ def test_an_array_whose_header_exceeds_its_file_is_refused(
     uri = npz(path, content) if kind == "npz" else f"row:{path}///0"
     if kind == "npy":
         path.write_bytes(content)
-    with pytest.raises(ReadError, match="cannot be read as arrays") as caught:
+    with pytest.raises(ReadError, match="cannot be read as arrays") as error_info:
         open_datasets(path)
-    assert expected in str(caught.value)
+    assert expected in str(error_info.value)
     if "30000000000" in expected:
         outcome, _, peak = measure(uri)
         assert outcome == "unreadable"
@@ -164,23 +164,23 @@ def test_unpacking_keeps_the_reserved_disk_space_free(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb(tmp_path / name)
-    free = shutil.disk_usage(unpacking.tempfile.gettempdir()).free
-    monkeypatch.setattr(unpacking, "MIN_FREE_BYTES", free - 40 * MIB)
+    free_bytes = shutil.disk_usage(unpacking.tempfile.gettempdir()).free
+    monkeypatch.setattr(unpacking, "MIN_FREE_BYTES", free_bytes - 40 * MIB)
     with pytest.raises(DataError, match=r"bytes or more once unpacked, .* has space for \d+ .*set \$TMPDIR"):
         (open_archive if "tar" in name else open_datasets)(
             tmp_path / name if "tar" not in name else str(tmp_path / name)
         )  # type: ignore[operator]
-    assert shutil.disk_usage(unpacking.tempfile.gettempdir()).free > free - 200 * MIB
+    assert shutil.disk_usage(unpacking.tempfile.gettempdir()).free > free_bytes - 200 * MIB
 
 
 def test_an_xz_file_that_asks_for_a_large_dictionary_is_refused(tmp_path: Path) -> None:
-    packed = bytearray(lzma.compress(bytes(100)))
+    xz_content = bytearray(lzma.compress(bytes(100)))
     # The block header begins at 12: size, flags, filter 0x21, 1 byte of properties: the dictionary's size.
-    size = (packed[12] + 1) * 4
-    assert packed[14:16] == b"\x21\x01"
-    packed[16] = 39  # 3 GiB
-    packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
-    (tmp_path / "a.tar.xz").write_bytes(packed)
+    size = (xz_content[12] + 1) * 4
+    assert xz_content[14:16] == b"\x21\x01"
+    xz_content[16] = 39  # 3 GiB
+    xz_content[12 + size - 4 : 12 + size] = zlib.crc32(xz_content[12 : 12 + size - 4]).to_bytes(4, "little")
+    (tmp_path / "a.tar.xz").write_bytes(xz_content)
     with pytest.raises(DataError, match=r"cannot be read as an archive, .*Memory usage limit exceeded"):
         open_archive(str(tmp_path / "a.tar.xz"))
 
@@ -265,10 +265,27 @@ def test_the_memory_limit_applies_to_arrays(dtype: str) -> None:
 
 def tiled_tiff(tile_side: int) -> bytes:
     """Return a picture of 16 × 16 px in one deflated tile."""
-    packed = zlib.compress(bytes(256))
-    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side, 324: 8, 325: len(packed)}
+    compressed = zlib.compress(bytes(256))
+    tags = {
+        256: 16,
+        257: 16,
+        258: 8,
+        259: 8,
+        262: 1,
+        277: 1,
+        322: tile_side,
+        323: tile_side,
+        324: 8,
+        325: len(compressed),
+    }
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return struct.pack("<2sHI", b"II", 42, 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(compressed))
+        + compressed
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
 
 
 def test_a_tiff_with_a_tile_larger_than_all_memory_is_refused(tmp_path: Path) -> None:

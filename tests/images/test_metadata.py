@@ -33,8 +33,12 @@ def split_png(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def with_chunks(data: bytes, *chunks: tuple[bytes, bytes], after_pixels: bool = False) -> bytes:
     """Return a PNG with added chunks, before or after its pixels."""
-    head, *rest, end = split_png(data)
-    return png_of_chunks(head, *rest, *chunks, end) if after_pixels else png_of_chunks(head, *chunks, *rest, end)
+    head, *body_chunks, end = split_png(data)
+    return (
+        png_of_chunks(head, *body_chunks, *chunks, end)
+        if after_pixels
+        else png_of_chunks(head, *chunks, *body_chunks, end)
+    )
 
 
 LARGE_METADATA = {
@@ -67,10 +71,10 @@ def test_many_texts_of_a_png_do_not_stop_the_image() -> None:
 
 def test_the_orientation_of_a_png_with_a_large_text_is_applied() -> None:
     values = noise(5, 7, 3)
-    plain = with_chunks(encode(Image.fromarray(values)), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))
+    plain_png = with_chunks(encode(Image.fromarray(values)), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP))
     expected = np.rot90(values, -1).tolist()
-    assert decoded_pixels(plain) == expected
-    assert decoded_pixels(with_chunks(plain, LARGE_METADATA["compressed text"])) == expected
+    assert decoded_pixels(plain_png) == expected
+    assert decoded_pixels(with_chunks(plain_png, LARGE_METADATA["compressed text"])) == expected
 
 
 def test_a_broken_png_with_a_text_is_refused() -> None:
@@ -123,5 +127,5 @@ def test_decoders_write_nothing_to_the_terminal(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     command = [sys.executable, "-W", "default", "-c", SCRIPT, *(str(tmp_path / name) for name in files)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

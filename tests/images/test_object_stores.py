@@ -109,9 +109,9 @@ def test_a_second_extraction_reads_no_object(s3: Any, bucket: str) -> None:
     with pytest.raises(PermissionError, match=r"Forbidden|Denied"):
         s3.cat_file(f"{bucket}/photos/dark/000.png")
 
-    again = featx.extract(file)
+    repeated_extraction = featx.extract(file)
 
-    assert (again.n_cached, again.n_read, again.failures) == (12, 0, [])
+    assert (repeated_extraction.n_cached, repeated_extraction.n_read, repeated_extraction.failures) == (12, 0, [])
 
 
 def test_a_changed_object_of_equal_size_is_read_again(s3: Any, bucket: str) -> None:
@@ -119,14 +119,14 @@ def test_a_changed_object_of_equal_size_is_read_again(s3: Any, bucket: str) -> N
         s3.pipe_file(f"{bucket}/photos/dark/{level}.bmp", bmp(level))
     file = recipe(f"s3://{bucket}/photos")
     assert featx.extract(file).n_read == 14
-    before = vectors(file)
+    vectors_before = vectors(file)
     s3.pipe_file(f"{bucket}/photos/dark/10.bmp", bmp(99))
 
     extraction = featx.extract(file)
 
     assert (extraction.n_read, extraction.n_embedded, extraction.n_cached) == (1, 1, 13)
-    after = vectors(file)
-    assert {name for name in after if after[name] != before[name]} == {"dark/10.bmp"}
+    vectors_after = vectors(file)
+    assert {name for name in vectors_after if vectors_after[name] != vectors_before[name]} == {"dark/10.bmp"}
 
 
 def test_a_bucket_is_listed_again_in_the_same_process(s3: Any, bucket: str) -> None:

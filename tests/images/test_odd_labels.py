@@ -38,8 +38,8 @@ def labelled(column: str) -> tuple[str, ...]:
     recipe = load_recipe()
     manifest = read_source(recipe.data, recipe.folder).manifest
     manifest.to_frame().to_parquet("manifest.parquet")
-    stored = Manifest.from_frame(pd.read_parquet("manifest.parquet"))
-    return encode_target(stored, column, recipe.targets[column]).names
+    stored_manifest = Manifest.from_frame(pd.read_parquet("manifest.parquet"))
+    return encode_target(stored_manifest, column, recipe.targets[column]).names
 
 
 COLUMNS: dict[str, Any] = {

@@ -107,17 +107,19 @@ def test_a_virtual_dataset_of_its_own_file_is_read(home: Path) -> None:
 def test_paths_outside_the_source_are_one_warning(tmp_path: Path) -> None:
     source = tmp_path / "photos"
     (source / "in..side").mkdir(parents=True)
-    inside = ["a.png", "in..side/b.png", "in..side/../c.png", str(source / "d.png")]
-    outside = ["../e.png", str(tmp_path / "f.png"), "in..side/../../g.png"]
-    for name in (*inside, *outside):
+    inside_paths = ["a.png", "in..side/b.png", "in..side/../c.png", str(source / "d.png")]
+    outside_paths = ["../e.png", str(tmp_path / "f.png"), "in..side/../../g.png"]
+    for name in (*inside_paths, *outside_paths):
         Image.new("RGB", (4, 4)).save(source / name)
-    table = "path,class\n" + "".join(f"{name},{number % 2}\n" for number, name in enumerate([*inside, *outside]))
+    table = "path,class\n" + "".join(
+        f"{name},{number % 2}\n" for number, name in enumerate([*inside_paths, *outside_paths])
+    )
     (source / "labels.csv").write_text(table)
     listing = read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path)
     assert len(listing) == 7
     expected = f"3 paths of labels.csv point outside {source}, first '../e.png'; check them"
     assert listing.warnings == (expected,)
-    (source / "labels.csv").write_text("path,class\n" + "".join(f"{name},a\n" for name in inside))
+    (source / "labels.csv").write_text("path,class\n" + "".join(f"{name},a\n" for name in inside_paths))
     assert not read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path).warnings
 
 

@@ -68,10 +68,10 @@ def test_a_kaggle_competition_is_read_from_its_train_table(home: Path) -> None:
     assert recognition.inventory.uses["image without label, named in test.csv"] == 8
 
 
-@pytest.mark.parametrize("removed", ["sample_submission.csv", "test.csv"])
-def test_a_kaggle_competition_may_lack_a_table(removed: str, home: Path) -> None:
+@pytest.mark.parametrize("table_name", ["sample_submission.csv", "test.csv"])
+def test_a_kaggle_competition_may_lack_a_table(table_name: str, home: Path) -> None:
     kaggle(home / "d")
-    (home / "d" / removed).unlink()
+    (home / "d" / table_name).unlink()
     assert recognised(home / "d")[0].n_found == 24
 
 

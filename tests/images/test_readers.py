@@ -102,12 +102,12 @@ def test_every_image_has_a_state(form: Form, tmp_path: Path) -> None:
 
 @every_file_form
 def test_listing_opens_no_image(form: Form, tmp_path: Path) -> None:
-    whole = read_source(form.recognised(tmp_path / "whole"), Path())
+    listing = read_source(form.recognised(tmp_path / "whole"), Path())
     data = form.recognised(tmp_path / "empty", EMPTY)
-    emptied = read_source(data, Path())
-    assert emptied.manifest.ids.tolist() == whole.manifest.ids.tolist()
-    assert emptied.manifest.labels.equals(whole.manifest.labels)
-    assert [identify_image(uri).reason for uri in emptied.manifest.uris] == ["is empty"] * 10
+    empty_listing = read_source(data, Path())
+    assert empty_listing.manifest.ids.tolist() == listing.manifest.ids.tolist()
+    assert empty_listing.manifest.labels.equals(listing.manifest.labels)
+    assert [identify_image(uri).reason for uri in empty_listing.manifest.uris] == ["is empty"] * 10
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def extracted(**changes: str) -> Extraction:
     """Extract by the recipe that was written, with the toy backbone and these lines changed: beginning → whole line."""
     lines = Path("featx.toml").read_text().splitlines()
     for beginning, line in ({"backbone": 'backbone = "toy"\nweights = "none"'} | changes).items():
-        (position,) = [number for number, old in enumerate(lines) if old.startswith(f"{beginning} =")]
+        (position,) = [number for number, old_line in enumerate(lines) if old_line.startswith(f"{beginning} =")]
         lines[position] = line
     Path("featx.toml").write_text("\n".join(lines))
     return featx.extract()
@@ -143,8 +143,8 @@ def test_an_archive_can_be_the_source_with_a_named_label_table(home: Path, celeb
     assert not listing.known
 
 
-@pytest.mark.parametrize("packed", [True, False], ids=["archive", "folder"])
-def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packed: bool) -> None:
+@pytest.mark.parametrize("is_packed", [True, False], ids=["archive", "folder"])
+def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, is_packed: bool) -> None:
     deep = "img_align_celeba/img_align_celeba"
     names = [f"{number:06}.jpg" for number in range(1, 9)]
     rows = "".join(f"{name},{(-1) ** row}\n" for row, name in enumerate(names))
@@ -153,7 +153,7 @@ def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packe
     with zipfile.ZipFile(home / "celeba" / "faces.zip", "w") as archive:
         for name in names:
             archive.writestr(f"{deep}/{name}", tiny_jpeg())
-    if not packed:
+    if not is_packed:
         shutil.unpack_archive(home / "celeba" / "faces.zip", home / "celeba")
         (home / "celeba" / "faces.zip").unlink()
 
@@ -167,7 +167,7 @@ def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packe
     )
     recipe, listing = listed()
     assert recipe.data.labels is not None
-    assert recipe.data.labels.root == (f"faces.zip!{deep}" if packed else deep)
+    assert recipe.data.labels.root == (f"faces.zip!{deep}" if is_packed else deep)
     assert not listing.known
 
 

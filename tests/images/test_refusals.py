@@ -20,9 +20,9 @@ PICKLE = pickle.dumps({"data": [1, 2, 3]}, protocol=2)
 
 
 def refused(source: Path) -> str:
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
+    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as error_info:
         recognise(str(source), None)
-    return str(caught.value)
+    return str(error_info.value)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("photos.7z", "7z"), ("photos.RAR", "RAR")])

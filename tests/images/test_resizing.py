@@ -40,10 +40,10 @@ def as_network_sees(size: Preprocessing, image: Image.Image) -> torch.Tensor:
     return normalise_pixels(torch.from_numpy(pixels)[None], mean, std)[0]
 
 
-def error_in_pixels(size: Preprocessing, ours: torch.Tensor, theirs: torch.Tensor) -> float:
+def error_in_pixels(size: Preprocessing, pixels: torch.Tensor, expected_pixels: torch.Tensor) -> float:
     """Return the largest difference of two inputs in units of pixels scaled to [0, 1]."""
-    assert ours.shape == theirs.shape
-    return float(((ours - theirs).abs() * torch.tensor(size.std).view(3, 1, 1)).max())
+    assert pixels.shape == expected_pixels.shape
+    return float(((pixels - expected_pixels).abs() * torch.tensor(size.std).view(3, 1, 1)).max())
 
 
 @cache
@@ -65,10 +65,10 @@ def is_square(name: str) -> bool:
 def check_timm(name: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
     """Compare featx's pixels with those of timm's own transform."""
     size = timm_backbone(name).preprocessing
-    theirs = create_transform(**resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()))
+    timm_transform = create_transform(**resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()))
     for shape in sizes:
         image = picture(*shape)
-        assert error_in_pixels(size, as_network_sees(size, image), theirs(image)) <= ONE_LEVEL, (name, shape)
+        assert error_in_pixels(size, as_network_sees(size, image), timm_transform(image)) <= ONE_LEVEL, (name, shape)
 
 
 def geometry(name: str) -> tuple[object, ...]:
@@ -91,13 +91,13 @@ def test_every_timm_configuration_is_resolved_as_in_timm() -> None:
 
 @pytest.mark.parametrize("mode", ["crop", "squash", "border"])
 def test_pixels_of_each_kind_of_timm_configuration_equal_timms(mode: str) -> None:
-    chosen = {}
+    name_by_size = {}
     for name in filter(is_square, timm_configurations()):
         size = timm_backbone(name).preprocessing
         if size.resize == mode and size.size_px <= 768:
-            chosen.setdefault((size.interpolation, round(size.crop_share, 2)), name)
-    assert chosen
-    for name in chosen.values():
+            name_by_size.setdefault((size.interpolation, round(size.crop_share, 2)), name)
+    assert name_by_size
+    for name in name_by_size.values():
         check_timm(name)
 
 
@@ -140,8 +140,8 @@ def test_pixels_of_every_torchvision_variant_equal_torchvisions() -> None:
             key = (repr(transforms), shape)
             if key not in inputs:
                 inputs[key] = transforms(image)
-            theirs = network_input(name, inputs[key])
-            assert error_in_pixels(size, as_network_sees(size, image), theirs) <= ONE_LEVEL, (name, shape)
+            expected_pixels = network_input(name, inputs[key])
+            assert error_in_pixels(size, as_network_sees(size, image), expected_pixels) <= ONE_LEVEL, (name, shape)
 
 
 def test_a_name_without_a_variant_has_the_default_weights() -> None:
@@ -182,8 +182,8 @@ def test_only_the_visible_part_of_a_strip_is_computed(shape: tuple[int, int], in
 
     ours = make_preprocessor(size)(image).astype(float)
 
-    whole = F.resize(image, [size.resized_px], InterpolationMode(interpolation))
-    differences = np.abs(ours - np.asarray(F.center_crop(whole, [32])))
+    resized = F.resize(image, [size.resized_px], InterpolationMode(interpolation))
+    differences = np.abs(ours - np.asarray(F.center_crop(resized, [32])))
     assert np.quantile(differences, 0.9) <= 1
     assert differences.mean() < 1
 
@@ -199,15 +199,15 @@ def test_borders_of_a_grey_picture_have_the_mean_colour() -> None:
 
 
 def test_a_stated_resize_changes_only_resize_and_crop() -> None:
-    own = get_backbone("resnet50").preprocessing
+    preprocessing = get_backbone("resnet50").preprocessing
 
-    squashed = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash"), own)
-    cut = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash", crop_share=0.5), own)
-    larger = preprocessing_for(EmbeddingRequest(backbone="resnet50", size_px=320), own)
+    squashed = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash"), preprocessing)
+    cut = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash", crop_share=0.5), preprocessing)
+    larger = preprocessing_for(EmbeddingRequest(backbone="resnet50", size_px=320), preprocessing)
 
-    assert squashed == own.model_copy(update={"resize": "squash", "crop_share": 1.0})
+    assert squashed == preprocessing.model_copy(update={"resize": "squash", "crop_share": 1.0})
     assert cut.crop_share == 0.5
-    assert larger == own.model_copy(update={"size_px": 320})
+    assert larger == preprocessing.model_copy(update={"size_px": 320})
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_unknown_weights_are_reported_with_a_suggestion(name: str, message: str)
 
 
 def test_networks_without_square_inputs_are_refused() -> None:
-    refused = [name for name in timm.list_pretrained() if not is_square(name)]
-    assert len(refused) < 10
-    for name in refused:
+    refused_names = [name for name in timm.list_pretrained() if not is_square(name)]
+    assert len(refused_names) < 10
+    for name in refused_names:
         with pytest.raises(WeightsError, match=r"take 3 × 1024 × 768 .* expected three channels and a square"):
             timm_backbone(name)

@@ -70,14 +70,14 @@ def test_the_happy_sad_study_keeps_two_classes_and_balances_each_part(emotions: 
 
 def test_images_return_when_the_recipe_keeps_more_classes(emotions: Path) -> None:
     study_of(HAPPY_SAD)
-    wider = HAPPY_SAD.replace('keep = ["happy", "sad"]\n', "")
-    again = study_of(wider)
-    assert left_out(again) == {"is not an image: its suffix is '.txt'": 1}
-    assert again.truth("class").classes == ("angry", "happy", "sad")
+    wider_recipe = HAPPY_SAD.replace('keep = ["happy", "sad"]\n', "")
+    wider_study = study_of(wider_recipe)
+    assert left_out(wider_study) == {"is not an image: its suffix is '.txt'": 1}
+    assert wider_study.truth("class").classes == ("angry", "happy", "sad")
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("first_line", "second_line"),
     [
         ('keep = ["happy", "sad"]', ""),
         ("", 'keep = ["happy", "sad"]'),
@@ -89,10 +89,10 @@ def test_images_return_when_the_recipe_keeps_more_classes(emotions: Path) -> Non
     ],
     ids=str,
 )
-def test_a_changed_selection_needs_a_new_extraction(emotions: Path, before: str, after: str) -> None:
-    plain = 'keep = ["happy", "sad"]'
-    study_of(HAPPY_SAD.replace(plain, before))
-    Path("featx.toml").write_text(HAPPY_SAD.replace(plain, after))
+def test_a_changed_selection_needs_a_new_extraction(emotions: Path, first_line: str, second_line: str) -> None:
+    keep_line = 'keep = ["happy", "sad"]'
+    study_of(HAPPY_SAD.replace(keep_line, first_line))
+    Path("featx.toml").write_text(HAPPY_SAD.replace(keep_line, second_line))
     with pytest.raises(IncompleteError, match=r"changed after the last extraction; run 'featx extract'"):
         Study.open(None).truth("class")
 
@@ -173,8 +173,8 @@ def test_a_grouping_by_bands_is_a_label_column(faces: pd.DataFrame) -> None:
 
 def test_changed_bands_need_a_new_extraction(faces: pd.DataFrame) -> None:
     study_of(toy_recipe(groups=BANDS, **BAND_SECTIONS))
-    other = {"generation": {"column": "age", "bins": [30]}}
-    Path("featx.toml").write_text(toy_recipe(groups=other, **BAND_SECTIONS))
+    other_groups = {"generation": {"column": "age", "bins": [30]}}
+    Path("featx.toml").write_text(toy_recipe(groups=other_groups, **BAND_SECTIONS))
     with pytest.raises(IncompleteError, match=r"the recipe's \[groups\] changed after the last extraction"):
         Study.open(None).truth("gender")
 
@@ -289,7 +289,7 @@ def test_nothing_is_called_sealed_without_a_test_part(home: Path, capsys: pytest
     print_evaluations(featx.evaluate())
     featx.report()
 
-    printed, page = capsys.readouterr().out, Path("runs/featx/report.html").read_text()
-    assert "there is no test part" in printed
+    output, page = capsys.readouterr().out, Path("runs/featx/report.html").read_text()
+    assert "there is no test part" in output
     assert "The split has no test part" in page
-    assert "sealed" not in printed + page
+    assert "sealed" not in output + page

@@ -185,7 +185,7 @@ def test_a_changed_hdf5_file_changes_the_label_states(tmp_path: Path) -> None:
             write_images(file)
             file["labels"] = codes
     spec = recognise(str(tmp_path), None)
-    before = label_file_states(spec, Path())
-    assert len(before) == 1
+    states_before = label_file_states(spec, Path())
+    assert len(states_before) == 1
     (tmp_path / "b").rename(tmp_path / "a.h5")
-    assert label_file_states(spec, Path()) != before
+    assert label_file_states(spec, Path()) != states_before

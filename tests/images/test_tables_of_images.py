@@ -126,10 +126,10 @@ def test_a_line_with_missing_cells_is_reported(tmp_path: Path) -> None:
 def test_a_changed_csv_file_makes_rows_unreadable_not_wrong(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(fer(GREY))
     spec = recognise(str(tmp_path), None)
-    uri, before = read_source(spec, Path()).manifest.uris[8], label_file_states(spec, Path())
+    uri, states_before = read_source(spec, Path()).manifest.uris[8], label_file_states(spec, Path())
     (tmp_path / "a.csv").write_bytes(fer(GREY)[:-400])
     assert identify_image(uri).outcome == "unreadable"
-    assert label_file_states(spec, Path()) != before
+    assert label_file_states(spec, Path()) != states_before
     (tmp_path / "a.csv").unlink()
     assert identify_image(uri).outcome == "missing"
 

@@ -28,8 +28,8 @@ def compressed(block: np.ndarray, name: str) -> bytes:
     rows = block.reshape(block.shape[0], -1).view(np.uint8)
     Image.fromarray(rows).save(buffer, "TIFF", compression=name, tiffinfo={278: block.shape[0]})
     buffer.seek(0)
-    with TiffImagePlugin.TiffImageFile(buffer) as opened:
-        (offset,), (size,) = opened.tag_v2[273], opened.tag_v2[279]
+    with TiffImagePlugin.TiffImageFile(buffer) as tiff_file:
+        (offset,), (size,) = tiff_file.tag_v2[273], tiff_file.tag_v2[279]
         return buffer.getvalue()[offset : offset + size]
 
 
@@ -60,31 +60,31 @@ def banded(  # noqa: PLR0913 (one option for each property of the layout)
     """Return a TIFF with the numbers (h, w, c) in a layout."""
     height, width, n = values.shape
     block = tile or (width, rows)
-    stored = values.astype(values.dtype.newbyteorder(order))
+    stored_values = values.astype(values.dtype.newbyteorder(order))
     parts = []
-    for part in blocks_of(stored, block, planar, tile is not None):
+    for part in blocks_of(stored_values, block, planar, tile is not None):
         if differences:
             native = part.astype(part.dtype.newbyteorder("="))
             native[:, 1:] -= native[:, :-1].copy()
-            part = native.astype(stored.dtype)
+            part = native.astype(stored_values.dtype)
         parts.append(compressed(part, COMPRESSIONS[compression]))
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     fields = {256: [width], 257: [height], 258: [8 * values.itemsize] * n, 259: [compression], 262: [1], 277: [n]}
     fields |= {284: [2 if planar else 1], 317: [2 if differences else 1], 339: [kind] * n}
     fields |= {322: [block[0]], 323: [block[1]], 324: [], 325: []} if tile else {278: [rows], 273: [], 279: []}
-    at, sizes = (324, 325) if tile else (273, 279)
-    fields[sizes], fields[at] = [len(part) for part in parts], [0] * len(parts)
+    offsets_tag, sizes_tag = (324, 325) if tile else (273, 279)
+    fields[sizes_tag], fields[offsets_tag] = [len(part) for part in parts], [0] * len(parts)
     word, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
     base = (16 + 8 if big else 8 + 2) + entry * len(fields) + (8 if big else 4)
     wide = struct.calcsize(word)
     base_data = base + sum(wide * len(v) for v in fields.values() if len(v) > 1)
-    fields[at] = [base_data + sum(map(len, parts[:number])) for number in range(len(parts))]
+    fields[offsets_tag] = [base_data + sum(map(len, parts[:number])) for number in range(len(parts))]
     entries, extra = b"", b""
     for tag, numbers in sorted(fields.items()):
-        packed = struct.pack(f"{order}{len(numbers)}{word}", *numbers)
+        number_bytes = struct.pack(f"{order}{len(numbers)}{word}", *numbers)
         entries += struct.pack(f"{order}HH{word}", tag, 16 if big else 4, len(numbers))
-        entries += packed if len(numbers) == 1 else struct.pack(f"{order}{word}", base + len(extra))
-        extra += packed if len(numbers) > 1 else b""
+        entries += number_bytes if len(numbers) == 1 else struct.pack(f"{order}{word}", base + len(extra))
+        extra += number_bytes if len(numbers) > 1 else b""
     mark = b"II" if order == "<" else b"MM"
     head = struct.pack(f"{order}2sHHHQ", mark, 43, 8, 0, 16) if big else struct.pack(f"{order}2sHI", mark, 42, 8)
     return head + struct.pack(f"{order}{count}", len(fields)) + entries + bytes(wide) + extra + b"".join(parts)

@@ -28,8 +28,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def contents(images: UnlabelledImages) -> list[bytes]:
     """Return the bytes of the listed images; arrays as bytes of their values."""
-    read = [read_content(uri) for uri in images.uris]
-    return [content if isinstance(content, bytes) else content.tobytes() for content in read]
+    image_contents = [read_content(uri) for uri in images.uris]
+    return [content if isinstance(content, bytes) else content.tobytes() for content in image_contents]
 
 
 def extracted_ids(source: str) -> list[str]:
@@ -54,12 +54,12 @@ def test_images_of_a_tree_are_listed(files: dict[str, bytes], place: str) -> Non
 
 def test_a_folder_inside_an_archive_and_one_member_are_listed() -> None:
     write_zip(Path("all.zip"), IMAGES)
-    inside = list_images(["all.zip!cat"])
-    assert inside.ids == [f"all.zip!cat/{name[4:]}" for name in sorted(NAMES) if name.startswith("cat/")]
+    folder_images = list_images(["all.zip!cat"])
+    assert folder_images.ids == [f"all.zip!cat/{name[4:]}" for name in sorted(NAMES) if name.startswith("cat/")]
     assert contents(list_images(["all.zip!dog/1.png"])) == [PNGS[1]]
     assert list_images(["all.zip!dog/1.png"]).ids == ["all.zip!dog/1.png"]
-    missing = list_images(["all.zip!dog/10.png"])
-    assert missing.unreadable == {"all.zip!dog/10.png": "there is no such file in the archive"}
+    missing_image = list_images(["all.zip!dog/10.png"])
+    assert missing_image.unreadable == {"all.zip!dog/10.png": "there is no such file in the archive"}
 
 
 def test_rows_of_arrays_are_listed() -> None:
@@ -85,14 +85,14 @@ def test_datasets_of_one_file_have_their_names_in_ids() -> None:
     assert list_images(["all.npz#x_test/2"]).ids == ["all.npz#x_test/2"]
 
 
-@pytest.mark.parametrize("inside", ["10", "-1", "labels", "labels/0", "images/10", "x"])
-def test_a_row_that_does_not_exist_is_an_error(inside: str) -> None:
+@pytest.mark.parametrize("row_address", ["10", "-1", "labels", "labels/0", "images/10", "x"])
+def test_a_row_that_does_not_exist_is_an_error(row_address: str) -> None:
     with h5py.File("tiles.h5", "w") as file:
         file["images"], file["labels"] = PIXELS, CODES
     with pytest.raises(
-        DataError, match=rf"tiles\.h5 has no image '{inside}'; datasets of images: images with 10 rows$"
+        DataError, match=rf"tiles\.h5 has no image '{row_address}'; datasets of images: images with 10 rows$"
     ):
-        list_images([f"tiles.h5#{inside}"])
+        list_images([f"tiles.h5#{row_address}"])
 
 
 def test_an_array_file_without_images_is_an_error() -> None:
@@ -184,8 +184,8 @@ def test_images_in_files_of_a_folder_are_listed_as_they_are_extracted(home: Path
     images = [{"bytes": png, "path": name} for name, png in zip(NAMES, PNGS, strict=True)]
     pd.DataFrame({"image": images, "label": CODES}).to_parquet(home / "parquet" / "train.parquet")
     for place in ("npy", "parquet"):
-        listed = list_images([place])
-        assert listed.ids == extracted_ids(place)
-        assert len(contents(listed)) == 10
+        listed_images = list_images([place])
+        assert listed_images.ids == extracted_ids(place)
+        assert len(contents(listed_images)) == 10
         uses = init(place, recipe="featx.toml", force=True).inventory.uses
         assert uses == {"file of images": 10 if place == "npy" else 1}

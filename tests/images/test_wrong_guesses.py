@@ -38,10 +38,10 @@ def test_the_name_of_a_folder_of_arrays_is_one_class(home: Path) -> None:
     assert (recognition.reader, recognition.kind, recognition.classes["Salt,Pepper"]) == ("npy_folders", "classes", 8)
 
 
-@pytest.mark.parametrize("wrong", ["", "tset"])
-def test_a_split_column_with_wrong_cells_is_reported_and_no_target(wrong: str, home: Path) -> None:
+@pytest.mark.parametrize("wrong_part", ["", "tset"])
+def test_a_split_column_with_wrong_cells_is_reported_and_no_target(wrong_part: str, home: Path) -> None:
     draw(home / "d", *(f"{i}.png" for i in range(N)))
-    parts = ["train"] * 14 + ["test"] * 6 + [wrong] * 4
+    parts = ["train"] * 14 + ["test"] * 6 + [wrong_part] * 4
     cells = [(*row, part) for row, part in zip(rows(), parts, strict=True)]
     write(home / "d", "labels.csv", [("file", "y", "split"), *cells])
     recognition, _, _ = recognised(home / "d")

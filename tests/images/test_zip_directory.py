@@ -45,14 +45,14 @@ def test_a_directory_equals_that_of_zipfile(has_large_end: bool, method: int) ->
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert list(directory.problems) == archive.namelist()
         for info in archive.infolist():
-            read = directory.info(info.filename)
-            assert [getattr(read, field) for field in FIELDS] == [getattr(info, field) for field in FIELDS]
-    opened = ZipArchive("a.zip", io.BytesIO(content))
-    assert {name: opened.read(name) for name in ("cat/0.png", "dog/a b.png")} == {
+            directory_info = directory.info(info.filename)
+            assert [getattr(directory_info, field) for field in FIELDS] == [getattr(info, field) for field in FIELDS]
+    zip_archive = ZipArchive("a.zip", io.BytesIO(content))
+    assert {name: zip_archive.read(name) for name in ("cat/0.png", "dog/a b.png")} == {
         name: FILES[name] for name in ("cat/0.png", "dog/a b.png")
     }
-    assert b"".join(opened.chunks("dog/a b.png")) == FILES["dog/a b.png"]
-    assert list(opened.members()) == ["cat/0.png", "dog/a b.png", "deep/er/2.jpg"]
+    assert b"".join(zip_archive.chunks("dog/a b.png")) == FILES["dog/a b.png"]
+    assert list(zip_archive.members()) == ["cat/0.png", "dog/a b.png", "deep/er/2.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_a_directory_equals_that_of_zipfile(has_large_end: bool, method: int) ->
 )
 def test_unusual_archives_are_left_to_zipfile(content: bytes) -> None:
     assert read_directory(io.BytesIO(content)) is None
-    opened = ZipArchive("a.zip", io.BytesIO(content))
+    zip_archive = ZipArchive("a.zip", io.BytesIO(content))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert opened.read("cat/0.png") == b"first"
-        assert list(opened.members()) == [name for name in archive.namelist() if not name.endswith("/")]
+        assert zip_archive.read("cat/0.png") == b"first"
+        assert list(zip_archive.members()) == [name for name in archive.namelist() if not name.endswith("/")]
 
 
 @pytest.mark.parametrize("n_bytes", [0, 10, 21, 60, 150])
@@ -90,25 +90,27 @@ def test_a_directory_with_damaged_records_is_left_to_zipfile() -> None:
 
 
 def test_an_empty_archive_and_a_missing_member_are_read_as_such() -> None:
-    opened = ZipArchive("a.zip", io.BytesIO(EMPTY_ZIP))
-    assert opened.members() == {}
+    zip_archive = ZipArchive("a.zip", io.BytesIO(EMPTY_ZIP))
+    assert zip_archive.members() == {}
     with pytest.raises(KeyError, match="cat"):
-        opened.read("cat.png")
+        zip_archive.read("cat.png")
 
 
 def damage(rng: random.Random, content: bytes) -> bytes:
     """Change a byte, more often near the end, where the directory is; or cut the file short, or extend it."""
-    damaged = bytearray(content)
+    damaged_content = bytearray(content)
     action = rng.randrange(4)
     if action == 0:
-        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        damaged_content[rng.randrange(len(damaged_content))] = rng.randrange(256)
     elif action == 1:
-        damaged[-1 - rng.randrange(min(160, len(damaged)))] = rng.choice((0, 1, 255, rng.randrange(256)))
+        damaged_content[-1 - rng.randrange(min(160, len(damaged_content)))] = rng.choice(
+            (0, 1, 255, rng.randrange(256))
+        )
     elif action == 2:
-        del damaged[rng.randrange(1, len(damaged)) :]
+        del damaged_content[rng.randrange(1, len(damaged_content)) :]
     else:
-        damaged += bytes(rng.randrange(1, 30))
-    return bytes(damaged)
+        damaged_content += bytes(rng.randrange(1, 30))
+    return bytes(damaged_content)
 
 
 def test_a_directory_that_is_read_after_damage_is_the_one_that_zipfile_reads() -> None:
@@ -123,6 +125,6 @@ def test_a_directory_that_is_read_after_damage_is_the_one_that_zipfile_reads() -
         n_read += 1
         assert list(directory.positions) == [info.filename for info in infos]
         for info in infos:
-            read = directory.info(info.filename)
-            assert [getattr(read, field) for field in FIELDS] == [getattr(info, field) for field in FIELDS]
+            directory_info = directory.info(info.filename)
+            assert [getattr(directory_info, field) for field in FIELDS] == [getattr(info, field) for field in FIELDS]
     assert n_read > 1_000

@@ -40,18 +40,18 @@ def test_columns_of_numbers_have_thresholds_of_their_own() -> None:
 
 def test_thresholds_of_a_row_come_from_the_other_half() -> None:
     errors = np.arange(40, dtype=float)
-    before = of_numbers(errors).cross_fitted(0.8)
+    thresholds_before = of_numbers(errors).cross_fitted(0.8)
     errors[7] = 1e6
-    changed = np.flatnonzero((of_numbers(errors).cross_fitted(0.8) != before)[:, 0])
-    assert 7 not in changed
+    changed_rows = np.flatnonzero((of_numbers(errors).cross_fitted(0.8) != thresholds_before)[:, 0])
+    assert 7 not in changed_rows
 
 
 def test_halves_keep_groups_whole() -> None:
     errors, groups = np.arange(40, dtype=float), np.repeat(np.arange(10), 4)
-    before = of_numbers(errors, groups).cross_fitted(0.8)
+    thresholds_before = of_numbers(errors, groups).cross_fitted(0.8)
     errors[7] = 1e6
-    changed = np.flatnonzero((of_numbers(errors, groups).cross_fitted(0.8) != before)[:, 0])
-    assert not set(groups[changed]) & {groups[7]}
+    changed_rows = np.flatnonzero((of_numbers(errors, groups).cross_fitted(0.8) != thresholds_before)[:, 0])
+    assert not set(groups[changed_rows]) & {groups[7]}
 
 
 def test_few_groups_give_infinite_thresholds_despite_many_rows() -> None:
@@ -64,10 +64,10 @@ def test_integer_weights_count_like_repeated_rows() -> None:
     errors, weights = np.array([1.0, 2, 3, 4, 5]), np.array([1.0, 3, 1, 2, 3])
     targets = NumberTargets(("y",), np.zeros((5, 1)), weights)
     weighted = ConformityScores.of(targets, errors[:, None])
-    repeated = np.repeat(errors, weights.astype(int))
+    repeated_errors = np.repeat(errors, weights.astype(int))
     # 10 rows beside a new one of the mean weight 2: the mass below has to be 0.6 · 12 = 7.2 of 10
-    assert weighted.thresholds(0.6).tolist() == [np.sort(repeated)[7]]
-    assert weighted.covered(np.array([[3.0]])) == pytest.approx((repeated <= 3).mean())
+    assert weighted.thresholds(0.6).tolist() == [np.sort(repeated_errors)[7]]
+    assert weighted.covered(np.array([[3.0]])) == pytest.approx((repeated_errors <= 3).mean())
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
@@ -77,26 +77,26 @@ def test_sets_of_digits_have_the_stated_coverage(coverage: float) -> None:
     x, y = x[400:] / 16, y[400:]
     proba, rng = model.predict_proba(x), np.random.default_rng(0)
     targets = ClassTargets(tuple("0123456789"), y)
-    covered = []
+    coverages = []
     for _ in range(SPLITS):
         order = rng.permutation(len(y))
-        calibration, new = order[:500], order[500:]
+        calibration, new_rows = order[:500], order[500:]
         (threshold,) = ConformityScores.of(targets.take(calibration), proba[calibration]).thresholds(coverage)
-        covered.append(in_prediction_sets(proba[new], threshold)[np.arange(len(new)), y[new]].mean())
-    assert np.mean(covered) == pytest.approx(coverage, abs=0.02)
+        coverages.append(in_prediction_sets(proba[new_rows], threshold)[np.arange(len(new_rows)), y[new_rows]].mean())
+    assert np.mean(coverages) == pytest.approx(coverage, abs=0.02)
 
 
 def test_intervals_have_the_stated_coverage() -> None:
     x, y = load_diabetes(return_X_y=True)
-    predicted = Ridge(0.1).fit(x[:150], y[:150]).predict(x[150:])[:, None]
+    y_pred = Ridge(0.1).fit(x[:150], y[:150]).predict(x[150:])[:, None]
     targets, rng = NumberTargets(("y",), y[150:, None]), np.random.default_rng(0)
-    scores, covered = ConformityScores.of(targets, predicted), []
+    scores, coverages = ConformityScores.of(targets, y_pred), []
     for _ in range(SPLITS):
-        chosen = np.zeros(len(targets), dtype=bool)
-        chosen[rng.permutation(len(targets))[:150]] = True
-        limits = scores.take(chosen).thresholds(0.9)
-        covered.append(scores.take(~chosen).covered(limits[None]))
-    assert np.mean(covered) == pytest.approx(0.9, abs=0.02)
+        is_calibration = np.zeros(len(targets), dtype=bool)
+        is_calibration[rng.permutation(len(targets))[:150]] = True
+        limits = scores.take(is_calibration).thresholds(0.9)
+        coverages.append(scores.take(~is_calibration).covered(limits[None]))
+    assert np.mean(coverages) == pytest.approx(0.9, abs=0.02)
 
 
 def errors_of_patients(rng: np.random.Generator, n_patients: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,13 +107,13 @@ def errors_of_patients(rng: np.random.Generator, n_patients: int) -> tuple[np.nd
 
 
 def coverage_of_new_patients(by_group: bool, n_patients: int, coverage: float, n_draws: int) -> float:
-    rng, covered = np.random.default_rng(0), []
+    rng, coverages = np.random.default_rng(0), []
     for _ in range(n_draws):
         errors, groups = errors_of_patients(rng, n_patients)
         limits = of_numbers(errors, groups if by_group else None).thresholds(coverage)
-        new, groups = errors_of_patients(rng, 20)
-        covered.append(of_numbers(new, groups).covered(limits[None]))
-    return float(np.mean(covered))
+        new_errors, groups = errors_of_patients(rng, 20)
+        coverages.append(of_numbers(new_errors, groups).covered(limits[None]))
+    return float(np.mean(coverages))
 
 
 def test_thresholds_of_groups_have_the_stated_coverage_on_new_groups() -> None:
@@ -123,24 +123,24 @@ def test_thresholds_of_groups_have_the_stated_coverage_on_new_groups() -> None:
 
 
 def test_sets_of_soft_labels_cover_labels_drawn_from_their_shares() -> None:
-    rng, covered, by_likeliest = np.random.default_rng(0), [], []
+    rng, soft_coverages, hard_coverages = np.random.default_rng(0), [], []
     for _ in range(SPLITS):
         p = rng.beta(1.5, 1.5, 300)
         proba = np.stack([1 - p, p], axis=1)
         hard = (p > 0.5).astype(np.int64)
         soft = ClassTargets(("no", "yes"), hard, None, proba)
-        new = rng.beta(1.5, 1.5, 300)
-        drawn = (rng.random(300) < new).astype(int)
-        for targets, coverages in ((soft, covered), (ClassTargets(("no", "yes"), hard), by_likeliest)):
+        new_shares = rng.beta(1.5, 1.5, 300)
+        drawn_labels = (rng.random(300) < new_shares).astype(int)
+        for targets, coverages in ((soft, soft_coverages), (ClassTargets(("no", "yes"), hard), hard_coverages)):
             limits = ConformityScores.of(targets, proba).thresholds(0.8)
-            inside = in_prediction_sets(np.stack([1 - new, new], axis=1), limits)
-            coverages.append(inside[np.arange(300), drawn].mean())
-    assert np.mean(covered) == pytest.approx(0.8, abs=0.01)
-    assert np.mean(by_likeliest) < 0.75  # what the likeliest class taken for the truth gives
+            is_in_set = in_prediction_sets(np.stack([1 - new_shares, new_shares], axis=1), limits)
+            coverages.append(is_in_set[np.arange(300), drawn_labels].mean())
+    assert np.mean(soft_coverages) == pytest.approx(0.8, abs=0.01)
+    assert np.mean(hard_coverages) < 0.75  # what the likeliest class taken for the truth gives
 
 
 def test_weighted_rows_have_the_coverage_of_the_weighted_population() -> None:
-    rng, covered = np.random.default_rng(0), []
+    rng, coverages = np.random.default_rng(0), []
     for _ in range(SPLITS):
         samples = []
         for _ in range(2):
@@ -148,5 +148,5 @@ def test_weighted_rows_have_the_coverage_of_the_weighted_population() -> None:
             errors = np.where(is_hard, 3, 1) * rng.normal(size=300)
             targets = NumberTargets(("y",), np.zeros((300, 1)), np.where(is_hard, 4.0, 1.0))
             samples.append(ConformityScores.of(targets, errors[:, None]))
-        covered.append(samples[1].covered(samples[0].thresholds(0.9)[None]))
-    assert np.mean(covered) == pytest.approx(0.9, abs=0.01)
+        coverages.append(samples[1].covered(samples[0].thresholds(0.9)[None]))
+    assert np.mean(coverages) == pytest.approx(0.9, abs=0.01)

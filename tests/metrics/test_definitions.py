@@ -39,23 +39,21 @@ def of_numbers(n: int = 60, seed: int = 0, away: float = 0.5) -> tuple[TargetVal
 
 
 def expected_of_classes(targets: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
-    y, predicted, k = targets.y, proba.argmax(1), targets.n_outputs
+    y, y_pred, k = targets.y, proba.argmax(1), targets.n_outputs
     expected = {
-        "accuracy": sk.accuracy_score(y, predicted, sample_weight=weights),
-        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted, sample_weight=weights),
-        "kappa": sk.cohen_kappa_score(y, predicted, sample_weight=weights),
-        "mcc": sk.matthews_corrcoef(y, predicted, sample_weight=weights),
+        "accuracy": sk.accuracy_score(y, y_pred, sample_weight=weights),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, y_pred, sample_weight=weights),
+        "kappa": sk.cohen_kappa_score(y, y_pred, sample_weight=weights),
+        "mcc": sk.matthews_corrcoef(y, y_pred, sample_weight=weights),
         "log_loss": sk.log_loss(y, proba, labels=range(k), sample_weight=weights),
         "brier": np.average(((proba - np.eye(k)[y]) ** 2).sum(1), weights=weights),
-        "quadratic_kappa": sk.cohen_kappa_score(
-            y, predicted, labels=range(k), weights="quadratic", sample_weight=weights
-        ),
-        "mae_steps": sk.mean_absolute_error(y, predicted, sample_weight=weights),
+        "quadratic_kappa": sk.cohen_kappa_score(y, y_pred, labels=range(k), weights="quadratic", sample_weight=weights),
+        "mae_steps": sk.mean_absolute_error(y, y_pred, sample_weight=weights),
         "auc_ovr": np.mean([sk.roc_auc_score(y == c, proba[:, c], sample_weight=weights) for c in range(k)]),
     }
     for average in ("macro", "weighted"):
         values = sk.precision_recall_fscore_support(
-            y, predicted, labels=range(k), average=average, zero_division=0, sample_weight=weights
+            y, y_pred, labels=range(k), average=average, zero_division=0, sample_weight=weights
         )
         expected |= {f"{average}_{name}": v for name, v in zip(("precision", "recall", "f1"), values[:3], strict=True)}
     return expected
@@ -75,20 +73,20 @@ def expected_of_labels(targets: TargetValues, proba: Floats, weights: Weights) -
     }
 
 
-def expected_of_numbers(targets: TargetValues, predicted: Floats, weights: Weights) -> dict[str, float]:
+def expected_of_numbers(targets: TargetValues, y_pred: Floats, weights: Weights) -> dict[str, float]:
     y = targets.y
-    columns = list(zip(y.T, predicted.T, strict=True))
+    columns = list(zip(y.T, y_pred.T, strict=True))
     covariances = [np.cov(a, b, aweights=weights, ddof=0) for a, b in columns]
     differences = [np.average(a - b, weights=weights) for a, b in columns]
     pairs = list(zip(covariances, differences, strict=True))
     return {
-        "mae": sk.mean_absolute_error(y, predicted, sample_weight=weights),
-        "rmse": sk.root_mean_squared_error(y, predicted, sample_weight=weights),
-        "r2": sk.r2_score(y, predicted, sample_weight=weights),
+        "mae": sk.mean_absolute_error(y, y_pred, sample_weight=weights),
+        "rmse": sk.root_mean_squared_error(y, y_pred, sample_weight=weights),
+        "r2": sk.r2_score(y, y_pred, sample_weight=weights),
         "pearson": np.mean([c[0, 1] / math.sqrt(c[0, 0] * c[1, 1]) for c in covariances]),
         "ccc": np.mean([2 * c[0, 1] / (c[0, 0] + c[1, 1] + d * d) for c, d in pairs]),
         "sagr": np.mean([np.average((a > 0) == (b > 0), weights=weights) for a, b in columns]),
-        "mape": sk.mean_absolute_percentage_error(y, predicted, sample_weight=weights),
+        "mape": sk.mean_absolute_percentage_error(y, y_pred, sample_weight=weights),
     } | {
         f"{name}.{column}": value
         for column, (a, b), (c, d) in zip("xz", columns, pairs, strict=True)
@@ -128,8 +126,8 @@ def test_every_score_equals_scikit_learns_plain_and_weighted(
     targets, outputs = case
     weights = np.random.default_rng(1).uniform(0.1, 3, len(targets))
     scorer = Scorer(targets, outputs)
-    plain = expected(targets, outputs, None)
-    assert set(scorer.names) == {*plain, *expected_errors(targets)}
+    plain_scores = expected(targets, outputs, None)
+    assert set(scorer.names) == {*plain_scores, *expected_errors(targets)}
     for row_weights in (None, weights):
         scores = scorer.plain(row_weights)
         for name, value in expected(targets, outputs, row_weights).items():
@@ -139,28 +137,28 @@ def test_every_score_equals_scikit_learns_plain_and_weighted(
 @pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
 def test_a_row_of_weight_two_counts_like_two_rows(case: tuple[TargetValues, Floats]) -> None:
     targets, outputs = case
-    drawn = np.random.default_rng(2).integers(0, len(targets), (7, len(targets)))
-    counts = np.stack([np.bincount(draw, minlength=len(targets)) for draw in drawn], axis=1).astype(float)
+    drawn_rows = np.random.default_rng(2).integers(0, len(targets), (7, len(targets)))
+    counts = np.stack([np.bincount(draw, minlength=len(targets)) for draw in drawn_rows], axis=1).astype(float)
     scorer = Scorer(targets, outputs)
     scores = scorer.at(counts)
-    for number, draw in enumerate(drawn):
-        repeated = Scorer(targets.take(draw), outputs[draw]).plain()
-        for name, value in repeated.items():
+    for number, draw in enumerate(drawn_rows):
+        repeated_scores = Scorer(targets.take(draw), outputs[draw]).plain()
+        for name, value in repeated_scores.items():
             assert scores[name][number] == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
 def test_pearson_of_numbers_far_from_0_loses_no_digits() -> None:
-    targets, predicted = of_numbers(away=1e7)
-    expected = np.mean([pearsonr(a, b).statistic for a, b in zip(targets.y.T, predicted.T, strict=True)])
-    assert Scorer(targets, predicted, ["pearson"]).plain()["pearson"] == pytest.approx(expected, rel=1e-9)
+    targets, y_pred = of_numbers(away=1e7)
+    expected = np.mean([pearsonr(a, b).statistic for a, b in zip(targets.y.T, y_pred.T, strict=True)])
+    assert Scorer(targets, y_pred, ["pearson"]).plain()["pearson"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_constant_has_no_correlation_and_concordance_0() -> None:
-    targets, predicted = of_numbers()
-    flat = np.full_like(predicted, 0.3)
+    targets, y_pred = of_numbers()
+    flat = np.full_like(y_pred, 0.3)
     assert math.isnan(Scorer(targets, flat).plain()["pearson"])
     assert Scorer(targets, flat).plain()["ccc"] == 0
-    assert math.isnan(Scorer(NumberTargets(("x", "z"), flat), predicted).plain()["r2"])
+    assert math.isnan(Scorer(NumberTargets(("x", "z"), flat), y_pred).plain()["r2"])
     draws = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, 50).T.astype(float)
     assert np.isnan(Scorer(targets, flat).at(draws)["pearson"]).all()
 
@@ -180,11 +178,11 @@ def test_mape_needs_true_values_other_than_0() -> None:
 
 
 def test_quadratic_kappa_counts_classes_that_do_not_occur() -> None:
-    y, predicted = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
+    y, y_pred = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
     targets = ClassTargets(tuple("abcd"), y, ordered=True)
-    kappa = Scorer(targets, np.eye(4)[predicted]).plain()["quadratic_kappa"]
-    assert kappa == pytest.approx(sk.cohen_kappa_score(y, predicted, labels=range(4), weights="quadratic"))
-    assert kappa != pytest.approx(sk.cohen_kappa_score(y, predicted, weights="quadratic"))
+    kappa = Scorer(targets, np.eye(4)[y_pred]).plain()["quadratic_kappa"]
+    assert kappa == pytest.approx(sk.cohen_kappa_score(y, y_pred, labels=range(4), weights="quadratic"))
+    assert kappa != pytest.approx(sk.cohen_kappa_score(y, y_pred, weights="quadratic"))
 
 
 def test_with_a_single_class_areas_are_nan_and_agreement_is_0() -> None:
@@ -198,9 +196,9 @@ def test_with_a_single_class_areas_are_nan_and_agreement_is_0() -> None:
 def test_many_classes_need_no_dense_table_of_pairs() -> None:
     targets, proba = of_classes(n=2000, k=1000, seed=1)
     scorer = Scorer(targets, proba, ["macro_f1", "kappa"])
-    predicted = proba.argmax(1)
+    y_pred = proba.argmax(1)
     assert scorer.plain()["macro_f1"] == pytest.approx(
-        sk.f1_score(targets.y, predicted, labels=range(1000), average="macro", zero_division=0)
+        sk.f1_score(targets.y, y_pred, labels=range(1000), average="macro", zero_division=0)
     )
     assert scorer._columns.nnz <= 3 * len(targets)
 
@@ -212,12 +210,12 @@ def test_each_kind_of_target_has_its_scores() -> None:
 @pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
 def test_scores_are_within_limits_and_best_for_the_truth(case: tuple[TargetValues, Floats]) -> None:
     targets, outputs = case
-    best, worst = targets.extreme_outputs(outputs)
-    at_best, at_worst, plain = (Scorer(targets, each).plain() for each in (best, worst, outputs))
-    for name, value in plain.items():
+    best_outputs, worst_outputs = targets.extreme_outputs(outputs)
+    at_best, at_worst, plain_scores = (Scorer(targets, rows).plain() for rows in (best_outputs, worst_outputs, outputs))
+    for name, value in plain_scores.items():
         score, (low, high) = find_score(name), available_scores(targets)[name].limits
-        for each in (at_best[name], value, at_worst[name]):
-            assert math.isnan(each) or low - 1e-12 <= each <= high + 1e-12, name
+        for score_value in (at_best[name], value, at_worst[name]):
+            assert math.isnan(score_value) or low - 1e-12 <= score_value <= high + 1e-12, name
         assert score.signed(at_best[name]) >= score.signed(value), name
         # Numbers far from 0 have the right sign in any case.
         assert at_best[name] == value or (at_best[name] > value) == score.greater_is_better, name

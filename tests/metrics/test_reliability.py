@@ -64,9 +64,9 @@ def textbook_error(proba: np.ndarray, happened: np.ndarray) -> float:
     error = 0.0
     for index in range(N_BINS):
         low, high = index / N_BINS, (index + 1) / N_BINS
-        inside = [i for i, p in enumerate(proba) if low <= p < high or (p == 1 and high == 1)]
-        if inside:
-            error += len(inside) / len(proba) * abs(np.mean(proba[inside]) - np.mean(happened[inside]))
+        bin_rows = [i for i, p in enumerate(proba) if low <= p < high or (p == 1 and high == 1)]
+        if bin_rows:
+            error += len(bin_rows) / len(proba) * abs(np.mean(proba[bin_rows]) - np.mean(happened[bin_rows]))
     return error
 
 
@@ -116,14 +116,14 @@ def test_soft_labels_score_like_weighted_repeated_rows(k: int) -> None:
     proba, _ = random_case(k, 200)
     shares = np.random.default_rng(9).dirichlet(np.ones(k), 200)
     scores = score_classes(k, proba, shares.argmax(1), shares)
-    y, predicted = np.tile(np.arange(k), 200), np.repeat(proba.argmax(1), k)
+    y, y_pred = np.tile(np.arange(k), 200), np.repeat(proba.argmax(1), k)
     weights, repeated_proba = shares.ravel(), np.repeat(proba, k, axis=0)
     weighted = {"sample_weight": weights}
-    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted, **weighted))
-    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted, **weighted))
-    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro", **weighted))
-    assert scores["kappa"] == pytest.approx(metrics.cohen_kappa_score(y, predicted, **weighted))
-    assert scores["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, predicted, **weighted))
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, y_pred, **weighted))
+    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, y_pred, **weighted))
+    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(y, y_pred, average="macro", **weighted))
+    assert scores["kappa"] == pytest.approx(metrics.cohen_kappa_score(y, y_pred, **weighted))
+    assert scores["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, y_pred, **weighted))
     assert scores["log_loss"] == pytest.approx(metrics.log_loss(y, repeated_proba, **weighted))
     areas = [metrics.roc_auc_score(y == code, repeated_proba[:, code], **weighted) for code in range(k)]
     assert scores["auc_ovr"] == pytest.approx(np.mean(areas))
@@ -132,14 +132,14 @@ def test_soft_labels_score_like_weighted_repeated_rows(k: int) -> None:
 def test_a_decision_rule_changes_decisions_and_not_probabilities() -> None:
     proba, y = random_case(3)
     rule = DecisionRule(weights=(1.0, 2.0, 6.0))
-    plain, targets = score_classes(3, proba, y), ClassTargets(tuple("abc"), y, decision=rule)
+    plain_scores, targets = score_classes(3, proba, y), ClassTargets(tuple("abc"), y, decision=rule)
     scores = Scorer(targets, proba).plain()
-    predicted = (proba * [1, 2, 6]).argmax(1)
-    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
-    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
-    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted)) != plain["accuracy"]
+    y_pred = (proba * [1, 2, 6]).argmax(1)
+    assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, y_pred))
+    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(y, y_pred, average="macro"))
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, y_pred)) != plain_scores["accuracy"]
     unchanged = ("log_loss", "brier", "ece", "classwise_ece", "auc_ovr")
-    assert [scores[name] for name in unchanged] == [plain[name] for name in unchanged]
+    assert [scores[name] for name in unchanged] == [plain_scores[name] for name in unchanged]
     table = Predictions.of_part("val", np.arange(400).astype(str), proba, tuple("abc"), decision=rule)
-    assert table.ordered("cab").take(table.ids[::-1]).codes.tolist() == ((predicted + 1) % 3)[::-1].tolist()
-    assert Predictions.from_frame(table.to_frame()).codes.tolist() == predicted.tolist()
+    assert table.ordered("cab").take(table.ids[::-1]).codes.tolist() == ((y_pred + 1) % 3)[::-1].tolist()
+    assert Predictions.from_frame(table.to_frame()).codes.tolist() == y_pred.tolist()

@@ -113,13 +113,13 @@ def test_log_loss_is_the_mean_of_minus_log_probabilities(case: Case) -> None:
 def test_kappa_is_agreement_beyond_chance(case: Case) -> None:
     truth, rows = case
     classes = pairs(case)
-    true, predicted = [t for t, _ in classes], [g for _, g in classes]
+    true, y_pred = [t for t, _ in classes], [g for _, g in classes]
     observed = sum(t == g for t, g in classes) / len(classes)
-    chance = sum(true.count(c) * predicted.count(c) for c in truth.classes) / len(classes) ** 2
+    chance = sum(true.count(c) * y_pred.count(c) for c in truth.classes) / len(classes) ** 2
     expected = 0.0 if chance == 1 else (observed - chance) / (1 - chance)
     assert scores(truth, rows)["kappa"] == pytest.approx(expected)
     if chance < 1:
-        assert scores(truth, rows)["kappa"] == pytest.approx(cohen_kappa_score(true, predicted))
+        assert scores(truth, rows)["kappa"] == pytest.approx(cohen_kappa_score(true, y_pred))
 
 
 @quick
@@ -130,10 +130,10 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(case: Case) -> None:
     proba = rows.ordered(truth.classes).proba
     areas = []
     for code in range(len(truth.classes)):
-        inside, outside = proba[codes == code, code], proba[codes != code, code]
-        if len(inside) and len(outside):
-            wins = sum((a > b) + 0.5 * (a == b) for a, b in product(inside, outside))
-            areas.append(wins / (len(inside) * len(outside)))
+        class_proba, other_proba = proba[codes == code, code], proba[codes != code, code]
+        if len(class_proba) and len(other_proba):
+            wins = sum((a > b) + 0.5 * (a == b) for a, b in product(class_proba, other_proba))
+            areas.append(wins / (len(class_proba) * len(other_proba)))
     expected = sum(areas) / len(areas) if areas else math.nan
     assert scores(truth, rows)["auc_ovr"] == pytest.approx(expected, nan_ok=True)
 
@@ -162,8 +162,8 @@ def test_every_metric_of_recipes_has_a_score() -> None:
 
 def test_a_certain_wrong_prediction_has_a_finite_loss() -> None:
     truth = Truth(np.asarray(["i"], dtype=object), np.asarray([0]), ("a", "b"))
-    wrong = Predictions.of_part("val", ["i"], np.asarray([[0.0, 1.0]]), "ab")
-    assert score("log_loss", truth, wrong) == pytest.approx(-math.log(1e-15))
+    wrong_prediction = Predictions.of_part("val", ["i"], np.asarray([[0.0, 1.0]]), "ab")
+    assert score("log_loss", truth, wrong_prediction) == pytest.approx(-math.log(1e-15))
 
 
 def test_soft_labels_count_like_weighted_rows_of_scikit_learn() -> None:
@@ -172,10 +172,10 @@ def test_soft_labels_count_like_weighted_rows_of_scikit_learn() -> None:
     shares, outputs = rng.dirichlet(np.ones(3), 60), rng.dirichlet(np.ones(3), 60)
     truth = Truth(ids, shares.argmax(1), ("a", "b", "c"), shares=shares)
     rows = Predictions.of_part("val", ids, outputs, truth.classes)
-    predicted, true, weights = np.repeat(rows.codes, 3), np.tile(np.arange(3), 60), shares.ravel()
-    expected = confusion_matrix(true, predicted, sample_weight=weights)
+    y_pred, true, weights = np.repeat(rows.codes, 3), np.tile(np.arange(3), 60), shares.ravel()
+    expected = confusion_matrix(true, y_pred, sample_weight=weights)
     np.testing.assert_allclose(confusion(truth, rows), expected, atol=6e-4)
-    precision, recall, f1, n = precision_recall_fscore_support(true, predicted, sample_weight=weights)
+    precision, recall, f1, n = precision_recall_fscore_support(true, y_pred, sample_weight=weights)
     classes = per_class(truth, rows)
     for name, values in {"precision": precision, "recall": recall, "f1": f1}.items():
         np.testing.assert_allclose([row[name] for row in classes], values)

@@ -35,9 +35,9 @@ def test_layers_are_listed_in_the_order_in_which_they_finish() -> None:
 
 
 def test_layers_of_networks_that_are_not_registered_are_listed_too() -> None:
-    last = list_layers("torchvision:resnet34").layers[-1]
+    last_layer = list_layers("torchvision:resnet34").layers[-1]
 
-    assert (last["name"], last["kind"], last["shape"]) == ("fc", nn.Linear.__name__, "1×1000")
+    assert (last_layer["name"], last_layer["kind"], last_layer["shape"]) == ("fc", nn.Linear.__name__, "1×1000")
 
 
 def test_layers_of_an_unknown_backbone_are_answered_with_the_closest_name() -> None:
@@ -49,14 +49,14 @@ def test_a_backbones_blocks_are_listed_with_their_parameters_and_cost() -> None:
     listing = list_layers("vgg16")
 
     assert [block["name"] for block in listing.blocks] == ["block1", "block2", "block3", "block4", "block5"]
-    last = listing.blocks[-1]
-    assert (last["layers"], last["shape"], last["n_parameters"]) == (
+    last_block = listing.blocks[-1]
+    assert (last_block["layers"], last_block["shape"], last_block["n_parameters"]) == (
         "features.24 … features.28",
         "1×512×7×7",
         7_079_424,
     )
     # Three convolutions, with a sum and a product each.
-    assert last["n_operations"] == 2 * 3 * (512 * 9 * 512 * 14 * 14)
+    assert last_block["n_operations"] == 2 * 3 * (512 * 9 * 512 * 14 * 14)
     assert sum(block["share"] for block in listing.blocks) == pytest.approx(1, abs=1e-3)
 
 

@@ -150,7 +150,7 @@ def test_other_backbones_than_those_of_the_recipe_can_be_extracted(toy_home: Pat
     ]
     assert extraction.n_embedded == 8
     study = Study.open(None)
-    assert [locked.request.name for locked in study.locked] == [
+    assert [embedding.request.name for embedding in study.locked] == [
         "toy/last/avg,weights=none",
         "efficientnet_lite0/last/avg",
     ]

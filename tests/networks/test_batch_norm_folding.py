@@ -73,7 +73,7 @@ def test_a_network_that_would_change_is_not_replaced(has_skip: bool) -> None:
 
 def test_convolutions_that_are_read_or_run_twice_keep_their_normalisation() -> None:
     body = with_statistics(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
-    assert n_norms(fold_batch_norm(body, 8, kept={"0"})) == 1
+    assert n_norms(fold_batch_norm(body, 8, kept_layers={"0"})) == 1
     twice = with_statistics(nn.Sequential(body, body))
     assert n_norms(fold_batch_norm(twice, 8)) == 1
     assert (

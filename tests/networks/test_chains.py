@@ -48,14 +48,16 @@ def test_each_encoder_block_is_a_block() -> None:
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_convnext"])
 def test_a_trunk_gives_the_output_of_the_network(name: str) -> None:
-    built = build_backbone(EmbeddingRequest(backbone=name, weights="none", size_px=64))
+    backbone = build_backbone(EmbeddingRequest(backbone=name, weights="none", size_px=64))
     outputs: list[torch.Tensor] = []
-    hook = built.body.get_submodule(built.last).register_forward_hook(lambda _m, _x, output: outputs.append(output))
+    hook = backbone.body.get_submodule(backbone.last).register_forward_hook(
+        lambda _m, _x, output: outputs.append(output)
+    )
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        built.body(x)
+        backbone.body(x)
         hook.remove()
-        trunk = Trunk(built).eval()
+        trunk = Trunk(backbone).eval()
         torch.testing.assert_close(trunk(x), outputs[0], rtol=0, atol=0)
         for unit in range(1, len(trunk.units)):
             torch.testing.assert_close(trunk(trunk(x, end=unit), start=unit), outputs[0], rtol=0, atol=0)
@@ -68,13 +70,13 @@ def test_strategies_and_boundaries_name_encoder_blocks() -> None:
     network = FinetunedNetwork(VIT, LAYERS, 2).eval()
     trunk = network.trunk
     n_blocks = len(trunk.blocks)
-    last = trainable_names("last-block", trunk)
-    assert {name.split(".")[0] for name in last} == {"blocks", "norm"}
-    assert trainable_names(trunk.blocks[-1].name, trunk) == last
+    last_names = trainable_names("last-block", trunk)
+    assert {name.split(".")[0] for name in last_names} == {"blocks", "norm"}
+    assert trainable_names(trunk.blocks[-1].name, trunk) == last_names
     assert trainable_names(f"last-{n_blocks}-blocks", trunk) == trainable_names("all", trunk)
     assert {"cls_token", "pos_embed"} < trainable_names(STEM, trunk) < trainable_names("all", trunk)
     assert {name.split(".")[0] for name in trainable_names("patch_embed", trunk)} == {"patch_embed"}
-    boundary = network.boundary(last)
+    boundary = network.boundary(last_names)
     assert boundary is not None
     assert boundary.tap == trunk.blocks[-2].name
     assert network.boundary(trainable_names("all", trunk)) is None
@@ -87,10 +89,10 @@ def test_strategies_and_boundaries_name_encoder_blocks() -> None:
 
 @pytest.mark.parametrize("size_px", [16, 64])
 def test_positions_are_interpolated_for_another_size(size_px: int) -> None:
-    body, other = small_transformer(), small_transformer(size_px)
+    body, expected_body = small_transformer(), small_transformer(size_px)
     set_input_size(body, size_px)
     assert {name: value.shape for name, value in body.state_dict().items()} == {
-        name: value.shape for name, value in other.state_dict().items()
+        name: value.shape for name, value in expected_body.state_dict().items()
     }
     # The class token keeps its position, and the mean of the others changes little.
     positions, original = body.encoder.pos_embedding, small_transformer().encoder.pos_embedding
@@ -107,9 +109,9 @@ def test_positions_are_interpolated_for_another_size(size_px: int) -> None:
     ],
 )
 def test_a_size_that_a_network_does_not_take_is_reported_in_one_line(name: str, size_px: int, reason: str) -> None:
-    with pytest.raises(DataError, match=f"does not take images of {size_px} × {size_px} px .*{reason}") as caught:
+    with pytest.raises(DataError, match=f"does not take images of {size_px} × {size_px} px .*{reason}") as error_info:
         FinetunedNetwork(EmbeddingRequest(backbone=name, weights="none", size_px=size_px), LAYERS, 2)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 class ChangedInPlace(nn.Module):

@@ -58,8 +58,10 @@ def pixels(b: int, side: int = 16) -> Tensor:
 
 
 def normalised(images: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
-    scaled = images.permute(0, 3, 1, 2) / 255
-    return (scaled - torch.tensor(preprocessing.mean).view(3, 1, 1)) / torch.tensor(preprocessing.std).view(3, 1, 1)
+    scaled_images = images.permute(0, 3, 1, 2) / 255
+    return (scaled_images - torch.tensor(preprocessing.mean).view(3, 1, 1)) / torch.tensor(preprocessing.std).view(
+        3, 1, 1
+    )
 
 
 def seeded(build: Callable[[], nn.Module]) -> nn.Module:
@@ -98,9 +100,9 @@ def test_several_taps_of_one_network_give_what_each_gives_alone() -> None:
     body = seeded(get_backbone("toy").build)
     taps = [Tap("0.3", "avg"), Tap("0.1", "max"), Tap("0.3", "gem"), Tap("2", "avg")]
 
-    together = FeatureNetwork(body, PREPROCESSING, taps).eval()(pixels(4))
+    network = FeatureNetwork(body, PREPROCESSING, taps).eval()(pixels(4))
 
-    for tap, x in zip(taps, together, strict=True):
+    for tap, x in zip(taps, network, strict=True):
         assert torch.equal(x, features(body, tap.layer, tap.pool, b=4))
 
 
@@ -246,10 +248,10 @@ def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
     network = FeatureNetwork(seeded(get_backbone("toy").build), FIVE_CROPS, [Tap("0.3", "avg", "stack")]).eval()
     images = pixels(4, FIVE_CROPS.canvas_px)
 
-    (together,) = network(images)
+    (batch_rows,) = network(images)
 
     for row in range(4):
-        torch.testing.assert_close(network(images[row : row + 1])[0][0], together[row], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(network(images[row : row + 1])[0][0], batch_rows[row], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

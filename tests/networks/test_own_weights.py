@@ -39,20 +39,20 @@ def test_the_trunk_is_loaded_whatever_the_classifier_and_the_prefix(
 ) -> None:
     state = trained()
     assert callable(change)
-    renamed = {f"{prefix}{name}": value for name, value in change(state).items()}
-    torch.save({"state_dict": renamed | {"criterion.weight": torch.ones(2)}, "epoch": 1}, tmp_path / "own.ckpt")
-    built = build_backbone(request(tmp_path / "own.ckpt"))
-    loaded = built.body.state_dict()
+    renamed_state = {f"{prefix}{name}": value for name, value in change(state).items()}
+    torch.save({"state_dict": renamed_state | {"criterion.weight": torch.ones(2)}, "epoch": 1}, tmp_path / "own.ckpt")
+    backbone = build_backbone(request(tmp_path / "own.ckpt"))
+    loaded_state = backbone.body.state_dict()
     for name, value in without_classifier(state).items():
         if not name.endswith("num_batches_tracked"):
-            torch.testing.assert_close(loaded[name], value, rtol=0, atol=0)
-    note = built.loaded.note
+            torch.testing.assert_close(loaded_state[name], value, rtol=0, atol=0)
+    note = backbone.loaded.note
     assert note.startswith("weights own.ckpt: ")
     assert "tensors of the trunk are loaded" in note
     assert (f"the prefix {prefix!r} was removed" in note) == bool(prefix)
     assert ("not loaded, of the network's classifier: fc.weight, fc.bias" in note) == (change is not dict)
     assert "criterion.weight" in note
-    assert built.loaded.unloaded == (frozenset() if change is dict else {"fc.weight", "fc.bias"})
+    assert backbone.loaded.unloaded == (frozenset() if change is dict else {"fc.weight", "fc.bias"})
 
 
 def test_layers_without_values_cannot_be_read(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_a_trunk_that_does_not_match_is_refused(tmp_path: Path) -> None:
 def test_the_class_token_is_a_pooling_of_vision_transformers() -> None:
     vit = EmbeddingRequest(backbone="timm:test_vit", weights="none", size_px=32, precision="fp32", pool="cls")
     pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    built = build_backbone(vit)
+    backbone = build_backbone(vit)
     with torch.inference_mode():
-        (x,) = resolve_network([vit], built).network(pixels)
-        (tokens,) = resolve_network([vit.model_copy(update={"pool": "flatten"})], built).network(pixels)
+        (x,) = resolve_network([vit], backbone).network(pixels)
+        (tokens,) = resolve_network([vit.model_copy(update={"pool": "flatten"})], backbone).network(pixels)
     torch.testing.assert_close(x, tokens.view(2, x.shape[1], -1)[..., 0], rtol=0, atol=0)
     with pytest.raises(DataError, match="pool = 'cls' takes the class token, timm:test_resnet has none; set pool ="):
         resolve_network([vit.model_copy(update={"backbone": "timm:test_resnet"})])

@@ -40,11 +40,11 @@ def test_missing_weights_are_reported_with_file_sha256_and_folder(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
 
-    with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth .*beginning f37072fd.*not found") as caught:
+    with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth .*beginning f37072fd.*not found") as error_info:
         resolve_network([EmbeddingRequest(backbone="resnet18")])
 
-    assert f"expected in {folder}; put it there" in str(caught.value)
-    assert isinstance(caught.value, OSError)
+    assert f"expected in {folder}; put it there" in str(error_info.value)
+    assert isinstance(error_info.value, OSError)
     assert not folder.exists()
 
 
@@ -101,12 +101,12 @@ def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_from_a_file_give_the_network_that_was_saved(tmp_path: Path, suffix: str) -> None:
-    trained = get_backbone("toy").build()
-    file = saved(tmp_path / f"toy{suffix}", trained.state_dict())
+    trained_network = get_backbone("toy").build()
+    file = saved(tmp_path / f"toy{suffix}", trained_network.state_dict())
 
     resolved = resolve_network([request(file)])
 
-    assert sha256_of_state(resolved.network.body) == sha256_of_state(trained)
+    assert sha256_of_state(resolved.network.body) == sha256_of_state(trained_network)
     assert resolved.specs[0].weights_sha256 == file_sha256(file)
     assert resolved.weights_file == (str(file), file.stat().st_size, file.stat().st_mtime_ns)
 
@@ -125,22 +125,24 @@ def test_missing_weights_are_not_replaced_by_random_ones() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_truncated_file_is_an_error_of_one_line(tmp_path: Path, suffix: str, share: float) -> None:
     file = saved(tmp_path / f"net{suffix}", network().state_dict())
-    whole = file.read_bytes()
-    file.write_bytes(whole[: int(share * len(whole))])
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
 
-    with pytest.raises(WeightsError, match=r"cannot be read .*expected a state dict or safetensors") as caught:
+    with pytest.raises(WeightsError, match=r"cannot be read .*expected a state dict or safetensors") as error_info:
         read_state(file)
 
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def test_a_file_that_would_run_code_is_refused_with_the_way_out(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pth")
 
-    with pytest.raises(WeightsError, match=r"hold pickled objects, .*torch\.save\(network\.state_dict\(\)") as caught:
+    with pytest.raises(
+        WeightsError, match=r"hold pickled objects, .*torch\.save\(network\.state_dict\(\)"
+    ) as error_info:
         read_state(tmp_path / "whole.pth")
 
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
@@ -155,13 +157,15 @@ def test_a_state_dict_inside_a_checkpoint_is_read(key: str, tmp_path: Path) -> N
 
 
 def test_tensors_under_other_names_are_taken_in_their_order() -> None:
-    loaded, saved_network = network(), network()
+    loaded_network, saved_network = network(), network()
     state = {name: tensor for name, tensor in saved_network.state_dict().items() if tensor.ndim}
-    renamed = {f"net{number}.{name.rpartition('.')[2]}": tensor for number, (name, tensor) in enumerate(state.items())}
+    renamed_state = {
+        f"net{number}.{name.rpartition('.')[2]}": tensor for number, (name, tensor) in enumerate(state.items())
+    }
 
-    load_state(loaded, renamed, "renamed")
+    load_state(loaded_network, renamed_state, "renamed")
 
-    assert sha256_of_state(loaded) == sha256_of_state(saved_network)
+    assert sha256_of_state(loaded_network) == sha256_of_state(saved_network)
 
 
 def test_tensors_of_one_shape_in_another_order_are_refused() -> None:
@@ -169,11 +173,11 @@ def test_tensors_of_one_shape_in_another_order_are_refused() -> None:
     names = list(state)
     mean, var = (next(name for name in names if name.endswith(kind)) for kind in ("running_mean", "running_var"))
     assert state[mean].shape == state[var].shape
-    swapped = {mean: var, var: mean}
-    renamed = {f"net.{swapped.get(name, name)}": state[swapped.get(name, name)] for name in names}
+    swapped_names = {mean: var, var: mean}
+    renamed_state = {f"net.{swapped_names.get(name, name)}": state[swapped_names.get(name, name)] for name in names}
 
     with pytest.raises(WeightsError, match="are of another network"):
-        load_state(network(), renamed, "renamed")
+        load_state(network(), renamed_state, "renamed")
 
 
 @pytest.mark.parametrize(
@@ -186,15 +190,15 @@ def test_tensors_of_one_shape_in_another_order_are_refused() -> None:
     ],
 )
 def test_weights_of_another_network_are_refused(state: dict[str, torch.Tensor], message: str) -> None:
-    with pytest.raises(WeightsError, match=message) as caught:
+    with pytest.raises(WeightsError, match=message) as error_info:
         load_state(network(), state, "f")
 
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
 
 
 def test_random_weights_are_reproducible_and_do_not_seed_torch() -> None:
     torch.manual_seed(3)
-    before = torch.get_rng_state()
+    rng_state = torch.get_rng_state()
     first = resolve_network([request("none")])
     torch.manual_seed(4)
     second = resolve_network([request("none")])
@@ -203,16 +207,16 @@ def test_random_weights_are_reproducible_and_do_not_seed_torch() -> None:
     assert sha256_of_state(first.network.body) == sha256_of_state(second.network.body)
     torch.manual_seed(3)
     resolve_network([request("none")])
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), rng_state)
 
 
 def test_one_changed_weight_is_another_embedding(tmp_path: Path) -> None:
-    trained = get_backbone("toy").build()
-    first = resolve_network([request(saved(tmp_path / "a.pth", trained.state_dict()))]).specs[0]
+    trained_network = get_backbone("toy").build()
+    first = resolve_network([request(saved(tmp_path / "a.pth", trained_network.state_dict()))]).specs[0]
     with torch.no_grad():
-        next(trained.parameters()).view(-1)[0] += 1
+        next(trained_network.parameters()).view(-1)[0] += 1
 
-    second = resolve_network([request(saved(tmp_path / "b.pth", trained.state_dict()))]).specs[0]
+    second = resolve_network([request(saved(tmp_path / "b.pth", trained_network.state_dict()))]).specs[0]
 
     assert first.fingerprint() != second.fingerprint()
 

@@ -50,37 +50,37 @@ def test_no_head_depends_on_threads_or_on_busy_cores() -> None:
 
 def test_a_block_uses_one_thread_and_restores_the_number() -> None:
     with threadpool_limits(2):
-        before = thread_counts()
+        counts_before = thread_counts()
         with single_threaded():
             assert set(thread_counts()) == {1}
             with single_threaded():
                 pass
             assert set(thread_counts()) == {1}
-        assert thread_counts() == before
+        assert thread_counts() == counts_before
 
 
 def test_blocks_that_overlap_in_threads_keep_their_limit() -> None:
     """The first thread leaves its block while the second one is still inside."""
-    inside, left = Barrier(2), Barrier(2)
+    entry_barrier, exit_barrier = Barrier(2), Barrier(2)
 
     def leave_first() -> None:
         with single_threaded():
-            inside.wait()
-        left.wait()
+            entry_barrier.wait()
+        exit_barrier.wait()
 
     def leave_last() -> list[int]:
         with single_threaded():
-            inside.wait()
-            left.wait()
+            entry_barrier.wait()
+            exit_barrier.wait()
             return thread_counts()
 
     with threadpool_limits(2):
-        before = thread_counts()
+        counts_before = thread_counts()
         with ThreadPoolExecutor(2) as threads:
-            first, last = threads.submit(leave_first), threads.submit(leave_last)
-            first.result()
-            assert set(last.result()) == {1}
-        assert thread_counts() == before
+            first_future, last_future = threads.submit(leave_first), threads.submit(leave_last)
+            first_future.result()
+            assert set(last_future.result()) == {1}
+        assert thread_counts() == counts_before
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 8])
@@ -99,10 +99,10 @@ def test_items_share_the_cores_and_keep_their_order(n_cores: int, at_once: int |
 
 def test_an_error_in_one_item_is_raised_and_limits_are_given_back() -> None:
     with threadpool_limits(2):
-        before = thread_counts()
+        counts_before = thread_counts()
         with cores_limited_to(2), pytest.raises(ZeroDivisionError):
             list(run_side_by_side(lambda item: 1 // item, [1, 0, 1]))
-        assert thread_counts() == before
+        assert thread_counts() == counts_before
 
 
 def test_one_product_has_the_same_bits_under_any_limit() -> None:

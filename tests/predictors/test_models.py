@@ -54,7 +54,7 @@ def cached() -> Embeddings:
 
 
 def saved_predictions(run: Path, part: str) -> Predictions:
-    (run_folder,) = (finished for finished in Study.open(None).runs() if finished.name == run.name)
+    (run_folder,) = (folder for folder in Study.open(None).runs() if folder.name == run.name)
     return run_folder.predictions.of(part)
 
 
@@ -68,11 +68,13 @@ def test_a_loaded_head_predicts_exactly_as_when_saved(toy_home: Path, name: str)
     model = load(run)
 
     for part in ("val", "test"):
-        saved = saved_predictions(run, part)
-        loaded = Predictions.of_part(part, saved.ids, model.predict_proba(cached().take(saved.ids).x), model.classes)
-        assert loaded.proba.tobytes() == saved.proba.tobytes()
+        saved_rows = saved_predictions(run, part)
+        loaded_rows = Predictions.of_part(
+            part, saved_rows.ids, model.predict_proba(cached().take(saved_rows.ids).x), model.classes
+        )
+        assert loaded_rows.proba.tobytes() == saved_rows.proba.tobytes()
     assert isinstance(model, HeadModel)
-    assert model.predict(cached().take(saved.ids).x).tolist() == [model.classes[code] for code in saved.codes]
+    assert model.predict(cached().take(saved_rows.ids).x).tolist() == [model.classes[code] for code in saved_rows.codes]
 
 
 @pytest.mark.parametrize("method", [name for name in VOTES.names() if "classes" in VOTES.get(name).kinds])
@@ -81,9 +83,9 @@ def test_a_loaded_ensemble_predicts_as_when_saved(fitted: list[Path], method: st
 
     model = load(run)
 
-    saved = saved_predictions(run, "test")
-    proba = model.predict_proba(cached().take(saved.ids).x)
-    np.testing.assert_allclose(proba, saved.proba, rtol=0, atol=1e-12)
+    saved_rows = saved_predictions(run, "test")
+    proba = model.predict_proba(cached().take(saved_rows.ids).x)
+    np.testing.assert_allclose(proba, saved_rows.proba, rtol=0, atol=1e-12)
     assert isinstance(model, EnsembleModel)
     assert {member.name for member in model.members} <= {path.name for path in fitted}
 
@@ -101,11 +103,11 @@ def test_all_outputs_use_the_same_decision_rule(weighted: list[Path], method: st
     ensemble_run = Path(ensemble(methods=[method])[0].path)
 
     for run in (*weighted, ensemble_run):
-        model, saved = load(run), saved_predictions(run, "test")
-        x = cached().take(saved.ids).x
-        expected = [model.classes[code] for code in saved.codes]
+        model, saved_rows = load(run), saved_predictions(run, "test")
+        x = cached().take(saved_rows.ids).x
+        expected = [model.classes[code] for code in saved_rows.codes]
         assert model.predict(x).tolist() == expected
-        prediction = model.predict_images([Path("images") / name for name in saved.ids], device="cpu")
+        prediction = model.predict_images([Path("images") / name for name in saved_rows.ids], device="cpu")
         assert prediction.labels == expected
         assert [row["probability"] for row in prediction.rows("")] == [
             row[f"proba.{row['label']}"] for row in prediction.rows("")
@@ -165,14 +167,14 @@ def test_embeddings_are_concatenated_in_the_order_of_the_header(toy_home: Path) 
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\npool = ["max", "avgmax"]'))
     extract()
-    wide = Path(fit(heads=["logreg"], trials=1)[0].path)
-    narrow = Path(fit(heads=["logreg"], trials=1, embedding="toy/last/avgmax,weights=none")[0].path)
+    wide_run = Path(fit(heads=["logreg"], trials=1)[0].path)
+    narrow_run = Path(fit(heads=["logreg"], trials=1, embedding="toy/last/avgmax,weights=none")[0].path)
     ensemble_model = load(ensemble(methods=["soft"])[0].path)
 
     x = cached().x[:5]
 
-    assert [load(run).header.n_features for run in (wide, narrow)] == [24, 16]
-    mean = np.mean([load(wide).predict_proba(x), load(narrow).predict_proba(x[:, 8:])], axis=0)
+    assert [load(run).header.n_features for run in (wide_run, narrow_run)] == [24, 16]
+    mean = np.mean([load(wide_run).predict_proba(x), load(narrow_run).predict_proba(x[:, 8:])], axis=0)
     order = np.hstack([x[:, :8], x[:, 8:]] if ensemble_model.embeddings[0].n_features == 8 else [x[:, 8:], x[:, :8]])
     np.testing.assert_allclose(ensemble_model.predict_proba(order), mean, rtol=1e-6)
     images = [f"images/{name}" for name in cached().ids[:5]]

@@ -61,86 +61,86 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def canvas(opened: OpenedPage) -> Locator:
-    return opened.page.locator(".map-frame > canvas")
+def canvas(opened_page: OpenedPage) -> Locator:
+    return opened_page.page.locator(".map-frame > canvas")
 
 
-def drag(opened: OpenedPage, *places: tuple[float, float]) -> None:
+def drag(opened_page: OpenedPage, *places: tuple[float, float]) -> None:
     """Drag the mouse along places, which are shares of the width and the height of the map."""
-    box = canvas(opened).bounding_box()
+    box = canvas(opened_page).bounding_box()
     assert box is not None
     for number, (x, y) in enumerate(places):
-        opened.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        opened_page.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         if number == 0:
-            opened.page.mouse.down()
-    opened.page.mouse.up()
+            opened_page.page.mouse.down()
+    opened_page.page.mouse.up()
 
 
-def selected(opened: OpenedPage) -> list[str]:
-    return opened.page.locator(".map textarea").input_value().splitlines()
+def selected(opened_page: OpenedPage) -> list[str]:
+    return opened_page.page.locator(".map textarea").input_value().splitlines()
 
 
 @needs_chromium
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE_PX, DESK_PX])
 def test_a_map_has_no_problems(browser: Browser, file: Path, width: int, is_dark: bool) -> None:
-    with open_page(browser, file, width, is_dark) as opened:
-        opened.page.locator(".map details").evaluate("(e) => (e.open = true)")
-        assert opened.problems() == []
+    with open_page(browser, file, width, is_dark) as opened_page:
+        opened_page.page.locator(".map details").evaluate("(e) => (e.open = true)")
+        assert opened_page.problems() == []
 
 
 @needs_chromium
 def test_a_lasso_selects_the_images_inside_it(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        opened.page.get_by_role("button", name="Lasso").click()
-        drag(opened, (0, 0), (0, 0.999), (0.5, 0.999), (0.5, 0))
-        assert len(selected(opened)) == N_IMAGES / 2
-        assert opened.page.locator(".map output").text_content() == "100 images selected"
-        with opened.page.expect_download() as download:
-            opened.page.get_by_text("Download the ids").click()
+    with open_page(browser, file) as opened_page:
+        opened_page.page.get_by_role("button", name="Lasso").click()
+        drag(opened_page, (0, 0), (0, 0.999), (0.5, 0.999), (0.5, 0))
+        assert len(selected(opened_page)) == N_IMAGES / 2
+        assert opened_page.page.locator(".map output").text_content() == "100 images selected"
+        with opened_page.page.expect_download() as download:
+            opened_page.page.get_by_text("Download the ids").click()
         assert len(download.value.path().read_text().splitlines()) == N_IMAGES / 2
 
 
 @needs_chromium
 def test_images_are_selected_by_keyboard(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        map_canvas = canvas(opened)
+    with open_page(browser, file) as opened_page:
+        map_canvas = canvas(opened_page)
         for key in ("ArrowRight", "ArrowDown", "]", "]", "]", "]", "]", "]", "]", "]", "]", "]", "]", "]", "]"):
             map_canvas.press(key)
-        assert str(opened.page.locator(".map output").text_content()).startswith(f"{N_IMAGES} images in the box")
+        assert str(opened_page.page.locator(".map output").text_content()).startswith(f"{N_IMAGES} images in the box")
         map_canvas.press("Enter")
-        assert len(selected(opened)) == N_IMAGES
+        assert len(selected(opened_page)) == N_IMAGES
         map_canvas.press("Escape")
-        assert selected(opened) == []
+        assert selected(opened_page) == []
         for _ in range(34):
             map_canvas.press("ArrowLeft")
         map_canvas.press("Enter")
-        n_near = len(selected(opened))
+        n_near = len(selected(opened_page))
         assert n_near == N_IMAGES / 2, "the box is at the left"
         map_canvas.press("Escape")
         for key in ("+", "+", "+", "Enter"):
             map_canvas.press(key)
-        assert 0 < len(selected(opened)) < n_near, "zooming moves images out of the box"
+        assert 0 < len(selected(opened_page)) < n_near, "zooming moves images out of the box"
 
 
 @needs_chromium
 def test_hidden_values_are_not_selected(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        opened.page.get_by_role("button", name="left").click()
-        opened.page.get_by_role("button", name="Lasso").click()
-        drag(opened, (0, 0), (0, 0.999), (0.999, 0.999), (0.999, 0))
-        assert selected(opened) == [f"image {i}.png" for i in range(100, 200)]
+    with open_page(browser, file) as opened_page:
+        opened_page.page.get_by_role("button", name="left").click()
+        opened_page.page.get_by_role("button", name="Lasso").click()
+        drag(opened_page, (0, 0), (0, 0.999), (0.999, 0.999), (0.999, 0))
+        assert selected(opened_page) == [f"image {i}.png" for i in range(100, 200)]
 
 
 @needs_chromium
 def test_an_image_is_shown_where_the_mouse_points(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
+    with open_page(browser, file) as opened_page:
         # The last image is the last of its row, at the right and upper corner.
-        canvas(opened).hover(position={"x": 1, "y": 1})
-        tip = opened.page.locator(".map-tip")
+        canvas(opened_page).hover(position={"x": 1, "y": 1})
+        tip = opened_page.page.locator(".map-tip")
         assert not tip.is_visible()
-        width = canvas(opened).evaluate("(e) => e.clientWidth")
-        canvas(opened).hover(position={"x": width - 16, "y": 16})
+        width = canvas(opened_page).evaluate("(e) => e.clientWidth")
+        canvas(opened_page).hover(position={"x": width - 16, "y": 16})
         assert tip.text_content() == "image 199.png; side: right; part: none"
         red = tip.locator("canvas").evaluate("(e) => [...e.getContext('2d').getImageData(40, 40, 1, 1).data]")
         assert red[0] > 200 > 60 > red[1]
@@ -148,9 +148,9 @@ def test_an_image_is_shown_where_the_mouse_points(browser: Browser, file: Path) 
 
 @needs_chromium
 def test_without_scripts_the_still_figure_is_shown(browser: Browser, file: Path) -> None:
-    with open_page(browser, file, has_scripts=False) as opened:
-        assert opened.page.locator(".map figcaption").is_visible()
-        assert opened.page.locator(".map svg").is_visible()
+    with open_page(browser, file, has_scripts=False) as opened_page:
+        assert opened_page.page.locator(".map figcaption").is_visible()
+        assert opened_page.page.locator(".map svg").is_visible()
 
 
 def test_the_script_is_only_on_pages_with_a_map() -> None:
@@ -177,8 +177,8 @@ def test_rare_values_share_one_colour() -> None:
     assert colouring["values"][-1] == OTHERS
     codes = decode(colouring["codes"])
     assert [colouring["values"][code] for code in codes[[0, -1]]] == ["0", OTHERS]
-    (few,) = encode_map(["a", "b"], [(0, 0)] * 2, {"class": ["x", None]})["colours"]
-    assert few["values"] == ["x", "none"], "missing values are last"
+    (small_colouring,) = encode_map(["a", "b"], [(0, 0)] * 2, {"class": ["x", None]})["colours"]
+    assert small_colouring["values"] == ["x", "none"], "missing values are last"
 
 
 def test_the_atlas_has_one_tile_for_each_picture() -> None:

@@ -84,20 +84,20 @@ def test_all_figures_and_tables_are_written_as_files(files: ReportFiles) -> None
     (evaluation,) = featx.evaluate()
     frame = pd.read_csv("figures/tone-runs-on-val.csv")
     assert frame["accuracy"].tolist() == [row.scores["accuracy"] for row in evaluation.rows]
-    chosen = evaluation.chosen
+    chosen_run = evaluation.chosen
     for figure in ("reliability", "roc", "coverage"):
-        assert {f"tone-{chosen}-{figure}.png", f"tone-{chosen}-{figure}.svg"} <= names
-    counts = pd.read_csv(f"figures/tone-{chosen}-confusion.csv", index_col=0)
+        assert {f"tone-{chosen_run}-{figure}.png", f"tone-{chosen_run}-{figure}.svg"} <= names
+    counts = pd.read_csv(f"figures/tone-{chosen_run}-confusion.csv", index_col=0)
     assert counts.to_numpy().tolist() == evaluation.rows[0].confusion
-    thresholds = pd.read_csv(f"figures/tone-{chosen}-threshold.csv")
+    thresholds = pd.read_csv(f"figures/tone-{chosen_run}-threshold.csv")
     assert (thresholds.iloc[:, 1:].sum(axis=1) == evaluation.rows[0].scores["n"]).all()
 
 
 def test_the_command_prints_all_paths(files: ReportFiles) -> None:
     result = CliRunner().invoke(app, ["report", "--json"])
-    printed = json.loads(result.stdout)
-    assert printed == {"report": files.report, "assets": [], "cards": files.cards}
-    assert all(Path(card).name == MODEL_CARD for card in printed["cards"])
+    output = json.loads(result.stdout)
+    assert output == {"report": files.report, "assets": [], "cards": files.cards}
+    assert all(Path(card).name == MODEL_CARD for card in output["cards"])
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(files: ReportFiles) -> None:

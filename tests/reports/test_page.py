@@ -91,7 +91,7 @@ def test_ids_of_figures_differ() -> None:
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     references = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)
-    assert {one or other for one, other in references} <= set(ids)
+    assert {link or url for link, url in references} <= set(ids)
 
 
 def test_figures_have_the_colour_of_the_text() -> None:

@@ -98,9 +98,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE_PX, DESK_PX])
 def test_the_page_has_no_problems(browser: Browser, file: Path, width: int, is_dark: bool) -> None:
-    with open_page(browser, file, width, is_dark) as opened:
-        opened.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
-        assert opened.problems() == []
+    with open_page(browser, file, width, is_dark) as opened_page:
+        opened_page.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
+        assert opened_page.problems() == []
 
 
 def test_the_checks_find_problems(browser: Browser, tmp_path: Path) -> None:
@@ -109,38 +109,38 @@ def test_the_checks_find_problems(browser: Browser, tmp_path: Path) -> None:
         '<html lang="en"><title>t</title><main><h1>x</h1><img src="missing.png"><p style="width:2000px">wide</p>'
         "<script>alert(1); undefinedName;</script></main></html>"
     )
-    with open_page(browser, bad) as opened:
-        text = "\n".join(opened.problems())
+    with open_page(browser, bad) as opened_page:
+        text = "\n".join(opened_page.problems())
     for expected in ("dialog: 1", "undefinedName", "missing.png", "px wide", "image-alt"):
         assert expected in text
 
 
 @pytest.mark.parametrize("is_by_keyboard", [False, True], ids=["mouse", "keyboard"])
 def test_tables_are_sorted(browser: Browser, file: Path, is_by_keyboard: bool) -> None:
-    with open_page(browser, file) as opened:
-        button = opened.page.locator("#runs thead button", has_text="accuracy")
-        names = opened.page.locator("#runs tbody th")
+    with open_page(browser, file) as opened_page:
+        button = opened_page.page.locator("#runs thead button", has_text="accuracy")
+        names = opened_page.page.locator("#runs tbody th")
         orders = []
         for _ in range(2):
             button.press("Enter") if is_by_keyboard else button.click()
             orders.append(names.all_text_contents())
         assert orders == [["rf", "svm", "logreg"], ["svm", "rf", "logreg"]], "missing values stay last"
-        heading = opened.page.locator("#runs thead th").nth(1)
+        heading = opened_page.page.locator("#runs thead th").nth(1)
         assert heading.get_attribute("aria-sort") == "ascending"
 
 
 def test_columns_are_chosen(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        opened.page.locator("#runs summary").click()
-        cells = opened.page.locator("#runs td[data-column='1']")
+    with open_page(browser, file) as opened_page:
+        opened_page.page.locator("#runs summary").click()
+        cells = opened_page.page.locator("#runs td[data-column='1']")
         expect(cells.first).to_be_visible()
-        opened.page.locator("#runs input[data-column='1']").press("Space")
+        opened_page.page.locator("#runs input[data-column='1']").press("Space")
         expect(cells.first).to_be_hidden()
 
 
 def test_images_are_filtered(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        gallery = opened.page.locator("#open")
+    with open_page(browser, file) as opened_page:
+        gallery = opened_page.page.locator("#open")
         gallery.get_by_label("true class").select_option(HOSTILE_NAMES[2])
         assert gallery.locator("li:visible").count() == 1
         assert gallery.locator("output").text_content() == "1 image"
@@ -149,30 +149,30 @@ def test_images_are_filtered(browser: Browser, file: Path) -> None:
 
 
 def test_a_cell_opens_its_images(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        images = opened.page.locator("#confusion-0-1 li")
+    with open_page(browser, file) as opened_page:
+        images = opened_page.page.locator("#confusion-0-1 li")
         expect(images.first).to_be_hidden()
-        opened.page.locator("#confusion a").first.press("Enter")
+        opened_page.page.locator("#confusion a").first.press("Enter")
         expect(images.first).to_be_visible()
 
 
 def test_scores_follow_the_threshold(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        output = opened.page.locator(".threshold output")
+    with open_page(browser, file) as opened_page:
+        output = opened_page.page.locator(".threshold output")
         assert "threshold 0.50: accuracy 0.750, precision 0.750, recall 0.750" in str(output.text_content())
-        opened.page.locator(".threshold input").press("ArrowRight")
+        opened_page.page.locator(".threshold input").press("ArrowRight")
         assert "threshold 1.00: accuracy 0.500, precision –, recall 0.000" in str(output.text_content())
 
 
 def test_the_page_is_readable_without_scripts(browser: Browser, file: Path) -> None:
-    with open_page(browser, file, has_scripts=False) as opened:
-        assert opened.page.locator("#runs tbody tr").count() == 3
-        assert opened.page.locator("#open li:visible").count() == 7
-        opened.page.locator("#confusion a").first.click()
-        expect(opened.page.locator("#confusion-0-1")).to_be_visible()
+    with open_page(browser, file, has_scripts=False) as opened_page:
+        assert opened_page.page.locator("#runs tbody tr").count() == 3
+        assert opened_page.page.locator("#open li:visible").count() == 7
+        opened_page.page.locator("#confusion a").first.click()
+        expect(opened_page.page.locator("#confusion-0-1")).to_be_visible()
 
 
 def test_the_first_link_leads_to_the_content(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        opened.page.keyboard.press("Tab")
-        assert opened.page.evaluate("document.activeElement.textContent") == "To the content"
+    with open_page(browser, file) as opened_page:
+        opened_page.page.keyboard.press("Tab")
+        assert opened_page.page.evaluate("document.activeElement.textContent") == "To the content"

@@ -41,13 +41,13 @@ def images_of(page: Page) -> Gallery:
 def test_wrong_images_come_first_and_can_be_filtered() -> None:
     gallery = PredictionGallery()
     true: list[str | None] = ["cat", "cat", None, None]
-    best = prediction([0, 1, 0, 1], "best", true, score=0.9)
-    gallery.add({"b": prediction([0, 0, 1, 1], "other", true, score=0.1), "a": best})
-    shown = images_of(gallery.page())
-    assert [item.id for item in shown.items] == ["1.png", "2.png", "3.png", "0.png"]
-    assert [item.tags.get("result") for item in shown.items] == [WRONG, DISAGREE, None, RIGHT]
-    assert shown.filters.keys() == {"answer", "result"}
-    assert shown.items[0].lines == ["true: cat", f"best: {HOSTILE} 0.80", "other: cat 0.80"]
+    best_prediction = prediction([0, 1, 0, 1], "best", true, score=0.9)
+    gallery.add({"b": prediction([0, 0, 1, 1], "other", true, score=0.1), "a": best_prediction})
+    image_gallery = images_of(gallery.page())
+    assert [item.id for item in image_gallery.items] == ["1.png", "2.png", "3.png", "0.png"]
+    assert [item.tags.get("result") for item in image_gallery.items] == [WRONG, DISAGREE, None, RIGHT]
+    assert image_gallery.filters.keys() == {"answer", "result"}
+    assert image_gallery.items[0].lines == ["true: cat", f"best: {HOSTILE} 0.80", "other: cat 0.80"]
 
 
 def test_answers_of_many_runs_are_grouped_by_class() -> None:

@@ -119,11 +119,11 @@ def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
 def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
-    (final,) = featx.evaluate(final=True)
+    (final_evaluation,) = featx.evaluate(final=True)
     text = report_text()
     assert "All runs on test" in text
     assert "the split has been opened 1 time." in text
-    assert f"Confusion matrix of {final.rows[0].label} on test." in text
+    assert f"Confusion matrix of {final_evaluation.rows[0].label} on test." in text
     assert len(Study.open(None).openings()) == 1
 
 

@@ -52,31 +52,31 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_pages_have_no_problems(
     browser: Browser, pages: dict[str, Path], name: str, width: int, is_dark: bool
 ) -> None:
-    with open_page(browser, pages[name], width, is_dark) as opened:
-        opened.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
-        assert opened.problems() == []
+    with open_page(browser, pages[name], width, is_dark) as opened_page:
+        opened_page.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
+        assert opened_page.problems() == []
     assert pages[name].stat().st_size < MAX_PAGE_BYTES
 
 
 def test_the_report_answers_its_question_without_scripts(browser: Browser, pages: dict[str, Path]) -> None:
-    with open_page(browser, pages["report"], has_scripts=False) as opened:
-        sentences = opened.page.locator("main > section").first.locator(".summary").all_text_contents()
+    with open_page(browser, pages["report"], has_scripts=False) as opened_page:
+        sentences = opened_page.page.locator("main > section").first.locator(".summary").all_text_contents()
         assert len(sentences) == 5
         assert "the best of" in sentences[0]
-        expect(opened.page.locator("table").first).to_be_visible()
+        expect(opened_page.page.locator("table").first).to_be_visible()
 
 
 def test_the_images_of_a_cell_are_shown(browser: Browser, pages: dict[str, Path]) -> None:
-    with open_page(browser, pages["report"]) as opened:
-        link = opened.page.locator(".confusion td a").first
-        target = opened.page.locator(f"[id='{str(link.get_attribute('href')).removeprefix('#')}']")
+    with open_page(browser, pages["report"]) as opened_page:
+        link = opened_page.page.locator(".confusion td a").first
+        target = opened_page.page.locator(f"[id='{str(link.get_attribute('href')).removeprefix('#')}']")
         link.press("Enter")
         expect(target.locator(".picture").first).to_be_visible()
 
 
 def test_predictions_are_filtered(browser: Browser, pages: dict[str, Path]) -> None:
-    with open_page(browser, pages["predictions"]) as opened:
-        gallery = opened.page.locator(".gallery").first
+    with open_page(browser, pages["predictions"]) as opened_page:
+        gallery = opened_page.page.locator(".gallery").first
         items = gallery.locator("li:visible")
         n_all = items.count()
         select = gallery.locator("select").first

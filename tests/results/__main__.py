@@ -25,12 +25,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("protocols", nargs="*", metavar="PROTOCOL")
     options = parser.parse_args(arguments)
     names = list(dict.fromkeys(protocol.name for protocol in PROTOCOLS))
-    if unknown := [name for name in options.protocols if name not in names]:
-        sys.exit(f"no protocol is called {unknown[0]!r}; expected names of {', '.join(names)}")
-    chosen = [protocol for protocol in PROTOCOLS if protocol.name in (options.protocols or names)]
+    if unknown_names := [name for name in options.protocols if name not in names]:
+        sys.exit(f"no protocol is called {unknown_names[0]!r}; expected names of {', '.join(names)}")
+    selected_protocols = [protocol for protocol in PROTOCOLS if protocol.name in (options.protocols or names)]
     if not options.page:
-        print(f"{expected_text(chosen)} on 2 idle cores; finished splits are skipped")
-        for protocol in chosen:
+        print(f"{expected_text(selected_protocols)} on 2 idle cores; finished splits are skipped")
+        for protocol in selected_protocols:
             run_protocol(protocol)
             write_page()
     write_page()
@@ -53,15 +53,15 @@ def run_protocol(protocol: Protocol) -> None:
     """
     print(f"── {protocol.command}", flush=True)
     start = "from featx.cli.main import main; main()"
-    finished = subprocess.run([sys.executable, "-c", start, *protocol.command.split()[1:]], cwd=ROOT, check=False)
-    if finished.returncode:
-        sys.exit(finished.returncode)
+    process = subprocess.run([sys.executable, "-c", start, *protocol.command.split()[1:]], cwd=ROOT, check=False)
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 def write_page() -> None:
     """Write the sections of all protocols whose runs are on this machine anew; the others stay as they are."""
-    measured = {protocol: read_protocol(protocol) for protocol in PROTOCOLS}
-    write_text(PAGE, results_page(measured, PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""))
+    protocol_figures = {protocol: read_protocol(protocol) for protocol in PROTOCOLS}
+    write_text(PAGE, results_page(protocol_figures, PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def read_protocol(protocol: Protocol) -> MeasuredProtocol | None:
     """Return the figures of a protocol from its folder of runs; None if nothing of it has finished."""
     recipe = load_recipe(str(ROOT / protocol.recipe))
     if recipe.split.outer_seeds:
-        return _read_splits(protocol, [Study(own) for own in recipe.outer_recipes])
+        return _read_splits(protocol, [Study(split_recipe) for split_recipe in recipe.outer_recipes])
     return _read_single(protocol, Study.open(recipe))
 
 

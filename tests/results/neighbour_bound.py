@@ -55,7 +55,7 @@ def read_bound(protocol: Protocol) -> NeighbourBound | None:
         x = read_embeddings(study, ids, locked_embeddings(study)).x
     except FeatxError:
         return None
-    scaled = make_scaler({"scaling": "standard_l2"}, x.shape).fit_transform(x)
-    neighbours = NearestNeighbors(n_neighbors=1).fit(scaled).kneighbors(return_distance=False)[:, 0]
+    scaled_x = make_scaler({"scaling": "standard_l2"}, x.shape).fit_transform(x)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(scaled_x).kneighbors(return_distance=False)[:, 0]
     classes = study.group_names([target.column], ids)
     return NeighbourBound(len(ids), len(set(classes)), float(np.mean(classes != classes[neighbours])))

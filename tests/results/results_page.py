@@ -93,15 +93,19 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def _matching(published: list[PublishedFigure], figure: MeasuredFigure) -> PublishedFigure | None:
-    return next((item for item in published if item.run == figure.run), None)
+def _matching(published_figures: list[PublishedFigure], figure: MeasuredFigure) -> PublishedFigure | None:
+    return next((item for item in published_figures if item.run == figure.run), None)
 
 
-def _measured_row(figure: MeasuredFigure, published: PublishedFigure | None, methods: Mapping[str, str]) -> list[str]:
+def _measured_row(
+    figure: MeasuredFigure, published_figure: PublishedFigure | None, methods: Mapping[str, str]
+) -> list[str]:
     value = f"{figure.value:.4f}" + ("" if math.isnan(figure.sd) else f" ± {figure.sd:.4f}")
     interval = "" if math.isnan(figure.low) else f"{figure.low:.4f} … {figure.high:.4f}"
     beside = (
-        "" if published is None else f"{_figure_text(published)} (difference {figure.value - published.value:+.3f})"
+        ""
+        if published_figure is None
+        else f"{_figure_text(published_figure)} (difference {figure.value - published_figure.value:+.3f})"
     )
     name = f"**featx, {CHOSEN}**" if figure.run == CHOSEN else f"featx, {methods.get(figure.run, figure.run)}"
     return [figure.score.replace("_", " "), name, value, interval, beside]

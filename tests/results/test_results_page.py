@@ -35,21 +35,21 @@ def test_figures_come_from_the_folders_of_runs(protocol: Protocol) -> None:
     list(stages(recipe))
     assert read_protocol(protocol) is None, "the test parts were not opened"
     summary = list(stages(recipe, final=True))[-1][1].targets[0]
-    measured = read_protocol(protocol)
-    assert measured is not None
-    assert (measured.n_splits, measured.n_planned) == (2, 2)
-    (accuracy,) = [x for x in measured.figures if (x.run, x.score) == ("logreg", "accuracy")]
+    figures = read_protocol(protocol)
+    assert figures is not None
+    assert (figures.n_splits, figures.n_planned) == (2, 2)
+    (accuracy,) = [x for x in figures.figures if (x.run, x.score) == ("logreg", "accuracy")]
     assert accuracy.value == summary.rows[1].means["accuracy"]
-    assert measured.bound is not None
-    assert measured.bound.n_classes == 2
-    page = results_page({PROTOCOLS[0]: measured})
+    assert figures.bound is not None
+    assert figures.bound.n_classes == 2
+    page = results_page({PROTOCOLS[0]: figures})
     assert "2 of 2 splits" in page
-    assert f"the nearest neighbour of {measured.bound.disagreement:.1%} of the {measured.bound.n_images} images" in page
+    assert f"the nearest neighbour of {figures.bound.disagreement:.1%} of the {figures.bound.n_images} images" in page
     assert f"| accuracy | **featx, chosen** | {accuracy.value:.4f} ± {accuracy.sd:.4f} |" in page
     assert "difference" not in page, "the published run has another name"
     assert results_page({}, page) == page, "sections stay on a machine without the runs"
-    other = page.replace("2 of 2 splits", "3 of 3 splits")
-    assert results_page({PROTOCOLS[0]: measured}, other) == page, "sections with runs are written anew"
+    altered_page = page.replace("2 of 2 splits", "3 of 3 splits")
+    assert results_page({PROTOCOLS[0]: figures}, altered_page) == page, "sections with runs are written anew"
 
 
 def test_protocols_that_have_not_run_are_listed_with_their_command() -> None:

@@ -68,8 +68,8 @@ def test_every_run_has_a_robust_accuracy_under_every_attack(job: AttackJob, resu
             rows = result.under(method, "linf", eps)
             assert set(rows) == names
             assert all(0 <= row.low <= row.accuracy <= row.high <= 1 for row in rows.values())
-    clean = {run.run: run.clean for run in result.runs}
-    assert all(row.accuracy <= clean[row.run] for row in (*result.attacks, *result.worst_cases))
+    clean_accuracies = {run.run: run.clean for run in result.runs}
+    assert all(row.accuracy <= clean_accuracies[row.run] for row in (*result.attacks, *result.worst_cases))
     assert set(result.under("cw", "l2", None)) == names
 
 
@@ -129,19 +129,19 @@ def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: Ro
     assert logistic.sources == (logistic.run,)
     assert set(forest.sources) == set(rows)
     assert next(run.has_gradient for run in result.runs if run.run == forest.run) is False
-    transferred = [
+    transfer_accuracies = [
         row.accuracy for row in result.transfer if (row.method, row.eps, row.run) == ("pgd", 0.3, forest.run)
     ]
-    assert forest.accuracy <= min(transferred)
+    assert forest.accuracy <= min(transfer_accuracies)
 
 
 def test_transfer_counts_the_images_of_other_runs_alone(result: RobustnessEvaluation) -> None:
     for run, row in result.under("transfer", "linf", 0.3).items():
         assert run not in row.sources
-        others = [
+        source_accuracies = [
             r.accuracy for r in result.transfer if r.method == "pgd" and r.eps == 0.3 and r.run == run != r.source
         ]
-        assert row.accuracy <= min(others)
+        assert row.accuracy <= min(source_accuracies)
 
 
 def test_results_have_answers_and_probabilities_by_id(job: AttackJob, result: RobustnessEvaluation) -> None:
@@ -176,11 +176,11 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     assert len(checks) == len(job.runs)
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump() | {"failures": ["this text was stored"]})
-    again = attack(sections=[SECTION])[0]
-    assert all(run.doubts == ("within linf 0.1: this text was stored",) for run in again.runs)
+    repeated_result = attack(sections=[SECTION])[0]
+    assert all(run.doubts == ("within linf 0.1: this text was stored",) for run in repeated_result.runs)
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump())
-    assert again.attacks == result.attacks
+    assert repeated_result.attacks == result.attacks
     assert [file.stat().st_mtime_ns for file in files if not file.name.startswith("checks-")] == [
         time for file, time in zip(files, times, strict=True) if not file.name.startswith("checks-")
     ]
@@ -201,16 +201,16 @@ class Interrupted:
 
 
 def test_stored_results_are_read_back_without_the_job(study: Study, result: RobustnessEvaluation) -> None:
-    stored = read_attacks(study, "class")
-    assert stored is not None
-    assert {run.run for run in stored.evaluation.runs} == {run.run for run in result.runs}
+    stored_attacks = read_attacks(study, "class")
+    assert stored_attacks is not None
+    assert {run.run for run in stored_attacks.evaluation.runs} == {run.run for run in result.runs}
     # The rows of a transfer are those of the attack that made the images.
     expected = [row for row in result.attacks if row.method != "transfer"]
     key = operator.attrgetter("method", "norm", "run", "accuracy")
-    assert sorted(map(key, stored.evaluation.attacks)) == sorted(map(key, expected))
-    assert [run.n_checks for run in stored.evaluation.runs] == [run.n_checks for run in result.runs]
+    assert sorted(map(key, stored_attacks.evaluation.attacks)) == sorted(map(key, expected))
+    assert [run.n_checks for run in stored_attacks.evaluation.runs] == [run.n_checks for run in result.runs]
     assert read_attacks(study, "class", "test") is None
-    assert stored.evaluation.notes == []
+    assert stored_attacks.evaluation.notes == []
 
 
 def test_results_of_runs_or_images_that_changed_are_never_shown(
@@ -221,14 +221,14 @@ def test_results_of_runs_or_images_that_changed_are_never_shown(
     for header, content in contents.items():
         runs = content.runs | {forest.name: "another key"}
         write_sealed(header, content.model_copy(update={"runs": runs}).model_dump(mode="json"))
-    stored = read_attacks(study, "class")
-    assert stored is not None
+    study_attacks = read_attacks(study, "class")
+    assert study_attacks is not None
     n_own = sum(content.source == forest.name for content in contents.values())
     assert n_own > 0
-    assert stored.evaluation.notes == [
+    assert study_attacks.evaluation.notes == [
         f"stored results of {n_own} attacks on runs or images that have changed since are not shown"
     ]
-    assert forest.name not in {run.run for run in stored.evaluation.runs}
+    assert forest.name not in {run.run for run in study_attacks.evaluation.runs}
     for header, content in contents.items():
         write_sealed(header, content.model_copy(update={"version": 0}).model_dump(mode="json"))
     assert read_attacks(study, "class") is None
@@ -237,9 +237,9 @@ def test_results_of_runs_or_images_that_changed_are_never_shown(
         write_sealed(header, content.model_dump(mode="json"))
     header = next(iter(contents))
     header.write_text("{")
-    stored = read_attacks(study, "class")
-    assert stored is not None
-    assert "stored results of 1 attack cannot be read" in stored.evaluation.notes[0]
+    study_attacks = read_attacks(study, "class")
+    assert study_attacks is not None
+    assert "stored results of 1 attack cannot be read" in study_attacks.evaluation.notes[0]
     write_sealed(header, contents[header].model_dump(mode="json"))
 
 
@@ -248,20 +248,22 @@ def test_an_interrupted_attack_goes_on_behind_its_last_batch(study: Study, tmp_p
     job = replace(prepare_attacks(sections=[section]), batch_size=4, folder=tmp_path / "interrupted")
     (task,) = job.tasks
     files, reports = job.files(task), Interrupted(-1)
-    whole = replace(job, folder=tmp_path / "whole")
-    run_attacks(whole, reports)
+    uninterrupted_job = replace(job, folder=tmp_path / "whole")
+    run_attacks(uninterrupted_job, reports)
     with pytest.raises(KeyboardInterrupt):
         run_attacks(job, Interrupted(-reports.n_left // 2))
     assert not files.is_finished
     assert files.n_finished in {4, 8}
     assert 0 < job.longest_s < replace(job, folder=tmp_path / "none").longest_s
     # A batch behind a gap, which a kill between two batches cannot leave, is not used.
-    files.write_part(10, 11, AttackTable.read(whole.files(task)).rows[task.source.name].tail(1))
-    later = Interrupted(-1)
-    run_attacks(job, later)
-    assert later.n_left > reports.n_left
-    own, expected = (AttackTable.read(item).rows[task.source.name] for item in (files, whole.files(task)))
-    assert own.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+    files.write_part(10, 11, AttackTable.read(uninterrupted_job.files(task)).rows[task.source.name].tail(1))
+    second_reports = Interrupted(-1)
+    run_attacks(job, second_reports)
+    assert second_reports.n_left > reports.n_left
+    resumed_rows, expected = (
+        AttackTable.read(item).rows[task.source.name] for item in (files, uninterrupted_job.files(task))
+    )
+    assert resumed_rows.drop(columns="seconds").equals(expected.drop(columns="seconds"))
 
 
 def test_checks_are_made_on_as_many_images_as_fit_into_memory(job: AttackJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,20 +276,20 @@ def test_checks_are_made_on_as_many_images_as_fit_into_memory(job: AttackJob, mo
         return 1, ["a failure"]
 
     monkeypatch.setattr("featx.robustness.attack.check_attacks", exceed)
-    other = replace(job, runs=(replace(run, key="another"),))
-    clean = {run.name: run.scores(job.pixels)}
-    _check(other, other.runs[0], job.specs[0], clean, QueryMeter())
+    other_job = replace(job, runs=(replace(run, key="another"),))
+    clean_scores = {run.name: run.scores(job.pixels)}
+    _check(other_job, other_job.runs[0], job.specs[0], clean_scores, QueryMeter())
     assert n_images[-1] <= 3 < n_images[0]
-    outcomes = read_json_as(other.checks_file(other.runs[0], job.specs[0]), CheckOutcomes)
+    outcomes = read_json_as(other_job.checks_file(other_job.runs[0], job.specs[0]), CheckOutcomes)
     assert (outcomes.n_checks, outcomes.failures) == (1, ["a failure"])
-    other.checks_file(other.runs[0], job.specs[0]).unlink()
+    other_job.checks_file(other_job.runs[0], job.specs[0]).unlink()
 
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
     task = job.tasks[0]
     # A renamed run, or one that was made again, has another key, and so have the results with its answers.
-    changed = replace(job, runs=(*job.runs[:-1], replace(job.runs[-1], key="another")))
-    stems = {job.files(task).stem, changed.files(task).stem, replace(job, pixels=1 - job.pixels).files(task).stem}
+    changed_job = replace(job, runs=(*job.runs[:-1], replace(job.runs[-1], key="another")))
+    stems = {job.files(task).stem, changed_job.files(task).stem, replace(job, pixels=1 - job.pixels).files(task).stem}
     stems.add(job.files(replace(task, spec=task.spec.model_copy(update={"eps": 0.05}))).stem)
     stems.add(job.files(replace(task, source=job.runs[-1])).stem)
     assert len(stems) == 5
@@ -308,9 +310,9 @@ def test_each_attack_is_made_once(job: AttackJob) -> None:
 
 def test_runs_without_gradient_are_searched_once_within_each_limit(job: AttackJob) -> None:
     stated = AttackSection(methods=("pgd", "square"), eps=(0.1,), n_queries=10)
-    other = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), n_queries=20)
+    other_section = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), n_queries=20)
     without_limit = AttackSection(methods=("cw", "patch"), n_queries=900)
-    sections = [stated, other, without_limit]
+    sections = [stated, other_section, without_limit]
     specs = tuple(plan_attacks(sections, "classes"))
     forest = next(run for run in job.runs if not run.model.has_gradient)
     tasks = replace(job, specs=specs, runs=(forest,), n_queries=count_queries(sections)).tasks

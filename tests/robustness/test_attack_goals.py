@@ -42,13 +42,13 @@ def test_any_label_that_changes_makes_an_answer_wrong() -> None:
         lambda pixels: scores_of(pixels, 3), PIXELS, goal.codes(ROWS), "linf", EPS, GENERATOR, compare
     )
     assert not is_wrong(images.scores(PIXELS), images.codes).any()
-    perturbed = apgd(images, AttackSpec(method="apgd", eps=EPS, steps=20))
-    after = scores_of(perturbed, 3)
+    perturbed_pixels = apgd(images, AttackSpec(method="apgd", eps=EPS, steps=20))
+    scores_after = scores_of(perturbed_pixels, 3)
     # The label that is closest to its threshold can be changed by the limit times the sum of the weights.
     falls = EPS * WEIGHTS.abs().sum(0)
     can_change = (scores_of(PIXELS, 3).abs() < falls).any(dim=1)
     assert 0 < int(can_change.sum()) < N
-    is_right = goal.is_right(None, after, ROWS)  # type: ignore[arg-type]
+    is_right = goal.is_right(None, scores_after, ROWS)  # type: ignore[arg-type]
     assert (~is_right).tolist() == can_change.tolist()
     assert goal.answers(None, torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]])).tolist() == ["a + c", "none"]  # type: ignore[arg-type]
     # A subset of the images is compared with its own labels.
@@ -57,15 +57,15 @@ def test_any_label_that_changes_makes_an_answer_wrong() -> None:
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_a_number_is_changed_as_far_as_possible(direction: int) -> None:
-    clean = scores_of(PIXELS, 1)
-    goal = NumberGoal(Numbers(IDS, clean.numpy(), ("age",)))
-    compare = goal.compare(None, clean, ROWS, direction)  # type: ignore[arg-type]
+    clean_scores = scores_of(PIXELS, 1)
+    goal = NumberGoal(Numbers(IDS, clean_scores.numpy(), ("age",)))
+    compare = goal.compare(None, clean_scores, ROWS, direction)  # type: ignore[arg-type]
     images = AttackedImages(
         lambda pixels: scores_of(pixels, 1), PIXELS, goal.codes(ROWS), "linf", EPS, GENERATOR, compare
     )
-    perturbed = pgd(images, AttackSpec(method="pgd", eps=EPS, steps=10))
-    change = (scores_of(perturbed, 1) - clean)[:, 0]
+    perturbed_pixels = pgd(images, AttackSpec(method="pgd", eps=EPS, steps=10))
+    change = (scores_of(perturbed_pixels, 1) - clean_scores)[:, 0]
     expected = torch.full_like(change, float(direction * EPS * WEIGHTS[:, 0].abs().sum()))
     torch.testing.assert_close(change, expected)
     by_search = square(images, AttackSpec(method="square", eps=EPS, n_queries=20))
-    assert float((direction * (scores_of(by_search, 1) - clean)[:, 0]).min()) > 0
+    assert float((direction * (scores_of(by_search, 1) - clean_scores)[:, 0]).min()) > 0

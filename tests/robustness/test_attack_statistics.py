@@ -41,8 +41,10 @@ def test_a_share_without_variation_has_the_interval_of_the_units() -> None:
 
 
 def test_runs_are_compared_with_the_first_after_holms_correction() -> None:
-    worse, worst = RIGHT & (np.arange(120) > 30), RIGHT & (np.arange(120) > 60)
-    (first, _), (p, holm), (smallest, smallest_holm) = AttackedUnits(120).compare([RIGHT, worse, worst])
+    worse_is_right, worst_is_right = RIGHT & (np.arange(120) > 30), RIGHT & (np.arange(120) > 60)
+    (first, _), (p, holm), (smallest, smallest_holm) = AttackedUnits(120).compare(
+        [RIGHT, worse_is_right, worst_is_right]
+    )
     assert math.isnan(first)
     assert smallest < p == holm
     assert smallest_holm == pytest.approx(2 * smallest)

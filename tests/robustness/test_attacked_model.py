@@ -19,26 +19,26 @@ from featx.robustness.attacked_model import AttackedModel
 from featx.study.study import Study
 
 
-def pixels_of(model: AttackedModel, paths: list[str], study: Study, loaded: Model) -> Tensor:
+def pixels_of(model: AttackedModel, paths: list[str], study: Study, run_model: Model) -> Tensor:
     """Return images as the networks of a run get them."""
-    prepare = make_preprocessor(loaded.local_embeddings[0].spec.preprocessing)
+    prepare = make_preprocessor(run_model.local_embeddings[0].spec.preprocessing)
     arrays = np.stack([prepare(Image.open(path).convert("RGB")) for path in paths])
     return torch.as_tensor(arrays / 255).permute(0, 3, 1, 2).float()
 
 
 def test_every_run_predicts_from_pixels(study: Study) -> None:
     paths = [str(path) for path in sorted(Path("images").rglob("*.png"))][::3]
-    n_checked, refused = 0, []
+    n_checked, refusals = 0, []
     for run in study.runs("class"):
-        loaded = featx.load(run.path)
+        run_model = featx.load(run.path)
         try:
-            model = AttackedModel(loaded)
+            model = AttackedModel(run_model)
         except UnsuitedError as error:
-            refused.append(f"{run.name}: {error}")
-            model = AttackedModel(loaded, needs_gradient=False)
-        assert model.has_gradient == (not refused or not refused[-1].startswith(run.name))
-        pixels = pixels_of(model, paths, study, loaded)
-        expected = loaded.predict_images(paths)
+            refusals.append(f"{run.name}: {error}")
+            model = AttackedModel(run_model, needs_gradient=False)
+        assert model.has_gradient == (not refusals or not refusals[-1].startswith(run.name))
+        pixels = pixels_of(model, paths, study, run_model)
+        expected = run_model.predict_images(paths)
         scores = model(pixels)
         np.testing.assert_allclose(scores.softmax(1).numpy(), expected.proba, rtol=0, atol=2e-5, err_msg=run.name)
         codes = [model.classes.index(name) for name in expected.labels]
@@ -49,8 +49,8 @@ def test_every_run_predicts_from_pixels(study: Study) -> None:
         (gradient,) = torch.autograd.grad(model(pixels.requires_grad_())[:, 0].sum(), pixels)
         assert float(gradient.abs().max()) > 0
     assert n_checked >= 7
-    assert all("has no gradient" in text for text in refused)
-    assert {text.partition("-")[0] for text in refused} >= {"rf", "majority"}
+    assert all("has no gradient" in text for text in refusals)
+    assert {text.partition("-")[0] for text in refusals} >= {"rf", "majority"}
 
 
 def test_gradients_from_pixels_are_those_of_finite_differences(study: Study) -> None:
@@ -61,6 +61,6 @@ def test_gradients_from_pixels_are_those_of_finite_differences(study: Study) -> 
     direction = torch.randn(pixels.shape, dtype=torch.float64, generator=generator)
     (gradient,) = torch.autograd.grad(model(pixels)[:, 1].sum(), pixels)
     with torch.no_grad():
-        above, below = (model(pixels + sign * 1e-6 * direction)[:, 1].sum() for sign in (1, -1))
-    numeric = float((above - below) / 2e-6)
+        upper, lower = (model(pixels + sign * 1e-6 * direction)[:, 1].sum() for sign in (1, -1))
+    numeric = float((upper - lower) / 2e-6)
     assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-3)

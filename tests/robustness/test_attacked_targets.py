@@ -54,31 +54,31 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
 def test_an_answer_of_labels_is_wrong_if_any_label_is(study: Study) -> None:
     (result,) = featx.attack(sections=[LABEL_ATTACKS])
     assert result.kind == "labels"
-    stored = read_attacks(study, "tags")
-    assert stored is not None
+    stored_attacks = read_attacks(study, "tags")
+    assert stored_attacks is not None
     run = result.runs[0].run
-    for table in stored.attacked.tables:
+    for table in stored_attacks.attacked.tables:
         rows = table.rows[run]
         flags = rows[["attacked.bright", "attacked.large"]].to_numpy() >= 0.5
         names = [" + ".join(np.array(["bright", "large"])[row]) or "none" for row in flags]
         assert names == rows["attacked"].tolist()
         assert ((rows["attacked"] == rows["true"]) == rows["is_right"]).all()
-    worst = [result.worst("linf", eps)[run].accuracy for eps in (0.1, 0.2)]
-    assert result.runs[0].clean >= worst[0] >= worst[1]
-    assert worst[1] < result.runs[0].clean
+    worst_accuracies = [result.worst("linf", eps)[run].accuracy for eps in (0.1, 0.2)]
+    assert result.runs[0].clean >= worst_accuracies[0] >= worst_accuracies[1]
+    assert worst_accuracies[1] < result.runs[0].clean
 
 
 def test_the_largest_change_of_a_number_grows_with_the_limit(study: Study) -> None:
     (result,) = featx.attack(sections=[NUMBER_ATTACKS])
     assert not result.attacks
-    small, large = sorted(result.changes, key=lambda row: row.eps or 0)
-    assert 0 < small.mean < large.mean <= large.largest
-    assert small.low <= small.mean <= small.high
-    stored = read_attacks(study, "level")
-    assert stored is not None
-    rows = next(iter(stored.attacked.tables[0].rows.values()))
+    small_change, large_change = sorted(result.changes, key=lambda row: row.eps or 0)
+    assert 0 < small_change.mean < large_change.mean <= large_change.largest
+    assert small_change.low <= small_change.mean <= small_change.high
+    stored_attacks = read_attacks(study, "level")
+    assert stored_attacks is not None
+    rows = next(iter(stored_attacks.attacked.tables[0].rows.values()))
     change = (rows["attacked.level"] - rows["clean.level"]).abs()
-    assert float(change.mean()) == pytest.approx(min(small.mean, large.mean))
+    assert float(change.mean()) == pytest.approx(min(small_change.mean, large_change.mean))
     (evaluation,) = featx.evaluate(target="level")
     section = build_attacks(TargetFacts.collect(study, evaluation))
     assert section is not None

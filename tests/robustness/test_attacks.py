@@ -61,12 +61,12 @@ def attacked(model: nn.Module, norm: Norm, eps: float, seed: int = 0) -> Attacke
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_limits_are_kept(name: str, norm: Norm, n_classes: int) -> None:
     images = attacked(curved_model(n_classes), norm, 0.5 if norm == "l2" else 0.05)
-    perturbed = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=15, restarts=2))
-    norms = {"linf": linf_norms, "l2": l2_norms}[norm](perturbed - images.pixels)
+    perturbed_pixels = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=15, restarts=2))
+    norms = {"linf": linf_norms, "l2": l2_norms}[norm](perturbed_pixels - images.pixels)
     assert float(norms.max()) <= images.eps * (1 + 1e-9)
     assert float(norms.max()) > 0
-    assert float(perturbed.min()) >= 0
-    assert float(perturbed.max()) <= 1
+    assert float(perturbed_pixels.min()) >= 0
+    assert float(perturbed_pixels.max()) <= 1
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -77,14 +77,16 @@ def test_the_optimum_of_a_linear_model_is_found(name: str, norm: Norm) -> None:
     weights = model[1].weight[1] - model[1].weight[0]
     # The margin of a linear model falls by the limit times the dual norm of its weights.
     fall = images.eps * (weights.abs().sum() if norm == "linf" else weights.norm())
-    before = margin(model(images.pixels), images.codes)
-    perturbed = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=10))
-    after = margin(model(perturbed), images.codes)
+    margin_before = margin(model(images.pixels), images.codes)
+    perturbed_pixels = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=10))
+    margin_after = margin(model(perturbed_pixels), images.codes)
     # An attack stops at the first wrong answer.
-    assert torch.equal(after > 0, before + fall > 0)
-    held = before + fall <= 0
-    assert 0 < int(held.sum()) < N
-    torch.testing.assert_close(after[held], (before + fall)[held], rtol=0, atol=1e-9)
+    assert torch.equal(margin_after > 0, margin_before + fall > 0)
+    is_within_reach = margin_before + fall <= 0
+    assert 0 < int(is_within_reach.sum()) < N
+    torch.testing.assert_close(
+        margin_after[is_within_reach], (margin_before + fall)[is_within_reach], rtol=0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -120,9 +122,9 @@ def test_the_smallest_perturbation_of_a_linear_model_is_found() -> None:
     images = attacked(model, "l2", 0.0)
     weights = model[1].weight[1] - model[1].weight[0]
     distances = -margin(model(images.pixels), images.codes) / weights.norm()
-    perturbed = cw(images, AttackSpec(method="cw", norm="l2", steps=150, restarts=6)).detach()
-    assert bool(is_wrong(model(perturbed), images.codes).all())
-    ratio = l2_norms(perturbed - images.pixels) / distances
+    perturbed_pixels = cw(images, AttackSpec(method="cw", norm="l2", steps=150, restarts=6)).detach()
+    assert bool(is_wrong(model(perturbed_pixels), images.codes).all())
+    ratio = l2_norms(perturbed_pixels - images.pixels) / distances
     assert float(ratio.min()) > 1
     assert float(ratio.median()) < 1.1
 
@@ -135,17 +137,19 @@ def test_few_steps_find_small_perturbations_of_large_images() -> None:
     codes = model(pixels).argmax(dim=1)
     images = AttackedImages(model, pixels, codes, "l2", 0.0, torch.Generator().manual_seed(0))
     distances = -margin(model(pixels), codes) / (model[1].weight[1] - model[1].weight[0]).norm()
-    perturbed = cw(images, AttackSpec(method="cw", norm="l2", steps=10)).detach()
-    assert bool(is_wrong(model(perturbed), codes).all())
-    assert float((l2_norms(perturbed - pixels) / distances).median()) < 2.5
+    perturbed_pixels = cw(images, AttackSpec(method="cw", norm="l2", steps=10)).detach()
+    assert bool(is_wrong(model(perturbed_pixels), codes).all())
+    assert float((l2_norms(perturbed_pixels - pixels) / distances).median()) < 2.5
 
 
 def test_equal_seeds_give_equal_perturbations() -> None:
     model = curved_model(3)
     spec = AttackSpec(method="square", eps=0.05, n_queries=30)
-    one, same, other = (square(attacked(model, "linf", 0.05, seed), spec) for seed in (0, 0, 1))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    first_pixels, repeated_pixels, other_pixels = (
+        square(attacked(model, "linf", 0.05, seed), spec) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first_pixels, repeated_pixels)
+    assert not torch.equal(first_pixels, other_pixels)
 
 
 def test_the_ratio_does_not_depend_on_the_scale_of_scores() -> None:
@@ -165,13 +169,15 @@ def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
     model = curved_model(3)
     images = attacked(model, "linf", 0.0)
     spec = AttackSpec(method="patch", steps=60, patch_share=0.5)
-    placed = patch(images, spec)
-    changed = (placed != images.pixels).any(dim=1).double().mean(dim=(1, 2))
-    assert 0.1 < float(changed.mean()) < 0.4, "a square of half the side covers a quarter, more or less when scaled"
-    assert 0 <= float(placed.min()) <= float(placed.max()) <= 1
+    patched_pixels = patch(images, spec)
+    changed_shares = (patched_pixels != images.pixels).any(dim=1).double().mean(dim=(1, 2))
+    assert 0.1 < float(changed_shares.mean()) < 0.4, (
+        "a square of half the side covers a quarter, more or less when scaled"
+    )
+    assert 0 <= float(patched_pixels.min()) <= float(patched_pixels.max()) <= 1
     # One step hardly changes a random patch.
     untrained = patch(attacked(model, "linf", 0.0), spec.model_copy(update={"steps": 1}))
-    n_wrong, n_wrong_by_chance = (int(is_wrong(model(x), images.codes).sum()) for x in (placed, untrained))
+    n_wrong, n_wrong_by_chance = (int(is_wrong(model(x), images.codes).sum()) for x in (patched_pixels, untrained))
     assert n_wrong > n_wrong_by_chance
 
 
@@ -180,8 +186,8 @@ def test_a_patch_is_a_square_on_images_of_any_shape() -> None:
     codes = torch.zeros(N, dtype=torch.long)
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images = AttackedImages(model, pixels, codes, "linf", 0.0, torch.Generator().manual_seed(0))
-    changed = (patch(images, AttackSpec(method="patch", steps=1, patch_share=0.5)) != pixels).any(dim=1)
-    height, width = (changed.any(dim=dim).sum(dim=1).double().mean() for dim in (2, 1))
+    is_changed = (patch(images, AttackSpec(method="patch", steps=1, patch_share=0.5)) != pixels).any(dim=1)
+    height, width = (is_changed.any(dim=dim).sum(dim=1).double().mean() for dim in (2, 1))
     assert float(height / width) == pytest.approx(1, abs=0.05)
     # The side is half the shorter one, more or less when scaled and turned.
     assert 15 * 0.8 <= float(width) <= 15 * 1.2 * 2**0.5
@@ -191,14 +197,14 @@ def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     model = curved_model(4)
     spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
     parts = {"apgd": spec, "pgd": spec, "square": spec}
-    wrong = {
+    wrong_by_attack = {
         name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
         for name, part in parts.items()
     }
     images = attacked(model, "linf", 0.02)
-    worst = is_wrong(model(standard(images, spec)), images.codes)
-    assert int(worst.sum()) >= max(int(found.sum()) for found in wrong.values()) > 0
-    assert bool((worst | ~wrong["apgd"]).all())
+    is_wrong_at_worst = is_wrong(model(standard(images, spec)), images.codes)
+    assert int(is_wrong_at_worst.sum()) >= max(int(wrong_images.sum()) for wrong_images in wrong_by_attack.values()) > 0
+    assert bool((is_wrong_at_worst | ~wrong_by_attack["apgd"]).all())
 
 
 def test_attacks_are_registered() -> None:
@@ -222,6 +228,6 @@ def test_the_loss_has_the_direction_of_the_cross_entropy_and_is_not_saturated() 
     gradients = [torch.autograd.grad(loss.sum(), scores, retain_graph=True)[0] for loss in losses]
     cosines = functional.cosine_similarity(*gradients)
     torch.testing.assert_close(cosines, torch.ones_like(cosines))
-    certain = (1e5 * functional.one_hot(codes, 4)).double().requires_grad_()
-    (gradient,) = torch.autograd.grad(wrong_log_odds(certain, codes).sum(), certain)
+    certain_outputs = (1e5 * functional.one_hot(codes, 4)).double().requires_grad_()
+    (gradient,) = torch.autograd.grad(wrong_log_odds(certain_outputs, codes).sum(), certain_outputs)
     assert float(gradient.abs().amax(dim=1).min()) > 0.1

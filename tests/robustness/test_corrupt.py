@@ -108,9 +108,11 @@ def test_answers_for_original_images_are_those_of_the_runs(job: CorruptionJob, r
 def test_brighter_images_are_taken_for_the_light_class(job: CorruptionJob, results: CorruptionResults) -> None:
     # Brightness is all that tells the classes apart, so that brighter images are taken for light ones.
     brighter = next(cell for cell in job.cells if (cell.kind, cell.severity) == ("brightness", 5))
-    original, damaged = (job.store.read(cell, job.runs[:1])[job.runs[0].name] for cell in (ORIGINAL, brighter))
-    light = original.names.index("light")
-    assert (damaged.values[:, light] >= original.values[:, light]).all()
+    original_outputs, damaged_outputs = (
+        job.store.read(cell, job.runs[:1])[job.runs[0].name] for cell in (ORIGINAL, brighter)
+    )
+    light = original_outputs.names.index("light")
+    assert (damaged_outputs.values[:, light] >= original_outputs.values[:, light]).all()
     assert next(iter(results.losses_by_kind)) == "brightness"
 
 
@@ -127,34 +129,34 @@ def test_mean_corruption_errors_are_relative_to_the_reference(results: Corruptio
 def test_nothing_is_computed_twice_and_new_runs_only_add_their_own(
     job: CorruptionJob, results: CorruptionResults
 ) -> None:
-    again = prepare_corruptions(spec=job.spec, runs=RUNS)
-    assert again.missing == {}
-    assert again.expected_s == 0
-    assert run_corruptions(again) == results
+    repeated_job = prepare_corruptions(spec=job.spec, runs=RUNS)
+    assert repeated_job.missing == {}
+    assert repeated_job.expected_s == 0
+    assert run_corruptions(repeated_job) == results
     cell = job.cells[3]
-    without = [run for run in job.runs if not run.name.startswith("svm-toy")]
+    other_runs = [run for run in job.runs if not run.name.startswith("svm-toy")]
     frame = pd.read_parquet(job.store.file(cell))
     columns = [name for name in frame.columns if not name.startswith("svm-toy")]
     frame[columns].to_parquet(job.store.file(cell))
     partial = prepare_corruptions(spec=job.spec, runs=RUNS)
-    assert [run.name for run in partial.missing[cell]] == [run.name for run in job.runs if run not in without]
+    assert [run.name for run in partial.missing[cell]] == [run.name for run in job.runs if run not in other_runs]
     assert partial.n_networks == 1
     assert run_corruptions(partial) == results
 
 
 def test_an_interrupted_evaluation_continues(study: Study) -> None:
     spec = SPEC.model_copy(update={"kinds": ("fog", "snow"), "images": 4})
-    finished: list[str] = []
+    finished_notes: list[str] = []
 
     def interrupt(stage: str, n_done: int, n_total: int, note: str = "") -> None:
         if stage == "corrupt" and n_done == 2:
             raise KeyboardInterrupt
-        finished.append(note)
+        finished_notes.append(note)
 
     with pytest.raises(KeyboardInterrupt):
         corrupt(spec=spec, runs=["svm-toy"], progress=interrupt)
-    resumed = prepare_corruptions(spec=spec, runs=["svm-toy"])
-    assert [(cell.kind, cell.severity) for cell in resumed.missing] == [("fog", 5), ("snow", 1), ("snow", 5)]
+    resumed_job = prepare_corruptions(spec=spec, runs=["svm-toy"])
+    assert [(cell.kind, cell.severity) for cell in resumed_job.missing] == [("fog", 5), ("snow", 1), ("snow", 5)]
 
 
 @pytest.mark.parametrize(("target", "score"), [("tags", "average_precision"), ("age", "mae")])
@@ -187,16 +189,16 @@ def test_stale_results_are_not_read(study: Study, job: CorruptionJob, results: C
     assert {name: run.mean for name, run in summary.runs.items()} == {run.run: run.mean for run in results.runs}
     assert summary.score == results.score
     # Images with other contents have other files, and runs that were made again other columns.
-    changed = replace(job.store.rows, digests=(*job.store.rows.digests[1:], "other"))
-    assert not CorruptionStore(job.store.folder, changed).file(ORIGINAL).exists()
+    changed_rows = replace(job.store.rows, digests=(*job.store.rows.digests[1:], "other"))
+    assert not CorruptionStore(job.store.folder, changed_rows).file(ORIGINAL).exists()
     assert len({run_key(run) for run in job.runs}) == len(job.runs)
     file = job.store.file(ORIGINAL)
     frame = pd.read_parquet(file)
     key = run_key(job.runs[0])
     frame.rename(columns=lambda name: name.replace(key, key[::-1])).to_parquet(file)
-    shown = read_corruptions(study, "class")
-    assert shown is not None
-    assert {run.run for run in shown.runs} == {run.run for run in results.runs} - {job.runs[0].name}
+    stored_results = read_corruptions(study, "class")
+    assert stored_results is not None
+    assert {run.run for run in stored_results.runs} == {run.run for run in results.runs} - {job.runs[0].name}
     file.unlink()
     assert read_corruptions(study, "class") is None
     frame.to_parquet(file)
@@ -204,11 +206,11 @@ def test_stale_results_are_not_read(study: Study, job: CorruptionJob, results: C
 
 def test_images_that_changed_are_refused(study: Study, job: CorruptionJob) -> None:
     path = Path("images") / str(job.store.rows.ids[0])
-    kept = path.read_bytes()
+    original = path.read_bytes()
     Image.new("RGB", (20, 18), "red").save(path)
     with pytest.raises(DataError, match="has changed since the extraction; run 'featx extract'"):
         prepare_corruptions(spec=SPEC.model_copy(update={"kinds": ("snow",), "images": 11}))
-    path.write_bytes(kept)
+    path.write_bytes(original)
 
 
 def test_wrong_choices_are_refused(study: Study, recipe: Path) -> None:
@@ -261,9 +263,14 @@ def test_the_command_says_the_cost_and_prints_a_table(
     assert "best under corruption: svm" in output
     assert "most harmful: fog" in output
     assert all(len(line) <= 80 for line in output.splitlines())
-    written = json.loads(run_command(f"{words} --json", capsys)[1])
-    assert (written["target"], written["part"], written["n"], written["score"]) == ("class", "val", 6, "accuracy")
-    assert written["runs"][0]["by_kind"].keys() == written["losses_by_kind"].keys() == {"fog"}
+    output_json = json.loads(run_command(f"{words} --json", capsys)[1])
+    assert (output_json["target"], output_json["part"], output_json["n"], output_json["score"]) == (
+        "class",
+        "val",
+        6,
+        "accuracy",
+    )
+    assert output_json["runs"][0]["by_kind"].keys() == output_json["losses_by_kind"].keys() == {"fog"}
     assert "all outputs are stored" in run_command(words, capsys)[2]
     code, _, errors = run_command("corrupt --kind fogg", capsys)
     assert code == 1
@@ -271,15 +278,15 @@ def test_the_command_says_the_cost_and_prints_a_table(
 
 
 def test_the_test_split_is_opened_on_request_and_logged(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    opened = Study.open(recipe)
-    assert opened.openings() == []
-    before = read_corruptions(opened, "age")
+    open_study = Study.open(recipe)
+    assert open_study.openings() == []
+    results_before = read_corruptions(open_study, "age")
     code, output, _ = run_command(f"corrupt -r {recipe} --target age --final --json", capsys)
     assert code == 0
     assert json.loads(output)["part"] == "test"
-    assert [opening["target"] for opening in opened.openings()] == ["age"]
+    assert [opening["target"] for opening in open_study.openings()] == ["age"]
     # Reports show results on val only.
-    assert read_corruptions(opened, "age") == before
+    assert read_corruptions(open_study, "age") == results_before
 
 
 def test_a_study_without_a_target_is_refused() -> None:

@@ -49,24 +49,31 @@ DAMAGE: dict[str, Corruption] = {
 }
 
 
-def spectrum_change(before: Floats, after: Floats) -> float:
+def spectrum_change(original: Floats, damaged: Floats) -> float:
     """Return the distance of the logarithms of two power spectra."""
-    before, after = (np.log(np.abs(np.fft.fft2(x.mean(axis=2))) + 1e-3) for x in (before, after))
-    return float(np.abs(before - after).mean())
+    original, damaged = (np.log(np.abs(np.fft.fft2(x.mean(axis=2))) + 1e-3) for x in (original, damaged))
+    return float(np.abs(original - damaged).mean())
 
 
-def statistics_change(before: Floats, after: Floats) -> list[float]:
+def statistics_change(original: Floats, damaged: Floats) -> list[float]:
     """Return the root mean square change of pixels, and the changes of mean, standard deviation and spectrum."""
-    square = float(((before - after) ** 2).mean() ** 0.5)
-    return [square, abs(before.mean() - after.mean()), abs(before.std() - after.std()), spectrum_change(before, after)]
+    square = float(((original - damaged) ** 2).mean() ** 0.5)
+    return [
+        square,
+        abs(original.mean() - damaged.mean()),
+        abs(original.std() - damaged.std()),
+        spectrum_change(original, damaged),
+    ]
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_grows_with_severity(kind: str) -> None:
     changes = []
     for severity in SEVERITIES:
-        damaged = [corrupt_pixels(picture, kind, severity, str(number)) for number, picture in enumerate(PICTURES)]
-        pairs = zip(PICTURES, damaged, strict=True)
+        damaged_pictures = [
+            corrupt_pixels(picture, kind, severity, str(number)) for number, picture in enumerate(PICTURES)
+        ]
+        pairs = zip(PICTURES, damaged_pictures, strict=True)
         changes.append(np.mean([statistics_change(*pair) for pair in pairs], axis=0))
     # Blur keeps the mean, and the spectrum of moved content does not change further: what is left is chance.
     for name, values in zip(("pixels", "mean", "deviation", "spectrum"), np.transpose(changes), strict=True):
@@ -82,10 +89,10 @@ def test_any_size_and_grey_pictures_are_damaged(kind: str, shape: tuple[int, int
     height, width, channels = shape
     picture = PICTURES[0][:height, :width, :channels]
     for severity in (1, len(CORRUPTIONS.get(kind).strengths)):
-        damaged = corrupt_pixels(picture, kind, severity, "digest")
-        assert damaged.shape == shape
-        assert damaged.dtype == np.float64
-        assert 0 <= damaged.min() <= damaged.max() <= 1
+        damaged_picture = corrupt_pixels(picture, kind, severity, "digest")
+        assert damaged_picture.shape == shape
+        assert damaged_picture.dtype == np.float64
+        assert 0 <= damaged_picture.min() <= damaged_picture.max() <= 1
     assert not np.array_equal(corrupt_pixels(picture, kind, 1, "digest"), picture)
 
 
@@ -94,16 +101,16 @@ def test_equal_seeds_give_equal_pixels_on_one_and_two_processes() -> None:
     size = Preprocessing(size_px=64, mean=(0, 0, 0), std=(1, 1, 1))
     for kind, corruption in DAMAGE.items():
         decoder = CorruptingDecoder(corruption, kind, 3, (size,))
-        here = decoder.decode_chunk(levels)[0]
-        for (_, sizes, _), expected in zip(decode_images(levels, decoder, 2, 1), here, strict=True):
+        expected_sizes = decoder.decode_chunk(levels)[0]
+        for (_, sizes, _), expected in zip(decode_images(levels, decoder, 2, 1), expected_sizes, strict=True):
             assert np.array_equal(sizes[0], expected[0]), kind
 
 
 def test_other_images_and_severities_have_other_noise() -> None:
     grey = np.full((16, 16, 3), 0.5)
     noises = [corrupt_pixels(grey, "gaussian_noise", *choice) - grey for choice in ((1, "a"), (1, "b"), (2, "a"))]
-    for one, other in ((0, 1), (0, 2)):
-        assert abs(np.corrcoef(noises[one].ravel(), noises[other].ravel())[0, 1]) < 0.2
+    for i, j in ((0, 1), (0, 2)):
+        assert abs(np.corrcoef(noises[i].ravel(), noises[j].ravel())[0, 1]) < 0.2
 
 
 def test_the_original_is_not_changed() -> None:
@@ -146,10 +153,10 @@ def test_the_dtype_and_the_range_are_kept(dtype: str) -> None:
     white = 1 if dtype == "float32" else np.iinfo(dtype).max
     values = (PICTURES[0][:, :, 0] * white).astype(dtype)
     for kind, corruption in DAMAGE.items():
-        damaged = corruption.apply_to_values(values, 3, np.random.default_rng(0))
-        assert damaged.shape == values.shape, kind
-        assert damaged.dtype == values.dtype
-        assert damaged.max() > white / 4
+        damaged_values = corruption.apply_to_values(values, 3, np.random.default_rng(0))
+        assert damaged_values.shape == values.shape, kind
+        assert damaged_values.dtype == values.dtype
+        assert damaged_values.max() > white / 4
     # Pixels in 0 … 1000 of 16 bits are damaged within this range.
     narrow = (PICTURES[0] * 1000).astype(np.uint16)
     brighter = DAMAGE["brightness"].apply_to_values(narrow, 5, np.random.default_rng(0), (0, 1000))
@@ -158,31 +165,31 @@ def test_the_dtype_and_the_range_are_kept(dtype: str) -> None:
 
 def test_shifts_by_one_pixel_move_the_content_and_reflect_the_edge() -> None:
     picture = PICTURES[0]
-    moved = [corrupt_pixels(picture, "pixel_shift", level, "") for level in range(1, 9)]
-    up, right = moved[:2]
+    shifted_pictures = [corrupt_pixels(picture, "pixel_shift", level, "") for level in range(1, 9)]
+    up, right = shifted_pictures[:2]
     assert np.array_equal(up[:-1], picture[1:])
     assert np.array_equal(up[-1], picture[-2])
     assert np.array_equal(right[:, 1:], picture[:, :-1])
     assert np.array_equal(right[:, 0], picture[:, 1])
-    assert len({shifted.tobytes() for shifted in moved}) == len(DIRECTIONS) == 8
+    assert len({shifted.tobytes() for shifted in shifted_pictures}) == len(DIRECTIONS) == 8
 
 
 def test_shuffled_patches_keep_all_pixels_and_leave_none_in_its_place() -> None:
     picture = PICTURES[0]
     for level, n_patches in enumerate((2, 3, 4, 6, 8), start=1):
-        shuffled = corrupt_pixels(picture, "patch_shuffle", level, "digest")
-        assert np.array_equal(np.sort(shuffled.ravel()), np.sort(picture.ravel()))
+        shuffled_picture = corrupt_pixels(picture, "patch_shuffle", level, "digest")
+        assert np.array_equal(np.sort(shuffled_picture.ravel()), np.sort(picture.ravel()))
         side = 64 // n_patches
         for top in range(0, n_patches * side, side):
             patch = slice(top, top + side), slice(0, side)
-            assert not np.array_equal(shuffled[patch], picture[patch])
+            assert not np.array_equal(shuffled_picture[patch], picture[patch])
 
 
 def test_edges_are_black_on_white() -> None:
     square = np.zeros((32, 32, 3))
     square[8:24, 8:24] = 0.7
-    drawn = corrupt_pixels(square, "edges", 1, "")
-    assert drawn[0, 0].tolist() == drawn[16, 16].tolist() == [1, 1, 1]
-    assert drawn[8, 16].max() < 0.1
+    edge_pixels = corrupt_pixels(square, "edges", 1, "")
+    assert edge_pixels[0, 0].tolist() == edge_pixels[16, 16].tolist() == [1, 1, 1]
+    assert edge_pixels[8, 16].max() < 0.1
     # The colour of the square does not matter, only its outline does.
-    np.testing.assert_allclose(corrupt_pixels(square / 2, "edges", 1, ""), drawn, atol=1e-9)
+    np.testing.assert_allclose(corrupt_pixels(square / 2, "edges", 1, ""), edge_pixels, atol=1e-9)

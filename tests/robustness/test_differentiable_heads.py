@@ -37,16 +37,16 @@ def outputs(scores: Tensor, kind: Kind) -> Tensor:
 def test_a_module_predicts_as_the_head(name: str, target: str, method: str) -> None:
     kind, model = fit(name, target, method)
     module = make_differentiable(model, kind)
-    predicted = outputs(module(torch.as_tensor(NEW).double()), kind).numpy()
-    np.testing.assert_allclose(predicted, predict_outputs(model, NEW.astype(np.float64), kind), rtol=0, atol=1e-6)
+    module_outputs = outputs(module(torch.as_tensor(NEW).double()), kind).numpy()
+    np.testing.assert_allclose(module_outputs, predict_outputs(model, NEW.astype(np.float64), kind), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard", "l2", "standard_l2", "pca", "pca_l2"])
 def test_every_scaling_is_part_of_the_module(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
-    predicted = outputs(make_differentiable(model, kind)(torch.as_tensor(NEW).double()), kind)
+    module_outputs = outputs(make_differentiable(model, kind)(torch.as_tensor(NEW).double()), kind)
     np.testing.assert_allclose(
-        predicted.numpy(), predict_outputs(model, NEW.astype(np.float64), kind), rtol=0, atol=1e-6
+        module_outputs.numpy(), predict_outputs(model, NEW.astype(np.float64), kind), rtol=0, atol=1e-6
     )
 
 
@@ -62,8 +62,8 @@ def test_kernel_machines_have_the_numbers_of_scikit_learn(kernel: str) -> None:
 def test_machines_of_pairs_have_the_probabilities_of_scikit_learn(kernel: str) -> None:
     _, model = fit("svm", "four", "temperature", {"kernel": kernel})
     x = NEW.astype(np.float64)
-    predicted = outputs(make_differentiable(model, "classes")(torch.as_tensor(x)), "classes").numpy()
-    np.testing.assert_allclose(predicted, model.predict_proba(x), rtol=0, atol=1e-8)  # type: ignore[attr-defined]
+    module_outputs = outputs(make_differentiable(model, "classes")(torch.as_tensor(x)), "classes").numpy()
+    np.testing.assert_allclose(module_outputs, model.predict_proba(x), rtol=0, atol=1e-8)  # type: ignore[attr-defined]
 
 
 def test_votes_of_pairs_are_refused() -> None:
@@ -82,9 +82,9 @@ def test_class_weights_are_divided_out(name: str, method: Calibration) -> None:
         pytest.skip("a temperature cannot remove class weights from decision values")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
     model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
-    predicted = outputs(make_differentiable(model, "classes")(torch.as_tensor(NEW).double()), "classes")
+    module_outputs = outputs(make_differentiable(model, "classes")(torch.as_tensor(NEW).double()), "classes")
     np.testing.assert_allclose(
-        predicted.numpy(), predict_outputs(model, NEW.astype(np.float64), "classes"), rtol=0, atol=1e-6
+        module_outputs.numpy(), predict_outputs(model, NEW.astype(np.float64), "classes"), rtol=0, atol=1e-6
     )
 
 
@@ -98,8 +98,8 @@ def relative_gradient_error(module: nn.Module, x: Tensor, step: float = 1e-6) ->
     errors, sizes = [], []
     for direction in directions:
         with torch.no_grad():
-            above, below = ((module(x + sign * step * direction) * weights).sum(1) for sign in (1, -1))
-        numeric = (above - below) / (2 * step)
+            upper, lower = ((module(x + sign * step * direction) * weights).sum(1) for sign in (1, -1))
+        numeric = (upper - lower) / (2 * step)
         errors.append((gradient @ direction - numeric).abs().max())
         sizes.append(numeric.abs().max())
     return float(max(errors) / max(sizes))

@@ -31,9 +31,9 @@ def test_masked_gradients_and_random_outputs_are_noticed() -> None:
         return linear(pixels) + 0.1 * torch.randn(len(pixels), 2, dtype=torch.float64)
 
     assert check_attacks(images_of(linear), PGD, True) == (7, [])
-    n_checks, masked = check_attacks(images_of(rounded), PGD, True)
+    n_checks, failures = check_attacks(images_of(rounded), PGD, True)
     assert n_checks == 7
-    assert any("the gradient is zero for 100% of the images" in text for text in masked)
+    assert any("the gradient is zero for 100% of the images" in text for text in failures)
     assert any("its outputs are random" in text for text in check_attacks(images_of(noisy), PGD, True)[1])
     # Without gradient only the outputs are checked.
     assert check_attacks(images_of(rounded), PGD, False) == (1, [])

@@ -20,8 +20,8 @@ def test_all_shifts_must_give_the_same_class() -> None:
 def test_all_labels_of_an_image_must_stay() -> None:
     targets = LabelTargets(("a", "b"), np.zeros((2, 2), dtype=int))
     original = np.array([[0.9, 0.1], [0.8, 0.2]])
-    changed = np.array([[0.9, 0.6], [0.7, 0.2]])
-    result = measure_consistency(targets, original, [changed] * 8)
+    shifted_proba = np.array([[0.9, 0.6], [0.7, 0.2]])
+    result = measure_consistency(targets, original, [shifted_proba] * 8)
     assert (result.share_4, result.share_8) == (0.5, 0.5)
 
 

@@ -147,7 +147,11 @@ def test_a_smoothed_run_is_compared_and_loaded_like_any_other(
     row = next(row for row in evaluation.rows if row.run == smoothed.run)
     assert row.scores["accuracy"] == smoothed.val_score
     assert row.images_per_s is not None
-    assert 0 < row.images_per_s < min(other.images_per_s or 1e9 for other in evaluation.rows if other is not row) * 2
+    assert (
+        0
+        < row.images_per_s
+        < min(other_row.images_per_s or 1e9 for other_row in evaluation.rows if other_row is not row) * 2
+    )
     table = study.runs("class", [smoothed.run])[0].predictions
     assert set(table.part) == {"val", "test"}
     prediction = featx.load(smoothed.path).predict_images([f"images/{name}" for name in table.ids[:6]])
@@ -180,8 +184,8 @@ def test_the_report_shows_the_certified_accuracy(study: Study, evaluation: Evalu
     (certified,) = evaluation.certificates
     assert [row[4] for row in table.rows] == [point.accuracy for point in certified.table]
     assert {row[2] for row in table.rows} == {"pixels at 16 px"}
-    without = replace(evaluation, certificates=[])
-    assert build_certificates(TargetFacts.collect(study, without)) is None
+    bare_evaluation = replace(evaluation, certificates=[])
+    assert build_certificates(TargetFacts.collect(study, bare_evaluation)) is None
 
 
 def test_an_interrupted_call_continues_and_ends_like_an_uninterrupted_one(
@@ -201,10 +205,12 @@ def test_an_interrupted_call_continues_and_ends_like_an_uninterrupted_one(
     spec = prepare_smoothing(study, SPEC).state_folder
     assert len(list(spec.glob("votes-*.parquet"))) == 1
     Path(smoothed.path).rename("elsewhere")
-    done: list[int] = []
-    (again,) = featx.smooth(progress=lambda stage, n, *_: done.append(n) if stage.startswith("smooth") else None)
-    assert min(done) == 17
-    assert read_certificates(Path(again.path), read_header(again.path)[1]).equals(expected)
+    n_done: list[int] = []
+    (resumed_run,) = featx.smooth(
+        progress=lambda stage, n, *_: n_done.append(n) if stage.startswith("smooth") else None
+    )
+    assert min(n_done) == 17
+    assert read_certificates(Path(resumed_run.path), read_header(resumed_run.path)[1]).equals(expected)
     assert not spec.exists()
 
 
@@ -224,13 +230,13 @@ def attack_expected_answer(votes: NoiseVotes, pixels: Tensor, code: int, radius:
 
 def n_broken(votes: NoiseVotes, images: Sequence[tuple[Tensor, int, float]], n: int) -> int:
     """Return how many certified answers an attack within the radius changes for sure."""
-    broken = 0
+    n_broken_answers = 0
     for number, (pixels, code, radius) in enumerate(images):
-        perturbed = attack_expected_answer(votes, pixels, code, radius)
-        counts = votes.count(perturbed, n, np.random.default_rng(number))
+        perturbed_pixels = attack_expected_answer(votes, pixels, code, radius)
+        counts = votes.count(perturbed_pixels, n, np.random.default_rng(number))
         # On the border of the radius, half of the copies may answer otherwise; three standard errors are more.
-        broken += counts[code] < n / 2 - 3 * math.sqrt(n) / 2
-    return broken
+        n_broken_answers += counts[code] < n / 2 - 3 * math.sqrt(n) / 2
+    return n_broken_answers
 
 
 def test_no_attack_within_the_radius_changes_an_answer(study: Study, smoothed: SmoothingResult) -> None:
@@ -250,9 +256,9 @@ def test_a_vote_over_several_input_sizes_is_certified_as_a_picture_alone(study: 
     spec = SPEC.model_copy(update={"run": "soft", "n0": 4, "n": 8, "images": 2})
     with pytest.raises(
         UnsuitedError, match=r"resize images in 2 ways \(to 16, 20 px\).*set noise_at = 'picture'"
-    ) as caught:
+    ) as error_info:
         featx.smooth(specs=[spec])
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error_info.value)
     (result,) = featx.smooth(specs=[spec.model_copy(update={"noise_at": "picture"})])
     assert result.side_px is None
     assert result.abstained == 1
@@ -264,9 +270,9 @@ def test_smoothed_runs_are_no_members_exports_or_targets(study: Study, smoothed:
         featx.ensemble(members=[name, "logreg"])
     with pytest.raises(DataError, match="is a smoothed run.* export the run it smooths"):
         featx.export(name)
-    named = featx.predict(["images/dark/000.png"], runs=[name])[name]
+    prediction = featx.predict(["images/dark/000.png"], runs=[name])[name]
     expected = featx.load(smoothed.path).predict_images("images/dark/000.png")
-    assert (named.proba == expected.proba).all()
+    assert (prediction.proba == expected.proba).all()
     assert name not in featx.predict("images/dark/000.png")
     with pytest.raises(UnsuitedError, match="smoothed runs answer at random"):
         prepare_attacks(sections=[AttackSection(runs=(name,))])

@@ -60,10 +60,10 @@ def test_the_attacked_pixels_give_the_answers_of_the_run(job: AttackJob) -> None
 
 def test_the_weights_of_the_file_are_used(job: AttackJob) -> None:
     embedder = job.runs[0].model.embedders[0]
-    own = timm.create_model("test_vit")
+    fresh_network = timm.create_model("test_vit")
     torch.manual_seed(3)
     expected = timm.create_model("test_vit").state_dict()["blocks.0.attn.qkv.weight"]
-    found = embedder.network.state_dict()
-    weights = next(value for name, value in found.items() if name.endswith("blocks.0.attn.qkv.weight"))
+    state = embedder.network.state_dict()
+    weights = next(value for name, value in state.items() if name.endswith("blocks.0.attn.qkv.weight"))
     assert torch.equal(weights, expected)
-    assert not torch.equal(weights, own.state_dict()["blocks.0.attn.qkv.weight"])
+    assert not torch.equal(weights, fresh_network.state_dict()["blocks.0.attn.qkv.weight"])

@@ -96,12 +96,12 @@ def own_images(network: nn.Module, spec: AttackSpec) -> Tensor:
     return method.perturb(images, spec).detach()
 
 
-def accuracy(network: nn.Module, perturbed: Tensor, norm: Norm, eps: float) -> float:
+def accuracy(network: nn.Module, perturbed_pixels: Tensor, norm: Norm, eps: float) -> float:
     """Return the share of the first images that are answered correctly before and after perturbations in a limit."""
-    pixels, codes = (values[: len(perturbed)] for values in attacked_digits())
-    norms = {"linf": linf_norms, "l2": l2_norms}[norm](perturbed - pixels)
+    pixels, codes = (values[: len(perturbed_pixels)] for values in attacked_digits())
+    norms = {"linf": linf_norms, "l2": l2_norms}[norm](perturbed_pixels - pixels)
     with torch.no_grad():
-        is_deceived = is_wrong(network(perturbed), codes) & (norms <= eps * (1 + 1e-4) + 1e-6)
+        is_deceived = is_wrong(network(perturbed_pixels), codes) & (norms <= eps * (1 + 1e-4) + 1e-6)
         return float((~is_deceived & ~is_wrong(network(pixels), codes)).double().mean())
 
 
@@ -117,8 +117,8 @@ def classifier(network: nn.Module) -> object:
 def art_accuracy(network: nn.Module, make: Callable[[object], object], norm: Norm, eps: float) -> float:
     """Return the accuracy that an attack of ART leaves."""
     pixels, codes = attacked_digits()
-    perturbed = make(classifier(network)).generate(pixels.numpy(), codes.numpy())  # type: ignore[attr-defined]
-    return accuracy(network, torch.as_tensor(perturbed), norm, eps)
+    perturbed_pixels = make(classifier(network)).generate(pixels.numpy(), codes.numpy())  # type: ignore[attr-defined]
+    return accuracy(network, torch.as_tensor(perturbed_pixels), norm, eps)
 
 
 def art_attack(name: str, norm: Norm, eps: float) -> Callable[[object], object]:
@@ -140,14 +140,14 @@ def art_attack(name: str, norm: Norm, eps: float) -> Callable[[object], object]:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd"])
 def test_attacks_agree_with_those_of_art(network: nn.Module, name: str, norm: Norm) -> None:
-    own, other = [], []
+    own_accuracies, art_accuracies = [], []
     for eps in LIMITS[norm]:
-        own.append(own_accuracy(network, AttackSpec(method=name, norm=norm, eps=eps, steps=STEPS)))
-        other.append(art_accuracy(network, art_attack(name, norm, eps), norm, eps))
-    print(f"{name} {norm}: own {own}, ART {other}")
+        own_accuracies.append(own_accuracy(network, AttackSpec(method=name, norm=norm, eps=eps, steps=STEPS)))
+        art_accuracies.append(art_accuracy(network, art_attack(name, norm, eps), norm, eps))
+    print(f"{name} {norm}: own {own_accuracies}, ART {art_accuracies}")
     # The limits are chosen so that neither no image nor every image is deceived.
-    assert 0.05 < other[1] < 0.9
-    differences = np.array(own) - np.array(other)
+    assert 0.05 < art_accuracies[1] < 0.9
+    differences = np.array(own_accuracies) - np.array(art_accuracies)
     # Never weaker, but for one image in 200 that another path reaches.
     assert (differences <= 1 / N_ATTACKED + 1e-9).all()
     # APGD also aims at each other class, which ART's, with this loss, does not.
@@ -160,21 +160,23 @@ def test_the_smallest_perturbations_agree_with_those_of_art(network: nn.Module) 
     pixels, codes = (values[:N_SMALLEST] for values in attacked_digits())
     spec = AttackSpec(method="cw", norm="l2", steps=STEPS_OF_CW, restarts=BISECTIONS)
     images = AttackedImages(network, pixels, codes, "l2", 0.0, torch.Generator().manual_seed(0))
-    own = ATTACKS.get("cw").perturb(images, spec).detach()
+    own_perturbed = ATTACKS.get("cw").perturb(images, spec).detach()
     attack = CarliniL2Method(
         classifier(network), binary_search_steps=BISECTIONS, max_iter=STEPS_OF_CW, batch_size=N_SMALLEST, verbose=False
     )
-    other = torch.as_tensor(attack.generate(pixels.numpy(), nn.functional.one_hot(codes, 10).float().numpy()))
+    art_perturbed = torch.as_tensor(attack.generate(pixels.numpy(), nn.functional.one_hot(codes, 10).float().numpy()))
     for eps in LIMITS["l2"]:
-        own_share, other_share = (accuracy(network, perturbed, "l2", eps) for perturbed in (own, other))
+        own_share, other_share = (
+            accuracy(network, perturbed_pixels, "l2", eps) for perturbed_pixels in (own_perturbed, art_perturbed)
+        )
         print(f"cw within l2 {eps}: own {own_share}, ART {other_share}")
         assert own_share <= other_share + MAX_DIFFERENCE / 2
     # An image may need more steps than this budget has.
-    assert float(is_wrong(network(own), codes).double().mean()) > 0.95
+    assert float(is_wrong(network(own_perturbed), codes).double().mean()) > 0.95
     # ART returns the original where it fails.
     norms = [
-        torch.where(is_wrong(network(perturbed), codes), l2_norms(perturbed - pixels), torch.inf)
-        for perturbed in (own, other)
+        torch.where(is_wrong(network(perturbed_pixels), codes), l2_norms(perturbed_pixels - pixels), torch.inf)
+        for perturbed_pixels in (own_perturbed, art_perturbed)
     ]
     medians = [float(values[~is_wrong(network(pixels), codes)].median()) for values in norms]
     print(f"cw median l2: own {medians[0]:.4f}, ART {medians[1]:.4f}")
@@ -191,12 +193,12 @@ def test_pgd_agrees_with_that_of_secml(network: nn.Module, norm: Norm) -> None:
     for eps in LIMITS[norm]:
         attack = PGDNative(norm, eps, STEPS, PATH_LENGTH * eps / STEPS, random_start=False)
         loader = attack(BasePyTorchClassifier(network), DataLoader(TensorDataset(*attacked_digits()), N_ATTACKED))
-        perturbed = torch.cat([batch[0] for batch in loader]).detach()
-        own = own_accuracy(network, AttackSpec(method="pgd", norm=norm, eps=eps, steps=STEPS))
-        other = accuracy(network, perturbed, norm, eps)
-        print(f"pgd {norm} {eps}: own {own}, SecML-Torch {other}")
-        assert own <= other + 1 / N_ATTACKED + 1e-9
-        assert abs(own - other) <= MAX_DIFFERENCE
+        perturbed_pixels = torch.cat([batch[0] for batch in loader]).detach()
+        own_score = own_accuracy(network, AttackSpec(method="pgd", norm=norm, eps=eps, steps=STEPS))
+        secml_score = accuracy(network, perturbed_pixels, norm, eps)
+        print(f"pgd {norm} {eps}: own {own_score}, SecML-Torch {secml_score}")
+        assert own_score <= secml_score + 1 / N_ATTACKED + 1e-9
+        assert abs(own_score - secml_score) <= MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -208,10 +210,12 @@ def test_transferred_images_agree_with_those_of_torchattack(
     for eps in LIMITS[norm]:
         step = PATH_LENGTH * eps / STEPS
         attack = make(network, device=torch.device("cpu"), eps=eps, steps=STEPS, alpha=step, random_start=False)
-        perturbed = attack(*attacked_digits()).detach()
-        own = own_images(network, AttackSpec(method="transfer", norm=norm, eps=eps, steps=STEPS))
+        perturbed_pixels = attack(*attacked_digits()).detach()
+        own_perturbed = own_images(network, AttackSpec(method="transfer", norm=norm, eps=eps, steps=STEPS))
         for name, target in (("source", network), ("other", other_network)):
-            own_share, other_share = (accuracy(target, images, norm, eps) for images in (own, perturbed))
+            own_share, other_share = (
+                accuracy(target, images, norm, eps) for images in (own_perturbed, perturbed_pixels)
+            )
             print(f"transfer {norm} {eps}, {name} network: own {own_share}, torchattack {other_share}")
             assert own_share <= other_share + 1 / N_ATTACKED + 1e-9
             assert abs(own_share - other_share) <= MAX_DIFFERENCE

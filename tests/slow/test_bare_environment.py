@@ -29,5 +29,5 @@ def test_models_predict_with_four_packages_installed(toy_home: Path) -> None:
         code += f"; assert {model}.n_features_in_ == 8; assert {model}.classes_.tolist() == [0, 1]"
         subprocess.run(["bare/bin/python", "-I", "-W", "ignore", "-c", code], check=True)
         np.testing.assert_array_equal(np.load("out.npy"), featx.load(run.path).predict_proba(x))
-    failed = subprocess.run(["bare/bin/python", "-I", "-c", "import featx"], capture_output=True)
-    assert failed.returncode != 0
+    process = subprocess.run(["bare/bin/python", "-I", "-c", "import featx"], capture_output=True)
+    assert process.returncode != 0

@@ -71,13 +71,27 @@ def test_scores_belong_to_the_reported_number_of_rounds(capsys: pytest.CaptureFi
         spec = HeadSpec(name="xgboost", metric="average_precision")
         CrossValidation("x", SearchSpace(head, rows), spec, SharedArrays(1e9)).run(study.ask(), recorder)
 
-        path, chosen = recorder.attributes["path"], recorder.attributes["params"]["n_estimators"]
-        last = max(map(int, path))
-        refitted_score = mean_precision(rows, head, TRIAL | {"n_estimators": last})
-        rounds = (rounds_by_error(rows, TRIAL), chosen)
+        path, chosen_rounds = recorder.attributes["path"], recorder.attributes["params"]["n_estimators"]
+        max_rounds = max(map(int, path))
+        refitted_score = mean_precision(rows, head, TRIAL | {"n_estimators": max_rounds})
+        rounds = (rounds_by_error(rows, TRIAL), chosen_rounds)
         models = [head.build(TRIAL | {"n_estimators": n}).fit(x, y) for n in rounds]
-        before, after = (float(average_precision_score(new_y, model.predict_proba(new_x))) for model in models)
-        table.append((seed, y.mean(), last, path[str(last)], refitted_score, rounds[0], before, rounds[1], after))
+        precision_by_error, precision_of_choice = (
+            float(average_precision_score(new_y, model.predict_proba(new_x))) for model in models
+        )
+        table.append(
+            (
+                seed,
+                y.mean(),
+                max_rounds,
+                path[str(max_rounds)],
+                refitted_score,
+                rounds[0],
+                precision_by_error,
+                rounds[1],
+                precision_of_choice,
+            )
+        )
     with capsys.disabled():
         print("\nseed  share  last rounds tried: score, refitted      stop by error: rounds, AP   chosen: rounds, AP")
         for row in table:

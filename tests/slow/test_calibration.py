@@ -69,10 +69,10 @@ def calibration_margins(
     bound = float(
         np.quantile([ece(ClassTargets(test_rows.targets.names, y), calibrated) for y in sampled_labels], 0.95)
     )
-    before, increase_limit = float("nan"), -1.0
+    raw_ece, increase_limit = float("nan"), -1.0
     if not head.needs_calibration:
         uncalibrated = fit_pipeline(head, params, train_rows, "none", spec).predict_proba(test_rows.x)
-        before = ece(test_rows.targets, uncalibrated)
+        raw_ece = ece(test_rows.targets, uncalibrated)
         rows = rng.integers(0, len(test_rows), (N_DRAWS, len(test_rows)))
         increases = [
             ece(test_rows.targets.take(positions), calibrated[positions])
@@ -82,6 +82,7 @@ def calibration_margins(
         increase_limit = float(np.quantile(increases, 0.05))
     with capsys.disabled():
         print(
-            f"\n{name:8} {unseen.method:12} ECE {error:.4f} (95 % of calibrated ones: {bound:.4f}); before {before:.4f}"
+            f"\n{name:8} {unseen.method:12} ECE {error:.4f} "
+            f"(95 % of calibrated ones: {bound:.4f}); before {raw_ece:.4f}"
         )
     return error - bound, increase_limit

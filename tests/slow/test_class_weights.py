@@ -27,18 +27,18 @@ def draw_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_scores(name: str, rows: TrainRows, seed: int) -> list[float]:
-    new, truth = draw_rows(4000, 1000 + seed)
+    new_rows, truth = draw_rows(4000, 1000 + seed)
     head = head_for(name, rows)
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name))
-    proba, predicted = probabilities(model, new), model.predict(new)
+    proba, y_pred = probabilities(model, new_rows), model.predict(new_rows)
     targets = ClassTargets(("no", "yes"), truth)
     return [
         log_loss(truth, proba),
         proba[:, 1].mean(),
         reliability(targets, proba).ece,
-        balanced_accuracy_score(truth, predicted),
-        recall_score(truth, predicted),
+        balanced_accuracy_score(truth, y_pred),
+        recall_score(truth, y_pred),
     ]
 
 
@@ -55,11 +55,11 @@ def test_balanced_weights_raise_recall_and_keep_calibration(name: str, capsys: p
         )
     with capsys.disabled():
         for weight, values in means.items():
-            shown = ", ".join(f"{column} {value:.3f}" for column, value in zip(COLUMNS, values, strict=True))
-            print(f"\n{name:7} {weight:9} {shown}", end="")
-    plain, balanced = means["none"], means["balanced"]
-    assert balanced[0] < plain[0] + 0.02
-    assert balanced[1] == pytest.approx(POSITIVE_SHARE, abs=0.015)
-    assert balanced[2] < plain[2] + 0.015
-    assert balanced[3] > plain[3] + 0.1
-    assert balanced[4] > 0.6
+            cell_text = ", ".join(f"{column} {value:.3f}" for column, value in zip(COLUMNS, values, strict=True))
+            print(f"\n{name:7} {weight:9} {cell_text}", end="")
+    plain_means, balanced_means = means["none"], means["balanced"]
+    assert balanced_means[0] < plain_means[0] + 0.02
+    assert balanced_means[1] == pytest.approx(POSITIVE_SHARE, abs=0.015)
+    assert balanced_means[2] < plain_means[2] + 0.015
+    assert balanced_means[3] > plain_means[3] + 0.1
+    assert balanced_means[4] > 0.6

@@ -51,19 +51,19 @@ def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fa
 ) -> None:
     (home / "featx.toml").write_text(RECIPE)
     featx.extract()
-    plain, defended = sorted(featx.finetune(), key=lambda run: "adversarial.attack" in run.settings)
+    plain_run, defended_run = sorted(featx.finetune(), key=lambda run: "adversarial.attack" in run.settings)
     eps = tuple(levels / 255 for levels in LEVELS)
     section = AttackSection(methods=("pgd",), eps=eps, steps=10, images=150)
     (attacks,) = featx.attack(sections=[section])
     robust = [{run: row.accuracy for run, row in attacks.under("pgd", "linf", limit).items()} for limit in eps]
     with capsys.disabled():
-        print(f"clean: {plain.val_score:.3f} undefended, {defended.val_score:.3f} defended")
+        print(f"clean: {plain_run.val_score:.3f} undefended, {defended_run.val_score:.3f} defended")
         for levels, by_run in zip(LEVELS, robust, strict=True):
-            print(f"PGD {levels}/255: {by_run[plain.run]:.3f} undefended, {by_run[defended.run]:.3f} defended")
-    assert robust[-1][plain.run] < 0.3
-    assert robust[-1][defended.run] - robust[-1][plain.run] >= 0.3
-    assert robust[1][defended.run] > robust[1][plain.run]
-    assert plain.val_score - defended.val_score < 0.15
+            print(f"PGD {levels}/255: {by_run[plain_run.run]:.3f} undefended, {by_run[defended_run.run]:.3f} defended")
+    assert robust[-1][plain_run.run] < 0.3
+    assert robust[-1][defended_run.run] - robust[-1][plain_run.run] >= 0.3
+    assert robust[1][defended_run.run] > robust[1][plain_run.run]
+    assert plain_run.val_score - defended_run.val_score < 0.15
 
 
 @pytest.mark.slow
@@ -80,8 +80,8 @@ def test_adversarial_training_of_the_last_blocks_keeps_accuracy_within_two_level
     with capsys.disabled():
         for name, (run, val_score) in scores.items():
             print(f"{name}: {val_score:.3f} on unperturbed val images, {accuracy[run]:.3f} on test images after PGD")
-    (plain, plain_score), (defended, defended_score) = scores["undefended"], scores["defended"]
-    assert accuracy[defended] - accuracy[plain] >= 0.3
+    (plain_run, plain_score), (defended_run, defended_score) = scores["undefended"], scores["defended"]
+    assert accuracy[defended_run] - accuracy[plain_run] >= 0.3
     assert plain_score - defended_score < 0.05
 
 
@@ -92,19 +92,19 @@ def test_no_attack_within_the_certified_radius_succeeds_more_often_than_alpha_al
     (home / "featx.toml").write_text(RECIPE.replace("epochs = 12", "epochs = 4"))
     featx.extract()
     featx.finetune()
-    plain = next(run for run in Study.open(None).runs() if not run.spec.settings.get("adversarial.attack"))
-    spec = SMOOTHING.model_copy(update={"run": plain.name})
-    (smoothed,) = featx.smooth(specs=[spec])
+    plain_run = next(run for run in Study.open(None).runs() if not run.spec.settings.get("adversarial.attack"))
+    spec = SMOOTHING.model_copy(update={"run": plain_run.name})
+    (smoothed_run,) = featx.smooth(specs=[spec])
     job = prepare_smoothing(Study.open(None), spec)
-    certificates = read_certificates(Path(smoothed.path), read_header(smoothed.path)[1]).dropna()
+    certificates = read_certificates(Path(smoothed_run.path), read_header(smoothed_run.path)[1]).dropna()
     classes = list(job.model.classes)
     images = [
         (job.pixels(row.id), classes.index(row.answer), row.radius) for row in certificates.itertuples(index=False)
     ]
-    broken = n_broken(job.votes, images, 300)
+    n_broken_certificates = n_broken(job.votes, images, 300)
     with capsys.disabled():
         (evaluation,) = featx.evaluate()
-        print(f"{broken} of {len(images)} certificates broken; {smoothed.abstained:.0%} abstained")
+        print(f"{n_broken_certificates} of {len(images)} certificates broken; {smoothed_run.abstained:.0%} abstained")
         print([f"{point.accuracy:.2f} at {point.radius:.2f}" for point in evaluation.certificates[0].table])
     assert len(images) > 100
-    assert broken <= binom.ppf(0.999, len(images), spec.alpha)
+    assert n_broken_certificates <= binom.ppf(0.999, len(images), spec.alpha)

@@ -15,8 +15,8 @@ def test_intervals_of_accuracy_cover_the_truth_in_93_to_97_percent(n: int) -> No
 
 
 def test_paired_tests_keep_their_level() -> None:
-    by_draws, (by_repeats, plain) = bootstrap_rejects(1000, n=500, n_draws=1000), repeats_reject(1000)
-    print(f"equal runs: paired bootstrap {by_draws:.1%}, repeats {by_repeats:.1%} (uncorrected {plain:.1%})")
+    by_draws, (by_repeats, uncorrected_rate) = bootstrap_rejects(1000, n=500, n_draws=1000), repeats_reject(1000)
+    print(f"equal runs: paired bootstrap {by_draws:.1%}, repeats {by_repeats:.1%} (uncorrected {uncorrected_rate:.1%})")
     assert by_draws <= 0.07
     assert by_repeats <= 0.07
 
@@ -39,7 +39,7 @@ SITES = {
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.1])
 def test_fair_sites_are_rarely_flagged_and_harmed_ones_mostly(name: str, spread: float) -> None:
     fair = units_flagged(400, SITES[name], harm=0.0, spread=spread)
-    harmed = units_flagged(400, SITES[name], harm=0.3, spread=spread)
-    print(f"sites {name}, sd between patients {spread}: fair {fair:.1%} flagged, harmed by .3 {harmed:.1%}")
+    harmed_rate = units_flagged(400, SITES[name], harm=0.3, spread=spread)
+    print(f"sites {name}, sd between patients {spread}: fair {fair:.1%} flagged, harmed by .3 {harmed_rate:.1%}")
     assert fair <= 0.07
-    assert harmed >= 0.9
+    assert harmed_rate >= 0.9

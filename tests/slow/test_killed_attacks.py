@@ -74,18 +74,20 @@ def test_killed_commands_end_like_an_undisturbed_one(
     words = COMMANDS[results]
     expected = results_of(study, words)
     folder = next((study / "runs").glob(f"*/{results}"))
-    undisturbed = folder.rename(study / "undisturbed")
+    undisturbed_folder = folder.rename(study / "undisturbed")
     rng = random.Random(0)
     for number in range(N_KILLS):
-        before = stored_parts(folder)
+        parts_before = stored_parts(folder)
         kill_after_part(study, words, folder, rng.uniform(0, MAX_DELAY_S))
-        after = stored_parts(folder)
+        parts_after = stored_parts(folder)
         with capsys.disabled():
-            print(f"{results}, kill {number + 1}: {len(before)} stored tables before, {len(after)} after")
+            print(f"{results}, kill {number + 1}: {len(parts_before)} stored tables before, {len(parts_after)} after")
         # A batch is removed when its attack is finished; nothing else changes what was stored.
-        assert all(after.get(path) == changed for path, changed in before.items() if ".parts" not in str(path))
+        assert all(
+            parts_after.get(path) == digest for path, digest in parts_before.items() if ".parts" not in str(path)
+        )
     assert results_of(study, words) == expected
-    own, original = tables_in(folder), tables_in(undisturbed)
-    assert own.keys() == original.keys()
-    for name, table in own.items():
-        assert_frame_equal(table, original[name], obj=name)
+    resumed_tables, original_tables = tables_in(folder), tables_in(undisturbed_folder)
+    assert resumed_tables.keys() == original_tables.keys()
+    for name, table in resumed_tables.items():
+        assert_frame_equal(table, original_tables[name], obj=name)

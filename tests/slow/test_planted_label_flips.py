@@ -90,17 +90,20 @@ def test_planted_wrong_labels_are_found_as_by_cleanlab(
     vectors, codes, units = labelled.vectors, labelled.codes, labelled.units
     neighbours = labelled.neighbours.merged()
     for kind, min_auroc in FLIPS.items():
-        own, oracle = [], []
+        own_aurocs, oracle_aurocs = [], []
         for seed in SEEDS:
-            flipped = flip(codes, vectors, kind, seed)
-            proba = cross_validated_proba(vectors, flipped, units)
-            issues = find_label_issues(flipped, neighbours, proba)
-            own.append(flip_auroc(issues.quality, flipped, codes))
-            qualities = [get_label_quality_scores(flipped, proba, method=method) for method in CLEANLAB_METHODS]
-            oracle.append([flip_auroc(quality, flipped, codes) for quality in qualities])
-        auroc, others = np.mean(own), dict(zip(CLEANLAB_METHODS, np.mean(oracle, axis=0), strict=True))
+            flipped_codes = flip(codes, vectors, kind, seed)
+            proba = cross_validated_proba(vectors, flipped_codes, units)
+            issues = find_label_issues(flipped_codes, neighbours, proba)
+            own_aurocs.append(flip_auroc(issues.quality, flipped_codes, codes))
+            qualities = [get_label_quality_scores(flipped_codes, proba, method=method) for method in CLEANLAB_METHODS]
+            oracle_aurocs.append([flip_auroc(quality, flipped_codes, codes) for quality in qualities])
+        auroc, cleanlab_aurocs = (
+            np.mean(own_aurocs),
+            dict(zip(CLEANLAB_METHODS, np.mean(oracle_aurocs, axis=0), strict=True)),
+        )
         with capsys.disabled():
-            texts = ", ".join(f"{method} {value:.4f}" for method, value in others.items())
+            texts = ", ".join(f"{method} {value:.4f}" for method, value in cleanlab_aurocs.items())
             print(f"\n{name}, {kind}: {auroc:.4f}; cleanlab: {texts}")
-        assert max(others.values()) <= auroc + MAX_CLEANLAB_ADVANTAGE
+        assert max(cleanlab_aurocs.values()) <= auroc + MAX_CLEANLAB_ADVANTAGE
         assert name == "solar cells" or auroc >= min_auroc

@@ -48,19 +48,28 @@ def test_accuracy_of_chosen_run_and_weighted_ensemble_over_folds(
         (comparison,) = featx.evaluate(fold, final=True)
         accuracy = {row.run: row.scores["accuracy"] for row in comparison.rows}
         members = [row.scores["accuracy"] for row in comparison.rows if not row.is_ensemble]
-        weighted = next(value for run, value in accuracy.items() if run.startswith("weighted"))
-        rows.append((comparison.chosen.split("-")[0], accuracy[comparison.chosen], weighted, float(np.median(members))))
+        weighted_accuracies = next(value for run, value in accuracy.items() if run.startswith("weighted"))
+        rows.append(
+            (
+                comparison.chosen.split("-")[0],
+                accuracy[comparison.chosen],
+                weighted_accuracies,
+                float(np.median(members)),
+            )
+        )
         with capsys.disabled():
             name, chosen_accuracy, weighted_accuracy, median_accuracy = rows[-1]
             print(f"\nfold {number}: chosen {name} {chosen_accuracy:.4f}", end=", ")
             print(f"weighted ensemble {weighted_accuracy:.4f}, median member {median_accuracy:.4f}")
-    chosen, weighted, median = (np.array(column) for column in list(zip(*rows, strict=True))[1:])
-    half_width = t.ppf(0.975, N_FOLDS - 1) * chosen.std(ddof=1) / np.sqrt(N_FOLDS)
+    chosen_accuracies, weighted_accuracies, median_accuracies = (
+        np.array(column) for column in list(zip(*rows, strict=True))[1:]
+    )
+    half_width = t.ppf(0.975, N_FOLDS - 1) * chosen_accuracies.std(ddof=1) / np.sqrt(N_FOLDS)
     with capsys.disabled():
         print(
-            f"chosen run: mean test accuracy {chosen.mean():.4f} ± {half_width:.4f} "
+            f"chosen run: mean test accuracy {chosen_accuracies.mean():.4f} ± {half_width:.4f} "
             f"(95 %, t over {N_FOLDS} outer folds)"
         )
-        print(f"weighted ensemble {weighted.mean():.4f}, median member {median.mean():.4f}")
-    assert chosen.mean() >= MIN_ACCURACY
-    assert weighted.mean() >= median.mean()
+        print(f"weighted ensemble {weighted_accuracies.mean():.4f}, median member {median_accuracies.mean():.4f}")
+    assert chosen_accuracies.mean() >= MIN_ACCURACY
+    assert weighted_accuracies.mean() >= median_accuracies.mean()

@@ -24,9 +24,9 @@ OWN: dict[str, Any] = {"name": "own", "backbone": "small_cnn"}
 def problems(file: Path, text: str) -> tuple[str, ...]:
     """Write a recipe and return its problems."""
     file.write_text(text)
-    with pytest.raises(RecipeError, match=file.name) as caught:
+    with pytest.raises(RecipeError, match=file.name) as error_info:
         load_recipe(file)
-    return caught.value.problems
+    return error_info.value.problems
 
 
 def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> None:
@@ -91,15 +91,15 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
 def test_a_problem_is_reported_with_the_path_of_its_key(section: dict[str, Any], problem: str, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parse_recipe(SMALLEST | section, tmp_path / "r.toml")
-    assert any(message.startswith(problem) for message in caught.value.problems)
+    assert any(message.startswith(problem) for message in error_info.value.problems)
 
 
 def test_a_wrong_item_does_not_also_make_its_list_too_short(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="agv") as caught:
+    with pytest.raises(RecipeError, match="agv") as error_info:
         parse_recipe(SMALLEST | {"embedding": [{"pool": "agv"}]}, tmp_path / "r.toml")
-    assert all(message.startswith("embedding[0].pool: ") for message in caught.value.problems)
+    assert all(message.startswith("embedding[0].pool: ") for message in error_info.value.problems)
 
 
 def test_a_missing_recipe_names_featx_init(home: Path) -> None:
@@ -185,12 +185,16 @@ def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> N
     assert [[run.seed for run in section.runs] for section in recipe.finetune] == [[7, 7], [1, 2]]
     assert [section.seed for section in recipe.ensemble] == [7]
     assert recipe.head_specs("lda") == [HeadSpec(name="lda", seed=7)]
-    own = {"split": {"seed": 1}, "head": [{"name": "rf", "seed": 2}, {"name": "rf"}], "ensemble": [{"seed": 3}]}
-    recipe = parse_recipe(SMALLEST | own | {"seed": 7}, tmp_path / "r.toml")
+    seeded_sections = {
+        "split": {"seed": 1},
+        "head": [{"name": "rf", "seed": 2}, {"name": "rf"}],
+        "ensemble": [{"seed": 3}],
+    }
+    recipe = parse_recipe(SMALLEST | seeded_sections | {"seed": 7}, tmp_path / "r.toml")
     assert [recipe.split.seed, *(head.seed for head in recipe.head), recipe.ensemble[0].seed] == [1, 2, 7, 3]
-    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parse_recipe(SMALLEST | {"seed": "x", "head": "rf"}, tmp_path / "r.toml")
-    assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
+    assert any(problem.startswith("seed: found 'x'") for problem in error_info.value.problems)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +211,9 @@ def test_a_section_that_is_no_backbone_is_reported(
     networks: list[dict[str, Any]], problem: str, tmp_path: Path
 ) -> None:
     sections = {"embedding": [{"backbone": "checkpoint:own"}], "finetune": networks, "head": [{"name": "rf"}]}
-    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
-    assert any(message.startswith(problem) for message in caught.value.problems), caught.value.problems
+    assert any(message.startswith(problem) for message in error_info.value.problems), error_info.value.problems
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)

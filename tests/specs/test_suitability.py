@@ -105,9 +105,9 @@ UNSUITED: list[tuple[dict[str, Any], str]] = [
 def test_a_setting_that_does_not_fit_its_target_is_reported(
     sections: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parsed(tmp_path, **sections)
-    assert any(message.startswith(problem) for message in caught.value.problems), caught.value.problems
+    assert any(message.startswith(problem) for message in error_info.value.problems), error_info.value.problems
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_a_setting_that_does_not_fit_its_target_is_reported(
 def test_targets_of_other_kinds_are_checked_too(
     targets: tuple[str, ...], sections: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parsed(tmp_path, targets, **sections)
-    assert [message for message in caught.value.problems if message.startswith(problem)]
+    assert [message for message in error_info.value.problems if message.startswith(problem)]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def learns_numbers(name: str) -> bool:
 def test_the_tables_state_what_heads_losses_and_methods_can_do() -> None:
     assert {name for name in HEADS.names() if not learns_numbers(name)} == CLASSIFIER_HEADS
     heads = {name: HEADS.get(name)(HeadTask(40, 4, 3, 0)) for name in HEADS.names()}
-    assert {name for name, built in heads.items() if not built.accepts_weights} == HEADS_WITHOUT_WEIGHTS
+    assert {name for name, head in heads.items() if not head.accepts_weights} == HEADS_WITHOUT_WEIGHTS
     losses = {name: build_loss(LossSpec(name=name)) for name in LOSSES.names()}
     assert {name for name, loss in losses.items() if loss.is_classification} == CLASS_LOSSES
     assert {name for name, loss in losses.items() if not (loss.is_classification or loss.class_loss)} == NUMBER_LOSSES

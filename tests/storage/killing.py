@@ -33,27 +33,27 @@ def fresh_rng() -> random.Random:
 def add_rows(store: Path, firsts: Sequence[int], n: int) -> None:
     """Add n rows from each of some numbers on, by one handle that sees other writers only when it adds."""
     enter_folder(store.parents[1])
-    own = open_toy_store(store)
+    writer = open_toy_store(store)
     for first in firsts:
-        own.add(*make_rows(n, first), DEVICE_ROWS, {})
+        writer.add(*make_rows(n, first), DEVICE_ROWS, {})
 
 
-def compact_store(store: Path, again: bool = False) -> None:
+def compact_store(store: Path, is_repeated: bool = False) -> None:
     """Compact a store to small segments; repeat it until the file ``over`` exists."""
     enter_folder(store.parents[1])
     while True:
         if store.exists():
             compact(open_store(store), max_segment_bytes=MAX_JOINED_BYTES)
-        if not again or Path("over").exists():
+        if not is_repeated or Path("over").exists():
             return
 
 
-def clear_cache(folder: Path, again: bool = False) -> None:
+def clear_cache(folder: Path, is_repeated: bool = False) -> None:
     """Clear a cache with the runs beside it in sight; repeat it until the file ``over`` exists."""
     enter_folder(folder)
     while True:
         gc()
-        if not again or Path("over").exists():
+        if not is_repeated or Path("over").exists():
             return
 
 

@@ -71,11 +71,11 @@ def dead_name(final: str) -> str:
 
 def leave_incomplete_segment(path: Path, digests: list[str], x: NDArray[np.float32], n_files: int) -> None:
     """Write an incomplete segment like a writer that is killed after `n_files` files."""
-    private = path.parent / dead_name(path.name)
+    partial_path = path.parent / dead_name(path.name)
     _, files = encode_segment(digests_to_keys(digests), x, {"device_rows": DEVICE_ROWS})
     for name, content in list(files.items())[:n_files]:
-        (private / name).parent.mkdir(parents=True, exist_ok=True)
-        (private / name).write_bytes(content)
+        (partial_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial_path / name).write_bytes(content)
 
 
 class KilledWriterError(Exception):

@@ -42,7 +42,7 @@ def test_a_store_of_a_newer_format_is_reported_and_unchanged(
     header = json.loads((newer / "zarr.json").read_text())
     header["attributes"]["featx"]["spec"] |= {"format": 99, "invented": 1}
     (newer / "zarr.json").write_text(json.dumps(header))
-    before = {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()}
+    content_before = {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()}
     message = f"{newer} has format 99, this featx reads up to 1; update featx"
     assert exit_code("extract") == 0
     assert exit_code("fit", "--head", "logreg") == 0
@@ -52,7 +52,7 @@ def test_a_store_of_a_newer_format_is_reported_and_unchanged(
     assert "1 of 2 stores are damaged" in fail_command("cache", "verify")
     assert exit_code("cache", "ls") == 0
     assert message in unwrapped(capsys.readouterr().out)
-    assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()} == content_before
 
 
 def test_a_recipe_of_a_newer_featx_stops_gc(extracted: Path, fail_command: FailingCommand) -> None:
@@ -72,9 +72,9 @@ def test_a_recipe_of_a_newer_featx_stops_gc(extracted: Path, fail_command: Faili
 def test_a_path_with_the_name_of_a_store_is_reported_and_unchanged(
     create: object, extracted: Path, fail_command: FailingCommand
 ) -> None:
-    foreign = Path("cache/photos.zarr")
+    foreign_path = Path("cache/photos.zarr")
     assert callable(create)
-    create(foreign)
+    create(foreign_path)
     assert exit_code("extract") == 0
     assert exit_code("fit", "--head", "logreg") == 0
     assert exit_code("cache", "ls") == 0
@@ -111,14 +111,14 @@ def test_a_segment_that_was_deleted_by_hand_is_embedded_again(toy_home: Path, fa
     recipe = Path("featx.toml")
     recipe.write_text(TOY_RECIPE + '\n[extraction]\nruntime = "torch"\nsegment_rows = 16\n')
     extract()
-    before = stored_rows(Study.open(None))
+    rows_before = stored_rows(Study.open(None))
     shutil.rmtree(sorted(only_store().glob("segment-*"))[0])
     line = fail_command("fit", "--head", "logreg")
     assert "have no embedding 'toy/last/avg,weights=none' in cache/toy-" in line
     assert line.endswith("; run 'featx extract'")
     result = extract()
     assert (result.n_cached, result.n_embedded) == (32, 16)
-    assert stored_rows(Study.open(None)) == before
+    assert stored_rows(Study.open(None)) == rows_before
 
 
 def test_a_segment_deleted_during_reading_is_reported_as_missing(tmp_path: Path) -> None:
@@ -132,14 +132,14 @@ def test_a_segment_deleted_during_reading_is_reported_as_missing(tmp_path: Path)
 
 
 def test_foreign_files_in_and_beside_a_store_are_ignored(extracted: Path) -> None:
-    before = stored_rows(Study.open(None))
-    foreign = [Path("cache/notes.txt"), Path("cache/.DS_Store"), extracted / ".DS_Store", extracted / "notes.txt"]
-    foreign += [Path("cache/.backup/zarr.json"), extracted / "sub" / "zarr.json"]
-    for file in foreign:
+    rows_before = stored_rows(Study.open(None))
+    foreign_files = [Path("cache/notes.txt"), Path("cache/.DS_Store"), extracted / ".DS_Store", extracted / "notes.txt"]
+    foreign_files += [Path("cache/.backup/zarr.json"), extracted / "sub" / "zarr.json"]
+    for file in foreign_files:
         file.parent.mkdir(exist_ok=True)
         file.write_text("{}")
     assert exit_code("extract") == 0
     for words in (["verify"], ["compact"], ["gc", "--yes"], ["ls"]):
         assert exit_code("cache", *words) == 0
-    assert stored_rows(Study.open(None)) == before
-    assert all(file.is_file() for file in foreign)
+    assert stored_rows(Study.open(None)) == rows_before
+    assert all(file.is_file() for file in foreign_files)

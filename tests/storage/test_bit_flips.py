@@ -77,7 +77,7 @@ def test_a_thousand_flipped_bits_are_all_found_and_never_returned(tmp_path: Path
 def test_every_flipped_bit_of_a_header_is_found(tmp_path: Path) -> None:
     original = (Path(str(make_store(tmp_path / "toy.zarr"))) / "zarr.json").read_bytes()
     for bit_number in range(8 * len(original)):
-        flipped = bytearray(original)
-        flipped[bit_number // 8] ^= 1 << bit_number % 8
+        flipped_header = bytearray(original)
+        flipped_header[bit_number // 8] ^= 1 << bit_number % 8
         with pytest.raises(StoreError, match=r"is no embedding store|was changed after|has format \d+, this featx"):
-            parse_header(bytes(flipped), "toy.zarr")
+            parse_header(bytes(flipped_header), "toy.zarr")

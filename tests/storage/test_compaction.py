@@ -55,18 +55,18 @@ def test_joined_segments_keep_the_provenance_of_all_rows(place: str) -> None:
 def test_joined_segments_have_a_maximum_size_and_large_ones_stay(place: str) -> None:
     store = overlapping_store(f"{place}/toy.zarr", *((first, 1) for first in range(10)))
     assert compact(store, max_segment_bytes=4 * ROW_BYTES).n_after == 3
-    before = segment_names(store)
+    names_before = segment_names(store)
     result = compact(store, max_segment_bytes=4 * ROW_BYTES)
     assert result.n_after == result.n_before == 3
-    assert segment_names(store) == before
+    assert segment_names(store) == names_before
     assert np.array_equal(store.read(make_rows(10)[0]), make_rows(10)[1])
 
 
 def test_a_single_segment_and_an_empty_store_stay_unchanged(place: str) -> None:
     store = make_store(f"{place}/toy.zarr")
-    (before,) = segment_names(store)
+    (segment_name,) = segment_names(store)
     assert compact(store).n_after == 1
-    assert segment_names(store) == [before]
+    assert segment_names(store) == [segment_name]
     empty = compact(open_toy_store(f"{place}/none.zarr"))
     assert (empty.n_before, empty.n_after, empty.n_rows) == (0, 0, 0)
 
@@ -93,10 +93,10 @@ def test_a_broken_row_stops_the_compaction_and_nothing_is_removed(tmp_path: Path
     content = bytearray(file.read_bytes())
     content[0] ^= 1
     file.write_bytes(content)
-    before = segments(store)
+    segments_before = segments(store)
     with pytest.raises(CorruptError, match="1 rows do not match their checksums.*; run 'featx cache verify --repair'"):
         compact(open_toy_store(tmp_path / "toy.zarr"))
-    assert set(before) <= set(segments(store))
+    assert set(segments_before) <= set(segments(store))
 
 
 def test_a_segment_that_another_process_removes_meanwhile_is_no_error(

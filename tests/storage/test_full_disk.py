@@ -48,19 +48,19 @@ def test_an_extraction_stopped_by_a_file_size_limit_can_be_resumed(home: Path) -
     (home / "featx.toml").write_text(TOY_RECIPE)
     assert "digests.sqlite cannot be written: " in only_error(*run_limited(home, "extract", max_file_bytes=9000))
     extract()
-    before = stored_rows(Study.open(None))
+    rows_before = stored_rows(Study.open(None))
     (home / "featx.toml").write_text(TOY_RECIPE + WIDE)
     line = only_error(*run_limited(home, "extract", max_file_bytes=12_000))
     assert "cannot take" in line
     assert "(File too large); stored rows are kept: make room, or name another cache (paths.cache)" in line
     assert [check.is_whole for check in verify()] == [True] * len(list(Path("cache").glob("*.zarr")))
     (home / "featx.toml").write_text(TOY_RECIPE)
-    assert stored_rows(Study.open(None)) == before
+    assert stored_rows(Study.open(None)) == rows_before
     line = only_error(
         *run_limited(home, "extract", max_file_bytes=3000)
     )  # nothing to embed: tables of the run folder are written
     assert line.endswith("; make room, and run again: what was done is kept"), line
-    assert stored_rows(Study.open(None)) == before
+    assert stored_rows(Study.open(None)) == rows_before
     (home / "featx.toml").write_text(TOY_RECIPE + WIDE)
     code, text = run_limited(home, "extract")
     assert code == 0, text

@@ -27,9 +27,9 @@ def make_private_folder(writer: str, folder: Path) -> Path:
 
 def set_age(path: Path, seconds: float) -> Path:
     """Set the times of a folder and of all files in it to some seconds ago."""
-    then = time.time() - seconds
+    time_s = time.time() - seconds
     for file in (path, *path.rglob("*")):
-        os.utime(file, (then, then))
+        os.utime(file, (time_s, time_s))
     return path
 
 
@@ -130,12 +130,12 @@ def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
     folder = make_private_folder(dead, Path("cache"))
     with atomic_file(Path("cache", "trials.json")) as live:
         live.write_text("{}")
-        planned = gc(dry_run=True)
+        plan = gc(dry_run=True)
         assert folder.exists()
         result = gc()
         assert live.exists()
     assert sorted(result.leftovers) == sorted(path.name for path in (in_store, in_cache, folder))
-    assert (planned.leftovers, planned.is_removed, result.is_removed) == (result.leftovers, False, True)
+    assert (plan.leftovers, plan.is_removed, result.is_removed) == (result.leftovers, False, True)
     assert sorted(path.name for path in Path("cache").iterdir()) == [".keep", "toy.zarr", "trials.json"]
     assert {path.name for path in Path(str(store)).iterdir()} == {
         "zarr.json",

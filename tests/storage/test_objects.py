@@ -158,13 +158,13 @@ def test_changes_by_another_process_are_seen_at_once(place: str) -> None:
 
 def test_a_store_that_is_removed_during_writing_is_created_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(place)
-    put, state = Bucket.put, {"removed": False}
+    original_put, state = Bucket.put, {"removed": False}
 
     def removed_first(bucket: Bucket, objects: dict[str, bytes]) -> None:
         if not state["removed"]:
             state["removed"] = True
             segment_store_at(place).remove()
-        put(bucket, objects)
+        original_put(bucket, objects)
 
     monkeypatch.setattr(Bucket, "put", removed_first)
     store.add(*make_rows(3, 6), DEVICE_ROWS, {})
@@ -231,12 +231,12 @@ def test_a_segment_is_hidden_first_and_a_refused_removal_changes_nothing(
     assert len(open_toy_store(place)) == 6
     allow(s3, empty_bucket)
 
-    removed: list[str] = []
+    removed_names: list[str] = []
     delete = Bucket.delete
-    monkeypatch.setattr(Bucket, "delete", lambda self, names: (removed.extend(names), delete(self, names))[1])
+    monkeypatch.setattr(Bucket, "delete", lambda self, names: (removed_names.extend(names), delete(self, names))[1])
     store.segment_store.remove_segment(segment)
-    assert removed[0] == f"{segment}/zarr.json"
-    assert len(removed) == 7
+    assert removed_names[0] == f"{segment}/zarr.json"
+    assert len(removed_names) == 7
     assert [name for name, _ in store.segment_store.file_sizes()] == ["zarr.json"]
     store.segment_store.remove_segment(segment)  # which is gone: no error
 
@@ -249,13 +249,15 @@ def test_rows_removed_during_reading_are_missing_and_not_broken(place: str) -> N
         store.read(make_rows(6)[0])
 
 
-@pytest.mark.parametrize("left", [0, 4, 11, None])
+@pytest.mark.parametrize("n_bytes", [0, 4, 11, None])
 @pytest.mark.parametrize("name", ["x/c/0/0", "digest/c/0/0", "crc/c/0"])
-def test_a_truncated_or_missing_object_is_found_and_repaired(place: str, s3: Any, name: str, left: int | None) -> None:
+def test_a_truncated_or_missing_object_is_found_and_repaired(
+    place: str, s3: Any, name: str, n_bytes: int | None
+) -> None:
     store = make_store(place)
     open_toy_store(place).add(*make_rows(3, 6), DEVICE_ROWS, {})
     key = f"{place.removeprefix('s3://')}/{segment_names(store)[0]}/{name}"
-    s3.pipe_file(key, s3.cat_file(key)[:left]) if left is not None else s3.rm_file(key)
+    s3.pipe_file(key, s3.cat_file(key)[:n_bytes]) if n_bytes is not None else s3.rm_file(key)
 
     with pytest.raises(CorruptError, match="run 'featx cache verify --repair'"):
         open_toy_store(place).read(make_rows(9)[0])
@@ -360,10 +362,10 @@ class UnconditionalFileSystem(MemoryFileSystem):
 def test_a_store_without_conditional_writes_can_be_created() -> None:
     register_implementation("plain", UnconditionalFileSystem, clobber=True)
     place = "plain://bucket/toy.zarr"
-    late = open_toy_store(place)
+    late_reader = open_toy_store(place)
     store = make_store(place)
     with pytest.raises(StoreError, match=f"holds rows of batches of {DEVICE_ROWS} images"):
-        late.add(*make_rows(6, 6), 2 * DEVICE_ROWS, {})
+        late_reader.add(*make_rows(6, 6), 2 * DEVICE_ROWS, {})
     store.add(*make_rows(6, 6), DEVICE_ROWS, {})
     assert len(open_toy_store(place)) == 12
 

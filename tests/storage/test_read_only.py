@@ -106,17 +106,17 @@ def test_rows_removed_during_an_extraction_are_embedded_by_the_next_one(
         paths = f'\n[paths]\ncache = "{name}"\nruns = "runs"\n' if name == "calm" else ""
         (home / f"{name}.toml").write_text(TOY_RECIPE + engine + paths)
     extract("calm.toml")
-    removed: list[Path] = []
+    removed_paths: list[Path] = []
 
     def remove(stage: str, n_done: int, _total: int, _note: str = "") -> None:
-        if stage == "embed" and n_done > n / 2 and not removed:
-            removed.extend(home.glob(pattern))
-            for path in removed:
+        if stage == "embed" and n_done > n / 2 and not removed_paths:
+            removed_paths.extend(home.glob(pattern))
+            for path in removed_paths:
                 shutil.rmtree(path)
 
     result = extract(progress=remove)
 
-    assert removed
+    assert removed_paths
     assert result.n_embedded == n
     (check,) = verify()
     n_stored = len(open_store(check.store))

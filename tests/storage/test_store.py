@@ -108,9 +108,9 @@ def test_a_float16_store_holds_rounded_rows_in_half_the_size(tmp_path: Path) -> 
 
     store.add(digests, x / 3, DEVICE_ROWS, {})
 
-    stored = EmbeddingStore(Path(str(store)), store.spec, D).read(digests)
-    assert stored.dtype == np.float16
-    assert np.array_equal(stored, (x / 3).astype(np.float16))
+    stored_x = EmbeddingStore(Path(str(store)), store.spec, D).read(digests)
+    assert stored_x.dtype == np.float16
+    assert np.array_equal(stored_x, (x / 3).astype(np.float16))
     assert chunk(store, "x").stat().st_size == 6 * D * 2 + 4
 
 
@@ -140,14 +140,14 @@ def test_intact_rows_beside_a_broken_row_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "digest", "crc"])
-@pytest.mark.parametrize("left", [0, 4, 11, None])
-def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, left: int | None) -> None:
+@pytest.mark.parametrize("n_bytes", [0, 4, 11, None])
+def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, n_bytes: int | None) -> None:
     store = make_store(tmp_path / "toy.zarr")
     file = chunk(store, name)
-    if left is None:
+    if n_bytes is None:
         file.unlink()
     else:
-        file.write_bytes(file.read_bytes()[:left])
+        file.write_bytes(file.read_bytes()[:n_bytes])
 
     with pytest.raises(CorruptError, match="run 'featx cache verify --repair'"):
         open_toy_store(Path(str(store))).read(make_rows(6)[0])

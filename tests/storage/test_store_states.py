@@ -69,10 +69,12 @@ class StoreMachine(RuleBasedStateMachine):
     def read(self, requested: list[str], handle: int) -> None:
         store = self.stores[handle]
         store.refresh()
-        missing = list(dict.fromkeys(digest for digest in requested if digest not in self.model))
-        assert store.missing(requested) == missing
-        if missing:
-            with pytest.raises(IncompleteError, match=f"of {len(requested)} images .*first digest {missing[0]}"):
+        missing_digests = list(dict.fromkeys(digest for digest in requested if digest not in self.model))
+        assert store.missing(requested) == missing_digests
+        if missing_digests:
+            with pytest.raises(
+                IncompleteError, match=f"of {len(requested)} images .*first digest {missing_digests[0]}"
+            ):
                 store.read(requested)
         expected = [digest for digest in requested if digest in self.model]
         x = np.array([self.model[digest] for digest in expected], dtype=np.float32).reshape(-1, D)

@@ -81,7 +81,7 @@ def test_four_overlapping_extractions_run_beside_readers(home: Path) -> None:
     files = write_half_recipes(home)
     (home / "all.toml").write_text(TOY_RECIPE + ENGINE)
     extract("all.toml")  # undisturbed
-    undisturbed = stored_rows(Study.open("all.toml"))
+    expected_rows = stored_rows(Study.open("all.toml"))
     (place,) = (home / "cache").glob("*.zarr")
     store = open_store(place)
     digests = store.digests
@@ -102,13 +102,13 @@ def test_four_overlapping_extractions_run_beside_readers(home: Path) -> None:
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 2
     assert [stored_rows(Study.open(file)) for file in files] == [
-        {name: undisturbed[name] for name in part} for part in parts
+        {name: expected_rows[name] for name in part} for part in parts
     ]
     result = compact(open_store(place))
     assert (result.n_rows, result.n_after) == (len(expected), 1)
     assert sum(map(len, open_store(place).segments)) == len(expected)
     assert [stored_rows(Study.open(file)) for file in files] == [
-        {name: undisturbed[name] for name in part} for part in parts
+        {name: expected_rows[name] for name in part} for part in parts
     ]
     assert gc().leftovers == []
 
@@ -184,13 +184,13 @@ def test_a_killed_compaction_loses_nothing_and_the_next_one_completes_it(home: P
 def make_cache_with_leftovers(folder: Path) -> None:
     """Make a cache with one needed store, two unneeded stores, and unfinished files of killed writers."""
     store = make_store(folder / "cache" / "store.zarr", 2)
-    needed = folder / "cache" / f"toy-{store.spec.fingerprint()}.zarr"
-    Path(str(store)).rename(needed)
-    make_store(needed, 40)
+    needed_store = folder / "cache" / f"toy-{store.spec.fingerprint()}.zarr"
+    Path(str(store)).rename(needed_store)
+    make_store(needed_store, 40)
     for name in ("a-0123456789abcdef.zarr", "b-0123456789abcdef.zarr"):
         make_fragmented_store(folder / "cache" / name)
     for n_files in range(1, 8):
-        leave_incomplete_segment(needed, *make_rows(9), n_files)
+        leave_incomplete_segment(needed_store, *make_rows(9), n_files)
         shutil.copytree(folder / "cache" / name, folder / "cache" / dead_name(f"{name}.{TRASH_NAME}"))
     request = {"request": {}, "spec": store.spec.model_dump(mode="json"), "n_features": D, "weights_file": None}
     (folder / "runs" / "toy").mkdir(parents=True)
@@ -201,18 +201,18 @@ def make_cache_with_leftovers(folder: Path) -> None:
 def test_a_killed_clearing_loses_nothing_and_the_next_one_completes_it(home: Path, n_kills: int) -> None:
     n_files = []
     make_cache_with_leftovers(home / "prepared")
-    (needed,) = (path.name for path in (home / "prepared" / "cache").glob("toy-*"))
+    (needed_name,) = (path.name for path in (home / "prepared" / "cache").glob("toy-*"))
     for folder in folders_after_kills(lambda folder: (clear_cache, folder), home / "prepared", home, n_kills):
         cache = folder / "cache"
         n_files.append(len(list(cache.iterdir())))
         for place in cache.glob("[!.]*.zarr"):  # visible stores are intact, also those to be removed
-            n_rows = 40 if place.name == needed else N_ROWS
+            n_rows = 40 if place.name == needed_name else N_ROWS
             assert check_store(place).is_whole
             assert compare_rows(open_store(place), number_bytes(n_rows)) == n_rows
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             gc()
-        assert [path.name for path in cache.iterdir()] == [needed]
-        assert compare_rows(open_store(cache / needed), number_bytes(40)) == 40
+        assert [path.name for path in cache.iterdir()] == [needed_name]
+        assert compare_rows(open_store(cache / needed_name), number_bytes(40)) == 40
     print(f"files and folders after each kill: {sorted(n_files)}")
     assert len(n_files) == n_kills

@@ -16,10 +16,10 @@ def test_a_recipe_is_used_from_any_folder(toy_home: Path, monkeypatch: pytest.Mo
     recipe = toy_home / "recipes" / "faces.toml"
     recipe.parent.mkdir()
     recipe.write_text(toy_recipe(data={"source": "../images"}))
-    elsewhere = toy_home / "elsewhere"
-    elsewhere.mkdir()
+    other_folder = toy_home / "elsewhere"
+    other_folder.mkdir()
 
-    monkeypatch.chdir(elsewhere)
+    monkeypatch.chdir(other_folder)
     assert featx.extract(recipe).n_embedded == 48
     monkeypatch.chdir(recipe.parent)
 
@@ -29,7 +29,7 @@ def test_a_recipe_is_used_from_any_folder(toy_home: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(toy_home)
     # Paths below the working directory are printed as relative ones.
     assert Study.open(recipe).folder == Path("runs/faces")
-    assert not any(elsewhere.iterdir())
+    assert not any(other_folder.iterdir())
 
 
 @pytest.mark.parametrize("mark", [".git/", "pyproject.toml", "cache/a.zarr/", "runs/faces/manifest.parquet"])

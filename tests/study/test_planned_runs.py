@@ -55,13 +55,13 @@ def test_names_of_runs_are_checked_before_anything_is_made(home: Path) -> None:
         "finetune": [NETWORK | {"name": "own", "lr": 0.1}, NETWORK | {"name": "own2", "lr": 0.01}],
         "ensemble": [{"name": "pair", "methods": ["soft"], "members": ["own", "logreg"]}],
     }
-    wrong = {
+    wrong_section = {
         "ensemble": [{"methods": ["soft"], "members": ["own", "logerg"]}],
         "smoothing": [{"run": "onw"}],
         "attack": [{"runs": ["smoothed-own", "logregg"]}],
         "corruption": {"reference": "svm"},
     }
-    Path("featx.toml").write_text(toy_recipe(**sections | wrong))
+    Path("featx.toml").write_text(toy_recipe(**sections | wrong_section))
     with pytest.raises(RecipeError) as error:
         next(featx.run())
     assert error.value.problems[0] == (

@@ -100,8 +100,8 @@ def test_of_many_settings_those_are_stated_that_tell_runs_apart() -> None:
 def test_heads_of_different_names_do_not_state_their_searches() -> None:
     logreg, rf = head("logreg", trials=5), head("rf", trials=1, calibration="none")
     assert labels({"a": logreg, "b": rf}) == ["logreg", "rf"]
-    more = head("logreg", trials=9)
-    assert labels({"a": logreg, "b": rf, "c": more})[::2] == [
+    other_logreg = head("logreg", trials=9)
+    assert labels({"a": logreg, "b": rf, "c": other_logreg})[::2] == [
         "logreg/trials=5",
         "logreg/trials=9",
     ]

@@ -79,24 +79,24 @@ def test_test_images_stay_in_test_when_others_are_added(
     n: int, n_more: int, n_classes: int, seed: int, order: object
 ) -> None:
     rows = make_manifest([i % n_classes for i in range(n + n_more)])
-    shuffled = list(rows.ids)
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    chosen = [name for name in rows.ids if name in set(shuffled[:n])]
-    if len(set(rows.labels.loc[chosen, "y"])) < 2:
+    shuffled_ids = list(rows.ids)
+    order.shuffle(shuffled_ids)  # type: ignore[attr-defined]
+    chosen_ids = [name for name in rows.ids if name in set(shuffled_ids[:n])]
+    if len(set(rows.labels.loc[chosen_ids, "y"])) < 2:
         return
-    before, after = assign_parts(rows.take(chosen), seed=seed), assign_parts(rows, seed=seed)
-    assert (after[before.index[before == "test"]] == "test").all()
+    parts_before, parts_after = assign_parts(rows.take(chosen_ids), seed=seed), assign_parts(rows, seed=seed)
+    assert (parts_after[parts_before.index[parts_before == "test"]] == "test").all()
 
 
 def test_a_hash_split_depends_on_content_not_on_names_or_order() -> None:
     rows = make_manifest([i % 2 for i in range(80)])
-    renamed = Manifest(
+    renamed_rows = Manifest(
         np.asarray([f"folder/{name}" for name in rows.ids[::-1]], dtype=object),
         rows.uris[::-1],
         rows.labels[::-1].set_axis(pd.Index([f"folder/{name}" for name in rows.ids[::-1]])),
         rows.digests[::-1],
     )
-    assert assign_parts(renamed).to_list() == assign_parts(rows)[::-1].to_list()
+    assert assign_parts(renamed_rows).to_list() == assign_parts(rows)[::-1].to_list()
 
 
 def test_the_seed_determines_the_split() -> None:
@@ -140,9 +140,9 @@ def test_groups_stay_whole_and_in_test_when_images_are_added(
     names: list[str | None] = [f"g{group}" for group in groups]
     rows = make_manifest([i % 2 for i in range(len(groups))], group=names)
     spec = {"by": "group", "test": test, "val": val, "stratify": stratify}
-    before, after = assign_parts(rows.take(rows.ids[:n_first]), **spec), assign_parts(rows, **spec)
-    assert after.groupby(np.asarray(groups)).nunique().max() == 1
-    assert (after[before.index[before == "test"]] == "test").all()
+    parts_before, parts_after = assign_parts(rows.take(rows.ids[:n_first]), **spec), assign_parts(rows, **spec)
+    assert parts_after.groupby(np.asarray(groups)).nunique().max() == 1
+    assert (parts_after[parts_before.index[parts_before == "test"]] == "test").all()
 
 
 # Copies

@@ -50,14 +50,14 @@ def test_labels_of_the_test_split_change_nothing_before_it_is_opened(recipe: Pat
     fit(heads=["svm"], trials=1)
     ensemble()
     runs = {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
-    before = [asdict(row) for row in evaluate()]
+    scores_before = [asdict(row) for row in evaluate()]
     relabel("test")
     extract()
 
-    again = [*fit(), *fit(heads=["svm"], trials=1), *ensemble()]
+    repeated_runs = [*fit(), *fit(heads=["svm"], trials=1), *ensemble()]
 
-    assert not any(run.is_new for run in again)
-    assert [asdict(row) for row in evaluate()] == before
+    assert not any(run.is_new for run in repeated_runs)
+    assert [asdict(row) for row in evaluate()] == scores_before
     for run in fit(force=True):
         pd.testing.assert_frame_equal(Study.open(None).runs(names=[run.run])[0].predictions.to_frame(), runs[run.run])
     assert Study.open(None).openings() == []
@@ -80,11 +80,11 @@ def test_each_opening_of_the_test_split_is_logged(recipe: Path) -> None:
     study = Study.open(None)
     assert study.openings() == []
 
-    opened = study.open_test("class", ["logreg-1"])
+    test_truth = study.open_test("class", ["logreg-1"])
     study.open_test("class", ["logreg-1", "svm-2"])
 
-    assert opened.ids.tolist() == study.ids("test").tolist()
-    assert [opened.classes[code] for code in opened.codes] == [name.split("/")[0] for name in opened.ids]
+    assert test_truth.ids.tolist() == study.ids("test").tolist()
+    assert [test_truth.classes[code] for code in test_truth.codes] == [name.split("/")[0] for name in test_truth.ids]
     openings = Study.open(None).openings("class")
     assert [opening["runs"] for opening in openings] == [["logreg-1"], ["logreg-1", "svm-2"]]
     assert all(opening["user"] and opening["when"] for opening in openings)
@@ -139,29 +139,29 @@ def test_a_study_without_an_extraction_requires_one(recipe: Path) -> None:
 
 def test_an_interrupted_fit_leaves_no_run_and_damages_none(recipe: Path) -> None:
     extract()
-    before = visible_names()
+    names_before = visible_names()
 
     def interrupt(stage: str, n_done: int, total: int, note: str = "") -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         fit(progress=interrupt)
-    assert visible_names() == before
+    assert visible_names() == names_before
 
     (run,) = fit()
     content = {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         fit(force=True, progress=interrupt)
     assert {path.name: path.read_bytes() for path in Path(run.path).iterdir()} == content
-    assert visible_names() == before | {run.run}
+    assert visible_names() == names_before | {run.run}
 
 
 def test_runs_of_another_split_or_labelling_are_left_out(recipe: Path) -> None:
     extract()
     (first,) = fit()
     labels = Path("images/labels.csv").read_text()
-    swapped = labels.replace("test", "val", 1)
-    for change in (lambda: relabel("train"), lambda: Path("images/labels.csv").write_text(swapped)):
+    swapped_labels = labels.replace("test", "val", 1)
+    for change in (lambda: relabel("train"), lambda: Path("images/labels.csv").write_text(swapped_labels)):
         change()
         extract()
         with pytest.raises(

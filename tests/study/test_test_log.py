@@ -32,9 +32,9 @@ def test_openings_are_read_in_order_without_problems(tmp_path: Path) -> None:
 
 def test_an_opening_is_appended_without_rewriting_earlier_lines(tmp_path: Path) -> None:
     write_log(tmp_path)
-    before = (tmp_path / LOG).read_bytes()
+    content_before = (tmp_path / LOG).read_bytes()
     OpeningLog(tmp_path).append({"target": "y", "runs": []})
-    assert (tmp_path / LOG).read_bytes().startswith(before)
+    assert (tmp_path / LOG).read_bytes().startswith(content_before)
 
 
 @pytest.mark.parametrize("n_bytes_lost", [2, 30, 150])

@@ -122,7 +122,7 @@ def test_images_without_a_label_are_counted_and_the_first_is_named(gap: float | 
 
 
 @pytest.mark.parametrize(
-    ("values", "spec", "only"),
+    ("values", "spec", "class_text"),
     [
         (["a", "a"], {}, "'a'"),
         ([3, 3], {}, "'3'"),
@@ -130,8 +130,8 @@ def test_images_without_a_label_are_counted_and_the_first_is_named(gap: float | 
         ([1, 2], {"above": 0}, "'y > 0'"),
     ],
 )
-def test_one_class_alone_is_refused(values: object, spec: dict[str, object], only: str) -> None:
-    with pytest.raises(DataError, match=f"column 'y' gives only one class, {only}; expected at least two"):
+def test_one_class_alone_is_refused(values: object, spec: dict[str, object], class_text: str) -> None:
+    with pytest.raises(DataError, match=f"column 'y' gives only one class, {class_text}; expected at least two"):
         coded(values, **spec)
 
 

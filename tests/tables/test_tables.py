@@ -109,10 +109,14 @@ def test_probabilities_must_be_finite_and_sum_to_one(row: list[float]) -> None:
 
 def test_probabilities_of_a_part_are_scaled_to_sum_to_one_in_float64() -> None:
     third = np.asarray([[1 / 3, 1 / 3, 1 / 3 + 1e-4]], dtype=np.float32)
-    scaled = Predictions.of_part("val", ["a"], third, "xyz")
-    assert scaled.proba.dtype == np.float64
-    assert scaled.proba.sum() == pytest.approx(1, abs=1e-15)
-    assert (scaled.part.tolist(), scaled.fold.tolist(), scaled.classes) == (["val"], [-1], ("x", "y", "z"))
+    scaled_rows = Predictions.of_part("val", ["a"], third, "xyz")
+    assert scaled_rows.proba.dtype == np.float64
+    assert scaled_rows.proba.sum() == pytest.approx(1, abs=1e-15)
+    assert (scaled_rows.part.tolist(), scaled_rows.fold.tolist(), scaled_rows.classes) == (
+        ["val"],
+        [-1],
+        ("x", "y", "z"),
+    )
 
 
 def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
@@ -125,22 +129,22 @@ def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
 @pytest.mark.parametrize("ids", [IDS, []], ids=["seven rows", "no row"])
 @pytest.mark.parametrize("kind", ["manifest", "predictions"])
 def test_tables_survive_a_round_trip_through_parquet(kind: str, ids: list[str], tmp_path: Path) -> None:
-    before = table(kind, ids)
-    assert isinstance(before, Manifest | Predictions)
-    write_table(tmp_path / "t.parquet", before.to_frame())
-    after = type(before).from_frame(read_table(tmp_path / "t.parquet", "featx extract"))
-    assert content(after) == content(before)
+    written_table = table(kind, ids)
+    assert isinstance(written_table, Manifest | Predictions)
+    write_table(tmp_path / "t.parquet", written_table.to_frame())
+    restored_table = type(written_table).from_frame(read_table(tmp_path / "t.parquet", "featx extract"))
+    assert content(restored_table) == content(written_table)
 
 
 @quick
 @given(order=st.permutations(["a", "b", "c"]))
 def test_reordered_classes_keep_each_class_its_column(order: list[str]) -> None:
     rows = Predictions.of_part("val", ["i", "j"], np.asarray([[1, 2, 7], [6, 3, 1]]), "abc")
-    moved = rows.ordered(order)
-    assert moved.classes == tuple(order)
+    ordered_rows = rows.ordered(order)
+    assert ordered_rows.classes == tuple(order)
     for name in order:
-        assert moved.proba[:, order.index(name)].tolist() == rows.proba[:, "abc".index(name)].tolist()
-    assert [order[code] for code in moved.codes] == ["c", "a"]
+        assert ordered_rows.proba[:, order.index(name)].tolist() == rows.proba[:, "abc".index(name)].tolist()
+    assert [order[code] for code in ordered_rows.codes] == ["c", "a"]
 
 
 def test_classes_cannot_be_reordered_to_other_classes() -> None:
@@ -156,11 +160,15 @@ def test_the_first_of_equally_probable_classes_is_predicted() -> None:
 def test_concatenated_tables_have_the_classes_of_the_first_table() -> None:
     first = Predictions.of_part("oof", ["i"], np.asarray([[0.9, 0.1]]), "ab", np.asarray([3]))
     second = Predictions.of_part("val", ["j"], np.asarray([[0.8, 0.2]]), "ba")
-    stacked = concatenate_predictions([first, second])
-    assert isinstance(stacked, Predictions)
-    assert stacked.proba.tolist() == [[0.9, 0.1], [0.2, 0.8]]
-    assert (stacked.ids.tolist(), stacked.part.tolist(), stacked.fold.tolist()) == (["i", "j"], ["oof", "val"], [3, -1])
-    assert stacked.of("val").ids.tolist() == ["j"]
-    assert len(stacked.of("test").ids) == 0
+    joint_table = concatenate_predictions([first, second])
+    assert isinstance(joint_table, Predictions)
+    assert joint_table.proba.tolist() == [[0.9, 0.1], [0.2, 0.8]]
+    assert (joint_table.ids.tolist(), joint_table.part.tolist(), joint_table.fold.tolist()) == (
+        ["i", "j"],
+        ["oof", "val"],
+        [3, -1],
+    )
+    assert joint_table.of("val").ids.tolist() == ["j"]
+    assert len(joint_table.of("test").ids) == 0
     with pytest.raises(DataError, match="occur more than once, first 'i'"):
         concatenate_predictions([first, first])

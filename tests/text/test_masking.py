@@ -103,9 +103,9 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     (database,) = home.rglob("digests.sqlite*")
     with sqlite3.connect(database) as connection:
         assert all("***@" in uri for (uri,) in connection.execute("SELECT uri FROM digests"))
-    shown = CliRunner().invoke(app, ["show", "featx.toml", "--json"])
-    assert SECRET not in shown.output
-    assert json.loads(shown.output)["data"]["source"].startswith("http://***@127")
+    command_result = CliRunner().invoke(app, ["show", "featx.toml", "--json"])
+    assert SECRET not in command_result.output
+    assert json.loads(command_result.output)["data"]["source"].startswith("http://***@127")
 
 
 def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> None:

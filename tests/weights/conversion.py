@@ -68,12 +68,15 @@ def vit_small_from_onnx(file: Path) -> State:
         prefix = f"backbone.encoder.layer.{number}"
         matrices = dict(zip(VIT_PRODUCTS, block, strict=True))
         biases = [_tensor(tensors[f"{prefix}.attention.attention.{name}.bias"]) for name in VIT_PRODUCTS[:3]]
-        own = {name: _tensor(tensors[f"{prefix}.{source}"]) for name, source in VIT_TENSORS.items()}
-        own["attn.qkv.weight"] = torch.cat([matrices[name] for name in VIT_PRODUCTS[:3]])
-        own["attn.qkv.bias"] = torch.cat(biases)
-        own["attn.proj.weight"] = matrices["out"].contiguous()
-        own["mlp.fc1.weight"], own["mlp.fc2.weight"] = matrices["fc1"].contiguous(), matrices["fc2"].contiguous()
-        state |= {f"blocks.{number}.{name}": tensor for name, tensor in own.items()}
+        block_tensors = {name: _tensor(tensors[f"{prefix}.{source}"]) for name, source in VIT_TENSORS.items()}
+        block_tensors["attn.qkv.weight"] = torch.cat([matrices[name] for name in VIT_PRODUCTS[:3]])
+        block_tensors["attn.qkv.bias"] = torch.cat(biases)
+        block_tensors["attn.proj.weight"] = matrices["out"].contiguous()
+        block_tensors["mlp.fc1.weight"], block_tensors["mlp.fc2.weight"] = (
+            matrices["fc1"].contiguous(),
+            matrices["fc2"].contiguous(),
+        )
+        state |= {f"blocks.{number}.{name}": tensor for name, tensor in block_tensors.items()}
     return state
 
 
@@ -81,17 +84,17 @@ def resnet50_from_state(file: Path) -> State:
     """Return torchvision's ResNet-50 without its classifier from a state dict with the prefix ``module.pre.``."""
     state: State = torch.load(file, map_location="cpu", weights_only=True)
     prefix = "module.pre."
-    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return {name: tensor.contiguous() for name, tensor in own.items() if not name.startswith("fc.")}
+    network_tensors = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return {name: tensor.contiguous() for name, tensor in network_tensors.items() if not name.startswith("fc.")}
 
 
 def mobilenet_v2_from_state(file: Path) -> State:
     """Return torchvision's MobileNetV2 without its classifier from tensors in the same order with other names."""
     from torchvision.models import mobilenet_v2
 
-    own = [name for name in mobilenet_v2(weights=None).state_dict() if not name.startswith("classifier.")]
+    names = [name for name in mobilenet_v2(weights=None).state_dict() if not name.startswith("classifier.")]
     state: State = torch.load(file, map_location="cpu", weights_only=True)
-    return {name: tensor.contiguous() for name, tensor in zip(own, state.values(), strict=True)}
+    return {name: tensor.contiguous() for name, tensor in zip(names, state.values(), strict=True)}
 
 
 def _initialisers(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:

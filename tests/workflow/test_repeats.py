@@ -78,18 +78,18 @@ def test_scores_belong_to_the_runs_of_each_repeat(study: Study) -> None:
 
 
 def test_finished_repeats_are_reused_and_incomplete_ones_resumed(study: Study) -> None:
-    before = repeat(None, 2)
+    summary_before = repeat(None, 2)
     runs = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/*/spec.json")}
     assert len(runs) == 2 * (2 + len(ENSEMBLES))
-    assert repr(repeat(None, 2)) == repr(before)
+    assert repr(repeat(None, 2)) == repr(summary_before)
     Path("runs/featx/repeats/02/scores.json").unlink()
     (run_folder,) = Path("runs/featx/repeats/02").glob("knn-*")
     shutil.rmtree(run_folder)
-    assert repr(repeat(None, 2)) == repr(before)
+    assert repr(repeat(None, 2)) == repr(summary_before)
     for path, modified_ns in runs.items():
         is_remade = path.parent.parent.name == "02" and path.parent.name.startswith(("knn", *ENSEMBLES))
         assert is_remade or path.stat().st_mtime_ns == modified_ns
-    assert repeat(None, 3)[0].rows[0].scores[:2] in [row.scores for row in before[0].rows]
+    assert repeat(None, 3)[0].rows[0].scores[:2] in [row.scores for row in summary_before[0].rows]
 
 
 def test_a_changed_recipe_is_repeated_again(study: Study) -> None:

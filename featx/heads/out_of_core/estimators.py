@@ -72,20 +72,20 @@ def fit_linear(
     """
     scalers = _fit_scalers(params, data)
     models: list[SGDClassifier] = [build(params).steps[-1][1] for _ in data.sets]
-    for model, in_set, length in zip(models, data.sets, _mean_squared_lengths(scalers, data), strict=True):
+    for model, set_mask, length in zip(models, data.sets, _mean_squared_lengths(scalers, data), strict=True):
         # Weights are averaged from the second pass on. With scikit-learn's default steps some orders of the rows cost
         # .007 in accuracy.
         model.set_params(
-            average=int(in_set.sum()), learning_rate="invscaling", power_t=0.5, eta0=INITIAL_STEP / (length or 1.0)
+            average=int(set_mask.sum()), learning_rate="invscaling", power_t=0.5, eta0=INITIAL_STEP / (length or 1.0)
         )
     rng, classes = np.random.default_rng(seed), np.arange(data.n_classes)
     for _ in range(N_EPOCHS):
         for row_numbers, x in data.rows.shuffled(rng):
-            for model, scaler, in_set in zip(models, scalers, data.sets[:, row_numbers], strict=True):
-                if in_set.any():
-                    set_rows = row_numbers[in_set]
+            for model, scaler, set_mask in zip(models, scalers, data.sets[:, row_numbers], strict=True):
+                if set_mask.any():
+                    set_rows = row_numbers[set_mask]
                     weights = data.weights_of(set_rows)
-                    model.partial_fit(scaler.transform(x[in_set]), data.y[set_rows], classes, weights)
+                    model.partial_fit(scaler.transform(x[set_mask]), data.y[set_rows], classes, weights)
     return [Pipeline([("scale", scaler), ("clf", model)]) for scaler, model in zip(scalers, models, strict=True)]
 
 
@@ -95,11 +95,11 @@ def _fit_scalers(params: Params, data: OutOfCoreData) -> list[Any]:
     if params["scaling"] not in ("standard", "standard_l2"):
         return [scaler.fit(data.rows.read(np.arange(1))) for scaler in scalers]
     # Of "standard_l2", only the first step learns.
-    learning = [scaler[0] if isinstance(scaler, Pipeline) else scaler for scaler in scalers]
+    base_scalers = [scaler[0] if isinstance(scaler, Pipeline) else scaler for scaler in scalers]
     for row_numbers, x in data.rows.blocks():
-        for scaler, in_set in zip(learning, data.sets[:, row_numbers], strict=True):
-            if in_set.any():
-                scaler.partial_fit(x[in_set])
+        for scaler, set_mask in zip(base_scalers, data.sets[:, row_numbers], strict=True):
+            if set_mask.any():
+                scaler.partial_fit(x[set_mask])
     return scalers
 
 
@@ -107,9 +107,9 @@ def _mean_squared_lengths(scalers: Sequence[Any], data: OutOfCoreData) -> Floats
     """Return the mean squared length of the scaled rows of each set, computed in one pass."""
     totals = np.zeros(len(data.sets))
     for row_numbers, x in data.rows.blocks():
-        for number, (scaler, in_set) in enumerate(zip(scalers, data.sets[:, row_numbers], strict=True)):
-            if in_set.any():
-                totals[number] += np.square(scaler.transform(x[in_set]), dtype=np.float64).sum()
+        for number, (scaler, set_mask) in enumerate(zip(scalers, data.sets[:, row_numbers], strict=True)):
+            if set_mask.any():
+                totals[number] += np.square(scaler.transform(x[set_mask]), dtype=np.float64).sum()
     return np.asarray(totals / data.sets.sum(1))
 
 
@@ -119,23 +119,23 @@ def fit_trees(params: Params, data: OutOfCoreData, *, build: Callable[[Params], 
     The edges of the bins are quantiles of a sample of the rows; all rows are binned block by block into a temporary
     folder.
     """
-    return [_fit_trees(build(params), params["n_estimators"], data, in_set, seed) for in_set in data.sets]
+    return [_fit_trees(build(params), params["n_estimators"], data, set_mask, seed) for set_mask in data.sets]
 
 
-def _fit_trees(model: Any, n_rounds: int, data: OutOfCoreData, in_set: NDArray[np.bool_], seed: int) -> Pipeline:
+def _fit_trees(model: Any, n_rounds: int, data: OutOfCoreData, set_mask: NDArray[np.bool_], seed: int) -> Pipeline:
     import xgboost as xgb
 
     options = training_options(model, "classes", data.n_classes)
     max_bin, n_threads = model.get_params()["max_bin"], options["nthread"]
     with tempfile.TemporaryDirectory() as folder:
-        batches = _batches(data, in_set, Path(folder, "bins"))
-        sample = _sample_rows(in_set, seed)
+        batches = _batches(data, set_mask, Path(folder, "bins"))
+        sample = _sample_rows(set_mask, seed)
         x, weights = data.rows.read(sample), data.weights_of(sample)
         edges = xgb.QuantileDMatrix(x, weight=weights, max_bin=max_bin, nthread=n_threads)
-        binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=max_bin, ref=edges, nthread=n_threads)
+        binned_data = xgb.ExtMemQuantileDMatrix(batches, max_bin=max_bin, ref=edges, nthread=n_threads)
         release_memory()
-        booster = xgb.train(options, binned, n_rounds)
-        del binned, batches, edges, x
+        booster = xgb.train(options, binned_data, n_rounds)
+        del binned_data, batches, edges, x
     release_memory()
     model.set_params(n_jobs=1).load_model(booster.save_raw("ubj"))
     return Pipeline([("scale", identity_transformer().fit(data.rows.read(np.arange(1)))), ("clf", model)])
@@ -148,13 +148,13 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _sample_rows(in_set: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+def _sample_rows(set_mask: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
     """Return the numbers of randomly chosen rows of a set."""
-    rows = np.flatnonzero(in_set)
+    rows = np.flatnonzero(set_mask)
     return np.random.default_rng(seed).choice(rows, min(MAX_ROWS_FOR_BIN_EDGES, len(rows)), replace=False)
 
 
-def _batches(data: OutOfCoreData, in_set: NDArray[np.bool_], cache_prefix: Path) -> Any:
+def _batches(data: OutOfCoreData, set_mask: NDArray[np.bool_], cache_prefix: Path) -> Any:
     """Return an iterator that passes the rows of a set to XGBoost block by block, as often as it needs them."""
     import xgboost as xgb
 
@@ -168,10 +168,10 @@ def _batches(data: OutOfCoreData, in_set: NDArray[np.bool_], cache_prefix: Path)
 
         def next(self, input_data: Callable[..., Any]) -> bool:
             for row_numbers, x in self._blocks:
-                in_block = in_set[row_numbers]
-                if in_block.any():
-                    rows = row_numbers[in_block]
-                    input_data(data=x[in_block], label=data.y[rows], weight=data.weights_of(rows))
+                block_mask = set_mask[row_numbers]
+                if block_mask.any():
+                    rows = row_numbers[block_mask]
+                    input_data(data=x[block_mask], label=data.y[rows], weight=data.weights_of(rows))
                     return True
             return False
 

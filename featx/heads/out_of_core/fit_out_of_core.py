@@ -87,18 +87,18 @@ def _predict_held_out(
     """Return the outputs for each row of the model that was fitted without it, in one pass."""
     k = targets.n_outputs
     has_decisions = hasattr(models[0], "decision_function")
-    raw = np.empty((len(stored_rows), 1 if k == 2 else k)) if has_decisions else None
+    raw_outputs = np.empty((len(stored_rows), 1 if k == 2 else k)) if has_decisions else None
     proba = None if lacks_probabilities else np.empty((len(stored_rows), k))
     for row_numbers, x in stored_rows.blocks():
         for fold, model in enumerate(models):
-            in_fold = fold_numbers[row_numbers] == fold
-            if in_fold.any():
-                rows = row_numbers[in_fold]
-                if raw is not None:
-                    raw[rows] = model.decision_function(x[in_fold]).reshape(len(rows), -1)
+            fold_mask = fold_numbers[row_numbers] == fold
+            if fold_mask.any():
+                rows = row_numbers[fold_mask]
+                if raw_outputs is not None:
+                    raw_outputs[rows] = model.decision_function(x[fold_mask]).reshape(len(rows), -1)
                 if proba is not None:
-                    proba[rows] = predict_outputs(model, x[in_fold], "classes")
-    return ClassifierOutputs(proba if raw is None else raw, has_decisions, proba)
+                    proba[rows] = predict_outputs(model, x[fold_mask], "classes")
+    return ClassifierOutputs(proba if raw_outputs is None else raw_outputs, has_decisions, proba)
 
 
 def predict_in_blocks(model: Pipeline, stored_rows: StoredRows) -> Floats:

@@ -117,18 +117,18 @@ class CrossValidation:
         Time on `time.perf_counter` after which no value is tried; None, until it is set, for no limit.
     """
 
-    def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
+    def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared_arrays: SharedArrays) -> None:
         head, rows = space.head, space.rows
         metric = resolve_metric(rows.targets, spec.metric)
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
         self.deadline: float | None = None
         folds = rows.folds(spec.folds, spec.seed)
-        self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
+        self.folds = [FoldCache((name, number), rows, fold, shared_arrays) for number, fold in enumerate(folds)]
         n_held_out = len(rows) // spec.folds
         n_bytes = 0 if head.path is None else N_FIRST_FOLDS * head.path.fold_bytes(len(rows) - n_held_out, n_held_out)
-        self.memory_note = format_memory_note(n_bytes, shared.max_bytes)
+        self.memory_note = format_memory_note(n_bytes, shared_arrays.max_bytes)
         path = head.path
-        needs_refit = n_bytes > shared.max_bytes or (head.needs_calibration and metric in NEEDS_PROBABILITIES)
+        needs_refit = n_bytes > shared_arrays.max_bytes or (head.needs_calibration and metric in NEEDS_PROBABILITIES)
         if path is None or path.predict_path is None or needs_refit:
             name, values = ("", (None,)) if path is None else (path.name, path.values)
             path = ParameterPath(name, values, self._refit_path, patience=PATH_PATIENCE)
@@ -145,8 +145,8 @@ class CrossValidation:
     def run(self, trial: optuna.Trial, recorder: TrialRecorder) -> None:
         """Score a trial on the folds and record the result, or prune the trial after the first folds or in time."""
         params = self.suggest(trial, recorder)
-        if (previous := recorder.find([self.name, params])) is not None:
-            recorder.complete(trial, previous.pop("score"), previous)
+        if (previous_attributes := recorder.find([self.name, params])) is not None:
+            recorder.complete(trial, previous_attributes.pop("score"), previous_attributes)
             return
         with _pruned_after_deadline(trial, recorder):
             all_columns = np.arange(len(self.path.values))
@@ -245,8 +245,10 @@ class CrossValidation:
 
 def format_memory_note(n_bytes: float, max_bytes: float) -> str:
     """Return a text about the memory that the matrices of folds in parallel take; empty if they are small."""
-    need = f"the matrices of {N_FIRST_FOLDS} folds need {n_bytes / 1e9:.1f} GB"
+    need_text = f"the matrices of {N_FIRST_FOLDS} folds need {n_bytes / 1e9:.1f} GB"
     limit = f"extraction.search_gb = {max_bytes / 1e9:.1f} limits the memory that trials share"
     if n_bytes > max_bytes:
-        return f"{need}, but {limit}; settings are fitted without these matrices, which is slower; increase search_gb"
-    return f"{need}; {limit}" if n_bytes > MIN_BYTES_TO_REPORT else ""
+        return (
+            f"{need_text}, but {limit}; settings are fitted without these matrices, which is slower; increase search_gb"
+        )
+    return f"{need_text}; {limit}" if n_bytes > MIN_BYTES_TO_REPORT else ""

@@ -74,25 +74,25 @@ def parameter_importances(
 
 
 def boundary_warnings(
-    space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]
+    space: Mapping[str, Any], suggested_params: Mapping[str, Any], selected_params: Mapping[str, Any]
 ) -> list[RunWarning]:
     """Return a warning for each parameter whose chosen value is the smallest or largest of its search space.
 
     Parameters
     ----------
-    suggested
+    suggested_params
         Parameters of the chosen trial as Optuna suggested them.
-    chosen
+    selected_params
         Parameters of the chosen setting, including the value of the path.
     """
     found_warnings = []
     for name, bounds in space.items():
         if "values" in bounds:
-            value = chosen[name]
+            value = selected_params[name]
             low, high = bounds["values"][0], bounds["values"][-1]
             side = _boundary_side(bounds["values"].index(value), 0, len(bounds["values"]) - 1)
-        elif "low" in bounds and name in suggested:
-            value, low, high = suggested[name], bounds["low"], bounds["high"]
+        elif "low" in bounds and name in suggested_params:
+            value, low, high = suggested_params[name], bounds["low"], bounds["high"]
             scale = np.log if bounds["log"] else float
             side = _boundary_side(scale(value), scale(bounds["low"]), scale(bounds["high"]))
         else:
@@ -124,14 +124,14 @@ def fold_size_warnings(targets: TargetValues, n_folds: int) -> list[RunWarning]:
     if targets.kind != "classes":
         return []
     min_rows = MIN_CLASS_ROWS_PER_FOLD * n_folds
-    small = [f"{name!r} ({n} in train)" for name, n in targets.counts.items() if n < min_rows]
-    if not small:
+    small_classes = [f"{name!r} ({n} in train)" for name, n in targets.counts.items() if n < min_rows]
+    if not small_classes:
         return []
-    listed = ", ".join(small[:MAX_LISTED_CLASSES])
-    if len(small) > MAX_LISTED_CLASSES:
-        listed += f", … ({len(small)} in all)"
+    classes_text = ", ".join(small_classes[:MAX_LISTED_CLASSES])
+    if len(small_classes) > MAX_LISTED_CLASSES:
+        classes_text += f", … ({len(small_classes)} in all)"
     text = (
-        f"fewer than {MIN_CLASS_ROWS_PER_FOLD} rows in each of {n_folds} folds of {listed}: scores depend on a few "
-        "images; add images, or set fewer 'folds' in [[head]]"
+        f"fewer than {MIN_CLASS_ROWS_PER_FOLD} rows in each of {n_folds} folds of {classes_text}: scores depend on a "
+        "few images; add images, or set fewer 'folds' in [[head]]"
     )
     return [RunWarning("few rows", text)]

@@ -157,9 +157,9 @@ def score_trial(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if rows_key not in _cross_validations:
-        shared = SharedArrays(shared_bytes)
+        shared_arrays = SharedArrays(shared_bytes)
         cross_validations = {
-            name: CrossValidation(name, SearchSpace.of(spec, train_rows), spec, shared)
+            name: CrossValidation(name, SearchSpace.of(spec, train_rows), spec, shared_arrays)
             for name, train_rows in rows.items()
         }
         _cross_validations.clear()

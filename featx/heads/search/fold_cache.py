@@ -50,8 +50,8 @@ class SharedArrays:
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
-                cached: T = self._values[key][0]
-                return cached
+                cached_value: T = self._values[key][0]
+                return cached_value
         value, n_bytes = compute()
         with self._lock:
             self._values[key] = (value, n_bytes)
@@ -65,10 +65,10 @@ class SharedArrays:
         """Lend an uninitialised array for a block; new memory would take longer to touch than to fill with a kernel."""
         size = int(np.prod(shape))
         with self._lock:
-            fitting = [
+            buffer_indices = [
                 index for index, buffer in enumerate(self._buffers) if buffer.dtype == dtype and buffer.size >= size
             ]
-            buffer = self._buffers.pop(fitting[0]) if fitting else np.empty(size, dtype)
+            buffer = self._buffers.pop(buffer_indices[0]) if buffer_indices else np.empty(size, dtype)
         try:
             yield buffer[:size].reshape(shape)
         finally:
@@ -104,14 +104,14 @@ class FoldCache:
         Samples of the train rows to fit on.
     """
 
-    def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: SharedArrays) -> None:
+    def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared_arrays: SharedArrays) -> None:
         train, held_out = fold
         if rows.targets.kind == "classes":
             train = train[np.argsort(rows.targets.y[train], kind="stable")]
         self.train, self.held_out = rows.take(train), rows.take(held_out)
         self.training_data: TrainingData = self.train.training_data()
         self._name = name
-        self._shared = shared
+        self._shared = shared_arrays
 
     def get_or_compute(self, key: Any, compute: Callable[[], tuple[T, int]]) -> T:
         """Return the value of `key` for this fold; `compute` returns it and its bytes if it is not cached."""

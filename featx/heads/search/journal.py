@@ -133,17 +133,17 @@ class TrialJournal:
 
     def next_batch(self, max_trials: int) -> list[optuna.Trial]:
         """Return trials to run in parallel, sampled without each other's results; none if all are finished."""
-        first = self.next()
-        batch = [] if first is None else [first]
+        first_trial = self.next()
+        batch = [] if first_trial is None else [first_trial]
         while 0 < len(batch) < max_trials and (trial := self._start_trial()) is not None:
             batch.append(trial)
         return batch
 
     def _start_trial(self) -> optuna.Trial | None:
         with file_lock(_turn_lock(self._journal)):
-            for running in self._trials(TrialState.RUNNING):
-                if _is_released(self._journal.with_name(running.user_attrs.get(WORKER, "nobody"))):
-                    self._study.tell(running.number, state=TrialState.FAIL)
+            for running_trial in self._trials(TrialState.RUNNING):
+                if _is_released(self._journal.with_name(running_trial.user_attrs.get(WORKER, "nobody"))):
+                    self._study.tell(running_trial.number, state=TrialState.FAIL)
             n_started = len(self._trials(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING))
             if n_started >= self._spec.trials:
                 return None
@@ -180,13 +180,13 @@ class TrialJournal:
         trial = self._study.get_trials(deepcopy=False)[number]
         if not self.scored_trials:
             return f"trial {number + 1} ended early"
-        signed = find_score(metric).signed
+        signed_score = find_score(metric).signed
         best = best_trial(self.scored_trials)
-        best_text = f"best {metric} {signed(best.value or 0):.4f} (trial {best.number + 1})"
+        best_text = f"best {metric} {signed_score(best.value or 0):.4f} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
             return f"trial {number + 1} ended early · {best_text}"
         spread = float(np.std(trial.user_attrs["fold_scores"]))
-        return f"trial {number + 1} {signed(trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
+        return f"trial {number + 1} {signed_score(trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
 
     @property
     def n_finished(self) -> int:

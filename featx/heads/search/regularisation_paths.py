@@ -131,8 +131,8 @@ def ridge_path(params: Params, fold: FoldCache, values: Sequence[float], *, n_ro
     projected_y = basis.T @ (y if is_wide else x.T @ y)
     projected_x = (held_out_x - mean) @ (x.T @ basis if is_wide else basis)
     for value in values:
-        penalised = np.maximum(eigenvalues, 0) + value * n_rows
-        outputs = projected_x @ (projected_y / penalised[:, None]) + offset
+        penalised_eigenvalues = np.maximum(eigenvalues, 0) + value * n_rows
+        outputs = projected_x @ (projected_y / penalised_eigenvalues[:, None]) + offset
         yield np.asarray(expit(outputs) if targets.kind == "labels" else outputs)
 
 
@@ -190,15 +190,18 @@ def neighbours_path(params: Params, fold: FoldCache, values: Sequence[int]) -> I
 def _nearest_means(distances: Matrix, y: NDArray[Any], values: Sequence[int]) -> HeldOutOutputs:
     """Return (v, m, k) means over the nearest rows for each of v numbers of them, from squared distances."""
     max_neighbours = min(max(values), distances.shape[1])
-    nearest = np.argpartition(distances, max_neighbours - 1, axis=1)[:, :max_neighbours]
-    distances = np.take_along_axis(distances, nearest, axis=1)
+    nearest_rows = np.argpartition(distances, max_neighbours - 1, axis=1)[:, :max_neighbours]
+    distances = np.take_along_axis(distances, nearest_rows, axis=1)
     order = np.argsort(distances, axis=1, kind="stable")
-    nearest, distances = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(distances, order, axis=1)
+    nearest_rows, distances = (
+        np.take_along_axis(nearest_rows, order, axis=1),
+        np.take_along_axis(distances, order, axis=1),
+    )
     with np.errstate(divide="ignore"):
         weights = 1 / np.sqrt(distances.astype(np.float64))
     # Rows at distance 0 are the only ones that count.
     weights = np.where(np.isinf(weights).any(1, keepdims=True), np.isinf(weights), weights)
-    sums = np.cumsum(weights[:, :, None] * y[nearest], axis=1)
+    sums = np.cumsum(weights[:, :, None] * y[nearest_rows], axis=1)
     totals = np.cumsum(weights, axis=1)[:, :, None]
     return np.stack([(sums / totals)[:, min(value, max_neighbours) - 1] for value in values])
 
@@ -234,15 +237,15 @@ def boosting_path(
 
     def compute() -> tuple[Any, int]:
         x = fold.train.x[data.row_numbers]
-        binned = xgb.QuantileDMatrix(x, data.y, weight=data.weights, max_bin=max_bin, nthread=options["nthread"])
+        binned_data = xgb.QuantileDMatrix(x, data.y, weight=data.weights, max_bin=max_bin, nthread=options["nthread"])
         # A bin number takes at most two bytes.
-        return binned, 2 * x.size
+        return binned_data, 2 * x.size
 
-    binned = fold.get_or_compute("binned", compute)
-    booster, margins, n_grown = xgb.Booster(options, [binned]), None, 0
+    binned_data = fold.get_or_compute("binned", compute)
+    booster, margins, n_grown = xgb.Booster(options, [binned_data]), None, 0
     for value in values:
         for round_number in range(n_grown, value):
-            booster.update(binned, round_number)
+            booster.update(binned_data, round_number)
         # The held-out rows are in the memory of the CPU. The margins of the new trees are added to those before.
         with _on_cpu(booster, options["device"]):
             margins = booster.inplace_predict(

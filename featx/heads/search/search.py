@@ -91,34 +91,34 @@ def search(
     # Optuna logs Ctrl-C as a failed trial, with its traceback.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     start = time.perf_counter()
-    shared = SharedArrays(options.shared_bytes)
-    cross_validations = {name: CrossValidation(name, space, spec, shared) for name, space in spaces.items()}
+    shared_arrays = SharedArrays(options.shared_bytes)
+    cross_validations = {name: CrossValidation(name, space, spec, shared_arrays) for name, space in spaces.items()}
     for cross_validation in cross_validations.values():
         cross_validation.deadline = options.deadline
-    first = next(iter(cross_validations.values()))
+    first_validation = next(iter(cross_validations.values()))
     notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
     for note in dict.fromkeys(filter(None, notes)):
         progress("note", 0, 1, f"{spec.name}: {note}")
     choices = {} if len(spaces) == 1 else {EMBEDDINGS: next(iter(spaces))}
-    starts = [dict(first.head.start) | choices, *(adapted_start(start, spec) for start in options.starts)]
+    starts = [dict(first_validation.head.start) | choices, *(adapted_start(start, spec) for start in options.starts)]
     with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
-        scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
-    if not scored:
+        scored_records, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
+    if not scored_records:
         raise OutOfTimeError(f"head {spec.name!r} scored no setting within its share of the time")
-    scored_trials = _scored_trials(scored)
+    scored_trials = _scored_trials(scored_records)
     winner, params, score = _choose_setting(scored_trials, cross_validations, spec.rule)
     return SearchResult(
         params=params,
         suggested=winner.suggested,
         score=score,
         embeddings=winner.embeddings,
-        metric=first.metric,
+        metric=first_validation.metric,
         trials=scored_trials,
         n_pruned=n_pruned,
-        space=describe_space(scored, first.path.name, first.path.values),
+        space=describe_space(scored_records, first_validation.path.name, first_validation.path.values),
         importances=importances,
-        shared_bytes=shared.peak_bytes,
+        shared_bytes=shared_arrays.peak_bytes,
         n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
     )
@@ -168,7 +168,7 @@ def _run_trials(
 ) -> None:
     """Run trials in batches until the requested number is finished or the time has passed."""
     spaces, spec, options = inputs
-    first = next(iter(cross_validations.values()))
+    first_validation = next(iter(cross_validations.values()))
     progress(f"tune {spec.name}", trials.n_finished, spec.trials)
     while not trials.n_finished or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
         if trials.n_finished and options.is_deadline_past:
@@ -177,7 +177,8 @@ def _run_trials(
         if not batch:
             break
         names = [
-            first.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces)) for trial in batch
+            first_validation.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces))
+            for trial in batch
         ]
         if options.evaluator.is_local:
             for trial, name in zip(batch, names, strict=True):
@@ -185,7 +186,7 @@ def _run_trials(
         else:
             _run_on_workers(list(zip(batch, names, strict=True)), cross_validations, trials, inputs)
         for trial in batch:
-            note = trials.format_progress(trial.number, first.metric)
+            note = trials.format_progress(trial.number, first_validation.metric)
             progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
 
 
@@ -198,14 +199,14 @@ def _run_on_workers(
     """Score the trials of a batch on Dask workers, and record the results."""
     spaces, spec, options = inputs
     scored_trials = trials.scored_trials
-    previous = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
+    previous_attributes = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
     requests = [
         TrialRequest(name, trial.params, scored_trials)
-        for (trial, name), attributes in zip(batch, previous, strict=True)
+        for (trial, name), attributes in zip(batch, previous_attributes, strict=True)
         if attributes is None
     ]
     results = iter(options.evaluator.score_trials(spaces, spec, options.shared_bytes, requests))
-    for (trial, _), attributes in zip(batch, previous, strict=True):
+    for (trial, _), attributes in zip(batch, previous_attributes, strict=True):
         if attributes is None:
             _record(trial, next(results), trials)
         else:

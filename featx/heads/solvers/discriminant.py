@@ -55,13 +55,13 @@ class _ClassStatistics:
 
     def probabilities(self, held_out: Floats, variances: Floats, n_features: int, shrinkage: float) -> Floats:
         """Return (m, k) probabilities; `variances` holds the (r,) variances of all rows along the axes."""
-        between = self.means * np.sqrt(self.shares)[:, None]
-        within = max(0.0, variances.sum() - np.square(between).sum())
+        between_factor = self.means * np.sqrt(self.shares)[:, None]
+        within_variance = max(0.0, variances.sum() - np.square(between_factor).sum())
         min_variance = np.finfo(np.float64).eps * variances.max(initial=np.finfo(np.float64).tiny)
-        diagonal = np.maximum((1 - shrinkage) * variances + shrinkage * within / n_features, min_variance)
-        scaled_between, scaled_means = between / diagonal, self.means / diagonal
-        capacitance = np.eye(len(between)) - (1 - shrinkage) * scaled_between @ between.T
+        diagonal = np.maximum((1 - shrinkage) * variances + shrinkage * within_variance / n_features, min_variance)
+        scaled_factor, scaled_means = between_factor / diagonal, self.means / diagonal
+        capacitance = np.eye(len(between_factor)) - (1 - shrinkage) * scaled_factor @ between_factor.T
         inverse = np.linalg.pinv(capacitance, hermitian=True)
-        coefs = scaled_means + (1 - shrinkage) * scaled_means @ between.T @ inverse @ scaled_between
+        coefs = scaled_means + (1 - shrinkage) * scaled_means @ between_factor.T @ inverse @ scaled_factor
         intercepts = np.log(self.shares) - (self.means * coefs).sum(1) / 2
         return np.asarray(softmax(held_out @ coefs.T + intercepts, axis=1))

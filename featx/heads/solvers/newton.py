@@ -89,11 +89,11 @@ class _LogisticLosses:
             product = self._x.T @ (curvature * (self._x @ direction)) + self._penalty * direction
             length = norm / np.maximum((direction * product).sum(0), MIN_DIVISOR)
             step, residual = step + length * direction, residual - length * product
-            preconditioned = residual / diagonal
-            previous_norm, norm = norm, (residual * preconditioned).sum(0)
+            preconditioned_residual = residual / diagonal
+            previous_norm, norm = norm, (residual * preconditioned_residual).sum(0)
             if (norm <= CG_TOLERANCE**2 * initial_norm).all():
                 break
-            direction = preconditioned + norm / np.maximum(previous_norm, MIN_DIVISOR) * direction
+            direction = preconditioned_residual + norm / np.maximum(previous_norm, MIN_DIVISOR) * direction
         return step
 
     def _take_step(self, coefs: Matrix, logits: Matrix, step: Matrix) -> tuple[Matrix, Matrix]:

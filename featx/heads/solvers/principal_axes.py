@@ -32,10 +32,10 @@ class PrincipalAxes:
         train, held_out = train - mean, held_out - mean
         is_wide = train.shape[1] > train.shape[0]
         eigenvalues, basis = eigh(train @ train.T if is_wide else train.T @ train, overwrite_a=True)
-        varies = eigenvalues > eigenvalues[-1] * max(train.shape) * np.finfo(eigenvalues.dtype).eps
-        basis = basis[:, varies]
+        has_variance = eigenvalues > eigenvalues[-1] * max(train.shape) * np.finfo(eigenvalues.dtype).eps
+        basis = basis[:, has_variance]
         if is_wide:
-            basis = train.T @ (basis / np.sqrt(eigenvalues[varies]))
+            basis = train.T @ (basis / np.sqrt(eigenvalues[has_variance]))
         return cls(*(np.pad(x @ basis, ((0, 0), (0, 1)), constant_values=1) for x in (train, held_out)))
 
     @property

@@ -100,8 +100,8 @@ class TarArchive:
 
     def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
         chunks = UNPACKERS.get(file_suffix(path))
-        packed = stream or path
-        self._stream: IO[bytes] = unpack(chunks(packed), path) if chunks else stream or Path(path).open("rb")  # noqa: SIM115
+        packed_source = stream or path
+        self._stream: IO[bytes] = unpack(chunks(packed_source), path) if chunks else stream or Path(path).open("rb")  # noqa: SIM115
         weakref.finalize(self, self._stream.close)
         self._file = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (finalizers close both)
         weakref.finalize(self, self._file.close)

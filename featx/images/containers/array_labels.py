@@ -142,8 +142,8 @@ def _to_plain(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
     if names := h5py.check_enum_dtype(dtype):
         name_by_code = {code: name for name, code in names.items()}
-        flat = [name_by_code.get(code, str(code)) for code in values.ravel().tolist()]
-        return np.array(flat, dtype=object).reshape(values.shape)
+        flat_values = [name_by_code.get(code, str(code)) for code in values.ravel().tolist()]
+        return np.array(flat_values, dtype=object).reshape(values.shape)
     if dtype.kind == "O":
         return np.array([_decode(value) for value in values.ravel()], dtype=object).reshape(values.shape)
     if dtype.kind == "S":

@@ -109,16 +109,21 @@ def list_unlabelled_images(arrays: Mapping[str, Any]) -> list[ArraySpec]:
         All arrays of a source by place.
     """
     shapes = {place: array_shape(array) for place, array in arrays.items()}
-    numeric = [place for place, array in arrays.items() if array.dtype.kind in "biuf"]
-    last = [place for place in numeric if _counts_on_last_axis(shapes[place])]
-    first = [place for place in numeric if place not in last and is_image_shape(shapes[place])]
-    first += [place for place, array in arrays.items() if has_encoded_images(array)]
+    numeric_places = [place for place, array in arrays.items() if array.dtype.kind in "biuf"]
+    last_axis_places = [place for place in numeric_places if _counts_on_last_axis(shapes[place])]
+    first_axis_places = [
+        place for place in numeric_places if place not in last_axis_places and is_image_shape(shapes[place])
+    ]
+    first_axis_places += [place for place, array in arrays.items() if has_encoded_images(array)]
     words = {place: set(split_words(get_dataset_name(place) or base_name(place))) for place in arrays}
-    if any(words[place] & LABEL_WORDS for place in arrays if place not in {*first, *last}):
+    if any(words[place] & LABEL_WORDS for place in arrays if place not in {*first_axis_places, *last_axis_places}):
         return []
-    images = [place for place in arrays if place in {*first, *last}]
+    images = [place for place in arrays if place in {*first_axis_places, *last_axis_places}]
     pictures = [place for place in images if not words[place] & (MASK_WORDS | LABEL_WORDS)]
-    return [ArraySpec(images=place, row_axis="last" if place in last else "first") for place in pictures or images]
+    return [
+        ArraySpec(images=place, row_axis="last" if place in last_axis_places else "first")
+        for place in pictures or images
+    ]
 
 
 def _counts_on_last_axis(shape: tuple[int, ...]) -> bool:
@@ -152,10 +157,10 @@ def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[
     return {name: place for place in arrays for name, column_place in columns.items() if column_place == place}
 
 
-def _drop_masks(specs: Sequence[ArraySpec], shape_of: Callable[[str], tuple[int, ...]]) -> list[ArraySpec]:
+def _drop_masks(specs: Sequence[ArraySpec], get_shape: Callable[[str], tuple[int, ...]]) -> list[ArraySpec]:
     """Return one of the datasets with the same labels, as pictures and their masks: with channels, then the largest."""
     best: dict[tuple[str | None, tuple[str, ...]], ArraySpec] = {}
-    for spec in sorted(specs, key=lambda spec: (len(shape_of(spec.images)), math.prod(shape_of(spec.images)))):
+    for spec in sorted(specs, key=lambda spec: (len(get_shape(spec.images)), math.prod(get_shape(spec.images)))):
         best[spec.split, tuple(spec.labels.values())] = spec
     return [spec for spec in specs if spec in best.values()]
 

@@ -36,12 +36,12 @@ class CocoReader(CategoryReader):
         finder = _ImageFinder(tree)
         for file in files:
             entries = {number: finder.find(name, file.entry.name) for number, name in file.image_names.items()}
-            added = {number: entry for number, entry in entries.items() if entry not in categories.by_image}
-            if not added:
+            new_images = {number: entry for number, entry in entries.items() if entry not in categories.by_image}
+            if not new_images:
                 categories.annotations[file.entry.name] = "names the same images as another COCO file"
                 continue
             categories.annotations[file.entry.name] = "is an annotation"
-            for number, entry in added.items():
+            for number, entry in new_images.items():
                 names = {file.category_name(category) for category in file.categories.get(number, ())}
                 categories.by_image[entry] = names
                 categories.parts[entry.name] = find_path_part(file.entry.name)
@@ -126,17 +126,17 @@ class _ImageFinder:
         """
         path = name.replace("\\", "/").removeprefix("./")
         same_name = self._by_base_name.get(base_name(path), [])
-        exact = [entry for entry in same_name if f"/{entry.name}".endswith(f"/{path}")]
-        candidates = exact or same_name
+        exact_entries = [entry for entry in same_name if f"/{entry.name}".endswith(f"/{path}")]
+        candidates = exact_entries or same_name
         home = annotation.rpartition("/")[0]
         folders = [f"{home}/" if home else "", f"{home}/images/" if home else "images/"]
-        nearest = [entry for folder in folders for entry in candidates if entry.name == folder + path]
+        nearest_entries = [entry for folder in folders for entry in candidates if entry.name == folder + path]
         part = find_path_part(annotation)
         same_part = [entry for entry in candidates if part and find_path_part(entry.name.rpartition("/")[0]) == part]
         if not candidates:
             return Entry(folders[0] + path, "", None, "missing", "there is no such file")
-        if nearest or len(candidates) == 1:
-            return (nearest or candidates)[0]
+        if nearest_entries or len(candidates) == 1:
+            return (nearest_entries or candidates)[0]
         if len(same_part) == 1:
             return same_part[0]
         raise DataError(

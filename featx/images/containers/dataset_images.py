@@ -53,19 +53,19 @@ class DatasetReader:
             raise DataError(f"data.source: {data.source!r} does not exist; expected an HDF5 file or a folder of them")
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
-        ignored: dict[str, str] = {}
+        rules: dict[str, str] = {}
         for file in list_files(source, HDF5_SUFFIXES):
-            images, labels, label_names, unused = _list_file(file)
+            images, labels, label_names, unused_names = _list_file(file)
             state = file_state(file)
             uri = f"dataset:{file_uri(str(file.absolute()))}//"
             entries += [Entry(f"{file.name}#{name}", uri + name, state[1:] if state else None) for name in images]
             frames.append(_add_parts(labels, images, file.name))
-            ignored |= {
+            rules |= {
                 f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
-                for name in sorted(unused)
+                for name in sorted(unused_names)
             }
-        ignored |= list_other_files(source, HDF5_SUFFIXES)
-        return Listing.from_entries(entries, join_labels(frames), ignored)
+        rules |= list_other_files(source, HDF5_SUFFIXES)
+        return Listing.from_entries(entries, join_labels(frames), rules)
 
 
 def recognise_unlabelled_datasets(source: str) -> ReaderSpec | None:
@@ -76,9 +76,9 @@ def recognise_unlabelled_datasets(source: str) -> ReaderSpec | None:
     DataError
         a file cannot be read.
     """
-    listed = [_list_file(file) for file in list_files(Path(source), HDF5_SUFFIXES)]
-    n_images = sum(len(images) for images, *_ in listed)
-    if n_images < MIN_UNLABELLED_IMAGES or any(unused for *_, unused in listed):
+    file_contents = [_list_file(file) for file in list_files(Path(source), HDF5_SUFFIXES)]
+    n_images = sum(len(images) for images, *_ in file_contents)
+    if n_images < MIN_UNLABELLED_IMAGES or any(unused_names for *_, unused_names in file_contents):
         return None
     return ReaderSpec(source=source, reader="datasets")
 
@@ -145,7 +145,7 @@ def _is_image(dataset: Any) -> bool:
 def _read_labels(datasets: Mapping[str, Any], images: Sequence[str]) -> tuple[pd.DataFrame, set[str]]:
     """Return the label columns of n images, and the names of the datasets that hold labels."""
     columns: dict[str, Any] = {}
-    used: set[str] = set()
+    used_names: set[str] = set()
     if (classes := _find_group_classes(images)) is not None:
         columns["class"] = classes
     for name in sorted({name for image in images for name in datasets[image].attrs}):
@@ -155,10 +155,10 @@ def _read_labels(datasets: Mapping[str, Any], images: Sequence[str]) -> tuple[pd
     for name, values in _read_twin_columns(datasets, images):
         columns.setdefault(name, values)
     for name in set(datasets) - set(images):
-        added = _read_table_columns(datasets[name], name, images)
-        used |= {name} if added else set()
-        columns |= {column: values for column, values in added.items() if column not in columns}
-    return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), used
+        new_columns = _read_table_columns(datasets[name], name, images)
+        used_names |= {name} if new_columns else set()
+        columns |= {column: values for column, values in new_columns.items() if column not in columns}
+    return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), used_names
 
 
 def _find_group_classes(images: Sequence[str]) -> list[str] | None:

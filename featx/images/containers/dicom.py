@@ -86,8 +86,8 @@ def _to_array(dataset: Any) -> NDArray[Any]:
     grey: NDArray[np.float64] = ((values.astype(np.float64) * slope + intercept - low) / (high - low)).clip(0, 1)
     if not np.isfinite(grey).all():
         raise ReadError("has grey values or a window that are not finite")
-    scaled: NDArray[np.float64] = np.rint((1 - grey if kind == "MONOCHROME1" else grey) * MAX_GREY)
-    return scaled.astype(np.uint16)
+    scaled_grey: NDArray[np.float64] = np.rint((1 - grey if kind == "MONOCHROME1" else grey) * MAX_GREY)
+    return scaled_grey.astype(np.uint16)
 
 
 def _find_window(dataset: Any, slope: float, intercept: float) -> tuple[float, float]:
@@ -99,8 +99,8 @@ def _find_window(dataset: Any, slope: float, intercept: float) -> tuple[float, f
         center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
         if not width >= 1:
             raise ReadError(f"has a window of width {width:g}, expected at least 1")
-        half = max(width - 1, 1) / 2
-        return center - 0.5 - half, center - 0.5 + half
+        half_width = max(width - 1, 1) / 2
+        return center - 0.5 - half_width, center - 0.5 + half_width
     bits = int(dataset.BitsStored)
     is_signed = int(dataset.get("PixelRepresentation", 0)) == 1
     ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)

@@ -161,14 +161,14 @@ def check_filters(place: str, dataset: Any) -> None:
     ReadError
         it is compressed by a filter that is not installed.
     """
-    if not hasattr(dataset, "id") or not (missing := _find_missing_filter(dataset)):
+    if not hasattr(dataset, "id") or not (missing_filter := _find_missing_filter(dataset)):
         return
     next_step = (
         "which the package hdf5plugin does not have; write the file again with gzip"
         if find_spec("hdf5plugin")
         else 'which needs an extra: pip install "featx[hdf5plugin]"'
     )
-    raise ReadError(f"{place} is compressed with {missing}, {next_step}")
+    raise ReadError(f"{place} is compressed with {missing_filter}, {next_step}")
 
 
 def _find_external_files(dataset: Any) -> list[str]:

@@ -106,9 +106,9 @@ class ReversedDataset:
         if Ellipsis not in indices:
             indices = (*indices, Ellipsis)
         position = indices.index(Ellipsis)
-        after = indices[position + 1 :]
-        filling = (slice(None),) * (self.ndim - position - len(after))
-        values = np.asarray(self.dataset[(*indices[:position], *filling, *after)[::-1]])
+        trailing_indices = indices[position + 1 :]
+        full_slices = (slice(None),) * (self.ndim - position - len(trailing_indices))
+        values = np.asarray(self.dataset[(*indices[:position], *full_slices, *trailing_indices)[::-1]])
         return values.transpose()
 
 
@@ -246,11 +246,11 @@ def _read_variable_header(
 
 def _read_tag(content: bytes, position: int, order: str) -> tuple[int, int, int]:
     """Return storage type, length in bytes and position of the data of an element."""
-    first, second = struct.unpack_from(f"{order}II", content, position)
-    if first >> 16:
+    first_word, second_word = struct.unpack_from(f"{order}II", content, position)
+    if first_word >> 16:
         # Data of up to four bytes are stored in the tag itself.
-        return first & 0xFFFF, first >> 16, position + 4
-    return first, second, position + 8
+        return first_word & 0xFFFF, first_word >> 16, position + 4
+    return first_word, second_word, position + 8
 
 
 def _read_element(content: bytes, position: int, order: str) -> tuple[int, bytes, int]:
@@ -264,17 +264,17 @@ def _read_element(content: bytes, position: int, order: str) -> tuple[int, bytes
 
 def _unpack_chunks(path: str, variable: _Variable) -> Iterator[bytes]:
     unpacker = zlib.decompressobj()
-    n_left = variable.n_bytes
+    n_remaining = variable.n_bytes
     with Path(path).open("rb") as stream:
         stream.seek(variable.start)
-        for packed in read_chunks(stream):
-            chunk, n_left, unpacked = packed[:n_left], n_left - len(packed), b""
+        for packed_chunk in read_chunks(stream):
+            chunk, n_remaining, unpacked_chunk = packed_chunk[:n_remaining], n_remaining - len(packed_chunk), b""
             # A full chunk of output can leave more output without more input.
-            while chunk or len(unpacked) == CHUNK_BYTES:
-                unpacked = unpacker.decompress(chunk, CHUNK_BYTES)
-                yield unpacked
+            while chunk or len(unpacked_chunk) == CHUNK_BYTES:
+                unpacked_chunk = unpacker.decompress(chunk, CHUNK_BYTES)
+                yield unpacked_chunk
                 chunk = unpacker.unconsumed_tail
-            if n_left <= 0 or unpacker.eof:
+            if n_remaining <= 0 or unpacker.eof:
                 break
     if not unpacker.eof:
         raise EOFError("a variable ends before the end of its zlib stream")

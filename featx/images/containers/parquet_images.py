@@ -60,11 +60,11 @@ class ParquetImageReader:
             raise DataError(f"data.source: {data.source!r} does not exist; expected Parquet files with images")
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
-        ignored: dict[str, str] = {}
+        rules: dict[str, str] = {}
         for file, name in _list_parquet_files(place):
             column = find_image_column(file)
             if not column:
-                ignored[name] = "is a Parquet file without a column of images"
+                rules[name] = "is a Parquet file without a column of images"
                 continue
             frame = _read_labels(file, column)
             part = find_part(name)
@@ -75,9 +75,9 @@ class ParquetImageReader:
                 Entry(f"{name}#{row}", f"{uri}{row}", state[1:] if state else None) for row in range(len(frame))
             ]
         if Path(place).is_dir():
-            others = [entry for entry in open_tree(place).entries() if file_suffix(entry.name) != PARQUET_SUFFIX]
-            ignored |= {entry.name: entry.non_image_reason for entry in others}
-        return Listing.from_entries(entries, join_labels(frames), ignored)
+            other_entries = [entry for entry in open_tree(place).entries() if file_suffix(entry.name) != PARQUET_SUFFIX]
+            rules |= {entry.name: entry.non_image_reason for entry in other_entries}
+        return Listing.from_entries(entries, join_labels(frames), rules)
 
 
 def read_parquet_image(location: str) -> bytes:
@@ -85,8 +85,8 @@ def read_parquet_image(location: str) -> bytes:
 
     Errors are those of `featx.images.sources.read_content`.
     """
-    path, _, inside = location.partition("//")
-    column, _, row = inside.rpartition("/")
+    path, _, row_path = location.partition("//")
+    column, _, row = row_path.rpartition("/")
     state = file_state(path)
     if state is None:
         raise FileNotFoundError(path)
@@ -282,15 +282,19 @@ def _name_classes(frame: pd.DataFrame, column: str, names: Sequence[str], is_lis
         # Rows without a class have -1.
         codes = frame[column].where(frame[column] != -1)
         numbers = set(codes.dropna())
-    if unknown := [number for number in numbers if number not in range(len(names))]:
-        raise DataError(f"{file}: column {column!r} holds {unknown[0]!r}, but its metadata name {len(names)} classes")
+    if unknown_numbers := [number for number in numbers if number not in range(len(names))]:
+        raise DataError(
+            f"{file}: column {column!r} holds {unknown_numbers[0]!r}, but its metadata name {len(names)} classes"
+        )
     if not is_list:
         class_names = [None if pd.isna(code) else names[int(code)] for code in codes]
         frame = frame.copy(deep=False)
         frame[column] = np.array(class_names, dtype=object)
         return frame
     columns = {name: np.array([number in row for row in rows], dtype=np.int64) for number, name in enumerate(names)}
-    others = frame.drop(columns=column)
-    if repeated := columns.keys() & set(others.columns):
-        raise DataError(f"{file}: class {min(repeated)!r} of {column!r} has the name of another column; rename it")
-    return pd.concat([others, pd.DataFrame(columns, index=frame.index)], axis=1)
+    other_columns = frame.drop(columns=column)
+    if repeated_names := columns.keys() & set(other_columns.columns):
+        raise DataError(
+            f"{file}: class {min(repeated_names)!r} of {column!r} has the name of another column; rename it"
+        )
+    return pd.concat([other_columns, pd.DataFrame(columns, index=frame.index)], axis=1)

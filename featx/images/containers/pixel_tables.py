@@ -77,17 +77,17 @@ class PixelTableReader:
             raise DataError(f"data.source: {data.source!r} does not exist; expected CSV files with pixels")
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
-        ignored: dict[str, str] = {}
+        rules: dict[str, str] = {}
         for file in list_files(source, (CSV_SUFFIX,)):
             layout = find_layout(file)
             if layout is None or not layout.names:
-                ignored[file.name] = "is a table without labels" if layout else "is a table without pixels"
+                rules[file.name] = "is a table without labels" if layout else "is a table without pixels"
                 continue
             rows, frame = _list_rows(file, layout)
             entries += rows
             frames.append(frame)
-        ignored |= list_other_files(source, (CSV_SUFFIX,))
-        return Listing.from_entries(entries, join_labels(frames), ignored)
+        rules |= list_other_files(source, (CSV_SUFFIX,))
+        return Listing.from_entries(entries, join_labels(frames), rules)
 
 
 def read_pixels(location: str) -> NDArray[np.uint8]:
@@ -96,9 +96,9 @@ def read_pixels(location: str) -> NDArray[np.uint8]:
     FIRST and LAST are the columns of pixels, OFFSET and LENGTH are the place of the row's line in bytes. Errors are
     those of `featx.images.sources.read_content`.
     """
-    path, _, inside = location.partition("//")
-    columns, shape_text, place = inside.split("/")
-    first, last = map(int, columns.split("-"))
+    path, _, row_path = location.partition("//")
+    columns, shape_text, place = row_path.split("/")
+    first_column, last_column = map(int, columns.split("-"))
     shape = tuple(map(int, shape_text.split("x")))
     offset, n_bytes = map(int, place.split("+"))
     check_size(n_bytes)
@@ -111,7 +111,7 @@ def read_pixels(location: str) -> NDArray[np.uint8]:
     except OSError as error:
         raise ReadError(error.strerror or str(error)) from error
     cells = _split_line(line)
-    pixels = cells[first].split() if first == last else cells[first : last + 1]
+    pixels = cells[first_column].split() if first_column == last_column else cells[first_column : last_column + 1]
     try:
         values = np.array([int(cell) for cell in pixels])
     except (ValueError, IndexError) as error:
@@ -137,22 +137,24 @@ def find_layout(file: Path) -> PixelLayout | None:
     except OSError:
         return None
     header = [name.removeprefix(UTF8_MARK).strip() for name in header]
-    singles = [number for number, name in enumerate(header) if PIXEL_COLUMN.fullmatch(name)]
-    joined = [number for number, name in enumerate(header) if PIXELS_COLUMN.fullmatch(name) and number < len(row)]
-    if len(singles) >= MIN_PIXELS and singles[-1] - singles[0] == len(singles) - 1:
-        first, last, n_pixels = singles[0], singles[-1], len(singles)
-    elif len(joined) == 1 and len(row[joined[0]].split()) >= MIN_PIXELS:
-        first = last = joined[0]
-        n_pixels = len(row[first].split())
+    pixel_columns = [number for number, name in enumerate(header) if PIXEL_COLUMN.fullmatch(name)]
+    joined_columns = [
+        number for number, name in enumerate(header) if PIXELS_COLUMN.fullmatch(name) and number < len(row)
+    ]
+    if len(pixel_columns) >= MIN_PIXELS and pixel_columns[-1] - pixel_columns[0] == len(pixel_columns) - 1:
+        first_column, last_column, n_pixels = pixel_columns[0], pixel_columns[-1], len(pixel_columns)
+    elif len(joined_columns) == 1 and len(row[joined_columns[0]].split()) >= MIN_PIXELS:
+        first_column = last_column = joined_columns[0]
+        n_pixels = len(row[first_column].split())
     else:
         return None
     names = {
         number: name.decode("utf-8", "backslashreplace")
         for number, name in enumerate(header)
         # A column without a name is the row number that pandas writes.
-        if not first <= number <= last and name
+        if not first_column <= number <= last_column and name
     }
-    return PixelLayout(len(header), first, last, _find_shape(n_pixels, file), names)
+    return PixelLayout(len(header), first_column, last_column, _find_shape(n_pixels, file), names)
 
 
 def _find_shape(n_pixels: int, file: Path) -> tuple[int, ...]:

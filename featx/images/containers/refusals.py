@@ -98,13 +98,15 @@ def _explain_pickle(name: str) -> str:
 def _explain_arrays(file: Path) -> Iterator[str]:
     """Yield one reason: the arrays that an array file holds, and what was expected of them."""
     try:
-        datasets, skipped = open_datasets(file), skipped_datasets(file)
+        datasets, skipped_reasons = open_datasets(file), skipped_datasets(file)
     except ReadError as error:
         yield str(error).removeprefix(f"{file} ")
         return
     arrays = [f"{name!r} {array_shape(datasets[name])}" for name in list(datasets)[:MAX_NAMED_DATASETS]]
-    arrays += [f"{name!r} {reason.partition(',')[0]}" for name, reason in list(skipped.items())[:MAX_NAMED_DATASETS]]
-    n_more = len(datasets) + len(skipped) - len(arrays)
+    arrays += [
+        f"{name!r} {reason.partition(',')[0]}" for name, reason in list(skipped_reasons.items())[:MAX_NAMED_DATASETS]
+    ]
+    n_more = len(datasets) + len(skipped_reasons) - len(arrays)
     arrays += [f"{n_more} more"] if n_more else []
     yield (
         f"holds no images with labels: found {', '.join(arrays) or 'no arrays'}; expected images (n, h, w) or "

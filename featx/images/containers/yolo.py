@@ -45,9 +45,9 @@ class YoloReader(CategoryReader):
         for key, image in images.items():
             if key in files:
                 numbers = _read_numbers(files[key])
-                if names and (unknown := [number for number in numbers if number not in names]):
+                if names and (unknown_numbers := [number for number in numbers if number not in names]):
                     raise DataError(
-                        f"annotation {files[key].name!r} uses class {unknown[0]}, but {name_files[0]!r} names "
+                        f"annotation {files[key].name!r} uses class {unknown_numbers[0]}, but {name_files[0]!r} names "
                         f"{len(names)} classes"
                     )
                 categories.by_image[image] = {names.get(number, str(number)) for number in numbers}
@@ -91,16 +91,16 @@ def _read_names(tree: Tree) -> tuple[dict[int, str], list[str]]:
         if entry.outcome:
             continue
         if file_suffix(entry.name) in YAML_SUFFIXES:
-            added = _read_yaml_names(entry)
+            file_names = _read_yaml_names(entry)
         elif base_name(entry.name).lower() in NAME_FILES:
             lines = read_annotation(entry).decode("utf-8-sig", "backslashreplace").splitlines()
-            added = dict(enumerate(line.strip() for line in lines if line.strip()))
+            file_names = dict(enumerate(line.strip() for line in lines if line.strip()))
         else:
             continue
-        if added and names and added != names:
+        if file_names and names and file_names != names:
             raise DataError(f"{files[0]!r} and {entry.name!r} name different classes; remove one of them")
-        names = added or names
-        files += [entry.name] if added else []
+        names = file_names or names
+        files += [entry.name] if file_names else []
     return names, files
 
 
@@ -124,12 +124,12 @@ def _read_yaml_names(entry: Entry) -> dict[int, str]:
     names = value.get("names") if isinstance(value, dict) else None
     if names is None:
         return {}
-    numbered = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(numbered, dict) or not all(
-        isinstance(number, int) and isinstance(name, str | int | float) for number, name in numbered.items()
+    names_by_number = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(names_by_number, dict) or not all(
+        isinstance(number, int) and isinstance(name, str | int | float) for number, name in names_by_number.items()
     ):
         raise DataError(f"{entry.name!r}: 'names' is {names!r:.60}; expected a list, or numbers with names")
-    return {number: str(name) for number, name in numbered.items()}
+    return {number: str(name) for number, name in names_by_number.items()}
 
 
 def _load_plain_yaml(content: bytes) -> Any:

@@ -100,11 +100,13 @@ def _parse_records(content: bytes, n_members: int) -> ZipDirectory | None:
     for _ in range(n_members):
         if position + RECORD.size > len(content):
             return None
-        mark, version, flags, method, _, packed, unpacked, n_name, n_extra, n_comment, start = RECORD.unpack_from(
+        mark, version, flags, method, _, n_packed, n_unpacked, n_name, n_extra, n_comment, start = RECORD.unpack_from(
             content, position
         )
         encoded_name = content[position + RECORD.size : position + RECORD.size + n_name]
-        is_plain = encoded_name.isascii() and b"\0" not in encoded_name and ELSEWHERE not in {packed, unpacked, start}
+        is_plain = (
+            encoded_name.isascii() and b"\0" not in encoded_name and ELSEWHERE not in {n_packed, n_unpacked, start}
+        )
         if mark != RECORD_MARK or version > MAX_VERSION or not is_plain:
             return None
         name = encoded_name.decode("ascii")

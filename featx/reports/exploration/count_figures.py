@@ -39,12 +39,12 @@ def plot_counts(counts: Mapping[str, Mapping[str, int]], noun: str) -> Matplotli
     height = max(2.2, 0.6 + 0.24 * len(names))
     figure, (bars, pie) = make_figure(2, width=4.6, height=height)
     parts = list(dict.fromkeys(part for values in counts.values() for part in values))
-    left = np.zeros(len(names))
+    cumulative_counts = np.zeros(len(names))
     for part in parts:
         values = np.array([counts[name].get(part, 0) for name in names], dtype=float)
-        bars.barh(range(len(names)), values, left=left, label=part, height=0.72)
-        left += values
-    for row, total in enumerate(left):
+        bars.barh(range(len(names)), values, left=cumulative_counts, label=part, height=0.72)
+        cumulative_counts += values
+    for row, total in enumerate(cumulative_counts):
         bars.text(total, row, f" {total:,.0f}", va="center", fontsize=7, color=INK)
     bars.margins(x=0.12)
     bars.set_yticks(range(len(names)), [short_label(name) for name in names], parse_math=False)
@@ -59,9 +59,16 @@ def plot_counts(counts: Mapping[str, Mapping[str, int]], noun: str) -> Matplotli
 
 def _draw_pie(axes: Any, totals: Mapping[str, int]) -> None:
     """Draw the shares of the largest slices; the others are one slice."""
-    ordered = sorted(totals.items(), key=lambda item: -item[1])
-    shown = ordered if len(ordered) <= MAX_SLICES else ordered[: MAX_SLICES - 1]
-    slices = [*shown, *([("others", sum(n for _, n in ordered[len(shown) :]))] if len(shown) < len(ordered) else [])]
+    sorted_totals = sorted(totals.items(), key=lambda item: -item[1])
+    shown_totals = sorted_totals if len(sorted_totals) <= MAX_SLICES else sorted_totals[: MAX_SLICES - 1]
+    slices = [
+        *shown_totals,
+        *(
+            [("others", sum(n for _, n in sorted_totals[len(shown_totals) :]))]
+            if len(shown_totals) < len(sorted_totals)
+            else []
+        ),
+    ]
     total = max(1, sum(totals.values()))
     labels = [f"{short_label(name)} {n / total:.0%}" for name, n in slices]
     if sum(n for _, n in slices) > 0:
@@ -101,8 +108,8 @@ def plot_densities(columns: Mapping[str, str], groups: Mapping[str, Mapping[str,
     """
     figure, all_axes = make_figure(len(columns), width=3.6, height=2.6, max_columns=3)
     for axes, (column, label) in zip(all_axes, columns.items(), strict=True):
-        everything = np.concatenate([values[column] for values in groups.values()])
-        low, high = float(everything.min()), float(everything.max())
+        all_values = np.concatenate([values[column] for values in groups.values()])
+        low, high = float(all_values.min()), float(all_values.max())
         grid = np.linspace(low, high if high > low else low + 1, N_GRID)
         for name, values in list(groups.items())[:MAX_DENSITIES]:
             axes.plot(grid, kernel_density(values[column], grid), label=short_label(name), lw=1.3)

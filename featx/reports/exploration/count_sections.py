@@ -35,8 +35,8 @@ def _target_section(exploration: Exploration, target: str) -> Section:
     components: list[Component] = []
     if len(rows):
         figure = plot_counts(_stacked(rows, "label", LABELLED_PARTS if has_parts else ()), "class")
-        ordered = rows.sort_values("n", kind="stable")
-        largest, smallest = ordered.iloc[-1], ordered.iloc[0]
+        sorted_rows = rows.sort_values("n", kind="stable")
+        largest, smallest = sorted_rows.iloc[-1], sorted_rows.iloc[0]
         components.append(
             Figure(
                 f"counts {target}",
@@ -77,10 +77,12 @@ def _group_section(exploration: Exploration, grouping: str) -> Section:
                 plot_counts(_stacked(rows, "group", parts), grouping),
             )
         )
-    crossed = tables["class_by_group"].query("grouping == @grouping")
-    for target in crossed["target"].unique():
-        chosen = crossed[crossed["target"] == target]
-        table = chosen.pivot(index="group", columns="label", values="n")[list(dict.fromkeys(chosen["label"]))]
+    group_counts = tables["class_by_group"].query("grouping == @grouping")
+    for target in group_counts["target"].unique():
+        target_counts = group_counts[group_counts["target"] == target]
+        table = target_counts.pivot(index="group", columns="label", values="n")[
+            list(dict.fromkeys(target_counts["label"]))
+        ]
         caption = f"Labelled images of each class of {target} in the largest groups of {grouping}."
         components.append(frame_table(f"{target} by {grouping}", caption, table.reset_index()))
     return Section(f"Groups of {grouping}", components)

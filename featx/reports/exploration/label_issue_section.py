@@ -28,7 +28,7 @@ def build_label_section(exploration: Exploration, thumbnails: Thumbnails) -> Sec
 
 
 def _target(table: pd.DataFrame, target: str, facts: Mapping[str, Any], thumbnails: Thumbnails) -> list[Component]:
-    wrong = table[table["is_likely_wrong"]]
+    wrong_rows = table[table["is_likely_wrong"]]
     parts = " and ".join(facts["parts"]) or "all images"
     summary = (
         f"{facts['n_likely_wrong']} of {facts['n_labels']} labels of {target!r} are likely wrong: for the model and "
@@ -41,13 +41,13 @@ def _target(table: pd.DataFrame, target: str, facts: Mapping[str, Any], thumbnai
         f"probabilities of {facts['probabilities']}, for images that it was not trained on. Quality is the "
         "probability of the given label by both. Look at each image before its label is changed."
     )
-    shown = wrong.head(MAX_SHOWN) if len(wrong) else table.head(N_DOUBTFUL)
-    kind = "likely wrong labels" if len(wrong) else "most doubtful labels, none of which is likely wrong"
+    issues = wrong_rows.head(MAX_SHOWN) if len(wrong_rows) else table.head(N_DOUBTFUL)
+    kind = "likely wrong labels" if len(wrong_rows) else "most doubtful labels, none of which is likely wrong"
     caption = (
-        f"The first {len(shown)} of {len(wrong) or len(table)} {kind}, the most doubtful first. The first picture is "
-        "the image, the others are its nearest neighbours. label_issues.csv has all."
+        f"The first {len(issues)} of {len(wrong_rows) or len(table)} {kind}, the most doubtful first. The first "
+        "picture is the image, the others are its nearest neighbours. label_issues.csv has all."
     )
-    items = [_item(row, thumbnails) for row in shown.to_dict("records")]
+    items = [_item(row, thumbnails) for row in issues.to_dict("records")]
     return [Text(summary, "summary"), Text(method, "note"), Gallery(f"label_issues_{target}", caption, items)]
 
 
@@ -58,7 +58,9 @@ def _item(row: Mapping[Any, Any], thumbnails: Thumbnails) -> GalleryItem:
         if row.get(f"neighbour_{number}") is not None
     ]
     pictures = [thumbnails.picture(row["id"])]
-    pictures += [_neighbour_picture(thumbnails.picture(near), near, label) for near, label in neighbours]
+    pictures += [
+        _neighbour_picture(thumbnails.picture(neighbour_id), neighbour_id, label) for neighbour_id, label in neighbours
+    ]
     lines = [
         f"labelled {row['label']}, quality {row['quality']:.2g}",
         f"suggested {row['suggested_label']} ({row['suggested_probability']:.0%})",

@@ -35,8 +35,8 @@ def build_map_section(exploration: Exploration, thumbnails: Thumbnails) -> Secti
     table = result.tables["map"]
     sections = []
     if "x" in table:
-        placed = table[table["x"].notna()].reset_index(drop=True)
-        sections.append(Section("Map of the embedding", _map(exploration, placed)))
+        placed_rows = table[table["x"].notna()].reset_index(drop=True)
+        sections.append(Section("Map of the embedding", _map(exploration, placed_rows)))
     sections += [
         Section(f"Principal components of {title}", _components(exploration, name, title))
         for name, title in (("embedding", "the embedding"), ("pixel", "the pixels"))
@@ -151,7 +151,7 @@ def _components(exploration: Exploration, name: str, title: str) -> list[Compone
     if not set(columns) <= set(table):
         return [Text(text), variance]
     column = next(iter(_colourings(table)), "")
-    known = table[table[columns[0]].notna()]
+    plotted_rows = table[table[columns[0]].notna()]
     labels = tuple(
         f"component {number} ({share:.0%} of the variance)"
         for number, share in enumerate(shares["variance_share"][:2], 1)
@@ -159,26 +159,26 @@ def _components(exploration: Exploration, name: str, title: str) -> list[Compone
     scatter = Figure(
         f"{name}_scatter",
         f"First two principal components of {title}.",
-        f"Scatter plot of {len(known)} images along two components, coloured by {column or 'nothing'}.",
-        _scatter(known, columns[0], columns[1], column, labels),
+        f"Scatter plot of {len(plotted_rows)} images along two components, coloured by {column or 'nothing'}.",
+        _scatter(plotted_rows, columns[0], columns[1], column, labels),
     )
     return [Text(text), variance, scatter]
 
 
 def _scatter(table: pd.DataFrame, x: str, y: str, column: str, labels: Sequence[str]) -> MatplotlibFigure:
     """Return a scatter plot of an even sample, coloured by the most frequent values of a column."""
-    shown = table.iloc[np.unique(np.linspace(0, len(table) - 1, MAX_SCATTER_POINTS, dtype=int))]
+    sample = table.iloc[np.unique(np.linspace(0, len(table) - 1, MAX_SCATTER_POINTS, dtype=int))]
     figure, (axes,) = make_figure(1, 6.5, 5.0)
     values = (
-        pd.Series([text or NO_VALUE for text in _texts(shown[column])]) if column else pd.Series(["all"] * len(shown))
+        pd.Series([text or NO_VALUE for text in _texts(sample[column])]) if column else pd.Series(["all"] * len(sample))
     )
-    frequent = sorted(values.value_counts().index[:MAX_COLOURS])
-    names = values.where(values.isin(frequent), "others")
-    for number, name in enumerate(dict.fromkeys([*frequent, *names])):
+    frequent_values = sorted(values.value_counts().index[:MAX_COLOURS])
+    names = values.where(values.isin(frequent_values), "others")
+    for number, name in enumerate(dict.fromkeys([*frequent_values, *names])):
         rows = (names == name).to_numpy()
         colour = PALETTE[number % len(PALETTE)]
         axes.scatter(
-            shown[x][rows], shown[y][rows], s=5, alpha=0.6, color=colour, label=shorten_name(name), rasterized=True
+            sample[x][rows], sample[y][rows], s=5, alpha=0.6, color=colour, label=shorten_name(name), rasterized=True
         )
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])

@@ -33,8 +33,8 @@ def _outliers(table: pd.DataFrame, n_outliers: int, thumbnails: Thumbnails) -> l
         f"classes is more than {MIN_OUTLIER_SCORE} robust standard deviations above the median of their class. "
         "Damaged files, other subjects and rare views are outliers; a wrong label alone is not."
     )
-    shown = table.head(min(n_outliers, MAX_OUTLIERS) or N_DISTANT)
-    caption = f"The {len(shown)} most distant images, compared with their class. outliers.csv has all distances."
+    shown_rows = table.head(min(n_outliers, MAX_OUTLIERS) or N_DISTANT)
+    caption = f"The {len(shown_rows)} most distant images, compared with their class. outliers.csv has all distances."
     items = [
         GalleryItem(
             row["id"],
@@ -42,20 +42,20 @@ def _outliers(table: pd.DataFrame, n_outliers: int, thumbnails: Thumbnails) -> l
             [_labelled(row["label"]), f"score {row['score']:.1f}, distance {row['distance']:.2f}"],
             {"label": str(row["label"])},
         )
-        for row in shown.to_dict("records")
+        for row in shown_rows.to_dict("records")
     ]
     return [Text(text, "summary"), Gallery("outliers_shown", caption, items)]
 
 
 def _typical(table: pd.DataFrame, thumbnails: Thumbnails) -> Gallery:
-    shown = table[table["rank"] <= N_TYPICAL_PER_CLASS].head(MAX_TYPICAL)
+    shown_rows = table[table["rank"] <= N_TYPICAL_PER_CLASS].head(MAX_TYPICAL)
     items = [
         GalleryItem(row["id"], [thumbnails.picture(row["id"])], [_labelled(row["class"])], {"class": str(row["class"])})
-        for row in shown.to_dict("records")
+        for row in shown_rows.to_dict("records")
     ]
     caption = (
         f"The {N_TYPICAL_PER_CLASS} most typical images of each class: those with the smallest mean distance to all "
-        f"images of their class. {len(shown)} images are shown; typical_images.csv has more."
+        f"images of their class. {len(shown_rows)} images are shown; typical_images.csv has more."
     )
     return Gallery("typical_images_shown", caption, items)
 

@@ -17,7 +17,7 @@ def build_quality_section(exploration: Exploration, thumbnails: Thumbnails) -> S
     caption = "Checks; an image is listed if its value is also unusual among all images."
     headings = {"n": "images"}
     components: list[Component] = [frame_table("quality_checks", caption, tables["quality_checks"], headings)]
-    shown = issues.groupby("check", sort=False).head(MAX_SHOWN_PER_CHECK)
+    shown_issues = issues.groupby("check", sort=False).head(MAX_SHOWN_PER_CHECK)
     items = [
         GalleryItem(
             row["id"],
@@ -25,7 +25,7 @@ def build_quality_section(exploration: Exploration, thumbnails: Thumbnails) -> S
             [row["check"], f"{row['property'].replace('_', ' ')} {row['value']:.3g}"],
             {"check": row["check"]},
         )
-        for row in shown.to_dict("records")
+        for row in shown_issues.to_dict("records")
     ]
     if items:
         text = f"{len(items)} of {len(issues)} findings, at most {MAX_SHOWN_PER_CHECK} of each check."

@@ -57,10 +57,12 @@ def _target(
         FORMATS,
     )
     components: list[Component] = [Text(summary, "summary"), Text(method, "note"), table]
-    shown = members.groupby(["grouping", "segment"], sort=False).head(MAX_IMAGES)
-    names = list(dict.fromkeys(zip(shown["grouping"], shown["segment"], strict=True)))[:MAX_SEGMENTS]
+    shown_members = members.groupby(["grouping", "segment"], sort=False).head(MAX_IMAGES)
+    names = list(dict.fromkeys(zip(shown_members["grouping"], shown_members["segment"], strict=True)))[:MAX_SEGMENTS]
     items = [
-        _item(row, thumbnails) for row in shown.to_dict("records") if (row["grouping"], row["segment"]) in set(names)
+        _item(row, thumbnails)
+        for row in shown_members.to_dict("records")
+        if (row["grouping"], row["segment"]) in set(names)
     ]
     if items:
         caption = f"Images of the weak segments with the largest errors, at most {MAX_IMAGES} of each."

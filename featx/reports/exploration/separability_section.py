@@ -65,22 +65,22 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
 
 
 def _figure(target: str, classes: pd.DataFrame) -> Figure:
-    shown = classes.sort_values("recall", kind="stable").head(MAX_CLASSES)[::-1]
-    figure, (recall, silhouette) = make_figure(2, 5.0, 0.8 + 0.22 * len(shown))
-    positions = np.arange(len(shown))
+    shown_classes = classes.sort_values("recall", kind="stable").head(MAX_CLASSES)[::-1]
+    figure, (recall, silhouette) = make_figure(2, 5.0, 0.8 + 0.22 * len(shown_classes))
+    positions = np.arange(len(shown_classes))
     for axes, column, label in (
         (recall, "recall", "recall of the vote (share)"),
         (silhouette, "silhouette", "mean silhouette (-1 to 1)"),
     ):
-        axes.barh(positions, shown[column], color=PALETTE[0] if column == "recall" else PALETTE[1])
-        axes.set_yticks(positions, [shorten_name(str(name)) for name in shown["class"]])
+        axes.barh(positions, shown_classes[column], color=PALETTE[0] if column == "recall" else PALETTE[1])
+        axes.set_yticks(positions, [shorten_name(str(name)) for name in shown_classes["class"]])
         axes.set_ylabel("class")
         axes.set_xlabel(label)
     recall.set_xlim(0, 1)
-    lowest = shown.iloc[-1]
+    worst_class = shown_classes.iloc[-1]
     return Figure(
         f"separability_{target}",
-        f"Recall of the vote and mean silhouette of {len(shown)} classes of {target!r}, the worst at the top.",
-        f"Two bar charts by class; the lowest recall is {lowest['recall']:.2f}, of {lowest['class']}.",
+        f"Recall of the vote and mean silhouette of {len(shown_classes)} classes of {target!r}, the worst at the top.",
+        f"Two bar charts by class; the lowest recall is {worst_class['recall']:.2f}, of {worst_class['class']}.",
         figure,
     )

@@ -37,7 +37,7 @@ def build_shortcut_section(exploration: Exploration, thumbnails: Thumbnails) -> 
     formats = {"auroc": ".3f", "p": ".3f", "p_holm": ".3f"}
     components.append(frame_table("shortcuts", "Properties, the best predictors first.", table, HEADINGS, formats))
     for row in table[table["is_shortcut"]].head(MAX_GALLERIES).to_dict("records"):
-        chosen = examples[(examples["target"] == row["target"]) & (examples["property"] == row["property"])]
+        shortcut_examples = examples[(examples["target"] == row["target"]) & (examples["property"] == row["property"])]
         items = [
             GalleryItem(
                 example["id"],
@@ -48,7 +48,7 @@ def build_shortcut_section(exploration: Exploration, thumbnails: Thumbnails) -> 
                 ],
                 {"class": row["label"] if example["has_label"] else "others"},
             )
-            for example in chosen.to_dict("records")
+            for example in shortcut_examples.to_dict("records")
         ]
         caption = f"Random images of {row['label']} and others, with their value of {row['property']}."
         components.append(Gallery(f"shortcut {row['target']} {row['property']}", caption, items))

@@ -23,22 +23,22 @@ MEASURES = {
 def build_statistics_section(exploration: Exploration, thumbnails: Thumbnails) -> Section:
     """Return sizes, file types and pixel statistics, over all images and by class."""
     result = exploration.results["statistics"]
-    measured = exploration.images.properties.dropna(subset=["width_px"])
-    if not len(measured):
+    properties = exploration.images.properties.dropna(subset=["width_px"])
+    if not len(properties):
         return Section("Sizes and pixels", [Text(note, "note") for note in result.notes])
-    sections = [_size_section(exploration, measured), _pixel_section(exploration, measured)]
+    sections = [_size_section(exploration, properties), _pixel_section(exploration, properties)]
     return Section("Sizes and pixels", (), sections)
 
 
-def _size_section(exploration: Exploration, measured: pd.DataFrame) -> Section:
+def _size_section(exploration: Exploration, properties: pd.DataFrame) -> Section:
     tables = exploration.results["statistics"].tables
     sizes = tables["sizes"]
     components: list[Component] = []
     if len(sizes) == 1:
         width, height = sizes.iloc[0][["width_px", "height_px"]].astype(int)
-        components.append(Text(f"All {len(measured):,} images are {width} × {height} px."))
+        components.append(Text(f"All {len(properties):,} images are {width} × {height} px."))
     else:
-        components += _size_figures(measured)
+        components += _size_figures(properties)
         headings = {"width_px": "width (px)", "height_px": "height (px)", "n": "images"}
         components.append(frame_table("sizes", "Sizes of the images, the most frequent first.", sizes, headings))
     headings = {"file_type": "file type", "n": "images"}
@@ -46,12 +46,12 @@ def _size_section(exploration: Exploration, measured: pd.DataFrame) -> Section:
     return Section("Sizes, aspect ratios and file types", components)
 
 
-def _size_figures(measured: pd.DataFrame) -> list[Component]:
-    widths, heights = measured["width_px"].to_numpy(), measured["height_px"].to_numpy()
+def _size_figures(properties: pd.DataFrame) -> list[Component]:
+    widths, heights = properties["width_px"].to_numpy(), properties["height_px"].to_numpy()
     columns = {
         "width": (widths, "px"),
-        "aspect ratio": (measured["aspect_ratio"].to_numpy(), "width / height"),
-        "file size": (measured["file_bytes"].to_numpy() / 1024, "KiB"),
+        "aspect ratio": (properties["aspect_ratio"].to_numpy(), "width / height"),
+        "file size": (properties["file_bytes"].to_numpy() / 1024, "KiB"),
     }
     median_px = f"the median width is {np.median(widths):.0f} px, the median height {np.median(heights):.0f} px"
     n_sizes = len(np.unique(np.column_stack([widths, heights]), axis=0))
@@ -71,7 +71,7 @@ def _size_figures(measured: pd.DataFrame) -> list[Component]:
     ]
 
 
-def _pixel_section(exploration: Exploration, measured: pd.DataFrame) -> Section:
+def _pixel_section(exploration: Exploration, properties: pd.DataFrame) -> Section:
     headings = {"n": "images", "label": "class"}
     table = exploration.results["statistics"].tables["channel_statistics"]
     components: list[Component] = [
@@ -83,17 +83,17 @@ def _pixel_section(exploration: Exploration, measured: pd.DataFrame) -> Section:
             dict.fromkeys([str(name) for name in table.columns if str(name).endswith(("_mean", "_sd"))], ".4f"),
         )
     ]
-    columns = {name: label for name, label in MEASURES.items() if np.ptp(measured[name].to_numpy()) > 0}
-    groups = {"all images": {name: measured[name].to_numpy() for name in columns}}
+    columns = {name: label for name, label in MEASURES.items() if np.ptp(properties[name].to_numpy()) > 0}
+    groups = {"all images": {name: properties[name].to_numpy() for name in columns}}
     for target in list(exploration.images.truths)[:1]:
         for label, ids in list(class_members(exploration.images, target).items())[:MAX_DENSITIES]:
-            rows = measured.loc[measured.index.intersection(pd.Index(ids))]
-            if 1 < len(rows) < len(measured):
+            rows = properties.loc[properties.index.intersection(pd.Index(ids))]
+            if 1 < len(rows) < len(properties):
                 groups[label] = {name: rows[name].to_numpy() for name in columns}
     if columns:
-        by_class = {name: values for name, values in groups.items() if name != "all images"} or groups
-        figure = plot_densities(columns, by_class)
-        caption = "Densities of measured properties" + (", by class." if len(by_class) > 1 else ".")
-        description = f"Densities of {', '.join(columns)} for {len(by_class)} groups of images."
+        values_by_class = {name: values for name, values in groups.items() if name != "all images"} or groups
+        figure = plot_densities(columns, values_by_class)
+        caption = "Densities of measured properties" + (", by class." if len(values_by_class) > 1 else ".")
+        description = f"Densities of {', '.join(columns)} for {len(values_by_class)} groups of images."
         components.append(Figure("property densities", caption, description, figure))
     return Section("Pixels by channel and class", components)

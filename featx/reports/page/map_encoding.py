@@ -58,12 +58,14 @@ def _encode_colouring(name: str, values: Sequence[str | None]) -> dict[str, Any]
     texts = [MISSING if value is None else value for value in values]
     counts = Counter(texts)
     names = [value for value, _ in counts.most_common()]
-    kept = names if len(names) <= MAX_VALUES else names[: MAX_VALUES - 1]
-    kept = sorted(kept, key=lambda value: (value == MISSING, value))
-    code_of = {value: code for code, value in enumerate(kept)}
-    codes = np.array([code_of.get(value, len(kept)) for value in texts], dtype=np.uint16)
-    shown = [escape_text(value) for value in kept] + ([OTHERS] if len(names) > len(kept) else [])
-    return {"name": escape_text(name), "values": shown, "codes": _base64(codes)}
+    listed_values = names if len(names) <= MAX_VALUES else names[: MAX_VALUES - 1]
+    listed_values = sorted(listed_values, key=lambda value: (value == MISSING, value))
+    codes_by_value = {value: code for code, value in enumerate(listed_values)}
+    codes = np.array([codes_by_value.get(value, len(listed_values)) for value in texts], dtype=np.uint16)
+    value_texts = [escape_text(value) for value in listed_values] + (
+        [OTHERS] if len(names) > len(listed_values) else []
+    )
+    return {"name": escape_text(name), "values": value_texts, "codes": _base64(codes)}
 
 
 def _base64(numbers: NDArray[np.uint16]) -> str:

@@ -98,14 +98,14 @@ class Page:
         paths = []
         components = list(_flatten(self.sections))
         for number, component in enumerate(components, start=1):
-            shown = component.still if isinstance(component, Map) else component
-            shown = shown.table if isinstance(shown, ConfusionMatrix | ThresholdCounts) else shown
-            if isinstance(shown, Figure):
-                paths += _write_figure(shown, folder)
-            elif isinstance(shown, Table):
-                paths.append(folder / f"{file_name(shown.name)}.csv")
-                names = [column.name for column in shown.columns]
-                write_csv(paths[-1], pd.DataFrame([list(row) for row in shown.rows], columns=names))
+            asset = component.still if isinstance(component, Map) else component
+            asset = asset.table if isinstance(asset, ConfusionMatrix | ThresholdCounts) else asset
+            if isinstance(asset, Figure):
+                paths += _write_figure(asset, folder)
+            elif isinstance(asset, Table):
+                paths.append(folder / f"{file_name(asset.name)}.csv")
+                names = [column.name for column in asset.columns]
+                write_csv(paths[-1], pd.DataFrame([list(row) for row in asset.rows], columns=names))
             progress("assets", number, len(components))
         return paths
 

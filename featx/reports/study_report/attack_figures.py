@@ -28,14 +28,20 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
     figure, axes = small_figure()
     runs = evaluation.runs[:MAX_PLOTTED_RUNS]
     limits = evaluation.limits[norm]
-    by_limit = [evaluation.worst(norm, eps) for eps in limits]
+    worst_cases = [evaluation.worst(norm, eps) for eps in limits]
     for number, run in enumerate(runs):
-        rows = [by_run[run.run] for by_run in by_limit]
-        middle = [run.clean, *(row.accuracy for row in rows)]
+        rows = [cases_by_run[run.run] for cases_by_run in worst_cases]
+        accuracies = [run.clean, *(row.accuracy for row in rows)]
         low, high = [run.low, *(row.low for row in rows)], [run.high, *(row.high for row in rows)]
         colour, positions = PALETTE[number], [AXIS_UNITS[norm] * eps for eps in (0.0, *limits)]
         axes.plot(
-            positions, middle, color=colour, lw=1.3, marker="o", ms=3, label=shorten_name(run.label, MAX_LEGEND_LENGTH)
+            positions,
+            accuracies,
+            color=colour,
+            lw=1.3,
+            marker="o",
+            ms=3,
+            label=shorten_name(run.label, MAX_LEGEND_LENGTH),
         )
         if len(runs) <= MAX_RUNS_WITH_INTERVALS:
             axes.fill_between(positions, low, high, color=colour, alpha=0.15, lw=0)
@@ -43,28 +49,30 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
     axes.set_ylabel("accuracy under the strongest attack")
     axes.set_ylim(-0.03, 1.03)
     add_legend(axes)
-    first = runs[0]
+    best_run = runs[0]
     band = " Bands: 95 % intervals." if len(runs) <= MAX_RUNS_WITH_INTERVALS else ""
-    left_out = "" if len(runs) == len(evaluation.runs) else f" The {len(runs)} most robust runs are shown."
-    caption = f"Accuracy within each limit; at 0 the images are unperturbed.{band}{left_out}"
+    omission_note = "" if len(runs) == len(evaluation.runs) else f" The {len(runs)} most robust runs are shown."
+    caption = f"Accuracy within each limit; at 0 the images are unperturbed.{band}{omission_note}"
     description = (
-        f"Curves of {len(runs)} runs; {first.label} falls from {first.clean:.2f} to "
-        f"{by_limit[-1][first.run].accuracy:.2f} at {limit_text(norm, limits[-1])}."
+        f"Curves of {len(runs)} runs; {best_run.label} falls from {best_run.clean:.2f} to "
+        f"{worst_cases[-1][best_run.run].accuracy:.2f} at {limit_text(norm, limits[-1])}."
     )
     return Figure(name, caption, description, figure)
 
 
 @matplotlib.rc_context(STYLE)
-def plot_smallest_perturbations(name: str, attacked: AttackedRuns, runs: Sequence[str], norm: Norm) -> Figure | None:
+def plot_smallest_perturbations(
+    name: str, attacked_runs: AttackedRuns, runs: Sequence[str], norm: Norm
+) -> Figure | None:
     """Plot the share of images that are deceived by perturbations up to each norm; None if none is."""
-    by_run = {run: AXIS_UNITS[norm] * attacked.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
-    finite = np.concatenate([norms[np.isfinite(norms)] for norms in by_run.values()])
-    if not finite.any():
+    norms_by_run = {run: AXIS_UNITS[norm] * attacked_runs.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
+    finite_norms = np.concatenate([norms[np.isfinite(norms)] for norms in norms_by_run.values()])
+    if not finite_norms.any():
         return None
     figure, axes = small_figure()
-    largest = float(finite.max())
-    for number, (run, norms) in enumerate(by_run.items()):
-        label = shorten_name(attacked.labels[run], MAX_LEGEND_LENGTH)
+    largest = float(finite_norms.max())
+    for number, (run, norms) in enumerate(norms_by_run.items()):
+        label = shorten_name(attacked_runs.labels[run], MAX_LEGEND_LENGTH)
         # Images that withstand all attacks are to the right of the figure.
         axes.ecdf(np.minimum(norms, 2 * largest), color=PALETTE[number], lw=1.3, label=label)
     axes.set_xlim(0, 1.05 * largest)
@@ -72,30 +80,33 @@ def plot_smallest_perturbations(name: str, attacked: AttackedRuns, runs: Sequenc
     axes.set_xlabel(f"smallest perturbation: {NORM_NAMES[norm]}")
     axes.set_ylabel("share of images deceived")
     add_legend(axes, "lower right")
-    first = next(iter(by_run))
-    middle = float(np.median(by_run[first]))
-    median = f"{middle:.3g}" if np.isfinite(middle) else "not reached"
+    first_run = next(iter(norms_by_run))
+    median_norm = float(np.median(norms_by_run[first_run]))
+    median = f"{median_norm:.3g}" if np.isfinite(median_norm) else "not reached"
     caption = (
         "Smallest perturbation that deceives a run, of all attacks; images that are answered wrongly without a "
         "perturbation are at 0, and those that withstand all attacks keep the curve below 1."
     )
-    description = f"Distribution functions of {len(by_run)} runs; the median of {attacked.labels[first]} is {median}."
+    description = (
+        f"Distribution functions of {len(norms_by_run)} runs; the median of {attacked_runs.labels[first_run]} is "
+        f"{median}."
+    )
     return Figure(name, caption, description, figure)
 
 
 @matplotlib.rc_context(STYLE)
-def plot_transfer(name: str, attacked: AttackedRuns, tables: Sequence[AttackTable], runs: Sequence[str]) -> Figure:
+def plot_transfer(name: str, attacked_runs: AttackedRuns, tables: Sequence[AttackTable], runs: Sequence[str]) -> Figure:
     """Plot the accuracy of each run (column) on the images that an attack made on each run (row)."""
     sources = [table.source for table in tables]
     matrix = np.array([[_accuracy(table, run) for run in runs] for table in tables])
     figure, (axes,) = make_figure(1, 2.6 + 0.42 * len(runs), 1.9 + 0.36 * len(tables))
     axes.grid(visible=False)
     image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    names = [shorten_name(attacked.labels[run], MAX_LEGEND_LENGTH) for run in runs]
+    names = [shorten_name(attacked_runs.labels[run], MAX_LEGEND_LENGTH) for run in runs]
     axes.set_xticks(range(len(runs)), names, rotation=90, parse_math=False)
     axes.set_yticks(
         range(len(sources)),
-        [shorten_name(attacked.labels[run], MAX_LEGEND_LENGTH) for run in sources],
+        [shorten_name(attacked_runs.labels[run], MAX_LEGEND_LENGTH) for run in sources],
         parse_math=False,
     )
     axes.set_xlabel("answering run")

@@ -41,15 +41,15 @@ NOTE = (
 def build_attacks(facts: TargetFacts) -> Section | None:
     """Return the section about attacks; None if none was made."""
     part = "test" if facts.evaluation.part == "test" else "val"
-    stored = read_attacks(facts.study, facts.target, part)
-    if stored is None:
+    stored_attacks = read_attacks(facts.study, facts.target, part)
+    if stored_attacks is None:
         notes = attack_notes(facts.study, facts.target, part)
         return Section("Attacks", [_warning(note) for note in notes]) if notes else None
-    evaluation = stored.evaluation
+    evaluation = stored_attacks.evaluation
     components: list[Component] = [Text(_describe_sample(evaluation)), *map(_warning, evaluation.notes)]
     components += _doubts(evaluation)
     name = facts.component_name("attacks")
-    components += _numbers(name, evaluation) if evaluation.kind == "numbers" else _accuracies(name, stored)
+    components += _numbers(name, evaluation) if evaluation.kind == "numbers" else _accuracies(name, stored_attacks)
     return Section("Attacks", components)
 
 
@@ -70,25 +70,25 @@ def _doubts(evaluation: RobustnessEvaluation) -> Iterator[Component]:
     for run in evaluation.runs:
         if run.doubts:
             yield Text(f"{run.label}: not to be trusted, because {'; '.join(run.doubts)}.", "warning")
-    if without := evaluation.labels_without_gradient:
-        yield Text(f"Without gradient, attacked by transfer and by search: {', '.join(without)}.", "note")
+    if labels := evaluation.labels_without_gradient:
+        yield Text(f"Without gradient, attacked by transfer and by search: {', '.join(labels)}.", "note")
 
 
-def _accuracies(name: str, stored: StoredAttacks) -> Iterator[Component]:
-    evaluation, attacked = stored.evaluation, stored.attacked
+def _accuracies(name: str, stored_attacks: StoredAttacks) -> Iterator[Component]:
+    evaluation, attacked_runs = stored_attacks.evaluation, stored_attacks.attacked
     runs = [run.run for run in evaluation.runs]
-    norms = list(dict.fromkeys(table.attack.spec.norm for table in attacked.tables if table.attack.has_limit))
+    norms = list(dict.fromkeys(table.attack.spec.norm for table in attacked_runs.tables if table.attack.has_limit))
     for norm in evaluation.limits:
         yield plot_accuracy_by_limit(f"{name}-{norm}", evaluation, norm)
     for norm in norms or ["l2"]:
-        figure = plot_smallest_perturbations(f"{name}-smallest-{norm}", attacked, runs, norm)
+        figure = plot_smallest_perturbations(f"{name}-smallest-{norm}", attacked_runs, runs, norm)
         if figure is not None:
             yield figure
     yield Text(NOTE, "note")
     yield _worst_table(name, evaluation)
     yield Details("Accuracy under each attack", [_attack_table(name, evaluation)])
-    yield from _examples(name, stored)
-    yield from _transfer(name, attacked, runs)
+    yield from _examples(name, stored_attacks)
+    yield from _transfer(name, attacked_runs, runs)
 
 
 def _worst_table(name: str, evaluation: RobustnessEvaluation) -> Table:
@@ -100,18 +100,20 @@ def _worst_table(name: str, evaluation: RobustnessEvaluation) -> Table:
         *(Column(f"{norm} {limit_text(norm, eps)}", ".3f") for norm, eps in pairs),
     ]
     columns += [Column("strongest attack"), Column("p", ".2g"), Column("p (Holm)", ".2g")]
-    by_pair = [evaluation.worst(norm, eps) for norm, eps in pairs]
+    worst_cases = [evaluation.worst(norm, eps) for norm, eps in pairs]
     hints: dict[tuple[int, int], str] = {}
     rows: list[list[Any]] = []
     for number, run in enumerate(evaluation.runs):
-        own = [by_run[run.run] for by_run in by_pair]
+        worst_rows = [cases_by_run[run.run] for cases_by_run in worst_cases]
         hints[number, 0] = run.run
         hints |= {(number, 1): f"95 % interval: {interval_text((run.low, run.high), '.3f')}"}
-        hints |= {(number, 2 + i): f"95 % interval: {interval_text((r.low, r.high), '.3f')}" for i, r in enumerate(own)}
-        last = own[-1] if own else None
-        strongest = "" if last is None else evaluation.describe_strongest(last)
-        p_values = (None, None) if last is None else (last.p, last.p_holm)
-        rows.append([run.label, run.clean, *(row.accuracy for row in own), strongest, *p_values])
+        hints |= {
+            (number, 2 + i): f"95 % interval: {interval_text((r.low, r.high), '.3f')}" for i, r in enumerate(worst_rows)
+        }
+        last_row = worst_rows[-1] if worst_rows else None
+        strongest_text = "" if last_row is None else evaluation.describe_strongest(last_row)
+        p_values = (None, None) if last_row is None else (last_row.p, last_row.p_holm)
+        rows.append([run.label, run.clean, *(row.accuracy for row in worst_rows), strongest_text, *p_values])
     caption = (
         f"Accuracy of all runs on {evaluation.n_images} images, unperturbed and in the worst case within each limit."
     )
@@ -143,34 +145,36 @@ def _attack_table(name: str, evaluation: RobustnessEvaluation) -> Table:
     return Table(f"{name}-each", "Accuracy of each run under each attack.", columns, rows)
 
 
-def _examples(name: str, stored: StoredAttacks) -> Iterator[Component]:
+def _examples(name: str, stored_attacks: StoredAttacks) -> Iterator[Component]:
     """Yield a gallery of attacked images, an example of each attack on each run before second ones."""
-    tables = stored.attacked.tables
+    tables = stored_attacks.attacked.tables
     examples = [(table, table.files.read_examples().to_dict("records")) for table in tables]
-    first = [(table, rows[0]) for table, rows in examples if rows]
-    later = [(table, row) for table, rows in examples for row in rows[1:]]
-    shown = [*first, *later][:MAX_SHOWN_EXAMPLES]
-    if shown:
-        items = [_example_item(stored.attacked, table, row) for table, row in shown]
+    first_examples = [(table, rows[0]) for table, rows in examples if rows]
+    later_examples = [(table, row) for table, rows in examples for row in rows[1:]]
+    shown_examples = [*first_examples, *later_examples][:MAX_SHOWN_EXAMPLES]
+    if shown_examples:
+        items = [_example_item(stored_attacks.attacked, table, row) for table, row in shown_examples]
         caption = (
-            f"{len(shown)} of {len(first) + len(later)} stored examples: original, difference × 10 around grey, and "
-            "attacked image."
+            f"{len(shown_examples)} of {len(first_examples) + len(later_examples)} stored examples: "
+            "original, difference × 10 around grey, and attacked image."
         )
         yield Gallery(f"{name}-examples", caption, items, is_even=True)
 
 
-def _example_item(attacked: AttackedRuns, table: AttackTable, example: dict[Any, Any]) -> GalleryItem:
+def _example_item(attacked_runs: AttackedRuns, table: AttackTable, example: dict[Any, Any]) -> GalleryItem:
     rows = table.rows[table.source]
     row = rows[rows["id"] == example["id"]].iloc[0]
-    before, after = (_answer(row, answer, prefix) for answer, prefix in (("clean", CLEAN), ("attacked", ATTACKED)))
+    clean_answer, attacked_answer = (
+        _answer(row, answer, prefix) for answer, prefix in (("clean", CLEAN), ("attacked", ATTACKED))
+    )
     pictures = [
-        Picture(_data_uri(example["original"]), name=f"original, answered {before}"),
+        Picture(_data_uri(example["original"]), name=f"original, answered {clean_answer}"),
         Picture(_data_uri(example["difference"]), name="difference of the attacked image and the original, × 10"),
-        Picture(_data_uri(example["attacked"]), name=f"attacked, answered {after}"),
+        Picture(_data_uri(example["attacked"]), name=f"attacked, answered {attacked_answer}"),
     ]
-    label, attack = attacked.labels[table.source], attack_name(table)
+    label, attack = attacked_runs.labels[table.source], attack_name(table)
     norms = f"l∞ {row['linf']:.3g}, l2 {row['l2']:.3g}, {plural(int(row['n_queries']), 'pass')}"
-    lines = [f"{label}, {attack}", f"true: {row['true']}", f"{before} → {after}", norms]
+    lines = [f"{label}, {attack}", f"true: {row['true']}", f"{clean_answer} → {attacked_answer}", norms]
     return GalleryItem(str(example["id"]), pictures, lines, {"run": label, "attack": attack})
 
 
@@ -184,20 +188,23 @@ def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _transfer(name: str, attacked: AttackedRuns, runs: Sequence[str]) -> Iterator[Component]:
+def _transfer(name: str, attacked_runs: AttackedRuns, runs: Sequence[str]) -> Iterator[Component]:
     """Yield a matrix of each attack that uses gradients; those with the largest limits first, others in details."""
     if len(runs) < 2:
         return
-    by_attack: dict[str, list[AttackTable]] = {}
-    for table in attacked.tables:
+    tables_by_attack: dict[str, list[AttackTable]] = {}
+    for table in attacked_runs.tables:
         if table.attack.needs_gradient:
-            by_attack.setdefault(attack_name(table), []).append(table)
-    if not by_attack:
+            tables_by_attack.setdefault(attack_name(table), []).append(table)
+    if not tables_by_attack:
         return
     # Images of one step transfer less, and those of 'cw' are as close to the originals as possible.
-    ranked = sorted(by_attack.values(), key=lambda tables: (_rank(tables[0]), -(tables[0].attack.eps or 0)))
+    sorted_groups = sorted(
+        tables_by_attack.values(), key=lambda tables: (_rank(tables[0]), -(tables[0].attack.eps or 0))
+    )
     figures = [
-        plot_transfer(f"{name}-transfer-{number}", attacked, tables, runs) for number, tables in enumerate(ranked)
+        plot_transfer(f"{name}-transfer-{number}", attacked_runs, tables, runs)
+        for number, tables in enumerate(sorted_groups)
     ]
     yield figures[0]
     if len(figures) > 1:

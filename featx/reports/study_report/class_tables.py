@@ -33,8 +33,8 @@ def class_table(
         Score → interval of each class; None if they are not known.
     """
     columns = [Column(noun), Column("n", ",.10g", "Number of rows.")]
-    shown = {score: "F1" if score == "f1" else score for score in CLASS_SCORES}
-    for heading in shown.values():
+    score_headings = {score: "F1" if score == "f1" else score for score in CLASS_SCORES}
+    for heading in score_headings.values():
         columns.append(Column(heading, ".4f"))
         columns += [] if intervals is None else [Column(f"{heading}, 95 % interval")]
     rows = []
@@ -98,21 +98,23 @@ def threshold_counts(name: str, caption: str, targets: TargetValues, proba: Floa
     membership = targets.memberships[:, column] * weights
     order = np.argsort(proba, kind="stable")
     thresholds = np.linspace(0, 1, N_THRESHOLDS).round(2)
-    first = np.searchsorted(proba[order], thresholds, side="left")
+    first_positions = np.searchsorted(proba[order], thresholds, side="left")
     true, false = (np.append(0, np.cumsum(values[order])) for values in (membership, weights - membership))
     counts = [
         tuple(round(float(value), 3) for value in (true[-1] - true[i], false[-1] - false[i], true[i], false[i]))
-        for i in first
+        for i in first_positions
     ]
-    shown = [(tp, fp, fn, tn) for tp, fp, fn, tn in counts]
-    chosen = int(np.abs(thresholds - decision_threshold(targets)).argmin())
-    weighted = "" if targets.weights is None else " Rows count by their weights."
-    return ThresholdCounts(name, f"{caption}{weighted}", targets.names[column], thresholds.tolist(), shown, chosen)
+    count_rows = [(tp, fp, fn, tn) for tp, fp, fn, tn in counts]
+    threshold_index = int(np.abs(thresholds - decision_threshold(targets)).argmin())
+    weights_note = "" if targets.weights is None else " Rows count by their weights."
+    return ThresholdCounts(
+        name, f"{caption}{weights_note}", targets.names[column], thresholds.tolist(), count_rows, threshold_index
+    )
 
 
 def decision_threshold(targets: TargetValues) -> float:
     """Return the probability of the second of two classes, or of a label, from which on it is predicted."""
     if targets.kind == "labels" or targets.decision is None:
         return 0.5
-    first, second = targets.decision.weights
-    return first / (first + second)
+    first_weight, second_weight = targets.decision.weights
+    return first_weight / (first_weight + second_weight)

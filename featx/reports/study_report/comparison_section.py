@@ -85,10 +85,12 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
         cells.append(line if number else line + _comparison_cells(evaluation, row))
     columns += [] if number else _comparison_columns(evaluation)
     title = f"{evaluation.target}-runs-on-{evaluation.part}{f'-{number}' if number else ''}"
-    chosen = frozenset(position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen)
+    chosen_positions = frozenset(
+        position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen
+    )
     n_rows = f" ({sizes[0]:,} rows)" if len(sizes) == 1 else ""
     caption = f"All runs on {evaluation.part}{n_rows}, best first by the selection score; the chosen run stands out."
-    return Table(title, caption, columns, cells, hints, chosen)
+    return Table(title, caption, columns, cells, hints, chosen_positions)
 
 
 def _is_shown(evaluation: Evaluation, name: str) -> bool:
@@ -151,11 +153,11 @@ def _plot_intervals(evaluation: Evaluation) -> Figure | None:
     axes.set_yticks(range(len(rows)), labels, parse_math=False)
     axes.set_xlabel(f"{score_name(name)} on {evaluation.part}, with its 95 % interval")
     axes.grid(visible=False, axis="y")
-    left_out = len(evaluation.rows) - len(rows)
+    n_left_out = len(evaluation.rows) - len(rows)
     return Figure(
         f"{evaluation.target}-intervals-on-{evaluation.part}",
         f"{score_name(name).capitalize()} of each run with its 95 % interval; blue dots: the chosen run and the runs "
-        f"that are equivalent to it, grey squares: all others{_left_out_text(left_out)}.",
+        f"that are equivalent to it, grey squares: all others{_left_out_text(n_left_out)}.",
         f"Dot plot of {len(rows)} runs; {_extremes(rows, name)}",
         figure,
     )
@@ -166,5 +168,5 @@ def _left_out_text(n_runs: int) -> str:
 
 
 def _extremes(rows: Sequence[RunEvaluation], name: str) -> str:
-    best, last = rows[0], rows[-1]
-    return f"{best.label} has {best.scores[name]:.4f}, the last one, {last.label}, {last.scores[name]:.4f}."
+    best, worst_run = rows[0], rows[-1]
+    return f"{best.label} has {best.scores[name]:.4f}, the last one, {worst_run.label}, {worst_run.scores[name]:.4f}."

@@ -40,9 +40,9 @@ def plot_kinds_by_run(name: str, results: CorruptionResults) -> Figure:
 def plot_severities(name: str, results: CorruptionResults, run: CorruptedRun) -> Figure:
     """Return the heat map of the score of one run under each kind of damage at each severity."""
     severities = sorted({cell.severity for cell in run.cells})
-    by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
+    scores_by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
     kinds = list(results.losses_by_kind)
-    values = np.array([[by_cell.get((kind, severity), np.nan) for severity in severities] for kind in kinds])
+    values = np.array([[scores_by_cell.get((kind, severity), np.nan) for severity in severities] for kind in kinds])
     caption = f"{_title(results)} of {run.label} at each severity ({run.original.score:.3f} on the original images)."
     return _heat_map(name, caption, results.score, values, kinds, [str(severity) for severity in severities])
 
@@ -97,16 +97,16 @@ def plot_texture_and_shape(name: str, results: CorruptionResults) -> Figure:
     """Return the scores on shuffled patches by the number of patches, and on edges alone, of the best runs."""
     figure, (axes,) = make_figure(1, WIDTH, HEIGHT)
     runs = results.runs[:MAX_LINES]
-    shuffled = [cell for cell in runs[0].probes if cell.kind == PATCH_SHUFFLE]
-    ticks = ["1 × 1", *GRIDS[: len(shuffled)], *(["edges"] if runs[0].probe_scores(EDGES) else [])]
+    shuffle_cells = [cell for cell in runs[0].probes if cell.kind == PATCH_SHUFFLE]
+    ticks = ["1 × 1", *GRIDS[: len(shuffle_cells)], *(["edges"] if runs[0].probe_scores(EDGES) else [])]
     for number, run in enumerate(runs):
         colour = PALETTE[number % len(PALETTE)]
         line = [run.original.score, *run.probe_scores(PATCH_SHUFFLE)]
         axes.plot(range(len(line)), line, "o-", ms=3, lw=1.2, color=colour, label=shorten_name(run.label, 28))
         if edges := run.probe_scores(EDGES):
             axes.plot(len(line), edges[0], "D", ms=4, color=colour)
-    if len(ticks) > 1 + len(shuffled):
-        axes.axvline(len(shuffled) + 0.5, color=GRID, lw=1, ls="--")
+    if len(ticks) > 1 + len(shuffle_cells):
+        axes.axvline(len(shuffle_cells) + 0.5, color=GRID, lw=1, ls="--")
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_xlabel("shuffled patches")
     axes.set_ylabel(score_name(results.score))

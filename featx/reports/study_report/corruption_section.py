@@ -54,10 +54,10 @@ def build_corruptions(facts: TargetFacts) -> Section | None:
 
 def _note(facts: TargetFacts, results: CorruptionResults) -> str:
     n_others = len(facts.runs) - len(results.runs)
-    left_out = f" Not evaluated, or changed since: {n_others} of {len(facts.runs)} runs." if n_others else ""
+    omission_note = f" Not evaluated, or changed since: {n_others} of {len(facts.runs)} runs." if n_others else ""
     return (
         f"{len(results.ids):,} of {results.n_rows:,} {results.part} images with several kinds of damage at several "
-        f"severities, the same pixels for all runs.{left_out}"
+        f"severities, the same pixels for all runs.{omission_note}"
     )
 
 
@@ -77,20 +77,20 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
         Column("edges", ".4f", f"{score} on edges in black on white."),
     ]
     rows = [_run_cells(run) for run in results.runs]
-    filled = [position for position in range(len(columns)) if any(row[position] is not None for row in rows)]
+    filled_positions = [position for position in range(len(columns)) if any(row[position] is not None for row in rows)]
     reference = next((run.label for run in results.runs if run.run == results.reference), None)
     caption = f"Runs on corrupted images{'' if reference is None else f'; the reference of mCE is {reference}'}."
     return Table(
         facts.component_name("corrupted"),
         caption,
-        [columns[position] for position in filled],
-        [[row[position] for position in filled] for row in rows],
+        [columns[position] for position in filled_positions],
+        [[row[position] for position in filled_positions] for row in rows],
     )
 
 
 def _run_cells(run: CorruptedRun) -> list[Any]:
     errors, shifts = run.errors, run.consistency
-    shuffled: list[float | None] = [*run.probe_scores(PATCH_SHUFFLE)]
+    shuffle_scores: list[float | None] = [*run.probe_scores(PATCH_SHUFFLE)]
     edges = run.probe_scores(EDGES)
     return [
         run.label,
@@ -99,7 +99,7 @@ def _run_cells(run: CorruptedRun) -> list[Any]:
         None if run.interval is None else interval_text(run.interval, ".3f"),
         *((None, None) if errors is None else (errors.mean, errors.relative)),
         *((None, None, None) if shifts is None else (shifts.share_4, shifts.share_8, shifts.largest_change)),
-        *(shuffled or [None] * len(SHUFFLED_GRIDS)),
+        *(shuffle_scores or [None] * len(SHUFFLED_GRIDS)),
         edges[0] if edges else None,
     ]
 
@@ -125,8 +125,10 @@ def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
     for kind in kinds_in(names):
         corruption = CORRUPTIONS.get(kind)
         severities = [n for n in SHOWN_SEVERITIES if n in corruption.severities]
-        damaged = [CorruptingDecoder(corruption, kind, severity).corrupt(pixels, digest) for severity in severities]
-        pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in damaged]
+        corrupted_images = [
+            CorruptingDecoder(corruption, kind, severity).corrupt(pixels, digest) for severity in severities
+        ]
+        pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in corrupted_images]
         lines = [] if corruption.family == PROBE else [f"severity {', '.join(map(str, severities))}"]
         items.append(GalleryItem(kind, pictures, lines, {"group": corruption.family}))
     caption = f"Image {image_id} with each kind of damage."

@@ -36,13 +36,13 @@ DIVERSITY_NOTE = (
 
 
 def build_ensembles(
-    facts: TargetFacts, overruled: OverruledRows | None, pictures: Mapping[str, Picture]
+    facts: TargetFacts, overruled_rows: OverruledRows | None, pictures: Mapping[str, Picture]
 ) -> Section | None:
     """Return the section about the ensembles; None if no run is an ensemble.
 
     Parameters
     ----------
-    overruled
+    overruled_rows
         Rows of the best ensemble that differ from its best member; None without an ensemble.
     pictures
         Pictures of these rows.
@@ -64,7 +64,7 @@ def build_ensembles(
         Text(DIVERSITY_NOTE, "note"),
         *_plot_diversity(facts, ensembles[0][0], pairs, labels),
         _pair_table(facts, ensembles[0][0], pairs, labels),
-        *overruled_images(facts, overruled, pictures),
+        *overruled_images(facts, overruled_rows, pictures),
     ]
     return Section("Ensembles", components)
 
@@ -80,8 +80,8 @@ def _read_ensembles(facts: TargetFacts) -> Ensembles:
     if not ensembles:
         return []
     metric = ensembles[0][1].metric
-    comparable = [(label, metrics) for label, metrics in ensembles if metrics.metric == metric]
-    return sorted(comparable, key=lambda pair: -find_score(metric).signed(pair[1].score))
+    comparable_ensembles = [(label, metrics) for label, metrics in ensembles if metrics.metric == metric]
+    return sorted(comparable_ensembles, key=lambda pair: -find_score(metric).signed(pair[1].score))
 
 
 def _similarity(pair: MemberPair) -> float:
@@ -153,8 +153,8 @@ def _pair_table(facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labe
         + [getattr(pair.all, name) for name in names]
         for pair in pairs[:MAX_SHOWN_PAIRS]
     ]
-    shown = f"the {len(rows)} most similar of {len(pairs)} pairs" if len(rows) < len(pairs) else "all pairs"
-    caption = f"Similarity of the members of {ensemble}: {shown}."
+    pairs_text = f"the {len(rows)} most similar of {len(pairs)} pairs" if len(rows) < len(pairs) else "all pairs"
+    caption = f"Similarity of the members of {ensemble}: {pairs_text}."
     return Table(facts.component_name("pairs-of-members"), caption, columns, rows)
 
 

@@ -62,7 +62,9 @@ def _bias_tables(evaluation: Evaluation) -> list[Component]:
     """Return one table per measure of the differences between groups: runs in rows, groupings in columns."""
     names = list(evaluation.rows[0].biases)
     columns = [Column("run"), Column(score_name(evaluation.main_score), ".4f"), *map(Column, names)]
-    chosen = frozenset(position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen)
+    chosen_positions = frozenset(
+        position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen
+    )
     components: list[Component] = []
     for number, (measure, text) in enumerate(MEASURE_TEXTS.items()):
         rows = [
@@ -71,11 +73,13 @@ def _bias_tables(evaluation: Evaluation) -> list[Component]:
         ]
         caption = f"{text[0].upper()}{text[1:]} of the groups, of every run, with its 95 % interval"
         name = f"{evaluation.target}-biases-on-{evaluation.part}-{measure}"
-        components.append(Details(caption, [Table(name, f"{caption}.", columns, rows, {}, chosen)], number == 0))
+        components.append(
+            Details(caption, [Table(name, f"{caption}.", columns, rows, {}, chosen_positions)], number == 0)
+        )
     for name, bias in evaluation.rows[0].biases.items():
         if bias.too_few:
-            listed = ", ".join(f"{group} (n {n})" for group, n in bias.too_few.items())
-            components.append(Text(f"{name}: too few, not counted: {listed}; {too_few_text()}.", "note"))
+            groups_text = ", ".join(f"{group} (n {n})" for group, n in bias.too_few.items())
+            components.append(Text(f"{name}: too few, not counted: {groups_text}; {too_few_text()}.", "note"))
     return components
 
 

@@ -21,22 +21,22 @@ NOTE = (
 def build_influences(facts: TargetFacts) -> Section | None:
     """Return the section about what mattered; None if runs differ in no setting and no search compared embeddings."""
     tables = [_setting_table(facts), _searched_embeddings(facts), _gain_table(facts)]
-    shown: list[Component] = [table for table in tables if table is not None]
-    if not shown:
+    shown_tables: list[Component] = [table for table in tables if table is not None]
+    if not shown_tables:
         return None
     note: list[Component] = [Text(NOTE, "note")] if tables[0] is not None else []
-    return Section("What mattered: embeddings, layers and settings", [*note, *shown])
+    return Section("What mattered: embeddings, layers and settings", [*note, *shown_tables])
 
 
 def _setting_table(facts: TargetFacts) -> Table | None:
     """Return the best run with each value of each setting that has several values."""
     evaluation = facts.evaluation
-    available = dict.fromkeys(name for row in evaluation.rows for name in row.settings if name not in LEFT_OUT)
-    ordered = sorted(
-        available, key=lambda name: FIRST_SETTINGS.index(name) if name in FIRST_SETTINGS else len(FIRST_SETTINGS)
+    setting_names = dict.fromkeys(name for row in evaluation.rows for name in row.settings if name not in LEFT_OUT)
+    sorted_names = sorted(
+        setting_names, key=lambda name: FIRST_SETTINGS.index(name) if name in FIRST_SETTINGS else len(FIRST_SETTINGS)
     )
     rows: list[list[Any]] = []
-    for name in ordered[:MAX_SETTINGS]:
+    for name in sorted_names[:MAX_SETTINGS]:
         (pivot,) = pivot_runs([evaluation], [name])
         if len(pivot.cells) > 1:
             # The rows of an evaluation are sorted by the selection score.

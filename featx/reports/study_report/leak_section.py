@@ -21,11 +21,13 @@ def build_leaks(leaks: Leaks, pictures: Mapping[str, Picture]) -> Section | None
     components: list[Component] = []
     if leaks.pairs:
         counts = ", ".join(f"{n} in {part}" for part, n in leaks.n_images.items())
-        differ = f"{plural(len(leaks.disagreeing), 'pair')} have labels that differ. " if leaks.disagreeing else ""
+        disagreement_text = (
+            f"{plural(len(leaks.disagreeing), 'pair')} have labels that differ. " if leaks.disagreeing else ""
+        )
         pairs = select_pairs(leaks)
         text = (
             f"{plural(len(leaks.pairs), 'pair')} of copies are in different parts of the split; images with a copy in "
-            f"another part: {counts}. {differ}All pairs are listed in {leaks.file}."
+            f"another part: {counts}. {disagreement_text}All pairs are listed in {leaks.file}."
         )
         caption = f"{len(pairs)} of {plural(len(leaks.pairs), 'pair')} of copies."
         components = [Text(text, "warning"), Gallery("copies", caption, [_pair_item(pair, pictures) for pair in pairs])]

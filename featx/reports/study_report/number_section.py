@@ -89,11 +89,11 @@ def _plot_group_residuals(name: str, number: str, residuals: Floats, membership:
     }
     largest = sorted(boxes_by_group, key=lambda label: -len(boxes_by_group[label]))[:MAX_PLOTTED_GROUPS]
     # The first group is on top.
-    shown = [label for label in boxes_by_group if label in largest][::-1]
-    if len(shown) < 2:
+    shown_labels = [label for label in boxes_by_group if label in largest][::-1]
+    if len(shown_labels) < 2:
         return None
-    figure, (axes,) = make_figure(1, WIDTH, 1.1 + 0.3 * len(shown))
-    boxes = [boxes_by_group[label] for label in shown]
+    figure, (axes,) = make_figure(1, WIDTH, 1.1 + 0.3 * len(shown_labels))
+    boxes = [boxes_by_group[label] for label in shown_labels]
     line = {"color": INK}
     axes.boxplot(
         boxes,
@@ -105,15 +105,18 @@ def _plot_group_residuals(name: str, number: str, residuals: Floats, membership:
         medianprops={"color": PALETTE[3], "lw": 2},
     )
     axes.axvline(0, color=GRID, lw=1, ls="--")
-    labels = [f"{shorten_name(label, 20)} (n {len(box)})" for label, box in zip(shown, boxes, strict=True)]
-    axes.set_yticks(range(1, len(shown) + 1), labels, parse_math=False)
+    labels = [f"{shorten_name(label, 20)} (n {len(box)})" for label, box in zip(shown_labels, boxes, strict=True)]
+    axes.set_yticks(range(1, len(shown_labels) + 1), labels, parse_math=False)
     axes.set_xlabel(f"residual of {shorten_name(number, 24)}, predicted minus true")
-    medians = {label: float(np.median(box)) for label, box in zip(shown, boxes, strict=True)}
-    lowest, highest = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+    medians = {label: float(np.median(box)) for label, box in zip(shown_labels, boxes, strict=True)}
+    lowest_label, highest_label = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
     caption = (
         f"Residuals of {number} by {membership.name}: boxes from the first to the third quartile, with the median."
     )
-    description = f"Medians from {medians[lowest]:.4g} in {lowest} to {medians[highest]:.4g} in {highest}."
+    description = (
+        f"Medians from {medians[lowest_label]:.4g} in {lowest_label} to {medians[highest_label]:.4g} in "
+        f"{highest_label}."
+    )
     return Figure(f"{name}-residuals-by-{membership.name}", caption, description, figure)
 
 
@@ -124,12 +127,12 @@ def _band_table(name: str, number: str, values: tuple[Floats, Floats], resamples
     bands = np.clip(np.searchsorted(edges, true, side="right") - 1, 0, max(len(edges) - 2, 0))
     rows: list[Sequence[Any]] = []
     for band in np.unique(bands):
-        inside = bands == band
-        residuals = (predicted - true)[inside]
-        interval = _mean_interval(np.abs(residuals), resamples.within(inside))
-        low, high = true[inside].min(), true[inside].max()
+        in_band = bands == band
+        residuals = (predicted - true)[in_band]
+        interval = _mean_interval(np.abs(residuals), resamples.within(in_band))
+        low, high = true[in_band].min(), true[in_band].max()
         rows.append(
-            [f"{low:.4g} … {high:.4g}", int(inside.sum()), np.abs(residuals).mean(), interval, residuals.mean()]
+            [f"{low:.4g} … {high:.4g}", int(in_band.sum()), np.abs(residuals).mean(), interval, residuals.mean()]
         )
     columns = [
         Column(f"true {number}"),

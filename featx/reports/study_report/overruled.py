@@ -53,38 +53,38 @@ def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows |
     member = runs[metrics.best_member]
     reasons = _reasons(ensemble, member)
     counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}
-    shown: dict[int, str] = {}
+    reasons_by_row: dict[int, str] = {}
     for reason in counts:
         rows = [row for row, row_reason in reasons.items() if row_reason == reason][:MAX_SHOWN]
-        admitted = budget.admit([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
-        shown |= {row: reason for row in rows if ensemble.ids[row] in admitted}
-    return OverruledRows(ensemble, member, shown, counts)
+        admitted_ids = budget.admit([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
+        reasons_by_row |= {row: reason for row in rows if ensemble.ids[row] in admitted_ids}
+    return OverruledRows(ensemble, member, reasons_by_row, counts)
 
 
 def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
     """Return each row on which the two differ, and which of them is right."""
     decisions = [run.targets.decisions(run.outputs) for run in (ensemble, member)]
-    differs = decisions[0] != decisions[1]
+    is_different = decisions[0] != decisions[1]
     gains = ensemble.targets.correctness(ensemble.outputs) - member.targets.correctness(member.outputs)
-    rows = np.flatnonzero(differs if differs.ndim == 1 else differs.any(1))
+    rows = np.flatnonzero(is_different if is_different.ndim == 1 else is_different.any(1))
     return {int(row): GAINED if gains[row] > 0 else LOST if gains[row] < 0 else BOTH_WRONG for row in rows}
 
 
 def overruled_images(
-    facts: TargetFacts, overruled: OverruledRows | None, pictures: Mapping[str, Picture]
+    facts: TargetFacts, overruled_rows: OverruledRows | None, pictures: Mapping[str, Picture]
 ) -> list[Component]:
     """Return the gallery of overruled images; nothing if the two never differ."""
-    if overruled is None or not overruled.rows:
+    if overruled_rows is None or not overruled_rows.rows:
         return []
     items = []
-    for row, reason in overruled.rows.items():
-        item = image_item(overruled.ensemble, row, pictures, {"ensemble against member": reason})
-        member = image_item(overruled.member, row, pictures).lines[1]
-        items.append(replace(item, lines=[*item.lines, f"{overruled.member.label} {member}", reason]))
-    counts = ", ".join(f"{n} {reason}" for reason, n in overruled.counts.items())
+    for row, reason in overruled_rows.rows.items():
+        item = image_item(overruled_rows.ensemble, row, pictures, {"ensemble against member": reason})
+        member = image_item(overruled_rows.member, row, pictures).lines[1]
+        items.append(replace(item, lines=[*item.lines, f"{overruled_rows.member.label} {member}", reason]))
+    counts = ", ".join(f"{n} {reason}" for reason, n in overruled_rows.counts.items())
     caption = (
-        f"Overruled images: {overruled.ensemble.label} and its best member, {overruled.member.label}, differ on "
-        f"{sum(overruled.counts.values()):,} of {len(overruled.ensemble.ids):,} images ({counts}); "
+        f"Overruled images: {overruled_rows.ensemble.label} and its best member, {overruled_rows.member.label}, differ "
+        f"on {sum(overruled_rows.counts.values()):,} of {len(overruled_rows.ensemble.ids):,} images ({counts}); "
         f"{len(items)} of them are shown."
     )
     return [Gallery(facts.component_name("overruled"), caption, items)]

@@ -95,15 +95,15 @@ def plot_reliability(name: str, runs: Mapping[str, Reliability]) -> Figure:
 def plot_abstention(name: str, runs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     """Plot the accuracy on the most certain predictions against their share of all images."""
     figure, axes = small_figure()
-    lowest = 1.0
+    y_min = 1.0
     for label, (coverage, accuracy) in runs.items():
         is_plotted = coverage >= min(MIN_PLOTTED_IMAGES / len(coverage), 1)
         x, y = thin_out(coverage[is_plotted], accuracy[is_plotted])
         axes.plot(x, y, lw=1.3, label=shorten_name(label, MAX_LEGEND_LENGTH))
-        lowest = min(lowest, float(y.min()))
+        y_min = min(y_min, float(y.min()))
     axes.set_xlabel("share of images with a prediction")
     axes.set_ylabel("accuracy on these images")
-    axes.set_ylim(lowest - 0.02, 1.005)
+    axes.set_ylim(y_min - 0.02, 1.005)
     if len(runs) > 1:
         add_legend(axes, "lower left")
     caption = "Coverage and abstention: accuracy if predictions with low probability are left out ('--abstain-below')."
@@ -144,9 +144,9 @@ def _cumulative_counts(is_true: Floats, proba: Floats) -> tuple[Floats, Floats]:
     of arguments take several seconds.
     """
     order = np.argsort(-proba, kind="stable")
-    last: NDArray[np.intp] = np.append(np.flatnonzero(np.diff(proba[order])), len(order) - 1)
-    true_positives = np.cumsum(is_true[order])[last]
-    return true_positives, 1 + last - true_positives
+    last_positions: NDArray[np.intp] = np.append(np.flatnonzero(np.diff(proba[order])), len(order) - 1)
+    true_positives = np.cumsum(is_true[order])[last_positions]
+    return true_positives, 1 + last_positions - true_positives
 
 
 # Function of a curve, names of its axes, name of the figure, and name of the area below it.
@@ -171,11 +171,11 @@ def _plot_curves(name: str, kind: _Kind, targets: TargetValues, outputs: Floats)
     curves = _class_curves(kind, targets, outputs)
     if not curves:
         return None
-    shown = sorted(curves, key=lambda label: curves[label][2])[:MAX_PLOTTED_CLASSES]
+    shown_labels = sorted(curves, key=lambda label: curves[label][2])[:MAX_PLOTTED_CLASSES]
     figure, axes = small_figure()
     if kind is _ROC:
         axes.plot([0, 1], [0, 1], color=GRID, lw=1, ls="--")
-    for label in shown:
+    for label in shown_labels:
         x, y, area = curves[label]
         axes.plot(*thin_out(x, y), lw=1.3, label=f"{shorten_name(label, MAX_LEGEND_LENGTH)} ({area:.3f})")
     axes.set_xlabel(x_label)
@@ -194,5 +194,8 @@ def _curve_caption(title: str, area_name: str, targets: TargetValues, n_curves: 
 
 
 def _curve_text(title: str, curves: Mapping[str, Curve]) -> str:
-    worst = min(curves, key=lambda label: curves[label][2])
-    return f"{title} of {len(curves)} classes or labels; the smallest area, {curves[worst][2]:.3f}, is that of {worst}."
+    worst_label = min(curves, key=lambda label: curves[label][2])
+    return (
+        f"{title} of {len(curves)} classes or labels; the smallest area, {curves[worst_label][2]:.3f}, is that of "
+        f"{worst_label}."
+    )

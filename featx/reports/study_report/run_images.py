@@ -41,15 +41,15 @@ class PictureBudget:
 
     def admit(self, ids: Iterable[str], max_new: int) -> set[str]:
         """Admit images in their order, up to a number of images that are not yet on the page; return those admitted."""
-        admitted, n_new = set(), 0
+        admitted_ids, n_new = set(), 0
         for name in ids:
             is_new = name not in self.ids
             if is_new and (n_new >= max_new or len(self.ids) >= self.max_pictures):
                 continue
             n_new += is_new
             self.ids[name] = None
-            admitted.add(name)
-        return admitted
+            admitted_ids.add(name)
+        return admitted_ids
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,26 @@ def choose_images(targets: Sequence[TargetFacts], budget: PictureBudget) -> list
         Pictures of the page, to which those of these targets are added.
     """
     max_cells, max_gallery = MAX_CELL_PICTURES // len(targets), MAX_GALLERY_PICTURES // len(targets)
-    shown = [{facts.chosen.name: _choose(facts.chosen, budget, max_cells, max_gallery)} for facts in targets]
+    target_images = [{facts.chosen.name: _choose(facts.chosen, budget, max_cells, max_gallery)} for facts in targets]
     n_others = sum(len(facts.runs) - 1 for facts in targets)
     share = (budget.max_pictures - len(budget.ids)) // max(2 * n_others, 1)
-    for facts, images in zip(targets, shown, strict=True):
+    for facts, images in zip(targets, target_images, strict=True):
         images |= {run.name: _choose(run, budget, share, share) for run in facts.runs if not run.is_chosen}
-    return shown
+    return target_images
 
 
 def _choose(run: RunFacts, budget: PictureBudget, max_cells: int, max_gallery: int) -> ShownImages:
     gallery = _gallery_rows(run)
-    admitted = budget.admit(run.ids[list(gallery)], max_gallery)
-    gallery = {row: reason for row, reason in gallery.items() if run.ids[row] in admitted}
+    admitted_ids = budget.admit(run.ids[list(gallery)], max_gallery)
+    gallery = {row: reason for row, reason in gallery.items() if run.ids[row] in admitted_ids}
     if run.targets.kind != "classes":
         return ShownImages({}, gallery)
     cells = _cell_rows(run)
     # Each cell gets one image before a cell gets its second, mistakes before right predictions.
     largest = max(map(len, cells.values()), default=0)
-    order = [rows[turn] for turn in range(largest) for rows in cells.values() if turn < len(rows)]
-    admitted = budget.admit(run.ids[order], max_cells)
-    shown_cells = {cell: [row for row in rows if run.ids[row] in admitted] for cell, rows in cells.items()}
+    order = [rows[position] for position in range(largest) for rows in cells.values() if position < len(rows)]
+    admitted_ids = budget.admit(run.ids[order], max_cells)
+    shown_cells = {cell: [row for row in rows if run.ids[row] in admitted_ids] for cell, rows in cells.items()}
     return ShownImages({cell: rows for cell, rows in shown_cells.items() if rows}, gallery)
 
 
@@ -122,40 +122,46 @@ def _gallery_rows(run: RunFacts) -> dict[int, str]:
     """Return the rows of the gallery and why they are shown; a row that fits several reasons has the first one."""
     limit = MAX_CHOSEN_GALLERY_IMAGES if run.is_chosen else MAX_GALLERY_IMAGES
     if run.targets.kind == "numbers":
-        by_error = np.argsort(run.targets.errors(run.outputs), kind="stable")
-        ordered = {LARGEST: by_error[::-1], SMALLEST: by_error}
+        error_order = np.argsort(run.targets.errors(run.outputs), kind="stable")
+        rows_by_reason = {LARGEST: error_order[::-1], SMALLEST: error_order}
     else:
-        by_certainty = np.argsort(-certainties(run), kind="stable")
+        certainty_order = np.argsort(-certainties(run), kind="stable")
         is_right = are_right(run)
-        right = by_certainty[is_right[by_certainty]]
+        correct_rows = certainty_order[is_right[certainty_order]]
         # Right predictions from the most to the least certain one, so that not only easy images are shown.
-        spread = right[np.linspace(0, len(right) - 1, min(limit, len(right))).astype(int)]
-        ordered = {MISTAKE: by_certainty[~is_right[by_certainty]], UNSURE: by_certainty[::-1], RIGHT: spread}
+        sampled_rows = correct_rows[np.linspace(0, len(correct_rows) - 1, min(limit, len(correct_rows))).astype(int)]
+        rows_by_reason = {
+            MISTAKE: certainty_order[~is_right[certainty_order]],
+            UNSURE: certainty_order[::-1],
+            RIGHT: sampled_rows,
+        }
     reasons: dict[int, str] = {}
-    for reason, rows in ordered.items():
-        new = [row for row in rows.tolist() if row not in reasons][:limit]
-        reasons |= dict.fromkeys(new, reason)
+    for reason, rows in rows_by_reason.items():
+        new_rows = [row for row in rows.tolist() if row not in reasons][:limit]
+        reasons |= dict.fromkeys(new_rows, reason)
     return reasons
 
 
 def are_right(run: RunFacts) -> NDArray[np.bool_]:
     """Return (n,) whether predictions are right; of several labels, whether all are."""
-    right = run.targets.are_right(run.outputs)
-    return right if right.ndim == 1 else np.asarray(right.all(1))
+    is_right = run.targets.are_right(run.outputs)
+    return is_right if is_right.ndim == 1 else np.asarray(is_right.all(1))
 
 
-def build_gallery(facts: TargetFacts, run: RunFacts, shown: ShownImages, pictures: Mapping[str, Picture]) -> Gallery:
+def build_gallery(
+    facts: TargetFacts, run: RunFacts, shown_images: ShownImages, pictures: Mapping[str, Picture]
+) -> Gallery:
     """Return the gallery of a run, which the reader can filter by the reason, the true and the predicted class."""
-    items = [image_item(run, row, pictures, {"shown": reason}) for row, reason in shown.gallery.items()]
+    items = [image_item(run, row, pictures, {"shown": reason}) for row, reason in shown_images.gallery.items()]
     caption = f"{len(items)} of {len(run.ids):,} images, with the true and the predicted value."
     return Gallery(facts.component_name(run.name, "gallery"), caption, items)
 
 
 def cell_items(
-    run: RunFacts, shown: ShownImages, pictures: Mapping[str, Picture]
+    run: RunFacts, shown_images: ShownImages, pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, int], list[GalleryItem]]:
     """Return the images of the cells of a confusion matrix."""
-    return {cell: [image_item(run, row, pictures) for row in rows] for cell, rows in shown.cells.items()}
+    return {cell: [image_item(run, row, pictures) for row in rows] for cell, rows in shown_images.cells.items()}
 
 
 def image_item(
@@ -180,15 +186,15 @@ def _describe_class(run: RunFacts, row: int) -> Description:
 
 def _describe_labels(run: RunFacts, row: int) -> Description:
     names, proba = run.targets.names, run.outputs[row]
-    true = [name for name, has in zip(names, run.targets.y[row], strict=True) if has]
-    decided = run.targets.decisions(run.outputs[row : row + 1])[0]
-    predicted = [f"{name} ({p:.2f})" for name, p, has in zip(names, proba, decided, strict=True) if has]
+    true = [name for name, is_present in zip(names, run.targets.y[row], strict=True) if is_present]
+    decisions = run.targets.decisions(run.outputs[row : row + 1])[0]
+    predicted = [f"{name} ({p:.2f})" for name, p, is_present in zip(names, proba, decisions, strict=True) if is_present]
     return [f"true: {_listed(true)}", f"predicted: {_listed(predicted)}"], {}
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown, n_others = names[:MAX_NAMED_LABELS], max(len(names) - MAX_NAMED_LABELS, 0)
-    return (", ".join(shown) + (f" and {n_others} more" if n_others else "")) or "none"
+    shown_names, n_others = names[:MAX_NAMED_LABELS], max(len(names) - MAX_NAMED_LABELS, 0)
+    return (", ".join(shown_names) + (f" and {n_others} more" if n_others else "")) or "none"
 
 
 def _describe_numbers(run: RunFacts, row: int) -> Description:

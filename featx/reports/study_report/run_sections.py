@@ -37,7 +37,7 @@ class RunContents:
 
     Attributes
     ----------
-    shown
+    shown_images
         Images of the run.
     pictures
         Pictures of these images.
@@ -47,14 +47,14 @@ class RunContents:
         Random weights of the selection rows.
     """
 
-    shown: ShownImages
+    shown_images: ShownImages
     pictures: Mapping[str, Picture]
     intervals: Intervals | None
     resamples: Resamples
 
 
 def build_run_sections(
-    facts: TargetFacts, shown: Mapping[str, ShownImages], pictures: Mapping[str, Picture]
+    facts: TargetFacts, images_by_run: Mapping[str, ShownImages], pictures: Mapping[str, Picture]
 ) -> Section:
     """Return the section of all runs: the chosen one is open, the others are closed until the reader opens them."""
     runs = facts.runs[:MAX_RUN_SECTIONS]
@@ -64,7 +64,7 @@ def build_run_sections(
         intervals = class_intervals([(run.targets, run.outputs) for run in runs], resamples)
     sections, details = [], []
     for run, run_intervals in zip(runs, intervals, strict=True):
-        contents = RunContents(shown[run.name], pictures, run_intervals, resamples)
+        contents = RunContents(images_by_run[run.name], pictures, run_intervals, resamples)
         components = _build_run(facts, run, contents)
         if run.is_chosen:
             sections.append(Section(run.label, components))
@@ -81,7 +81,7 @@ def _build_run(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list
     components: list[Component] = _describe(run)
     components += KIND_COMPONENTS[facts.evaluation.kind](facts, run, contents)
     components += build_training_figures(facts, run)
-    return [*components, build_gallery(facts, run, contents.shown, contents.pictures)]
+    return [*components, build_gallery(facts, run, contents.shown_images, contents.pictures)]
 
 
 def _describe(run: RunFacts) -> list[Component]:
@@ -94,7 +94,7 @@ def _describe(run: RunFacts) -> list[Component]:
 
 def _class_components(facts: TargetFacts, run: RunFacts, contents: RunContents) -> list[Component]:
     name = facts.component_name(run.name)
-    components = confusion_components(facts, run, cell_items(run, contents.shown, contents.pictures))
+    components = confusion_components(facts, run, cell_items(run, contents.shown_images, contents.pictures))
     components.append(_scores_of_classes(facts, run, contents))
     if run.targets.n_outputs == 2:
         caption = f"Scores of {run.label} at each threshold of the probability."

@@ -28,14 +28,14 @@ def build_what_was_done(study: Study, targets: Sequence[TargetFacts]) -> Section
     counts = ", ".join(plural(len(members), nouns[kind]) for kind, members in kinds.items() if members)
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     kind_texts = ", ".join(f"{facts.target} ({_target_text(facts)})" for facts in targets)
-    chosen = _header(targets[0].chosen)
+    header = _header(targets[0].chosen)
     lines = [
         f"Recipe: {study.recipe.name}.",
         f"Data: {study.n_images:,} images from {mask_secrets(study.recipe.data.source)}; with embeddings {sizes}.",
         f"Targets: {kind_texts}.",
         f"Runs: {counts}.",
         f"Time: {_hours(runs)} of search and training.",
-        f"Environment: Python {platform.python_version()}, featx {chosen.versions.get('featx', 'of unknown version')}"
+        f"Environment: Python {platform.python_version()}, featx {header.versions.get('featx', 'of unknown version')}"
         f"{_commit_text(commit())}.",
     ]
     lines += _left_out(study, runs)
@@ -62,9 +62,9 @@ def _commit_text(name: str | None) -> str:
 
 def _left_out(study: Study, runs: Sequence[RunFacts]) -> list[str]:
     """Return a line for each finished run that the report does not show, with the reason."""
-    shown = {run.name for run in runs}
+    shown_names = {run.name for run in runs}
     reasons = study.reasons_left_out()
-    return [f"Left out: {reason}." for name, reason in reasons.items() if name not in shown and reason]
+    return [f"Left out: {reason}." for name, reason in reasons.items() if name not in shown_names and reason]
 
 
 def build_counts(facts: TargetFacts) -> Section | None:
@@ -72,9 +72,9 @@ def build_counts(facts: TargetFacts) -> Section | None:
     if facts.evaluation.kind == "numbers":
         return None
     truth = facts.study.labels(facts.target)
-    by_part = {part: TargetValues.of(truth.take(facts.study.ids(part))).counts for part in ("train", "val")}
-    columns = [Column(facts.noun), *(Column(part, ",d") for part in by_part)]
-    rows: list[list[Any]] = [[name, *(counts[name] for counts in by_part.values())] for name in truth.names]
+    counts_by_part = {part: TargetValues.of(truth.take(facts.study.ids(part))).counts for part in ("train", "val")}
+    columns = [Column(facts.noun), *(Column(part, ",d") for part in counts_by_part)]
+    rows: list[list[Any]] = [[name, *(counts[name] for counts in counts_by_part.values())] for name in truth.names]
     sealed = "; the labels of test stay sealed" if facts.evaluation.n_test else ""
     caption = f"Images of each {facts.noun} in train and val{sealed}."
     table = Table(facts.component_name("images-of-each", facts.noun), caption, columns, rows)
@@ -86,11 +86,11 @@ def build_images(study: Study, pictures: Mapping[str, Picture]) -> Section:
     outcomes = ", ".join(f"{n:,} {name}" for name, n in study.outcomes["outcome"].value_counts().to_dict().items())
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     text = f"{len(study.outcomes):,} files: {outcomes}. With embeddings: {sizes}."
-    failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
+    failed_rows = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
     components: list[Component] = [Text(text), *_missing_pictures(pictures)]
-    if len(failed):
-        rows = failed.head(MAX_SHOWN_FAILURES)[["id", "outcome", "reason"]].to_numpy(object).tolist()
-        caption = f"{len(rows)} of {len(failed):,} images without an embedding."
+    if len(failed_rows):
+        rows = failed_rows.head(MAX_SHOWN_FAILURES)[["id", "outcome", "reason"]].to_numpy(object).tolist()
+        caption = f"{len(rows)} of {len(failed_rows):,} images without an embedding."
         columns = [Column("image"), Column("outcome"), Column("reason")]
         components.append(Table("failures", caption, columns, rows))
     return Section("Images", components)
@@ -131,10 +131,11 @@ def build_origin(targets: Sequence[TargetFacts]) -> Section:
         for embedding in embeddings
     ]
     table = Table("embeddings", "Embeddings that the runs use, each once.", columns, rows)
-    chosen = targets[0].chosen
-    versions = " · ".join(f"{name} {number}" for name, number in _header(chosen).versions.items())
+    chosen_run = targets[0].chosen
+    versions = " · ".join(f"{name} {number}" for name, number in _header(chosen_run).versions.items())
     return Section(
-        "Origin of the results", [*([table] if rows else []), Text(f"{chosen.name} was made with {versions}.", "note")]
+        "Origin of the results",
+        [*([table] if rows else []), Text(f"{chosen_run.name} was made with {versions}.", "note")],
     )
 
 

@@ -33,15 +33,15 @@ def describe_score(evaluation: Evaluation) -> str:
         text += f" (95 % interval {low:.4f} … {high:.4f}, n {row.scores['n']:,})"
     else:
         text += f" (n {row.scores['n']:,})"
-    main = evaluation.main_score
-    return text if name == main else f"{text}, {score_name(main)} {row.scores[main]:.4f}"
+    score = evaluation.main_score
+    return text if name == score else f"{text}, {score_name(score)} {row.scores[score]:.4f}"
 
 
 def _best_run(facts: TargetFacts) -> str:
     evaluation = facts.evaluation
-    chosen = evaluation.label(evaluation.chosen)
+    chosen_label = evaluation.label(evaluation.chosen)
     return (
-        f"{evaluation.target}: the best of {plural(len(evaluation.rows), 'run')} is {chosen}, selected by "
+        f"{evaluation.target}: the best of {plural(len(evaluation.rows), 'run')} is {chosen_label}, selected by "
         f"{score_name(evaluation.chosen_by)}: {describe_score(evaluation)}."
     )
 
@@ -56,14 +56,14 @@ def _ties(evaluation: Evaluation) -> str:
             f"The {n_rows} {evaluation.part} rows are too few to compare runs: expected {MIN_UNITS_TO_COMPARE} "
             "independent rows or more."
         )
-    undecided = [row.run for row in evaluation.rows if row.relation == "not shown to differ"]
+    tied_runs = [row.run for row in evaluation.rows if row.relation == "not shown to differ"]
     margin = f"within a margin of {evaluation.margin:.2g}"
     if evaluation.equivalent:
         text = f"Equivalent to it {margin}: {_names(evaluation, evaluation.equivalent)}"
     else:
         text = f"No run is shown to be equivalent to it {margin}"
-    if undecided:
-        text += f"; not shown to differ from it, which is no evidence of equivalence: {_names(evaluation, undecided)}"
+    if tied_runs:
+        text += f"; not shown to differ from it, which is no evidence of equivalence: {_names(evaluation, tied_runs)}"
     if evaluation.recommended == evaluation.chosen:
         return f"{text}. It is also the recommended run."
     return f"{text}. Recommended is {evaluation.label(evaluation.recommended)}, the cheapest of the equivalent runs."
@@ -78,13 +78,14 @@ def _names(evaluation: Evaluation, runs: list[str]) -> str:
 
 def _ensembles(facts: TargetFacts) -> str:
     """Compare the best ensemble with its best member."""
-    scored = [(run, metrics) for run in facts.runs if isinstance(metrics := run.folder.metrics, EnsembleMetrics)]
-    if not scored:
+    scored_runs = [(run, metrics) for run in facts.runs if isinstance(metrics := run.folder.metrics, EnsembleMetrics)]
+    if not scored_runs:
         return "There is no ensemble; 'featx ensemble' builds some."
-    metric = scored[0][1].metric
+    metric = scored_runs[0][1].metric
     sign = find_score(metric).signed
     run, metrics = max(
-        ((run, metrics) for run, metrics in scored if metrics.metric == metric), key=lambda pair: sign(pair[1].score)
+        ((run, metrics) for run, metrics in scored_runs if metrics.metric == metric),
+        key=lambda pair: sign(pair[1].score),
     )
     rows = metrics.disagreements
     member = {candidate.name: candidate.label for candidate in facts.runs}.get(metrics.best_member, metrics.best_member)
@@ -93,11 +94,11 @@ def _ensembles(facts: TargetFacts) -> str:
         f"The best ensemble, {run.label}, has {'a' if is_better else 'no'} better score than its best member, "
         f"{member}: {score_name(metric)} {metrics.score:.4f} against {metrics.best_member_score:.4f}"
     )
-    closer = "closer to the truth" if facts.evaluation.kind == "numbers" else "right"
+    comparison_text = "closer to the truth" if facts.evaluation.kind == "numbers" else "right"
     if not rows.n_different:
         return f"{text}; the two predict the same."
     return (
-        f"{text}; the two differ on {rows.n_different} predictions, where the ensemble is {closer} "
+        f"{text}; the two differ on {rows.n_different} predictions, where the ensemble is {comparison_text} "
         f"{plural(rows.n_ensemble_right, 'time')} and the member {plural(rows.n_member_right, 'time')} "
         f"(sign test p = {rows.p:.2g})."
     )
@@ -108,28 +109,29 @@ def _warnings(facts: TargetFacts) -> str:
     n_rows = len(facts.evaluation.warnings)
     if not n_runs and not n_rows:
         return "There are no warnings about the runs or the rows."
-    chosen = facts.chosen
-    own = f"the chosen run has: {', '.join(chosen.evaluation.flags)}" if chosen.evaluation.flags else ""
-    own = own or "the chosen run has none"
+    chosen_run = facts.chosen
+    flags_text = f"the chosen run has: {', '.join(chosen_run.evaluation.flags)}" if chosen_run.evaluation.flags else ""
+    flags_text = flags_text or "the chosen run has none"
     verb = "has" if n_runs == 1 else "have"
     about_rows = f"{plural(n_rows, 'warning')} about the scored rows" if n_rows else "no warnings about the scored rows"
-    return f"{n_runs} of {plural(len(facts.runs), 'run')} {verb} warnings ({own}), and there are {about_rows}."
+    return f"{n_runs} of {plural(len(facts.runs), 'run')} {verb} warnings ({flags_text}), and there are {about_rows}."
 
 
 def _test_split(facts: TargetFacts) -> str:
     """Return how often the test split was opened, and the test score of the run that was chosen then."""
     evaluation, final = facts.evaluation, facts.final
-    opened = f"opened {len(facts.openings)} time{'' if len(facts.openings) == 1 else 's'}"
+    openings_text = f"opened {len(facts.openings)} time{'' if len(facts.openings) == 1 else 's'}"
     problems = log_problems(evaluation)
     if final is not None:
         text = (
             f"On the test split, the run that was chosen at its last opening, {final.label(final.chosen)}, has "
-            f"{describe_score(final)}; the split has been {opened}{problems}."
+            f"{describe_score(final)}; the split has been {openings_text}{problems}."
         )
         return f"{text} {_sentence(final.test_evidence)}".rstrip()
     if facts.openings:
         return (
-            f"The test split has been {opened}{problems}, but there are no test scores for the current data and runs."
+            f"The test split has been {openings_text}{problems}, but there are no test scores for the current data and "
+            "runs."
         )
     if evaluation.n_test:
         return f"The test split is sealed and has not been opened{problems}."

@@ -44,8 +44,8 @@ def build_search_section(facts: TargetFacts) -> Section | None:
     }
     if not searches:
         return None
-    first = dict(list(searches.items())[:MAX_PLOTTED_SEARCHES])
-    return Section("Search", [_plot_search(facts.component_name("search"), first)])
+    plotted_searches = dict(list(searches.items())[:MAX_PLOTTED_SEARCHES])
+    return Section("Search", [_plot_search(facts.component_name("search"), plotted_searches)])
 
 
 @matplotlib.rc_context(STYLE)
@@ -59,8 +59,10 @@ def _plot_search(name: str, searches: Mapping[str, SearchResult]) -> Figure:
         values = np.array([trial.score for trial in result.trials])
         color = PALETTE[index % len(PALETTE)]
         deviations = [float(np.std(trial.fold_scores)) for trial in result.trials]
-        short = shorten_name(label, MAX_LEGEND_LENGTH)
-        axes.errorbar(numbers, values, yerr=deviations, fmt="o", ms=3, lw=0.8, alpha=0.6, label=short, color=color)
+        short_label = shorten_name(label, MAX_LEGEND_LENGTH)
+        axes.errorbar(
+            numbers, values, yerr=deviations, fmt="o", ms=3, lw=0.8, alpha=0.6, label=short_label, color=color
+        )
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=color, lw=1.5)
     metric = " / ".join(dict.fromkeys(_maximised(result.metric) for result in searches.values()))
     axes.set_xlabel("trial")

@@ -189,15 +189,15 @@ def wrong_log_odds(scores: Tensor, codes: Tensor) -> Tensor:
     Its gradient has the direction of that of the cross-entropy, but does not vanish where the probability of the true
     class is 1 in floating point.
     """
-    others = scores.scatter(1, codes[:, None], -torch.inf)
-    return others.logsumexp(dim=1) - scores.gather(1, codes[:, None])[:, 0]
+    other_scores = scores.scatter(1, codes[:, None], -torch.inf)
+    return other_scores.logsumexp(dim=1) - scores.gather(1, codes[:, None])[:, 0]
 
 
 def margin(scores: Tensor, codes: Tensor) -> Tensor:
     """Return the largest score of another class minus that of the true class; positive where the answer is wrong."""
     true = scores.gather(1, codes[:, None])[:, 0]
-    others = scores.scatter(1, codes[:, None], -torch.inf)
-    return others.amax(dim=1) - true
+    other_scores = scores.scatter(1, codes[:, None], -torch.inf)
+    return other_scores.amax(dim=1) - true
 
 
 def is_wrong(scores: Tensor, codes: Tensor) -> Tensor:
@@ -234,8 +234,8 @@ class BestFound:
     def add(self, pixels: Tensor, scores: Tensor) -> None:
         """Keep the perturbations that are better than those found so far: a wrong answer, or a larger margin."""
         margins = margin(scores, self._images.codes)
-        found = is_wrong(scores, self._images.codes)
-        is_better = (found & ~self.is_wrong) | ((margins > self.margins) & (found | ~self.is_wrong))
+        are_wrong = is_wrong(scores, self._images.codes)
+        is_better = (are_wrong & ~self.is_wrong) | ((margins > self.margins) & (are_wrong | ~self.is_wrong))
         self.pixels[is_better] = pixels.detach()[is_better]
         self.scores[is_better] = scores.detach()[is_better]
         self.margins[is_better] = margins.detach()[is_better]

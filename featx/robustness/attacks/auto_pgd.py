@@ -49,10 +49,14 @@ def targeted_ratio(targets: Tensor) -> Loss:
     """
 
     def loss(scores: Tensor, codes: Tensor) -> Tensor:
-        ordered = scores.sort(dim=1, descending=True).values
-        lower = ordered[:, 2] if scores.shape[1] == MIN_CLASSES_FOR_RATIO else (ordered[:, 2] + ordered[:, 3]) / 2
+        sorted_scores = scores.sort(dim=1, descending=True).values
+        lower = (
+            sorted_scores[:, 2]
+            if scores.shape[1] == MIN_CLASSES_FOR_RATIO
+            else (sorted_scores[:, 2] + sorted_scores[:, 3]) / 2
+        )
         true, target = (scores.gather(1, columns[:, None])[:, 0] for columns in (codes, targets))
-        return (target - true) / (ordered[:, 0] - lower).clamp(min=MIN_DIFFERENCE)
+        return (target - true) / (sorted_scores[:, 0] - lower).clamp(min=MIN_DIFFERENCE)
 
     return loss
 
@@ -72,30 +76,30 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
     pixels = previous = start
     step = torch.full(shape, 2 * images.eps, dtype=start.dtype, device=start.device)
     gradient, scores = images.gradient(pixels, loss)
-    top = loss(scores, images.codes)
-    top_pixels, top_gradient, top_at_check = pixels, gradient, top
-    n_successes, last_check, last_value = torch.zeros_like(top), 0, top
-    was_halved = torch.zeros_like(top, dtype=torch.bool)
+    best_value = loss(scores, images.codes)
+    best_pixels, best_gradient, top_at_check = pixels, gradient, best_value
+    n_successes, last_check, last_value = torch.zeros_like(best_value), 0, best_value
+    was_halved = torch.zeros_like(best_value, dtype=torch.bool)
     checks = _check_numbers(spec.steps)
     for number in range(1, spec.steps + 1):
         if best.is_enough:
             return
         proposal = images.project(pixels + step * images.direction(gradient))
         share = 1.0 if number == 1 else 1 - MOMENTUM
-        moved = images.project(pixels + share * (proposal - pixels) + (1 - share) * (pixels - previous))
-        pixels, previous = moved, pixels
+        next_pixels = images.project(pixels + share * (proposal - pixels) + (1 - share) * (pixels - previous))
+        pixels, previous = next_pixels, pixels
         gradient, scores = images.gradient(pixels, loss)
         best.add(pixels, scores)
         value = loss(scores, images.codes)
         n_successes += value > last_value
-        last_value, is_top = value, value > top
-        top = torch.where(is_top, value, top)
-        top_pixels = torch.where(is_top.view(shape), pixels, top_pixels)
-        top_gradient = torch.where(is_top.view(shape), gradient, top_gradient)
+        last_value, is_best = value, value > best_value
+        best_value = torch.where(is_best, value, best_value)
+        best_pixels = torch.where(is_best.view(shape), pixels, best_pixels)
+        best_gradient = torch.where(is_best.view(shape), gradient, best_gradient)
         if number in checks:
-            has_stalled = (top <= top_at_check) & ~was_halved
+            has_stalled = (best_value <= top_at_check) & ~was_halved
             was_halved = (n_successes < MIN_SUCCESS_SHARE * (number - last_check)) | has_stalled
             step = torch.where(was_halved.view(shape), step / 2, step)
-            pixels = torch.where(was_halved.view(shape), top_pixels, pixels)
-            gradient = torch.where(was_halved.view(shape), top_gradient, gradient)
-            n_successes, last_check, top_at_check = torch.zeros_like(top), number, top
+            pixels = torch.where(was_halved.view(shape), best_pixels, pixels)
+            gradient = torch.where(was_halved.view(shape), best_gradient, gradient)
+            n_successes, last_check, top_at_check = torch.zeros_like(best_value), number, best_value

@@ -53,7 +53,7 @@ def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Ten
         gradient, scores = images.gradient(pixels, loss)
         best.add(pixels, scores)
         if number == 0 and start is images.pixels:
-            whole = images.project(pixels + images.eps * images.direction(gradient))
-            best.add(whole, images.scores(whole).detach())
+            full_step_pixels = images.project(pixels + images.eps * images.direction(gradient))
+            best.add(full_step_pixels, images.scores(full_step_pixels).detach())
         pixels = images.project(pixels + step * images.direction(gradient))
     best.add(pixels, images.scores(pixels).detach())

@@ -28,15 +28,15 @@ def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     used for learning.
     """
     side = max(1, round(spec.patch_share * min(images.pixels.shape[-2:])))
-    learnt = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
-    optimiser = torch.optim.Adam([learnt], lr=LEARNING_RATE)
+    patch_logits = torch.logit((images.random(1, 3, side, side) + 1) / 2, eps=0.05).requires_grad_()
+    optimiser = torch.optim.Adam([patch_logits], lr=LEARNING_RATE)
     for _ in range(spec.steps):
-        scores = images.scores(_place(images, learnt.sigmoid()), cost=GRADIENT_COST)
+        scores = images.scores(_place(images, patch_logits.sigmoid()), cost=GRADIENT_COST)
         loss = -functional.logsigmoid(wrong_log_odds(scores, images.codes)).mean()
-        (learnt.grad,) = torch.autograd.grad(loss, learnt)
+        (patch_logits.grad,) = torch.autograd.grad(loss, patch_logits)
         optimiser.step()
     with torch.no_grad():
-        return _place(images, learnt.sigmoid())
+        return _place(images, patch_logits.sigmoid())
 
 
 def _place(images: AttackedImages, square: Tensor) -> Tensor:
@@ -44,22 +44,26 @@ def _place(images: AttackedImages, square: Tensor) -> Tensor:
     b, _, height, width = images.pixels.shape
     size, light = (_uniform(images, b, *limits) for limits in (SIZES, LIGHTS))
     # Side of the patch as a share of the width and of the height.
-    of_width, of_height = (size * square.shape[-1] / length for length in (width, height))
+    width_shares, height_shares = (size * square.shape[-1] / length for length in (width, height))
     angle = _uniform(images, b, -math.radians(MAX_ROTATION), math.radians(MAX_ROTATION))
     cosine, sine = angle.cos(), angle.sin()
     # Coordinates are in [-1, 1]; the turned patch stays within the image where it fits.
     reach = cosine + sine.abs()
-    x, y = (_uniform(images, b, -1, 1) * (1 - share * reach).clamp(min=0) for share in (of_width, of_height))
+    x, y = (_uniform(images, b, -1, 1) * (1 - share * reach).clamp(min=0) for share in (width_shares, height_shares))
     # `affine_grid` maps positions of the image to those of the patch, which stays a square in pixels.
     rows = [
-        torch.stack([cosine / of_width, sine / of_height, -(cosine * x / of_width + sine * y / of_height)], 1),
-        torch.stack([-sine / of_width, cosine / of_height, sine * x / of_width - cosine * y / of_height], 1),
+        torch.stack(
+            [cosine / width_shares, sine / height_shares, -(cosine * x / width_shares + sine * y / height_shares)], 1
+        ),
+        torch.stack(
+            [-sine / width_shares, cosine / height_shares, sine * x / width_shares - cosine * y / height_shares], 1
+        ),
     ]
     grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.pixels.shape), align_corners=False)
-    lit = (square * light[:, None, None, None]).clamp(0, 1)
-    placed = functional.grid_sample(lit, grid, padding_mode="border", align_corners=False)
+    lit_patch = (square * light[:, None, None, None]).clamp(0, 1)
+    placed_patch = functional.grid_sample(lit_patch, grid, padding_mode="border", align_corners=False)
     is_inside = (grid.abs() <= 1).all(dim=3)[:, None]
-    return torch.where(is_inside, placed, images.pixels)
+    return torch.where(is_inside, placed_patch, images.pixels)
 
 
 def _uniform(images: AttackedImages, n: int, low: float, high: float) -> Tensor:

@@ -37,11 +37,11 @@ def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
     high = images.pixels.new_full((n,), MAX_WEIGHT)
     weight = images.pixels.new_full((n,), FIRST_WEIGHT)
     for _ in range(n_weights(spec)):
-        found, pixels, norms = _descend(images, spec, weight)
+        is_deceived, pixels, norms = _descend(images, spec, weight)
         is_better = norms < best_norms
         best_pixels[is_better], best_norms[is_better] = pixels[is_better], norms[is_better]
-        high = torch.where(found, torch.minimum(high, weight), high)
-        low = torch.where(found, low, torch.maximum(low, weight))
+        high = torch.where(is_deceived, torch.minimum(high, weight), high)
+        low = torch.where(is_deceived, low, torch.maximum(low, weight))
         weight = torch.where(high < MAX_WEIGHT, (low + high) / 2, 10 * weight)
     return best_pixels
 
@@ -60,9 +60,9 @@ def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[
     for _ in range(spec.steps):
         pixels = (variable.tanh() + 1) / 2
         scores = images.scores(pixels, cost=GRADIENT_COST)
-        squared = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
-        shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared)
-        (variable.grad,) = torch.autograd.grad((squared + weight * shortfall).sum(), variable)
+        squared_norms = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
+        shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared_norms)
+        (variable.grad,) = torch.autograd.grad((squared_norms + weight * shortfall).sum(), variable)
         optimiser.step()
         with torch.no_grad():
             norms = l2_norms(pixels - images.pixels)

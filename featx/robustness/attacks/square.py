@@ -27,12 +27,12 @@ def square(images: AttackedImages, spec: AttackSpec) -> Tensor:
     stripes = images.random(len(images.pixels), 3, 1, width).sign().expand_as(images.pixels)
     _try(images, best, stripes, torch.ones(len(stripes), dtype=torch.bool))
     for query in range(1, spec.n_queries):
-        todo = ~best.is_wrong
-        if not todo.any():
+        is_pending = ~best.is_wrong
+        if not is_pending.any():
             break
         share = FIRST_SHARE / 2 ** sum(query > limit * spec.n_queries for limit in HALVED_AT)
         side = min(max(1, round((share * height * width) ** 0.5)), height, width)
-        _try(images, best, _with_squares(images, best, side), todo)
+        _try(images, best, _with_squares(images, best, side), is_pending)
     return best.pixels
 
 
@@ -49,8 +49,8 @@ def _with_squares(images: AttackedImages, best: BestFound, side: int) -> Tensor:
     rows, columns = torch.arange(height), torch.arange(width)
     in_rows = (rows >= tops[:, None]) & (rows < tops[:, None] + side)
     in_columns = (columns >= lefts[:, None]) & (columns < lefts[:, None] + side)
-    inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-    return torch.where(inside, signs, delta)
+    in_square = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return torch.where(in_square, signs, delta)
 
 
 def _try(images: AttackedImages, best: BestFound, delta: Tensor, rows: Tensor) -> None:

@@ -28,8 +28,8 @@ def gaussian(pixels: Floats, strength: float, rng: np.random.Generator) -> Float
 def _convolve(pixels: Floats, kernel: Floats) -> Floats:
     """Return pixels convolved with a square kernel; borders are reflected. Kernels may have thousands of values."""
     reach = len(kernel) // 2
-    padded = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
-    return np.asarray(signal.fftconvolve(padded, kernel[:, :, None], mode="valid", axes=(0, 1)))
+    padded_pixels = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    return np.asarray(signal.fftconvolve(padded_pixels, kernel[:, :, None], mode="valid", axes=(0, 1)))
 
 
 def defocus(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:

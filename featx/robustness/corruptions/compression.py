@@ -32,8 +32,8 @@ def compress_jpeg(pixels: Floats, strength: float, rng: np.random.Generator) -> 
 def recompress_jpeg(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:
     """Compress three times as JPEG, each time shifted against the blocks of the last; the strength is the quality."""
     for shift in (0, 3, 5):
-        shifted = np.roll(pixels, (shift, shift), axis=(0, 1))
-        pixels = np.roll(compress_jpeg(shifted, strength, rng), (-shift, -shift), axis=(0, 1))
+        shifted_pixels = np.roll(pixels, (shift, shift), axis=(0, 1))
+        pixels = np.roll(compress_jpeg(shifted_pixels, strength, rng), (-shift, -shift), axis=(0, 1))
     return pixels
 
 
@@ -45,5 +45,5 @@ def pixelate(pixels: Floats, strength: float, rng: np.random.Generator) -> Float
     height, width, _ = pixels.shape
     factor = max(1 + strength / 6, strength * min(height, width) / 64)
     image = _to_image(pixels)
-    small = image.resize((max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.BOX)
-    return _to_pixels(small.resize((width, height), Image.Resampling.NEAREST))
+    small_image = image.resize((max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.BOX)
+    return _to_pixels(small_image.resize((width, height), Image.Resampling.NEAREST))

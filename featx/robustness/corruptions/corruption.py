@@ -82,8 +82,10 @@ class Corruption:
         limits = np.iinfo(values.dtype) if is_integer else None
         low, high = value_range or ((0.0, 1.0) if limits is None else (float(limits.min), float(limits.max)))
         pixels = np.clip((np.atleast_3d(values).astype(np.float64) - low) / (high - low), 0, 1)
-        damaged = low + (high - low) * self.apply(pixels, severity, rng)
-        return (np.rint(damaged) if is_integer else damaged).astype(values.dtype).reshape(values.shape)
+        corrupted_values = low + (high - low) * self.apply(pixels, severity, rng)
+        return (
+            (np.rint(corrupted_values) if is_integer else corrupted_values).astype(values.dtype).reshape(values.shape)
+        )
 
 
 def corrupt_pixels(pixels: Floats, kind: str, severity: int, digest: str) -> Floats:

@@ -59,6 +59,6 @@ def occlude(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats
     rows = min(height, max(1, round(height * math.sqrt(strength * ratio))))
     columns = min(width, max(1, round(width * math.sqrt(strength / ratio))))
     top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-    covered = pixels.copy()
-    covered[top : top + rows, left : left + columns] = rng.random(channels)
-    return covered
+    occluded_pixels = pixels.copy()
+    occluded_pixels[top : top + rows, left : left + columns] = rng.random(channels)
+    return occluded_pixels

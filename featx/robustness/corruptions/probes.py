@@ -22,8 +22,8 @@ def shift_by_one_pixel(pixels: Floats, strength: float, rng: np.random.Generator
     """Move the content by one pixel and reflect the edge; the strength is a position in `DIRECTIONS`."""
     rows, columns = DIRECTIONS[int(strength)]
     height, width, _ = pixels.shape
-    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="reflect")
-    return padded[1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
+    padded_pixels = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    return padded_pixels[1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
 
 
 def shuffle_patches(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:
@@ -37,10 +37,10 @@ def shuffle_patches(pixels: Floats, strength: float, rng: np.random.Generator) -
     h, w = height // n_rows, width // n_columns
     inner = pixels[: n_rows * h, : n_columns * w].reshape(n_rows, h, n_columns, w, channels).swapaxes(1, 2)
     patches = inner.reshape(n_rows * n_columns, h, w, channels)[_derangement(n_rows * n_columns, rng)]
-    shuffled = pixels.copy()
+    shuffled_pixels = pixels.copy()
     grid = patches.reshape(n_rows, n_columns, h, w, channels).swapaxes(1, 2)
-    shuffled[: n_rows * h, : n_columns * w] = grid.reshape(n_rows * h, n_columns * w, channels)
-    return shuffled
+    shuffled_pixels[: n_rows * h, : n_columns * w] = grid.reshape(n_rows * h, n_columns * w, channels)
+    return shuffled_pixels
 
 
 def _derangement(n: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -56,6 +56,6 @@ def keep_edges(pixels: Floats, strength: float, rng: np.random.Generator) -> Flo
     sigma = max(0.5, strength * min(pixels.shape[:2]))
     grey = ndimage.gaussian_filter(pixels.mean(axis=2), sigma, mode="reflect")
     gradient = np.hypot(ndimage.sobel(grey, 0, mode="reflect"), ndimage.sobel(grey, 1, mode="reflect"))
-    strongest = max(float(np.quantile(gradient, 1 - EDGE_SHARE)), 1e-12)
-    drawn = 1 - np.clip(gradient / strongest, 0, 1)
-    return np.repeat(drawn[:, :, None], pixels.shape[2], axis=2)
+    max_gradient = max(float(np.quantile(gradient, 1 - EDGE_SHARE)), 1e-12)
+    edge_image = 1 - np.clip(gradient / max_gradient, 0, 1)
+    return np.repeat(edge_image[:, :, None], pixels.shape[2], axis=2)

@@ -55,8 +55,8 @@ def add_snow(pixels: Floats, strength: float, rng: np.random.Generator) -> Float
         for step in np.linspace(0, length, max(2, math.ceil(length)))
     )
     cover = np.clip(np.asarray(streaks), 0, 1)[:, :, None] * strength
-    whitened = pixels * (1 - strength / 2) + strength / 2 * SNOW_WHITE
-    return np.asarray(whitened * (1 - cover) + SNOW_WHITE * cover)
+    whitened_pixels = pixels * (1 - strength / 2) + strength / 2 * SNOW_WHITE
+    return np.asarray(whitened_pixels * (1 - cover) + SNOW_WHITE * cover)
 
 
 def add_spatter(pixels: Floats, strength: float, rng: np.random.Generator) -> Floats:

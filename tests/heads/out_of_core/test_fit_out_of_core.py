@@ -130,8 +130,8 @@ def test_a_fit_out_of_core_writes_an_ordinary_run(name: str, toy_home: Path) -> 
     path = Path(run.path)
     load_head(path, read_header(path)[1])
     assert featx.predict([Path("images/dark/001.png")])
-    (again,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))
-    assert not again.is_new
+    (repeated_run,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))
+    assert not repeated_run.is_new
     (in_memory,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1.0))
     assert in_memory.run != run.run
 

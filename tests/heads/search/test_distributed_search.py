@@ -33,10 +33,10 @@ def test_worker_trials_repeat_and_one_worker_equals_one_process(toy_home: Path) 
     (one_worker,) = featx.fit(heads=head, cluster=ClusterSpec(workers_local=1), force=True)
     assert trials(one_worker) == trials(local)
     assert one_worker.n_pruned == local.n_pruned
-    two_workers, repeated = (
+    two_workers, repeated_search = (
         featx.fit(heads=head, cluster=ClusterSpec(workers_local=2), force=True)[0] for _ in range(2)
     )
-    assert trials(two_workers) == trials(repeated)
+    assert trials(two_workers) == trials(repeated_search)
     assert two_workers.n_trials == 7
     assert trials(two_workers)[0] == trials(local)[0]
     metrics = Study.open(None).runs("class")[0].metrics

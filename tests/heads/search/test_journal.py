@@ -53,17 +53,17 @@ featx.fit(heads="svm", trials=8, progress=progress)
 
 def test_a_killed_search_ends_with_the_same_trials(toy_home: Path) -> None:
     featx.extract()
-    (undisturbed,) = featx.fit(heads="svm", trials=8)
-    expected = json.loads((Path(undisturbed.path) / "metrics.json").read_text())["search"]["trials"]
-    shutil.rmtree(undisturbed.path)
+    (undisturbed_run,) = featx.fit(heads="svm", trials=8)
+    expected = json.loads((Path(undisturbed_run.path) / "metrics.json").read_text())["search"]["trials"]
+    shutil.rmtree(undisturbed_run.path)
     for n_done in (2, 5):
         run_until_killed(KILLED, str(n_done))
-    (resumed,) = featx.fit(heads="svm", trials=8)
-    trials = json.loads((Path(resumed.path) / "metrics.json").read_text())["search"]["trials"]
+    (resumed_run,) = featx.fit(heads="svm", trials=8)
+    trials = json.loads((Path(resumed_run.path) / "metrics.json").read_text())["search"]["trials"]
     assert [(trial["score"], trial["params"]) for trial in trials] == [
         (trial["score"], trial["params"]) for trial in expected
     ]
-    assert resumed.params == undisturbed.params
+    assert resumed_run.params == undisturbed_run.params
 
 
 def test_a_trial_clearly_below_the_best_is_pruned(tmp_path: Path) -> None:

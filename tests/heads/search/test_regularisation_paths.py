@@ -144,9 +144,9 @@ def test_a_fold_stops_when_its_patience_ends() -> None:
     def predict_path(_params: object, fold: FoldCache, values: Sequence[int]) -> Iterator[np.ndarray]:
         for value in values:
             tried_values.append(value)
-            correct = np.eye(2)[fold.held_out.targets.y]
-            n_correct = round(accuracies[head.path.values.index(value)] * len(correct))
-            yield np.vstack([correct[:n_correct], 1 - correct[n_correct:]])
+            true_proba = np.eye(2)[fold.held_out.targets.y]
+            n_correct = round(accuracies[head.path.values.index(value)] * len(true_proba))
+            yield np.vstack([true_proba[:n_correct], 1 - true_proba[n_correct:]])
 
     patched = replace(head, path=replace(head.path, predict_path=predict_path))
     spec = HeadSpec(name="xgboost", metric="accuracy")

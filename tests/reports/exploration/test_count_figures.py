@@ -31,8 +31,8 @@ def test_a_density_integrates_to_one_and_follows_the_values() -> None:
     grid = np.linspace(-6, 6, 200)
     density = kernel_density(values, grid)
     assert np.trapezoid(density, grid) == pytest.approx(1, abs=0.01)
-    exact = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
-    assert np.abs(density - exact).max() < 0.03
+    exact_density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
+    assert np.abs(density - exact_density).max() < 0.03
 
 
 def test_many_bars_are_cut_and_small_slices_summed() -> None:

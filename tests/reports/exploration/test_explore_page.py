@@ -22,9 +22,9 @@ def test_each_analysis_has_a_section() -> None:
 
 
 def test_the_page_states_what_was_found(toy_home: Path) -> None:
-    written = write_exploration(explore(), toy_home / "out")
-    text = Path(written.page).read_text()
-    assert Path(written.page).name == PAGE
+    result = write_exploration(explore(), toy_home / "out")
+    text = Path(result.page).read_text()
+    assert Path(result.page).name == PAGE
     assert "48 images were found in images by the reader folder." in text
 
 

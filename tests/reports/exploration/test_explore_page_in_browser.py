@@ -46,20 +46,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("width", "is_dark"), [(PHONE_PX, False), (DESK_PX, True)], ids=["phone light", "desk dark"])
 def test_the_page_has_no_problems(browser: Browser, file: Path, width: int, is_dark: bool) -> None:
-    with open_page(browser, file, width, is_dark) as opened:
-        opened.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
-        assert opened.problems() == []
+    with open_page(browser, file, width, is_dark) as opened_page:
+        opened_page.page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
+        assert opened_page.problems() == []
 
 
 def test_random_samples_are_filtered_by_class(browser: Browser, file: Path) -> None:
-    with open_page(browser, file) as opened:
-        gallery = opened.page.locator(".gallery", has_text="Random images of each class of y")
+    with open_page(browser, file) as opened_page:
+        gallery = opened_page.page.locator(".gallery", has_text="Random images of each class of y")
         items = gallery.locator("li")
         n_all = items.count()
         gallery.locator("select").select_option(HOSTILE_NAMES[2])
-        visible = [item for item in items.all() if item.is_visible()]
-        assert 0 < len(visible) < n_all
-        assert all(HOSTILE_NAMES[2] in item.inner_text() for item in visible)
+        visible_items = [item for item in items.all() if item.is_visible()]
+        assert 0 < len(visible_items) < n_all
+        assert all(HOSTILE_NAMES[2] in item.inner_text() for item in visible_items)
 
 
 def test_the_page_is_one_small_file_with_all_sections(file: Path) -> None:

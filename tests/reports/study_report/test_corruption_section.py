@@ -57,8 +57,8 @@ def test_results_are_shown_until_runs_or_images_change(toy_home: Path) -> None:
     # A run with another name or other files is not shown with results that are not its own.
     (forest,) = Path("runs/featx").glob("rf-*")
     forest.rename(forest.with_name(forest.name.replace("rf", "best")))
-    changed = build()
-    assert changed is not None
-    (remaining, _), texts = of_type(changed.components, Table), of_type(changed.components, Text)
+    changed_section = build()
+    assert changed_section is not None
+    (remaining, _), texts = of_type(changed_section.components, Table), of_type(changed_section.components, Text)
     assert [row[0] for row in remaining.rows] == ["logreg"]
     assert any("Not evaluated, or changed since: 1 of 2 runs." in text.text for text in texts)

@@ -55,11 +55,11 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TargetFacts]:
 
 
 def test_cells_have_the_images_that_they_count(facts: TargetFacts) -> None:
-    run, shown = facts.chosen, choose_images([facts], PictureBudget())[0][facts.chosen.name]
+    run, pictures = facts.chosen, choose_images([facts], PictureBudget())[0][facts.chosen.name]
     matrix = confusion_matrix(run.targets.y, run.targets.decisions(run.outputs))
-    assert sorted(shown.cells) == [(i, j) for i, j in np.ndindex(2, 2) if matrix[i, j]]
+    assert sorted(pictures.cells) == [(i, j) for i, j in np.ndindex(2, 2) if matrix[i, j]]
     certainty = certainties(run)
-    for (true, predicted), rows in shown.cells.items():
+    for (true, predicted), rows in pictures.cells.items():
         assert (run.targets.y[list(rows)] == true).all()
         assert (run.targets.decisions(run.outputs)[list(rows)] == predicted).all()
         assert (np.diff(certainty[list(rows)]) <= 0).all()
@@ -71,7 +71,10 @@ def test_the_gallery_has_mistakes_unsure_and_right_predictions(facts: TargetFact
     gallery = choose_images([facts], PictureBudget())[0][run.name].gallery
     is_right = run.targets.are_right(run.outputs)
     certainty = certainties(run)
-    rows = {reason: [row for row, shown in gallery.items() if shown == reason] for reason in (MISTAKE, UNSURE, RIGHT)}
+    rows = {
+        reason: [row for row, row_reason in gallery.items() if row_reason == reason]
+        for reason in (MISTAKE, UNSURE, RIGHT)
+    }
     assert not is_right[rows[MISTAKE]].any()
     assert is_right[rows[RIGHT]].all()
     assert certainty[rows[MISTAKE]].min() >= np.sort(certainty[~is_right])[-len(rows[MISTAKE])]
@@ -80,27 +83,27 @@ def test_the_gallery_has_mistakes_unsure_and_right_predictions(facts: TargetFact
 
 def test_few_pictures_go_to_the_chosen_run_first(facts: TargetFacts) -> None:
     budget = PictureBudget(max_pictures=10)
-    (shown,) = choose_images([facts], budget)
+    (pictures,) = choose_images([facts], budget)
     assert len(budget.ids) == 10
-    chosen = shown[facts.chosen.name]
-    assert len(chosen.gallery) == 10
+    chosen_pictures = pictures[facts.chosen.name]
+    assert len(chosen_pictures.gallery) == 10
     for run in facts.runs:
-        rows = [*shown[run.name].gallery, *(row for cell in shown[run.name].cells.values() for row in cell)]
+        rows = [*pictures[run.name].gallery, *(row for cell in pictures[run.name].cells.values() for row in cell)]
         assert set(run.ids[rows]) <= set(budget.ids), "images that others show cost nothing"
 
 
 def test_the_chosen_run_is_open_and_others_are_closed(facts: TargetFacts) -> None:
     budget = PictureBudget()
-    (shown,) = choose_images([facts], budget)
-    section = build_run_sections(facts, shown, load_pictures(facts.study, list(budget.ids)))
-    chosen, others = section.sections
-    assert chosen.title == facts.chosen.label
-    assert all(isinstance(component, Details) and not component.is_open for component in others.components)
-    (matrix,) = (component for component in chosen.components if isinstance(component, ConfusionMatrix))
+    (pictures,) = choose_images([facts], budget)
+    section = build_run_sections(facts, pictures, load_pictures(facts.study, list(budget.ids)))
+    chosen_section, other_sections = section.sections
+    assert chosen_section.title == facts.chosen.label
+    assert all(isinstance(component, Details) and not component.is_open for component in other_sections.components)
+    (matrix,) = (component for component in chosen_section.components if isinstance(component, ConfusionMatrix))
     assert matrix.counts == facts.chosen.evaluation.confusion
-    (gallery,) = (component for component in chosen.components if isinstance(component, Gallery))
+    (gallery,) = (component for component in chosen_section.components if isinstance(component, Gallery))
     assert set(gallery.filters) == {"shown", "true class", "predicted class"}
-    (threshold,) = (component for component in chosen.components if isinstance(component, ThresholdCounts))
+    (threshold,) = (component for component in chosen_section.components if isinstance(component, ThresholdCounts))
     (_, false_negatives), (false_positives, _) = (matrix.counts[1][::-1], matrix.counts[0][::-1])
     tp, fp, fn, tn = threshold.counts[threshold.chosen]
     assert (tp, fp, fn, tn) == (matrix.counts[1][1], false_positives, false_negatives, matrix.counts[0][0])
@@ -128,12 +131,12 @@ def test_the_largest_confusions_come_first() -> None:
 
 
 def test_only_the_chosen_run_has_a_whole_matrix_of_many_classes(facts: TargetFacts) -> None:
-    many = replace(facts, evaluation=replace(facts.evaluation, classes=[f"c{number}" for number in range(21)]))
+    many_classes = replace(facts, evaluation=replace(facts.evaluation, classes=[f"c{number}" for number in range(21)]))
     counts = (np.eye(21) * 9 + np.eye(21, k=1)).tolist()
     parts = {}
     for run in facts.runs:
         planted = replace(run, evaluation=replace(run.evaluation, confusion=counts))
-        parts[run.is_chosen] = [type(component) for component in confusion_components(many, planted, {})]
+        parts[run.is_chosen] = [type(component) for component in confusion_components(many_classes, planted, {})]
     assert parts == {True: [Table, ConfusionMatrix], False: [Table]}
 
 

@@ -66,19 +66,19 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Targ
 
 
 def tables(components: list[Component] | Section) -> dict[str, Table]:
-    found = components.components if isinstance(components, Section) else components
-    return {component.name: component for component in found if isinstance(component, Table)}
+    parts = components.components if isinstance(components, Section) else components
+    return {component.name: component for component in parts if isinstance(component, Table)}
 
 
 def test_overruled_images_are_those_where_decisions_differ(targets: dict[str, TargetFacts]) -> None:
     facts, budget = targets["tone"], PictureBudget()
     overruled = find_overruled(facts, budget)
     assert overruled is not None
-    one, other = overruled.ensemble, overruled.member
-    decisions = [run.targets.decisions(run.outputs) for run in (one, other)]
+    ensemble, member = overruled.ensemble, overruled.member
+    decisions = [run.targets.decisions(run.outputs) for run in (ensemble, member)]
     assert sum(overruled.counts.values()) == (decisions[0] != decisions[1]).sum()
     for row, reason in overruled.rows.items():
-        right = [bool(codes[row] == one.targets.y[row]) for codes in decisions]
+        right = [bool(codes[row] == ensemble.targets.y[row]) for codes in decisions]
         assert {GAINED: [True, False], LOST: [False, True]}[reason] == right
     section = build_ensembles(facts, overruled, load_pictures(facts.study, list(budget.ids)))
     assert section is not None
