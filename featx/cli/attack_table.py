@@ -61,9 +61,9 @@ def attack_lines(
 
 def checks_text(result: "RobustnessEvaluation") -> str:
     """Return the number of sanity checks that were passed, and the runs whose figures are not to be trusted."""
-    doubtful_labels = ", ".join(run.label for run in result.runs if run.doubts)
-    checks_count = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
-    return f"{checks_count}; not to be trusted: {doubtful_labels}" if doubtful_labels else checks_count
+    doubtful_text = ", ".join(run.label for run in result.runs if run.doubts)
+    checks_summary = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
+    return f"{checks_summary}; not to be trusted: {doubtful_text}" if doubtful_text else checks_summary
 
 
 def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int = 0) -> None:
@@ -161,14 +161,14 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
     matching_rows = [row for row in result.attacks if (row.norm, row.eps) == (norm, eps)]
     methods = list(dict.fromkeys(row.method for row in matching_rows))
     worst_cases = result.worst(norm, eps)  # type: ignore[arg-type]
-    accuracies_by_method = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
+    rows_by_method = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
     columns: list[str | Column] = ["run", Column("clean", 0), *(Column(method, 3) for method in methods)]
     columns += [Column("worst", 1), Column("95 %", 4), Column("strongest", 2, is_text=True)]
     rows = [
         (
             run.label,
             f"{run.clean:.3f}",
-            *(_accuracy(accuracies_by_method[method].get(run.run)) for method in methods),
+            *(_accuracy(rows_by_method[method].get(run.run)) for method in methods),
             f"{worst_cases[run.run].accuracy:.3f}",
             f"{worst_cases[run.run].low:.3f} … {worst_cases[run.run].high:.3f}",
             result.describe_strongest(worst_cases[run.run]),

@@ -136,10 +136,11 @@ def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
         raise CorruptError(
             f"{len(damaged_stores)} of {len(results)} stores are damaged; run 'featx cache verify --repair'"
         )
-    n_damaged = sum(result.n_lost - result.n_embedded for result in damaged_stores)
-    if n_damaged:
+    n_unrepaired_rows = sum(result.n_lost - result.n_embedded for result in damaged_stores)
+    if n_unrepaired_rows:
         raise CorruptError(
-            f"{n_damaged} damaged rows could not be embedded again; run 'featx extract' with the recipe that uses them"
+            f"{n_unrepaired_rows} damaged rows could not be embedded again; "
+            "run 'featx extract' with the recipe that uses them"
         )
 
 

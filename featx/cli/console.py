@@ -107,8 +107,8 @@ def table_lines(
     """Return the lines of a table; beyond `max_rows`, rows are left out, which the last line states."""
     shown_rows = rows[:max_rows]
     cells = TableCells.of(columns, [[cell(value) for value in row] for row in shown_rows])
-    n_cells, is_wide = width(), output_settings().wide
-    parts = all_columns(cells, n_cells) if is_wide else [choose_columns(cells, n_cells)]
+    available_width, is_wide = width(), output_settings().wide
+    parts = all_columns(cells, available_width) if is_wide else [choose_columns(cells, available_width)]
     lines = text_lines(title, style="bold") if title else []
     for number, part in enumerate(parts):
         lines += [Text()] if number else []

@@ -84,8 +84,8 @@ def _add_texts(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
         for text in [*run.warnings, *run.notes]:
             labels_by_text.setdefault(text, []).append(run.label)
     for text, labels in labels_by_text.items():
-        run_names = "all runs" if len(labels) == len(runs) > 1 else console.limited_list(labels)
-        summary.say(f"  {run_names}: {text}", 2)
+        runs_text = "all runs" if len(labels) == len(runs) > 1 else console.limited_list(labels)
+        summary.say(f"  {runs_text}: {text}", 2)
 
 
 def duration(seconds: float) -> str | None:

@@ -69,10 +69,10 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
         for run in sorted_runs
     ]
     metrics = " / ".join(dict.fromkeys(console.SHORT.get(run.metric, run.metric) for run in runs))
-    score_names = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
+    score_text = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
     columns: list[str | Column] = [
         "run",
-        Column(f"val {score_names}"),
+        Column(f"val {score_text}"),
         f"cv {metrics}",
         Column("trials", 4),
         Column("search s", 5),
@@ -81,7 +81,7 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
     best = sorted_runs[0]
     value, part = (best.oof_score, "out of fold") if best.val_score is None else (best.val_score, "on val")
     name = console.run_name(best.run, best.label)
-    summary.result(f"best head for {best.target}: {name}, {score_names} {console.cell(value)} {part}")
+    summary.result(f"best head for {best.target}: {name}, {score_text} {console.cell(value)} {part}")
     summary.warn(text for run in runs if run.refit_of is None for text in run.warnings)
     for run in runs:
         _add_details(run, summary)

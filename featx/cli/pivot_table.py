@@ -67,8 +67,8 @@ def _pivot(table: "Pivot") -> None:
         console.say("* chosen run")
     if failed_cells := [cell for cell in table.cells if cell.has_failed]:
         console.say(
-            f"! {len(failed_cells)} of {len(table.cells)} runs failed in training: the score is not that of a usable "
-            "run"
+            f"! {len(failed_cells)} of {len(table.cells)} runs failed in training: "
+            "the score is not that of a usable run"
         )
     if table.others:
         console.say(f"best of several runs where a number is shown (×2); these differ in {', '.join(table.others)}")

@@ -64,8 +64,8 @@ def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
     for rule, n in recognition.ignored.items():
         say_wrapped("ignored", f"{n} × {rule}", IGNORED)
     if recognition.n_unreadable:
-        unreadable_count = f"{recognition.n_unreadable} of {recognition.n_measured}"
-        say_wrapped("warning", f"{unreadable_count} inspected images cannot be read or do not exist", WARNING)
+        count_text = f"{recognition.n_unreadable} of {recognition.n_measured}"
+        say_wrapped("warning", f"{count_text} inspected images cannot be read or do not exist", WARNING)
     for warning in recognition.warnings:
         say_wrapped("warning", warning, WARNING)
 

@@ -96,8 +96,8 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     summary.result(_chosen_text(result))
     _add_verdict(result, summary)
     # Runs are sorted by their score, so that the line of the best smoothed run stays.
-    for number, certificates in enumerate(result.certificates):
-        summary.say(f"certified: {describe_certificates(certificates)}", DETAIL if number else 0)
+    for number, certified_run in enumerate(result.certificates):
+        summary.say(f"certified: {describe_certificates(certified_run)}", DETAIL if number else 0)
     summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
@@ -108,8 +108,8 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
 
 def _unfinished_text(result: "Evaluation") -> list[str]:
     """Return a warning about runs of the recipe that are not finished; nothing if all are."""
-    run_names = console.limited_list(result.unfinished)
-    return [f"not finished, so not compared: {run_names}; 'featx run' makes them"] if run_names else []
+    names_text = console.limited_list(result.unfinished)
+    return [f"not finished, so not compared: {names_text}; 'featx run' makes them"] if names_text else []
 
 
 def _chosen_text(result: "Evaluation") -> str:

@@ -105,7 +105,7 @@ class TablePart:
 
 
 def choose_columns(cells: TableCells, available_width: int) -> TablePart:
-    """Return the columns that fit into a width in cells: the first one, and the others by rank."""
+    """Return the columns that fit into `available_width` cells: the first one, and the others by rank."""
     order = sorted(range(1, len(cells.columns)), key=lambda index: (cells.columns[index].rank or 0, index))
     indices = [0]
     for index in order:
@@ -119,12 +119,11 @@ def choose_columns(cells: TableCells, available_width: int) -> TablePart:
 
 
 def all_columns(cells: TableCells, available_width: int) -> list[TablePart]:
-    """Return all columns in as many parts as the width needs; each part begins with the first column."""
+    """Return all columns in as many parts as fit the available width; each part begins with the first column."""
     groups = [[0]]
     for index in range(1, len(cells.columns)):
-        total_width = sum(cells.least_width(i, available_width) for i in (*groups[-1], index)) + COLUMN_GAP * len(
-            groups[-1]
-        )
+        gaps_width = COLUMN_GAP * len(groups[-1])
+        total_width = sum(cells.least_width(i, available_width) for i in (*groups[-1], index)) + gaps_width
         if len(groups[-1]) > 1 and total_width > available_width:
             groups.append([0])
         groups[-1].append(index)

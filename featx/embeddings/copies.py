@@ -168,9 +168,12 @@ def _cosines(x: Values, other_x: Values) -> Floats:
     return cosines
 
 
-def _correlations(units: Floats, other_units: Floats, common_direction: Floats) -> Floats:
-    """Return the partial correlations of b pairs of unit rows, given the direction of all other rows' sum, (b,)."""
-    remainder = common_direction - units - other_units
+def _correlations(units: Floats, other_units: Floats, units_sum: Floats) -> Floats:
+    """Return the partial correlations of b pairs of unit rows, given the direction of the sum of all others, (b,).
+
+    `units_sum` is the sum of all rows.
+    """
+    remainder = units_sum - units - other_units
     norms = np.linalg.norm(remainder, axis=1, keepdims=True)
     remainder = np.divide(remainder, norms, out=np.zeros_like(remainder), where=norms > 1e-3)
     factors = ((units, other_units), (units, remainder), (other_units, remainder))

@@ -371,9 +371,8 @@ def _write_tables(
     """Write the tables that the later stages read; without a split, an earlier one is removed."""
     remove_leftovers(study.folder)
     new_requests = {embedding.request for embedding in locked_embeddings}
-    entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(
-        locked_embeddings
-    )
+    kept_embeddings = [embedding for embedding in study.locked if embedding.request not in new_requests]
+    entries = [*kept_embeddings, *locked_embeddings]
     frame = manifest.to_frame()
     frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
     write_table(study.folder / "manifest.parquet", frame)

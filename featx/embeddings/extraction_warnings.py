@@ -114,8 +114,8 @@ def copied_images(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[
     if len(repeated_digests):
         warnings.append(
             f"{repeated_digests.nunique()} images are in train {len(repeated_digests)} times, first "
-            f"{_first_two_ids(repeated_digests, repeated_digests.iloc[0])}; copies of an image are always in the same "
-            "fold"
+            f"{_first_two_ids(repeated_digests, repeated_digests.iloc[0])}; "
+            "copies of an image are always in the same fold"
         )
     return warnings
 

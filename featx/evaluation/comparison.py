@@ -17,10 +17,10 @@ from featx.evaluation.intervals import (
     percentile_interval,
     score_intervals,
 )
-from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
+from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp, sign_p
 from featx.metrics.definitions import Scorer, available_scores, find_score
 from featx.metrics.score_kinds import Ranked
-from featx.metrics.scores import align
+from featx.metrics.scores import NEEDS_PROBABILITIES, align
 from featx.metrics.share_intervals import Interval, wilson_interval
 from featx.specs.head import Metric
 from featx.tables.ids import Floats, Ids
@@ -183,11 +183,11 @@ def compare(
         pairs, resamples, [{} for _ in pairs] if targets.weights is not None else metric_draws
     )
     if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
-        weighted_by_run = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
+        weighted_intervals = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
         run_intervals = [
-            edges | weighted_intervals for edges, weighted_intervals in zip(run_intervals, weighted_by_run, strict=True)
+            edges | extra_intervals for edges, extra_intervals in zip(run_intervals, weighted_intervals, strict=True)
         ]
-    paired_draws = PairedDraws(metric, values, draws, resamples.n_units)
+    paired_draws = PairedDraws(metric, values, draws, resamples.n_units, _count_differing(pairs, metric, resamples))
     # McNemar's test counts rows, so each row must be independent, count once and have one true class.
     is_counted = targets.kind == "classes" and metric == "accuracy" and groups is None
     is_counted = is_counted and targets.weights is None and targets.shares is None
@@ -227,7 +227,7 @@ def _compare_runs(
             run_intervals[index],
             float(paired_draws.values[index]),
             float(paired_draws.values[index] - paired_draws.values[0]),
-            _difference_interval(paired_draws, index),
+            _difference_interval(paired_draws, index, p[index - 1]),
             p[index - 1],
             corrected_p[index - 1],
             float(bounds[index]),
@@ -235,17 +235,18 @@ def _compare_runs(
     return runs
 
 
-def _difference_interval(paired_draws: PairedDraws, index: int) -> Interval:
-    """Return the paired interval of the difference of one run to the first.
+def _difference_interval(paired_draws: PairedDraws, index: int, p: float) -> Interval:
+    """Return the paired interval of the difference of one run, whose p-value is given, to the first.
 
-    If all draws agree, it is widened by Wilson's limit for a difference that was not observed.
+    If all draws agree, it is widened by Wilson's limit for a difference that was not observed. So it is, to contain 0,
+    if p shows no difference and so few units differ that all draws may have the same sign.
     """
     draws = paired_draws.draws[index] - paired_draws.draws[0]
     low, high = percentile_interval(draws)
-    if not is_constant(draws):
-        return low, high
     unseen = paired_draws.scale * wilson_interval(0.0, paired_draws.n_units)[1]
-    return low - unseen, high + unseen
+    if p >= ALPHA and sign_p(1.0, paired_draws.n_differing[index]) >= ALPHA:
+        return min(low - unseen, 0.0), max(high + unseen, 0.0)
+    return (low - unseen, high + unseen) if is_constant(draws) else (low, high)
 
 
 def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:
@@ -268,7 +269,25 @@ def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
 
 
 def _bootstrap_p(paired_draws: PairedDraws) -> list[float]:
+    differences = paired_draws.values - paired_draws.values[0]
     return [
-        bootstrap_p(draws - paired_draws.draws[0], float(value - paired_draws.values[0]), paired_draws.n_units)
-        for draws, value in zip(paired_draws.draws[1:], paired_draws.values[1:], strict=True)
+        bootstrap_p(draws - paired_draws.draws[0], float(difference), n_differing)
+        for draws, difference, n_differing in zip(
+            paired_draws.draws[1:], differences[1:], paired_draws.n_differing[1:], strict=True
+        )
     ]
+
+
+def _count_differing(pairs: Sequence[tuple[TargetValues, Floats]], metric: Metric, resamples: Resamples) -> list[int]:
+    """Return for each run the number of units in which it differs from the first, as far as a metric depends on it."""
+    reference, *others = (_scored_values(metric, targets, outputs) for targets, outputs in pairs)
+    are_different = [(values != reference).reshape(len(reference), -1).any(axis=1) for values in others]
+    return [0, *(len(np.unique(resamples.units[is_different])) for is_different in are_different)]
+
+
+def _scored_values(metric: Metric, targets: TargetValues, outputs: Floats) -> NDArray[Any]:
+    """Return (n, …) values of a run that a metric depends on: whether it is right, what it predicts, or its outputs."""
+    if metric == "accuracy":
+        return targets.correctness(outputs)
+    needs_outputs = metric in NEEDS_PROBABILITIES or isinstance(find_score(metric), Ranked)
+    return outputs if needs_outputs else targets.decisions(outputs)

@@ -9,6 +9,7 @@ References
    paired data, Journal of Educational and Behavioral Statistics 2012.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +54,15 @@ class PairedDraws:
         (r, draws) scores with the random weights.
     n_units
         Number of units that are sampled independently.
+    n_differing
+        Number of units in which each run differs from the first one, as far as the score depends on it.
     """
 
     score: str
     values: Floats
     draws: Floats
     n_units: int
+    n_differing: Sequence[int]
 
     @property
     def scale(self) -> float:

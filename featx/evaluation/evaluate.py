@@ -113,9 +113,9 @@ class _Selection:
         Run name → predictions for the selection rows.
     costs
         Run name → costs.
-    failed_runs
+    failed_names
         Names of the runs whose training failed.
-    chosen_run
+    chosen_name
         Name of the chosen run.
     descriptions
         Run name → its label and the settings that distinguish it.
@@ -126,8 +126,8 @@ class _Selection:
     runs: list[RunFolder]
     tables: dict[str, AnyPredictions]
     costs: dict[str, Cost]
-    failed_runs: set[str]
-    chosen_run: str
+    failed_names: set[str]
+    chosen_name: str
     descriptions: dict[str, RunDescription]
 
     @property
@@ -138,7 +138,7 @@ class _Selection:
     @property
     def part(self) -> str:
         """``val`` or ``oof``."""
-        return str(self.tables[self.chosen_run].part[0])
+        return str(self.tables[self.chosen_name].part[0])
 
 
 def _select(study: Study, target: str) -> _Selection:
@@ -176,7 +176,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else selection.part,
         [replace(row, **asdict(selection.costs[row.run]), **vars(selection.descriptions[row.run])) for row in rows],
-        selection.chosen_run,
+        selection.chosen_name,
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
         len(study.openings(target)),
         truth.kind,
@@ -226,7 +226,7 @@ def _add_comparison(
     """Add the comparison with the chosen run, the recommendation and the evidence of the test rows."""
     selection_comparison = _compare(study, selection, selection.tables, selection.truth)
     rows_text = _rows_text(selection_comparison, selection.part)
-    advice = recommend(selection_comparison, selection.costs, selection.failed_runs, rows_text)
+    advice = recommend(selection_comparison, selection.costs, selection.failed_names, rows_text)
     if evaluation.part == "test":
         comparison = _compare(study, selection, tables, truth)
         evidence = describe_evidence(comparison, selection_comparison, advice.run, _rows_text(comparison, "test"))
@@ -246,10 +246,10 @@ def _add_comparison(
 
 def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth) -> Comparison:
     """Compare all runs with the chosen one."""
-    reference = tables[selection.chosen_run]
+    reference = tables[selection.chosen_name]
     margin = study.recipe.evaluation.margin
     comparison = compare(
-        truth, {selection.chosen_run: reference, **tables}, selection.metric, study.groups(reference.ids), margin
+        truth, {selection.chosen_name: reference, **tables}, selection.metric, study.groups(reference.ids), margin
     )
     return replace(comparison, labels=selection.labels)
 

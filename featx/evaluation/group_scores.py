@@ -186,23 +186,22 @@ def score_groups(predictions: GroupPredictions, memberships: Sequence[GroupMembe
     """
     predictions = predictions.without_weights()
     resamples = Resamples.of(len(predictions.targets), predictions.units)
-    largest_by_membership = [largest_groups(membership) for membership in memberships]
-    compared_by_membership = [
+    largest_group_lists = [largest_groups(membership) for membership in memberships]
+    compared_group_lists = [
         comparable_groups(membership, groups, resamples.units)
-        for membership, groups in zip(memberships, largest_by_membership, strict=True)
+        for membership, groups in zip(memberships, largest_group_lists, strict=True)
     ]
-    tested_by_membership = [
-        _tested_groups(membership, groups)
-        for membership, groups in zip(memberships, compared_by_membership, strict=True)
+    tested_group_lists = [
+        _tested_groups(membership, groups) for membership, groups in zip(memberships, compared_group_lists, strict=True)
     ]
     p = [
         _test_groups(predictions, membership, groups)
-        for membership, groups in zip(memberships, tested_by_membership, strict=True)
+        for membership, groups in zip(memberships, tested_group_lists, strict=True)
     ]
     corrected_p = iter(holm([value for values in p for value in values]))
     results = []
     for membership, shown_groups, groups, tests in zip(
-        memberships, largest_by_membership, compared_by_membership, tested_by_membership, strict=True
+        memberships, largest_group_lists, compared_group_lists, tested_group_lists, strict=True
     ):
         p_by_test = {group: next(corrected_p) for group in tests}
         p_by_group = {group: p_by_test.get(group, p_by_test[tests[0]]) for group in groups}

@@ -49,11 +49,13 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
     )
 
 
-def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
+def bootstrap_p(differences: Floats, difference: float, n_differing: int) -> float:
     """Return the two-sided p-value of no difference from paired bootstrap draws.
 
     It is twice the share of draws on the smaller side of 0 [5]_, so that it is below 5 % if 0 lies outside the 95 %
-    interval. Beyond the resolution of the draws it is the normal tail with their standard deviation.
+    interval. Beyond the resolution of the draws it is the normal tail with their standard deviation. It is never below
+    the p-value of the sign test for as many equal differences as there are units that differ: the weights of the
+    Bayesian bootstrap are positive, so that all draws have the same sign if a single unit differs.
 
     Parameters
     ----------
@@ -61,20 +63,21 @@ def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
         (draws,) differences of the two scores; nan where a score is undefined.
     difference
         Difference on the rows without random weights.
-    n_units
-        Number of units that were sampled. If all draws agree, p is that of the sign test over them.
+    n_differing
+        Number of sampled units in which the two models differ.
     """
     finite_differences = differences[np.isfinite(differences)]
     if not len(finite_differences) or not np.isfinite(difference):
         return math.nan
     spread = float(finite_differences.std())
+    smallest_p = sign_p(difference, n_differing)
     if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(finite_differences).max()):
-        return sign_p(difference, n_units)
+        return smallest_p
     resolution = 2 / (len(finite_differences) + 1)
     n_opposite = min(int((finite_differences <= 0).sum()), int((finite_differences >= 0).sum()))
     if n_opposite == 0:
-        return min(resolution, 2 * float(ndtr(-abs(difference) / spread)))
-    return min(1.0, resolution * (n_opposite + 1))
+        return max(smallest_p, min(resolution, 2 * float(ndtr(-abs(difference) / spread))))
+    return max(smallest_p, min(1.0, resolution * (n_opposite + 1)))
 
 
 def sign_p(difference: float, n: float) -> float:

@@ -156,9 +156,9 @@ class _Statistic:
         if not len(rows):
             return errors
         keys = self._data.units[rows] + rng.random((m, len(rows)))
-        unit_order = rows[np.argsort(self._data.units[rows], kind="stable")]
+        rows_by_unit = rows[np.argsort(self._data.units[rows], kind="stable")]
         shuffled_errors = errors.copy()
-        shuffled_errors[:, unit_order] = self._data.errors[rows[np.argsort(keys, axis=1)]]
+        shuffled_errors[:, rows_by_unit] = self._data.errors[rows[np.argsort(keys, axis=1)]]
         return shuffled_errors
 
     def has_similar_sizes(self) -> NDArray[np.bool_]:

@@ -133,10 +133,9 @@ class ExploredImages:
         if self.is_extracted and self.study.knows_copies:
             keys.append(self.study.groups(self.ids))
         elif (split_column := self.recipe.split.by) is not None:
-            columns = [name for name, column in self.recipe.group_labels.items() if column == split_column] or [
-                split_column
-            ]
-            keys += [self.groups[name].reindex(self.ids).to_numpy(object) for name in columns if name in self.groups]
+            columns = [name for name, column in self.recipe.group_labels.items() if column == split_column]
+            grouped_columns = [name for name in columns or [split_column] if name in self.groups]
+            keys += [self.groups[name].reindex(self.ids).to_numpy(object) for name in grouped_columns]
         return join_units(len(self), [key for key in keys if key is not None])
 
     def runs(self, target: str) -> list[RunFolder]:

@@ -141,9 +141,8 @@ def _load_extracted(study: Study) -> ExploredImages:
     manifest, outcomes = study.manifest, study.outcomes
     failed_outcomes = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
     usable_images = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
-    reasons = dict(zip(failed_outcomes["id"], failed_outcomes["reason"], strict=True)) | _find_changed(
-        study, usable_images
-    )
+    reasons = dict(zip(failed_outcomes["id"], failed_outcomes["reason"], strict=True))
+    reasons |= _find_changed(study, usable_images)
     has_split = not study.label_problem
     parts = (
         study.split.reindex(usable_images.ids).fillna("").to_numpy(object)

@@ -109,7 +109,7 @@ def _add_weighted_classifier(graph: Graph, model: Pipeline, x: Name, d: int) -> 
 
 
 def _add_pair_machine(graph: Graph, estimator: StackingClassifier, x: Name, d: int) -> Name:
-    """Add the probabilities of a machine of `featx.heads.pair_margins`."""
+    """Add the probabilities (n, k) of a machine of pairs, as `featx.heads.pair_margins` computes them."""
     (machine,) = estimator.estimators_
     margins = graph.cast(_convert(graph, machine, x, d)[-1], DOUBLE)
     pair_losses = [graph.op("Relu", graph.op("Neg", margins)), graph.op("Relu", margins)]

@@ -118,8 +118,8 @@ def read_teacher(run: RunFolder, names: tuple[str, ...], inputs: PhaseInputs) ->
 
 def _train_rows(table: AnyPredictions, inputs: PhaseInputs) -> Floats | None:
     """Return the probabilities of all train rows in the order of the inputs; None if some rows have none."""
-    oof_rows, ids = table.of("oof"), inputs.ids[: inputs.n_train]
-    return oof_rows.take(ids).values if set(ids) <= set(oof_rows.ids) else None
+    oof_predictions, ids = table.of("oof"), inputs.ids[: inputs.n_train]
+    return oof_predictions.take(ids).values if set(ids) <= set(oof_predictions.ids) else None
 
 
 def soften(proba: Floats, temperature: float) -> NDArray[np.float32]:

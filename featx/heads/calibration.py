@@ -47,15 +47,15 @@ class ClassifierOutputs:
         Whether `raw` holds decision values.
     proba
         (n, k) or (n, t) probabilities of the classifier itself; None if it has none.
-    need_offsets
-        Whether the calibration has to remove the class weights of the classifier's training, which a temperature cannot
-        do; by default False.
+    has_weighted_training
+        Whether the classifier was trained with class weights that the calibration has to remove, which a temperature
+        cannot do; by default False.
     """
 
     raw: Floats | None
     are_decisions: bool
     proba: Floats | None
-    need_offsets: bool = False
+    has_weighted_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _candidate_methods(targets: TargetValues, outputs: ClassifierOutputs) -> lis
     if len(targets) >= MIN_ROWS_FOR_ISOTONIC:
         methods.append("isotonic")
     is_scalable = targets.kind == "classes" and (targets.n_outputs > 2 or not outputs.are_decisions)
-    if is_scalable and not outputs.need_offsets:
+    if is_scalable and not outputs.has_weighted_training:
         methods.append("temperature")
     return methods
 

@@ -256,8 +256,8 @@ def _head_specs(
     recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
 ) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    specs_by_name = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
-    specs = [spec for specs_of_name in specs_by_name for spec in specs_of_name] or list(recipe.head)
+    spec_groups = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
+    specs = [spec for spec_group in spec_groups for spec in spec_group] or list(recipe.head)
     changed_specs = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed_specs for grid_spec in spec.grid()]
 

@@ -66,7 +66,7 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
         replace_estimator(pipeline, lambda clf: _unfitted_calibrated(clf, METHODS[method], rows, spec))
     x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.is_fitted_in_double)
     with ignore_convergence_warnings():
-        return _complete(pipeline.fit(x, y, **weights))
+        return _finish_model(pipeline.fit(x, y, **weights))
 
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
@@ -106,8 +106,8 @@ def _fit_arguments(
     return x.astype(np.float64) if in_double else x, y, weights
 
 
-def _complete(model: Pipeline) -> Pipeline:
-    """Return a fitted Pipeline that predicts in one thread, and probabilities where machines are those of pairs.
+def _finish_model(model: Pipeline) -> Pipeline:
+    """Return a fitted Pipeline, changed to predict in one thread, and with probabilities if it is a machine of pairs.
 
     A forest whose trees predict in several threads sums them in the order in which these finish, and written results
     must not depend on the number of cores.
@@ -248,7 +248,7 @@ def _cross_fit(
         concatenate([outputs.raw for outputs in fold_outputs]),
         fold_outputs[0].are_decisions,
         concatenate([outputs.proba for outputs in fold_outputs]),
-        head.needs_calibration and rows.class_weights is not None,
+        has_weighted_training=head.needs_calibration and rows.class_weights is not None,
     )
 
 
@@ -269,6 +269,6 @@ def _cross_fit_scaled(
         pipeline = Pipeline([("scale", "passthrough"), head.build(params).steps[-1]])
         x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.is_fitted_in_double)
         with ignore_convergence_warnings():
-            return _complete(pipeline.fit(x, y, **weights))
+            return _finish_model(pipeline.fit(x, y, **weights))
 
     return _cross_fit(head, fit, rows, fold_numbers, report_progress)

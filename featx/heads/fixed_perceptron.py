@@ -12,7 +12,7 @@ from sklearn.preprocessing import LabelBinarizer
 def fixed_perceptron(
     weights: Sequence[Any], classes: Sequence[Any] | NDArray[Any], out_activation: Literal["identity", "softmax"]
 ) -> MLPClassifier:
-    """Return a fitted classifier of given weights without offsets; hidden layers are rectified.
+    """Return a fitted classifier of given weights without offsets; hidden layers have the activation ``relu``.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def fixed_perceptron(
     classes
         The k classes, in order.
     out_activation
-        Activation of the last layer, whose outputs are the probabilities.
+        Activation of the last layer: ``identity`` if its inputs are probabilities already, or ``softmax``.
     """
     sizes = [layer.shape[1] for layer in weights]
     perceptron = MLPClassifier(hidden_layer_sizes=tuple(sizes[:-1]), activation="relu")

@@ -3,7 +3,7 @@
 scikit-learn's decision values count the pairs that a class wins, so that any calibration gives most rows the same
 probability. Here the score of a class is minus the sum of the margins by which it loses pairs: loss-based decoding [1]_
 with the loss max(0, -margin). A class that wins all of its pairs has the score 0 and all others have less, so that the
-predicted class remains the one of the machine.
+predicted class is the one of the machine wherever a class wins all of its pairs, which is nearly always.
 
 References
 ----------
@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
@@ -29,8 +30,12 @@ from featx.tables.ids import Floats
 
 def pair_indicators(n_classes: int) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Return two (k (k - 1) / 2, k) matrices with a 1 for the first and for the second class of each pair."""
-    pairs = np.array(list(combinations(range(n_classes), 2)))
-    first_indicators, second_indicators = (sparse.csr_array(np.eye(n_classes)[column]) for column in pairs.T)
+    first_codes, second_codes = np.array(list(combinations(range(n_classes), 2))).T
+    n_pairs = len(first_codes)
+    first_indicators, second_indicators = (
+        sparse.csr_array((np.ones(n_pairs), (np.arange(n_pairs), codes)), shape=(n_pairs, n_classes))
+        for codes in (first_codes, second_codes)
+    )
     return first_indicators, second_indicators
 
 
@@ -48,6 +53,10 @@ class PairMachine(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     model_
         The fitted machine with probabilities.
+    classes_
+        (k,) the classes, sorted.
+    n_features_in_
+        Number of features d.
     """
 
     def __init__(self, machine: SVC) -> None:
@@ -65,14 +74,18 @@ class PairMachine(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, x: Floats) -> Floats:
         """Return the (n, k) probabilities of classes."""
-        return np.asarray(self.model_.predict_proba(x))
+        if hasattr(self.model_, "predict_proba"):
+            return np.asarray(self.model_.predict_proba(x))
+        # The rows of an inner fold may have two of the classes; their scores are 0 and minus the margin.
+        proba = expit(self.model_.decision_function(x))
+        return np.stack([1 - proba, proba], axis=1)
 
 
 def add_class_probabilities(estimator: Any) -> Any:
     """Return a fitted machine of more than two classes, also inside a calibration, with probabilities of classes.
 
-    Any other estimator is returned as it is. The probabilities are the softmax of the scores; they need a calibration,
-    because the unit of margins has nothing to do with probabilities.
+    The machine or the calibration is changed in place; any other estimator is returned as it is. The probabilities are
+    the softmax of the scores. They need a calibration: the unit of margins has nothing to do with probabilities.
     """
     if isinstance(estimator, CalibratedClassifierCV) and isinstance(estimator.estimator, PairMachine):
         (inner,) = estimator.calibrated_classifiers_

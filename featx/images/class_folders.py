@@ -104,10 +104,10 @@ def _has_role(words: Sequence[str], roles: frozenset[str]) -> bool:
 def _describe_roles(source: str, roles: Sequence[str], counts: Mapping[str, int], has_parts: bool) -> str:
     names_text = ", ".join(f"{name!r} ({counts[name]})" for name in roles[:MAX_NAMED])
     if len(roles) < len(counts):
-        quoted_names = ", ".join(f'"{name}"' for name in roles[:MAX_NAMED])
+        drop_text = ", ".join(f'"{name}"' for name in roles[:MAX_NAMED])
         return (
             f"class folders {names_text} look like files for another purpose, not like classes; if they are, set "
-            f"drop = [{quoted_names}] in [targets.class]"
+            f"drop = [{drop_text}] in [targets.class]"
         )
     image_folders = [name for name in roles if IMAGE_WORDS & set(split_words(name))] or list(roles)
     step = (

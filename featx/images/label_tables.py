@@ -260,8 +260,10 @@ def _find_number_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> _
     for column in frame.columns if names else []:
         texts = _sample_texts(frame[column])
         # Other columns of numbers, such as the epochs of a training log, name no images.
-        can_be_name = bool(NUMBER_WORDS & set(split_words(str(column)))) or not any(text.isdigit() for text in texts)
-        if can_be_name and len(texts) >= MIN_NUMBERED_ROWS and frame[column].astype(str).is_unique:
+        can_name_images = bool(NUMBER_WORDS & set(split_words(str(column)))) or not any(
+            text.isdigit() for text in texts
+        )
+        if can_name_images and len(texts) >= MIN_NUMBERED_ROWS and frame[column].astype(str).is_unique:
             rule, n = find_number_rule(texts, names)
             if n >= MIN_NAMED * len(texts):
                 return _PathColumn(str(column), rule, True)

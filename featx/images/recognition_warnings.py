@@ -75,11 +75,11 @@ def list_part_warnings(manifest: Manifest, proposals: Proposals) -> list[str]:
     if not names:
         return []
     names_text = ", ".join(f"{name!r} ({counts[name]})" for name in names[:MAX_CLASSES_NAMED])
-    quoted_names = ", ".join(f'"{name}"' for name in names[:MAX_CLASSES_NAMED])
+    drop_text = ", ".join(f'"{name}"' for name in names[:MAX_CLASSES_NAMED])
     return [
         f"{len(names)} classes are in the given val or test part and not in train: {names_text}"
         f"{', …' if len(names) > MAX_CLASSES_NAMED else ''}; no model can learn them: correct the split, or set "
-        f"drop = [{quoted_names}] in [targets.{proposals.targets[0].name}]"
+        f"drop = [{drop_text}] in [targets.{proposals.targets[0].name}]"
     ]
 
 

@@ -148,7 +148,7 @@ def _split_archive_folder(place: str) -> tuple[str, str] | None:
 
 
 def join_place(place: str, inner_folder: str) -> str:
-    """Return the place of the folder `inner_folder` a tree."""
+    """Return the place of the folder `inner_folder` in a tree."""
     if inner_folder in {"", "."}:
         return place
     if is_url(place):

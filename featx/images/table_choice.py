@@ -199,12 +199,9 @@ def _find_clear_winner(candidates: Sequence[Candidate]) -> Candidate:
     ):
         return label_tables[0]
     sorted_candidates = sorted(candidates, key=lambda candidate: -len(candidate.images))
-    if len(sorted_candidates) > 1 and len(sorted_candidates[0].images) < CLEAR_MAJORITY * len(
-        sorted_candidates[1].images
-    ):
-        raise _make_tie_error(
-            [c for c in sorted_candidates if CLEAR_MAJORITY * len(c.images) > len(sorted_candidates[0].images)]
-        )
+    sizes = [len(candidate.images) for candidate in sorted_candidates]
+    if len(sizes) > 1 and sizes[0] < CLEAR_MAJORITY * sizes[1]:
+        raise _make_tie_error([c for c in sorted_candidates if CLEAR_MAJORITY * len(c.images) > sizes[0]])
     return sorted_candidates[0]
 
 

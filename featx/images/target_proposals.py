@@ -67,8 +67,8 @@ class TargetProposal:
 
     def settings(self) -> dict[str, Any]:
         """Return the fields of the recipe's section."""
-        has_columns = len(self.columns) > 1
-        fields: dict[str, Any] = {"columns": list(self.columns)} if has_columns else {"column": self.columns[0]}
+        has_several_columns = len(self.columns) > 1
+        fields: dict[str, Any] = {"columns": list(self.columns)} if has_several_columns else {"column": self.columns[0]}
         if self.kind != "classes":
             fields["kind"] = self.kind
         if self.separator is not None:

@@ -180,27 +180,29 @@ def _read_block(data: bytes, layout: TiffLayout, number: int, shape: tuple[int, 
     # Tiles are stored in full, and the last strip is not.
     rows = layout.block[1] if layout.is_tiled else shape[0]
     row_bytes = layout.block[0] * shape[2] * layout.dtype.itemsize
-    block_data = data[layout.offsets[number] : layout.offsets[number] + layout.sizes[number]]
-    block_bytes = (
-        block_data
+    stored_block = data[layout.offsets[number] : layout.offsets[number] + layout.sizes[number]]
+    unpacked_block = (
+        stored_block
         if layout.compression == NO_COMPRESSION
-        else _decompress(block_data, layout.compression, row_bytes, rows)
+        else _decompress(stored_block, layout.compression, row_bytes, rows)
     )
-    if len(block_bytes) < rows * row_bytes:
-        raise ReadError(f"cannot be decoded: block {number} has {len(block_bytes)} bytes, expected {rows * row_bytes}")
-    block: NDArray[Any] = np.frombuffer(block_bytes, layout.dtype, rows * row_bytes // layout.dtype.itemsize)
+    if len(unpacked_block) < rows * row_bytes:
+        raise ReadError(
+            f"cannot be decoded: block {number} has {len(unpacked_block)} bytes, expected {rows * row_bytes}"
+        )
+    block: NDArray[Any] = np.frombuffer(unpacked_block, layout.dtype, rows * row_bytes // layout.dtype.itemsize)
     block = block.reshape(rows, layout.block[0], shape[2])
     if layout.predictor == NO_PREDICTOR:
         return block
     return np.cumsum(block, axis=1, dtype=layout.dtype.newbyteorder("="))
 
 
-def _decompress(block_data: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
+def _decompress(stored_block: bytes, compression: int, row_bytes: int, rows: int) -> bytes:
     """Return the bytes of a block: Pillow decompresses them as the pixels of a grey picture of 8 bits."""
     tags = {WIDTH: row_bytes, LENGTH: rows, BITS: 8, COMPRESSION: compression, PHOTOMETRIC: 1, SAMPLES: 1}
-    tags |= {STRIP_OFFSETS: 0, ROWS_PER_STRIP: rows, STRIP_SIZES: len(block_data)}
+    tags |= {STRIP_OFFSETS: 0, ROWS_PER_STRIP: rows, STRIP_SIZES: len(stored_block)}
     tags[STRIP_OFFSETS] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    file = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + block_data
+    file = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + stored_block
     with Image.open(io.BytesIO(file), formats=["TIFF"]) as image:
         return image.tobytes()

@@ -59,9 +59,8 @@ def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, O
     The true values hold the decision rule of the model.
     """
     ordered_predictions = predictions.ordered(truth.names)
-    return TargetValues.of(truth.take(predictions.ids)).decided_by(
-        ordered_predictions.decision
-    ), ordered_predictions.values
+    targets = TargetValues.of(truth.take(predictions.ids)).decided_by(ordered_predictions.decision)
+    return targets, ordered_predictions.values
 
 
 def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float:

@@ -57,8 +57,8 @@ def get_backbone(name: str) -> Backbone:
     UnknownNameError
         If there is none; the message names the closest.
     """
-    family, colon, family_name = name.partition(":")
-    backbone: Backbone = FAMILIES.get(family)(family_name) if colon else BACKBONES.get(name)()
+    family, colon, name_in_family = name.partition(":")
+    backbone: Backbone = FAMILIES.get(family)(name_in_family) if colon else BACKBONES.get(name)()
     return backbone
 
 

@@ -148,8 +148,8 @@ class Model(ABC):
         paths = [images] if isinstance(images, str | Path) else list(images)
         if invalid_paths := [path for path in paths if not isinstance(path, str | Path)]:
             raise DataError(
-                f"expected paths of images, found {type(invalid_paths[0]).__name__}; use 'featx.ImageEmbedder' for "
-                "arrays"
+                f"expected paths of images, found {type(invalid_paths[0]).__name__}; "
+                "use 'featx.ImageEmbedder' for arrays"
             )
         embedded_files = embed_files([str(path) for path in paths], self.local_embeddings, device, self.networks)
         return self.predict_embedded(embedded_files)

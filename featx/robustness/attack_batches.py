@@ -119,8 +119,8 @@ def _perturb(
         images = images_under_attack(job, task, rows, clean_scores[task.source.name], direction)
         perturbed.append(perturb(replace(images, meter=meter), task.spec).detach())
         effects.append(_effect(images, perturbed[-1]))
-    strongest_index = torch.stack(effects).argmax(dim=0)
-    return torch.stack(perturbed)[strongest_index, torch.arange(len(strongest_index))]
+    strongest_indices = torch.stack(effects).argmax(dim=0)
+    return torch.stack(perturbed)[strongest_indices, torch.arange(len(strongest_indices))]
 
 
 @torch.no_grad()

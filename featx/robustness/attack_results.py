@@ -248,13 +248,13 @@ class AttackedRuns:
         """Return the checks of a run that failed; that of the search also fails if the results contradict it."""
         failures = list(outcomes.failures)
         limit = outcomes.norm, outcomes.eps
-        counts_by_method = [
+        method_counts = [
             (table.attack.spec.method, int(self.survives(outcomes.run, [table], *limit).sum()))
             for table in self.tables
             if table.source == outcomes.run and (table.attack.spec.norm, table.attack.spec.eps) == limit
         ]
-        search_counts = [n_left for method, n_left in counts_by_method if method == SEARCH]
-        gradient_counts = [n_left for method, n_left in counts_by_method if method in STRONG_METHODS]
+        search_counts = [n_left for method, n_left in method_counts if method == SEARCH]
+        gradient_counts = [n_left for method, n_left in method_counts if method in STRONG_METHODS]
         is_known = any(text.startswith(SEARCH_IS_STRONGER) for text in failures)
         if (
             search_counts

@@ -67,7 +67,8 @@ class AttackedUnits:
         difference = first.astype(np.float64) - second
         if not difference.any():
             return 1.0
-        return bootstrap_p(self.mean_draws(difference), float(difference.mean()), self.n_units)
+        n_differing = len(np.unique(self._resamples.units[difference != 0]))
+        return bootstrap_p(self.mean_draws(difference), float(difference.mean()), n_differing)
 
     def compare(self, rows: Sequence[NDArray[np.bool_]]) -> list[tuple[float, float]]:
         """Return p of the difference of each run to the first one, before and after Holm's correction.

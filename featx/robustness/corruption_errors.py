@@ -72,13 +72,13 @@ def mean_corruption_errors(
     problems = []
     if error_free_kinds := [kind for kind, total in reference_sums.items() if not total > 0]:
         problems.append(
-            f"no mCE: the reference {name} makes no errors under {_listed(error_free_kinds)}; name another, or "
-            "use more images"
+            f"no mCE: the reference {name} makes no errors under {_listed(error_free_kinds)}; "
+            "name another, or use more images"
         )
     if unharmed_kinds := [kind for kind, total in reference_increases.items() if not total > 0]:
         problems.append(
-            f"no relative mCE: {_listed(unharmed_kinds)} costs the reference {name} nothing; name another, or use "
-            "more images"
+            f"no relative mCE: {_listed(unharmed_kinds)} costs the reference {name} nothing; "
+            "name another, or use more images"
         )
     return CorruptionErrors(
         None if error_free_kinds else _mean_ratio(sums, reference_sums),

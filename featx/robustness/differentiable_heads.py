@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from featx.errors import UnsuitedError
-from featx.robustness.support_vectors import KernelMachine, PairMachine
+from featx.robustness.support_vectors import KernelMachine, PairScores
 from featx.tables.ids import Kind
 
 LINEAR_MODELS = (LogisticRegression, LinearDiscriminantAnalysis, Ridge, RidgeClassifier, SGDClassifier)
@@ -212,7 +212,7 @@ def _classifier(estimator: Any) -> nn.Module:
         (inner,) = estimator.calibrated_classifiers_
         return _calibrated(inner)
     if isinstance(estimator, StackingClassifier):
-        return PairMachine(estimator.estimators_[0])
+        return PairScores(estimator.estimators_[0])
     decisions = _decisions(estimator)
     if len(estimator.classes_) == 2:
         return nn.Sequential(decisions, _TwoClasses())
@@ -226,7 +226,7 @@ def _decisions(estimator: Any) -> nn.Module:
         coef = np.atleast_2d(estimator.coef_)
         return _Affine(coef.T, np.broadcast_to(estimator.intercept_, len(coef)))
     if isinstance(estimator, SVC) and len(estimator.classes_) > 2:
-        raise UnsuitedError("its votes of pairs of classes have no gradient: fit it again with this version of featx")
+        raise UnsuitedError("its votes of pairs of classes have no gradient; run 'featx fit --force' to fit it again")
     if isinstance(estimator, SVC | SVR):
         return KernelMachine(estimator)
     if isinstance(estimator, MLPClassifier | MLPRegressor):

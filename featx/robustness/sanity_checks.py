@@ -93,14 +93,14 @@ def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outco
             return int(is_wrong(images.scores(pixels), images.codes).sum())
 
     n_fgsm, n_few, n_more = n_wrong(fgsm), n_wrong(pgd, steps=FEW_STEPS), n_wrong(pgd, steps=MORE_STEPS)
-    n_strongest = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
+    n_gradient = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
     n_square, n_margin = n_wrong(square, n_queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
     n = len(images.pixels)
     yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
     few_text = f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
     yield few_text if n_more + MAX_CHANCE < n_few else ""
-    search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {n_strongest} of {n} images)"
-    yield search_text if n_square > n_strongest + MAX_CHANCE else ""
+    search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {n_gradient} of {n} images)"
+    yield search_text if n_square > n_gradient + MAX_CHANCE else ""
     loss_text = f"the cross-entropy is misleading: steps on the difference of scores deceive {n_margin} of {n} images"
     yield f"{loss_text}, steps on the cross-entropy {n_more}" if n_margin > n_more + MAX_CHANCE else ""
 

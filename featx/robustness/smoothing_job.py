@@ -186,7 +186,7 @@ def _find_base(study: Study, spec: SmoothingSpec) -> RunFolder:
         raise DataError(f"{runs[0].name} is a smoothed run; name the run that it smooths")
     if len(unsmoothed_runs) > 1:
         raise DataError(
-            f"{spec.run!r} matches {len(unsmoothed_runs)} runs: {', '.join(run.name for run in unsmoothed_runs)}; name "
-            "one"
+            f"{spec.run!r} matches {len(unsmoothed_runs)} runs: {', '.join(run.name for run in unsmoothed_runs)}; "
+            "name one"
         )
     return unsmoothed_runs[0]

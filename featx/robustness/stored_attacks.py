@@ -60,12 +60,12 @@ def read_attacks(study: Study, target: str, part: str = "val") -> StoredAttacks 
     groups: dict[tuple[str, ...], list[tuple[StoredAttack, AttackTable]]] = {}
     for content, table in sorted(stored_files.tables, key=lambda item: item[0].written):
         groups.setdefault(tuple(map(str, table.ids)), []).append((content, table))
-    largest_sample = max(groups.values(), key=lambda group: (len(group[0][1].ids), group[-1][0].written))
+    largest_group = max(groups.values(), key=lambda group: (len(group[0][1].ids), group[-1][0].written))
     notes = [
         *stored_files.notes,
-        *_note(len(stored_files.tables) - len(largest_sample), "on other images are not shown"),
+        *_note(len(stored_files.tables) - len(largest_group), "on other images are not shown"),
     ]
-    tables = _merge([table for _, table in largest_sample])
+    tables = _merge([table for _, table in largest_group])
     attacked_runs = AttackedRuns(
         study.labels(target).kind,
         stored_files.labels,
@@ -75,7 +75,7 @@ def read_attacks(study: Study, target: str, part: str = "val") -> StoredAttacks 
     )
     keys = set(stored_files.keys.items())
     checks = [outcomes for outcomes in stored_checks(_folder(study, target)) if (outcomes.run, outcomes.key) in keys]
-    return StoredAttacks(attacked_runs.evaluate(target, largest_sample[-1][0], checks, notes), attacked_runs)
+    return StoredAttacks(attacked_runs.evaluate(target, largest_group[-1][0], checks, notes), attacked_runs)
 
 
 def attack_notes(study: Study, target: str, part: str = "val") -> list[str]:

@@ -34,7 +34,7 @@ class KernelMachine(nn.Module):
         self.register_buffer("offsets", torch.as_tensor(np.asarray(machine.intercept_, dtype=np.float64)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (b, 1) margins of two classes or numbers, or (b, k (k - 1) / 2) of pairs of classes."""
+        """Return (b, 1) margins or numbers, or (b, k (k - 1) / 2) margins of pairs of classes, for (b, d) features."""
         return self._kernel(x) @ self.coefficients + self.offsets
 
     def _kernel(self, x: Tensor) -> Tensor:
@@ -44,23 +44,29 @@ class KernelMachine(nn.Module):
         return (-self.gamma * squared_distances.clamp(min=0)).exp()
 
 
-class PairMachine(nn.Module):
-    """Scores of more than two classes, as `featx.heads.pair_margins` computes them from the margins of pairs."""
+class PairScores(nn.Module):
+    """Scores of more than two classes, as `featx.heads.pair_margins` computes them from the margins of pairs.
 
-    first: Tensor
-    second: Tensor
+    Parameters
+    ----------
+    machine
+        Fitted machine of more than two classes with the kernel ``linear`` or ``rbf``.
+    """
+
+    first_indicators: Tensor
+    second_indicators: Tensor
 
     def __init__(self, machine: SVC) -> None:
         super().__init__()
         self.margins = KernelMachine(machine)
         first, second = pair_indicators(len(machine.classes_))
-        self.register_buffer("first", torch.as_tensor(first.toarray()))
-        self.register_buffer("second", torch.as_tensor(second.toarray()))
+        self.register_buffer("first_indicators", torch.as_tensor(first.toarray()))
+        self.register_buffer("second_indicators", torch.as_tensor(second.toarray()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (b, k) scores for (b, d) features."""
         margins: Tensor = self.margins(x)
-        return -((-margins).relu() @ self.first + margins.relu() @ self.second)
+        return -((-margins).relu() @ self.first_indicators + margins.relu() @ self.second_indicators)
 
 
 def _pair_coefficients(machine: SVC | SVR) -> np.ndarray:

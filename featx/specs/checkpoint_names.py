@@ -48,8 +48,8 @@ def _use_problem(section: FinetuneSection, targets: Mapping[str, TargetSpec], *,
     learnable_names = [name for name, target in targets.items() if target.kind != "labels"]
     if section.target is None and len(learnable_names) > 1:
         return (
-            f"has a run for each of {len(learnable_names)} targets, expected one; set target = {learnable_names[0]!r} "
-            "in it"
+            f"has a run for each of {len(learnable_names)} targets, expected one; "
+            f"set target = {learnable_names[0]!r} in it"
         )
     return ""
 

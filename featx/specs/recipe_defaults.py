@@ -36,9 +36,9 @@ def sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     }
     defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}], "attack": []}
     for name, default in defaults.items():
-        section = content.get(name, default)
-        is_list = isinstance(section, list | tuple)
-        sections[name] = [_with_seed(item, seed) for item in section] if is_list else section
+        content_sections = content.get(name, default)
+        is_list = isinstance(content_sections, list | tuple)
+        sections[name] = [_with_seed(section, seed) for section in content_sections] if is_list else content_sections
     return sections
 
 

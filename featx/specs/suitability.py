@@ -161,21 +161,24 @@ def _unsuited_head(head: HeadSpec, target: NamedTarget) -> Problem | None:
 
 
 def _metric_problems(
-    metric: Metric | None, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
+    metric: Metric | None, target: NamedTarget, section_target: str | None, learnable_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     if metric is not None and metric not in METRICS[target.kind]:
-        suited_targets = [other_target for other_target in other_targets if metric in METRICS[other_target.kind]]
+        suited_targets = [candidate for candidate in learnable_targets if metric in METRICS[candidate.kind]]
         hint = suggest_names(metric, list(METRICS[target.kind]))
         yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(section_target, suited_targets)}"
 
 
 def _class_weight_problems(
-    spec: HeadSpec | FinetuneSpec, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
+    spec: HeadSpec | FinetuneSpec,
+    target: NamedTarget,
+    section_target: str | None,
+    learnable_targets: Iterable[NamedTarget],
 ) -> Iterator[Problem]:
     if spec.class_weight == "none":
         return
     if target.kind != "classes":
-        suited_targets = [other_target for other_target in other_targets if other_target.kind == "classes"]
+        suited_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
         yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(section_target, suited_targets)}"
     names = _class_names(target.spec)
     unknown_names = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
@@ -211,9 +214,7 @@ def _finetune_problems(
         yield from _group_problems(spec.group_weight, groups)
         for target in learnable_targets:
             if spec.distillation is not None and target.kind != "classes":
-                class_targets = [
-                    target_of_classes for target_of_classes in learnable_targets if target_of_classes.kind == "classes"
-                ]
+                class_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
                 remedy = _remedy(section.target, class_targets)
                 yield "distillation", f"it learns probabilities of classes, {target}; remove it{remedy}"
             yield from _class_weight_problems(spec, target, section.target, learnable_targets)
@@ -221,26 +222,23 @@ def _finetune_problems(
 
 
 def _loss_problems(
-    spec: FinetuneSpec, target: NamedTarget, section_target: str | None, other_targets: Iterable[NamedTarget]
+    spec: FinetuneSpec, target: NamedTarget, section_target: str | None, learnable_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     loss = (spec.loss or LossSpec(name="mse" if target.kind == "numbers" else "cross_entropy")).name
-    other_kinds = [other_target for other_target in other_targets if other_target.kind != target.kind]
+    remedy = _remedy(section_target, [candidate for candidate in learnable_targets if candidate.kind != target.kind])
     if loss in NUMBER_LOSSES and target.kind == "classes":
-        yield (
-            "loss",
-            f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{_remedy(section_target, other_kinds)}",
-        )
+        yield "loss", f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{remedy}"
     learns_classes = loss in CLASS_LOSSES or (loss in LOSS_ACTIVATIONS and target.kind == "classes")
     if spec.scale != "none" and (target.kind == "classes" or learns_classes):
         cause = f"{target}" if target.kind == "classes" else f"loss {loss!r} learns numbers as classes"
-        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{_remedy(section_target, other_kinds)}"
+        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{remedy}"
     if learns_classes and spec.layers.activation not in {"none", LOSS_ACTIVATIONS[loss]}:
         yield (
             "layers.activation",
             f"loss {loss!r} of target {target.name!r} has its own activation, found {spec.layers.activation!r}; "
-            f"set 'none'{_remedy(section_target, other_kinds)}",
+            f"set 'none'{remedy}",
         )
-    yield from _number_class_problems(spec, target, loss, _remedy(section_target, other_kinds))
+    yield from _number_class_problems(spec, target, loss, remedy)
     n_columns = len(target.spec.columns)
     if learns_classes and target.kind == "numbers" and n_columns > 1:
         yield "loss", f"loss {loss!r} takes one number, target {target.name!r} has {n_columns}; set loss = 'mse'"

@@ -162,9 +162,8 @@ def _shown_settings(settings: Mapping[str, Any], same_stem: Sequence[Mapping[str
     """
     distinguishing_names: list[str] = []
     for name in sorted(_differing_names(same_stem), key=lambda name: (_rank_in_label(name), name)):
-        if _count_different(same_stem, [*distinguishing_names, name]) > _count_different(
-            same_stem, distinguishing_names
-        ):
+        n_different = _count_different(same_stem, distinguishing_names)
+        if _count_different(same_stem, [*distinguishing_names, name]) > n_different:
             distinguishing_names.append(name)
     return {name: settings[name] for name in distinguishing_names if name in settings}
 

@@ -233,8 +233,8 @@ def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tup
     for result in outer.run(progress):
         splits.append(result)
         yield "split", result
-    scores_by_target = zip(*(result.targets for result in splits), strict=True)
-    summaries = [summarize_splits(scores) for scores in scores_by_target]
+    target_scores = zip(*(result.targets for result in splits), strict=True)
+    summaries = [summarize_splits(scores) for scores in target_scores]
     seeds = [result.seed for result in splits]
     yield "splits", SummaryOfSplits(summaries, seeds, str(write_split_page(outer.study, summaries, seeds)))
 

@@ -145,8 +145,8 @@ def _check(study: Study, n_repeats: int) -> None:
     backbones += [item.backbone for section in recipe.finetune for item in section.runs]
     if checkpoint_names := [name for name in backbones if name.startswith(CHECKPOINT_PREFIX)]:
         raise DataError(
-            f"backbone {checkpoint_names[0]!r} may have been trained on val rows of a repeat; repeat a recipe without "
-            "it"
+            f"backbone {checkpoint_names[0]!r} may have been trained on val rows of a repeat; "
+            "repeat a recipe without it"
         )
 
 

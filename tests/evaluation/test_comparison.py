@@ -19,6 +19,7 @@ from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import choose_run, describe_evidence, recommend
 from featx.metrics.definitions import available_scores
+from featx.specs.head import Metric
 from featx.tables.predictions import AnyPredictions, Estimates, Predictions
 from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Numbers, Truth
@@ -303,3 +304,22 @@ def test_the_cost_of_an_ensemble_is_the_sum_over_its_heads(toy_home: Path) -> No
     (evaluation,) = featx.evaluate()
     by_kind = {row.run.split("-")[0]: row for row in evaluation.rows}
     assert by_kind["majority"].fit_s == pytest.approx(by_kind["logreg"].fit_s + by_kind["rf"].fit_s)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_few_differing_rows_are_no_evidence(metric: Metric, grouped: bool) -> None:
+    truth = make_truth(400)
+    groups = np.arange(400) // 2 if grouped else None
+    best = make_run(truth, 0.9, 1)
+    right_rows = np.flatnonzero(best.codes == truth.codes)[::5]
+    for n_differing in (1, 4, 12):
+        outputs = best.values.copy()
+        outputs[right_rows[:n_differing]] = np.roll(outputs[right_rows[:n_differing]], 1, axis=1)
+        other = Predictions.of_part("val", truth.ids, outputs, CLASSES)
+        comparison = compare(truth, {"best": best, "other": other}, metric, groups, margin=1e-6)
+        run, is_evidence = comparison.runs["other"], n_differing == 12
+        assert run.difference < 0
+        assert (run.p < 0.05) == is_evidence
+        assert (run.difference_interval[1] < 0) == is_evidence
+        assert comparison.relation("other") == ("worse" if is_evidence else "not shown to differ")

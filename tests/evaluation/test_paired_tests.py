@@ -87,3 +87,14 @@ def test_constant_draws_have_the_p_of_the_sign_test(noise: float) -> None:
     draws = 0.1 + noise * np.random.default_rng(0).random(2000)
     for n in (3, 8, 40):
         assert bootstrap_p(draws, 0.1, n) == pytest.approx(binomtest(n, n).pvalue)
+
+
+@pytest.mark.parametrize("n_differing", [1, 3, 5, 6, 20])
+def test_bootstrap_p_is_never_below_that_of_the_sign_test(n_differing: int) -> None:
+    # Each draw weighs all units, so that differences in one direction never cross 0.
+    weights = np.random.default_rng(0).exponential(size=(2000, 1000))
+    differences = weights[:, :n_differing].sum(axis=1) / weights.sum(axis=1)
+    assert differences.min() > 0
+    p = bootstrap_p(differences, n_differing / 1000, n_differing)
+    assert p >= binomtest(n_differing, n_differing).pvalue
+    assert p == pytest.approx(binomtest(n_differing, n_differing).pvalue, abs=0.001)

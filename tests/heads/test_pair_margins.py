@@ -121,3 +121,14 @@ def test_sample_weights_reach_the_machine() -> None:
     np.testing.assert_array_equal(machine.predict(X), direct.predict(X))
     unweighted = add_class_probabilities(SVC(C=0.1).fit(rows.x, rows.targets.y))
     assert (unweighted.predict(X) == 0).mean() < (direct.predict(X) == 0).mean()
+
+
+def test_a_machine_of_two_of_the_classes_has_probabilities() -> None:
+    # The rows of a fold may have two of the classes only.
+    rows = rows_of(2)
+    machine = PairMachine(SVC()).fit(rows.x, rows.targets.y + 3)
+    proba = machine.predict_proba(X)
+    margins = SVC().fit(rows.x, rows.targets.y).decision_function(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_allclose(np.log(proba[:, 1] / proba[:, 0]), margins, atol=1e-9)
+    np.testing.assert_array_equal(machine.classes_[proba.argmax(1)], machine.predict(X))

@@ -117,7 +117,9 @@ FASHION_METHODS = {
 }
 FASHION_CHOICES = (
     "Stages, number of components, C and gamma were compared on 25,000 of the images for training before the run, of "
-    "which 5,000 were held out; the test images were not used."
+    "which 5,000 were held out; the test images were not used. The recipe was run once before, by a version whose "
+    "probabilities of an RBF-SVM came from its votes: the mean of the two had the same test accuracy to .0002, but was "
+    "not the run with the best accuracy on val. Nothing in the recipe has changed since."
 )
 SONG = "Song et al. 2024"
 DEITSCH = "Deitsch et al. 2019"
@@ -126,7 +128,7 @@ PROTOCOLS = (
         "elpv_song",
         "mono",
         "ELPV, monocrystalline cells, four classes, 50 random splits 80/20",
-        2.5,
+        0.8,
         (
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.790, 0.020, REPRODUCED_RUN),
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.566, None, REPRODUCED_RUN, "balanced_accuracy"),
@@ -143,7 +145,7 @@ PROTOCOLS = (
         "elpv_song",
         "poly",
         "ELPV, polycrystalline cells, four classes, 50 random splits 80/20",
-        4.5,
+        1.9,
         (
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.745, 0.022, REPRODUCED_RUN),
             PublishedFigure(f"{SONG}: frozen VGG16, RBF-SVM", 0.487, None, REPRODUCED_RUN, "balanced_accuracy"),

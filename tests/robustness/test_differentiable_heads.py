@@ -68,7 +68,7 @@ def test_machines_of_pairs_have_the_probabilities_of_scikit_learn(kernel: str) -
 
 def test_votes_of_pairs_are_refused() -> None:
     votes = Pipeline([("scale", StandardScaler()), ("clf", SVC())]).fit(X[:N_TRAIN], TARGETS["four"].y[:N_TRAIN])
-    with pytest.raises(UnsuitedError, match="its votes of pairs of classes have no gradient: fit it again"):
+    with pytest.raises(UnsuitedError, match="its votes of pairs of classes have no gradient; run 'featx fit --force'"):
         make_differentiable(votes, "classes")
 
 

@@ -53,7 +53,7 @@ def fit_stored_rows(
     *fold_models, model = (remove_class_weights(train_rows, fitted_model, head) for fitted_model in models)
     progress(f"fit {spec.name}", 1, 2)
     outputs = _predict_held_out(fold_models, stored_rows, targets, fold_numbers, head.needs_calibration)
-    outputs = replace(outputs, need_offsets=head.needs_calibration and train_rows.class_weights is not None)
+    outputs = replace(outputs, has_weighted_training=head.needs_calibration and train_rows.class_weights is not None)
     del stored_rows, data, sets
     release_memory()
     sample = sample_for_calibration(train_rows.calibration_data(), spec.seed)

@@ -80,9 +80,8 @@ def _group_section(exploration: Exploration, grouping: str) -> Section:
     group_counts = tables["class_by_group"].query("grouping == @grouping")
     for target in group_counts["target"].unique():
         target_counts = group_counts[group_counts["target"] == target]
-        table = target_counts.pivot(index="group", columns="label", values="n")[
-            list(dict.fromkeys(target_counts["label"]))
-        ]
+        labels = list(dict.fromkeys(target_counts["label"]))
+        table = target_counts.pivot(index="group", columns="label", values="n")[labels]
         caption = f"Labelled images of each class of {target} in the largest groups of {grouping}."
         components.append(frame_table(f"{target} by {grouping}", caption, table.reset_index()))
     return Section(f"Groups of {grouping}", components)

@@ -88,8 +88,8 @@ def plot_smallest_perturbations(
         "perturbation are at 0, and those that withstand all attacks keep the curve below 1."
     )
     description = (
-        f"Distribution functions of {len(norms_by_run)} runs; the median of {attacked_runs.labels[first_run]} is "
-        f"{median}."
+        f"Distribution functions of {len(norms_by_run)} runs; the median of {attacked_runs.labels[first_run]} "
+        f"is {median}."
     )
     return Figure(name, caption, description, figure)
 

@@ -114,8 +114,8 @@ def _plot_group_residuals(name: str, number: str, residuals: Floats, membership:
         f"Residuals of {number} by {membership.name}: boxes from the first to the third quartile, with the median."
     )
     description = (
-        f"Medians from {medians[lowest_label]:.4g} in {lowest_label} to {medians[highest_label]:.4g} in "
-        f"{highest_label}."
+        f"Medians from {medians[lowest_label]:.4g} in {lowest_label} "
+        f"to {medians[highest_label]:.4g} in {highest_label}."
     )
     return Figure(f"{name}-residuals-by-{membership.name}", caption, description, figure)
 

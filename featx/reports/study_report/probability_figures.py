@@ -196,6 +196,6 @@ def _curve_caption(title: str, area_name: str, targets: TargetValues, n_curves: 
 def _curve_text(title: str, curves: Mapping[str, Curve]) -> str:
     worst_label = min(curves, key=lambda label: curves[label][2])
     return (
-        f"{title} of {len(curves)} classes or labels; the smallest area, {curves[worst_label][2]:.3f}, is that of "
-        f"{worst_label}."
+        f"{title} of {len(curves)} classes or labels; the smallest area, {curves[worst_label][2]:.3f}, "
+        f"is that of {worst_label}."
     )

@@ -56,14 +56,16 @@ def _ties(evaluation: Evaluation) -> str:
             f"The {n_rows} {evaluation.part} rows are too few to compare runs: expected {MIN_UNITS_TO_COMPARE} "
             "independent rows or more."
         )
-    tied_runs = [row.run for row in evaluation.rows if row.relation == "not shown to differ"]
+    undecided_runs = [row.run for row in evaluation.rows if row.relation == "not shown to differ"]
     margin = f"within a margin of {evaluation.margin:.2g}"
     if evaluation.equivalent:
         text = f"Equivalent to it {margin}: {_names(evaluation, evaluation.equivalent)}"
     else:
         text = f"No run is shown to be equivalent to it {margin}"
-    if tied_runs:
-        text += f"; not shown to differ from it, which is no evidence of equivalence: {_names(evaluation, tied_runs)}"
+    if undecided_runs:
+        text += (
+            f"; not shown to differ from it, which is no evidence of equivalence: {_names(evaluation, undecided_runs)}"
+        )
     if evaluation.recommended == evaluation.chosen:
         return f"{text}. It is also the recommended run."
     return f"{text}. Recommended is {evaluation.label(evaluation.recommended)}, the cheapest of the equivalent runs."
@@ -130,8 +132,8 @@ def _test_split(facts: TargetFacts) -> str:
         return f"{text} {_sentence(final.test_evidence)}".rstrip()
     if facts.openings:
         return (
-            f"The test split has been {openings_text}{problems}, but there are no test scores for the current data and "
-            "runs."
+            f"The test split has been {openings_text}{problems}, "
+            "but there are no test scores for the current data and runs."
         )
     if evaluation.n_test:
         return f"The test split is sealed and has not been opened{problems}."

@@ -76,10 +76,10 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
     pixels = previous = start
     step = torch.full(shape, 2 * images.eps, dtype=start.dtype, device=start.device)
     gradient, scores = images.gradient(pixels, loss)
-    best_value = loss(scores, images.codes)
-    best_pixels, best_gradient, top_at_check = pixels, gradient, best_value
-    n_successes, last_check, last_value = torch.zeros_like(best_value), 0, best_value
-    was_halved = torch.zeros_like(best_value, dtype=torch.bool)
+    max_loss = loss(scores, images.codes)
+    max_loss_pixels, max_loss_gradient, max_loss_at_check = pixels, gradient, max_loss
+    n_successes, last_check, last_value = torch.zeros_like(max_loss), 0, max_loss
+    was_halved = torch.zeros_like(max_loss, dtype=torch.bool)
     checks = _check_numbers(spec.steps)
     for number in range(1, spec.steps + 1):
         if best.is_enough:
@@ -92,14 +92,14 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
         best.add(pixels, scores)
         value = loss(scores, images.codes)
         n_successes += value > last_value
-        last_value, is_best = value, value > best_value
-        best_value = torch.where(is_best, value, best_value)
-        best_pixels = torch.where(is_best.view(shape), pixels, best_pixels)
-        best_gradient = torch.where(is_best.view(shape), gradient, best_gradient)
+        last_value, is_max = value, value > max_loss
+        max_loss = torch.where(is_max, value, max_loss)
+        max_loss_pixels = torch.where(is_max.view(shape), pixels, max_loss_pixels)
+        max_loss_gradient = torch.where(is_max.view(shape), gradient, max_loss_gradient)
         if number in checks:
-            has_stalled = (best_value <= top_at_check) & ~was_halved
+            has_stalled = (max_loss <= max_loss_at_check) & ~was_halved
             was_halved = (n_successes < MIN_SUCCESS_SHARE * (number - last_check)) | has_stalled
             step = torch.where(was_halved.view(shape), step / 2, step)
-            pixels = torch.where(was_halved.view(shape), best_pixels, pixels)
-            gradient = torch.where(was_halved.view(shape), best_gradient, gradient)
-            n_successes, last_check, top_at_check = torch.zeros_like(best_value), number, best_value
+            pixels = torch.where(was_halved.view(shape), max_loss_pixels, pixels)
+            gradient = torch.where(was_halved.view(shape), max_loss_gradient, gradient)
+            n_successes, last_check, max_loss_at_check = torch.zeros_like(max_loss), number, max_loss
