@@ -280,8 +280,8 @@ def _bootstrap_p(paired_draws: PairedDraws) -> list[float]:
 
 def _count_differing(pairs: Sequence[tuple[TargetValues, Floats]], metric: Metric, resamples: Resamples) -> list[int]:
     """Return for each run the number of units in which it differs from the first, as far as a metric depends on it."""
-    reference, *others = (_scored_values(metric, targets, outputs) for targets, outputs in pairs)
-    are_different = [(values != reference).reshape(len(reference), -1).any(axis=1) for values in others]
+    reference_values, *run_values = (_scored_values(metric, targets, outputs) for targets, outputs in pairs)
+    are_different = [(values != reference_values).reshape(len(values), -1).any(axis=1) for values in run_values]
     return [0, *(len(np.unique(resamples.units[is_different])) for is_different in are_different)]
 
 

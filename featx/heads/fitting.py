@@ -13,14 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC
 
 from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
 from featx.heads.decisions import add_decision_rule, divide_by_class_weights
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import Head
 from featx.heads.learning_problems import PROBLEMS
-from featx.heads.pair_margins import PairMachine, add_class_probabilities
+from featx.heads.pair_margins import PairMachine, add_class_probabilities, is_pair_machine
 from featx.heads.scaling import Params, is_scaling_learnt
 from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
@@ -138,7 +137,7 @@ def _unfitted_calibrated(clf: Any, method: str, rows: TrainRows, spec: HeadSpec)
         cv = _calibration_folds(rows, data, min_class_rows, spec)
         return MultiOutputClassifier(CalibratedClassifierCV(clf.estimator, method=method, ensemble=False, cv=cv))
     cv = _calibration_folds(rows, data, int(np.bincount(data.y).min()), spec)
-    if isinstance(clf, SVC) and rows.targets.n_outputs > 2:
+    if is_pair_machine(clf, rows.targets.n_outputs):
         clf = PairMachine(clf)
     return CalibratedClassifierCV(clf, method=method, ensemble=False, cv=cv)
 

@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
 from sklearn.preprocessing import LabelEncoder
-from sklearn.svm import SVC
+from sklearn.svm import SVC, NuSVC
 
 from featx.heads.fixed_perceptron import fixed_perceptron
 from featx.tables.ids import Floats
@@ -37,6 +37,11 @@ def pair_indicators(n_classes: int) -> tuple[sparse.csr_array, sparse.csr_array]
         for codes in (first_codes, second_codes)
     )
     return first_indicators, second_indicators
+
+
+def is_pair_machine(estimator: Any, n_classes: int) -> bool:
+    """Return whether an estimator fits a machine for each pair of the classes, of which there are more than two."""
+    return isinstance(estimator, SVC | NuSVC) and n_classes > 2
 
 
 class PairMachine(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -59,7 +64,7 @@ class PairMachine(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Number of features d.
     """
 
-    def __init__(self, machine: SVC) -> None:
+    def __init__(self, machine: SVC | NuSVC) -> None:
         self.machine = machine
 
     def fit(self, x: Floats, y: NDArray[Any], sample_weight: Floats | None = None) -> Self:
@@ -90,11 +95,11 @@ def add_class_probabilities(estimator: Any) -> Any:
     if isinstance(estimator, CalibratedClassifierCV) and isinstance(estimator.estimator, PairMachine):
         (inner,) = estimator.calibrated_classifiers_
         inner.estimator = estimator.estimator = inner.estimator.model_
-    is_pair_machine = isinstance(estimator, SVC) and len(estimator.classes_) > 2
-    return _decode_margins(estimator) if is_pair_machine else estimator
+    is_fitted_pair_machine = is_pair_machine(estimator, len(getattr(estimator, "classes_", ())))
+    return _decode_margins(estimator) if is_fitted_pair_machine else estimator
 
 
-def _decode_margins(machine: SVC) -> StackingClassifier:
+def _decode_margins(machine: SVC | NuSVC) -> StackingClassifier:
     """Return the margins of all pairs by a fitted machine, followed by a perceptron of fixed weights."""
     machine.set_params(decision_function_shape="ovo")
     codes = np.arange(len(machine.classes_))

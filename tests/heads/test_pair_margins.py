@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.svm import SVC
+from sklearn.svm import SVC, NuSVC
 
 from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows
@@ -37,10 +37,11 @@ def rows_of(k: int = 10, names: str = "abcdefghij") -> TrainRows:
     return TrainRows(X[is_used][:N_TRAIN], ClassTargets(tuple(names[:k]), Y[is_used][:N_TRAIN]))
 
 
+@pytest.mark.parametrize("machine_class", [SVC, NuSVC])
 @pytest.mark.parametrize("k", [3, 4, 10])
-def test_a_score_sums_the_margins_of_lost_pairs(k: int) -> None:
+def test_a_score_sums_the_margins_of_lost_pairs(k: int, machine_class: type) -> None:
     rows = rows_of(k)
-    machine = SVC(decision_function_shape="ovo").fit(rows.x, rows.targets.y)
+    machine = machine_class(decision_function_shape="ovo").fit(rows.x, rows.targets.y)
     margins = machine.decision_function(X)
     scores = np.zeros((len(X), k))
     for column, (first, second) in zip(margins.T, combinations(range(k), 2), strict=True):
