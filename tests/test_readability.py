@@ -108,3 +108,39 @@ def test_a_test_without_an_assertion_is_found() -> None:
     (function,) = ast.parse("def test_nothing():\n    value = compute(check=False)\n    value.is_whole()").body
     assert isinstance(function, ast.FunctionDef)
     assert not asserts(function, {"check_error"})
+
+
+def documented_names(docstring: str, section: str) -> Iterator[str]:
+    """Yield the names that a section of a docstring explains."""
+    text = re.search(rf"^{section}\n-+\n(.*?)(?=^\w[^\n]*\n---|\Z)", docstring, re.M | re.S)
+    for line in text[1].splitlines() if text else ():
+        if re.match(r"[\w*, ]+$", line) and not line[0].isspace():
+            yield from re.findall(r"\w+", line)
+
+
+def known_names(node: ast.AST) -> set[str]:
+    """Return the names of the arguments, fields, attributes and functions of a function or class."""
+    names = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.arg):
+            names.add(part.arg)
+        elif isinstance(part, ast.Name | ast.Attribute):
+            names.add(part.id if isinstance(part, ast.Name) else part.attr)
+        elif isinstance(part, FUNCTIONS):
+            names.add(part.name)
+    return names
+
+
+def test_docstrings_explain_what_exists() -> None:
+    n_names, wrong_names = 0, []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, (ast.ClassDef, *FUNCTIONS)) or not (docstring := ast.get_docstring(node)):
+                continue
+            names = {*documented_names(docstring, "Parameters"), *documented_names(docstring, "Attributes")}
+            n_names += len(names)
+            wrong_names += [
+                f"{path.name}: {node.name}: {name}" for name in names - (known_names(node) if names else names)
+            ]
+    assert n_names > 1000
+    assert wrong_names == []

@@ -11,7 +11,7 @@ from featx.embeddings.engine import NOT_FINITE
 from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
 from featx.files import spreadsheets
-from featx.files.atomic import read_table
+from featx.files.atomic import atomic_file, read_table
 from featx.images.contents import STORE_REFUSED
 from featx.images.digests import ImageIdentity
 from featx.images.readers import Listing
@@ -104,7 +104,8 @@ def _move(name: str, uri: str, folder: Path) -> str:
             return f"moved to {target}"
         content = read_content(uri)
         if isinstance(content, bytes):
-            target.write_bytes(content)
+            with atomic_file(target) as temporary:
+                temporary.write_bytes(content)
             return f"copied to {target}"
     except (OSError, ReadError, ValueError) as error:
         return f"not moved: {error}"

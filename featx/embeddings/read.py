@@ -67,11 +67,7 @@ def read_embeddings(study: Study, ids: Ids, resolved_embeddings: Sequence[Resolv
                 f"{store}; run 'featx extract'"
             )
         columns.append(store.read(digests))
-    return Embeddings(
-        np.asarray(ids, dtype=object),
-        _side_by_side(columns),
-        tuple(embedding.spec.fingerprint() for embedding in resolved_embeddings),
-    )
+    return Embeddings(np.asarray(ids, dtype=object), _side_by_side(columns))
 
 
 def _side_by_side(columns: Sequence[NDArray[Any]]) -> NDArray[np.float32]:

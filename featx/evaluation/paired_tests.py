@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtr, stdtr, stdtrit
 
 from featx.errors import DataError
+from featx.metrics.share_intervals import CONFIDENCE
 from featx.tables.ids import Floats
 
 # Standard deviations up to this share of the largest value are due to rounding.
@@ -122,8 +123,8 @@ def corrected_t_test(differences: ArrayLike, test_share: float) -> float:
     return float(2 * stdtr(n - 1, -abs(mean) / (math.sqrt(factor) * spread)))
 
 
-def corrected_interval(values: ArrayLike, test_share: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of the mean over repeated splits by Student's t, corrected for their overlap [3]_.
+def corrected_interval(values: ArrayLike, test_share: float) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over repeated splits by Student's t, corrected for their overlap [3]_.
 
     Parameters
     ----------
@@ -131,8 +132,6 @@ def corrected_interval(values: ArrayLike, test_share: float, level: float = 0.95
         Score, or difference of two scores, in each of two or more splits.
     test_share
         Ratio of the number of scored rows to the number of training rows.
-    level
-        Coverage of the interval.
 
     Examples
     --------
@@ -141,7 +140,7 @@ def corrected_interval(values: ArrayLike, test_share: float, level: float = 0.95
     (0.786, 0.844)
     """
     x = np.asarray(values, dtype=np.float64)
-    half_width = float(stdtrit(len(x) - 1, (1 + level) / 2) * math.sqrt(1 / len(x) + test_share) * x.std(ddof=1))
+    half_width = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * math.sqrt(1 / len(x) + test_share) * x.std(ddof=1))
     return float(x.mean()) - half_width, float(x.mean()) + half_width
 
 

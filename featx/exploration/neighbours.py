@@ -93,13 +93,6 @@ def unit_vectors(x: NDArray[np.floating[Any]]) -> Vectors:
     return centred
 
 
-def find_neighbours(
-    vectors: Vectors, k: int, units: NDArray[Any] | None = None, progress: ProgressCallback = no_progress
-) -> Neighbours:
-    """Return the nearest neighbours of each image among the images of other units (`find_class_neighbours`)."""
-    return find_class_neighbours(vectors, np.zeros(len(vectors), dtype=np.intp), k, units, progress).own_class
-
-
 def find_class_neighbours(
     vectors: Vectors,
     codes: NDArray[np.integer[Any]],
@@ -154,7 +147,7 @@ class _Search:
         self.order = np.argsort(codes, kind="stable")
         self._vectors = vectors
         search_vectors = vectors if is_exact else principal_coordinates(vectors, N_SEARCH_AXES)
-        self._searched, self._is_exact = search_vectors[self.order], is_exact
+        self._searched = search_vectors[self.order]
         self._ends = np.flatnonzero(np.diff(codes[self.order], append=codes.max(initial=0) + 1)) + 1
         unit_codes = np.arange(len(vectors)) if units is None else pd.factorize(units)[0].astype(np.intp)
         self._units = unit_codes[self.order]

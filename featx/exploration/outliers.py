@@ -51,7 +51,7 @@ class Outliers:
         return order[self.scores[order] >= MIN_OUTLIER_SCORE]
 
 
-def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], k: int = N_NEIGHBOURS) -> Outliers:
+def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]]) -> Outliers:
     """Return how far each image is from its nearest neighbours, compared with the other images of its class.
 
     An outlier is far from the images of all classes. An image that is far from its own class only is rather a likely
@@ -62,7 +62,7 @@ def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], 
     codes
         (n,) codes of the classes; images without a label have a code of their own.
     """
-    distances = neighbours.merged().mean_distances(k)
+    distances = neighbours.merged().mean_distances(N_NEIGHBOURS)
     deviations = np.full(len(codes), np.nan)
     logarithms = np.log(np.maximum(distances, MIN_DISTANCE))
     for code in np.unique(codes):
@@ -71,7 +71,10 @@ def find_outliers(neighbours: ClassNeighbours, codes: NDArray[np.integer[Any]], 
     is_finite = np.isfinite(deviations)
     spread = SD_PER_MAD * np.median(np.abs(deviations[is_finite])) if is_finite.any() else 0.0
     scores = np.where(is_finite, deviations, 0.0) / spread if spread > 0 else np.zeros(len(codes))
-    own_distances, other_distances = neighbours.own_class.mean_distances(k), neighbours.other_classes.mean_distances(k)
+    own_distances, other_distances = (
+        neighbours.own_class.mean_distances(N_NEIGHBOURS),
+        neighbours.other_classes.mean_distances(N_NEIGHBOURS),
+    )
     return Outliers(distances, own_distances, other_distances, scores)
 
 

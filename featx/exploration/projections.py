@@ -23,6 +23,8 @@ Method = Literal["tsne", "umap", "pca"]
 
 # Number of vectors of which principal axes are computed: an even sample of more.
 MAX_ROWS_TO_FIT = 20_000
+# Number of axes whose share of the variance is known.
+MAX_SHARES = 50
 # Number of vectors that are centred and projected to the axes at a time.
 ROWS_PER_BLOCK = 2000
 # Number of vectors that t-SNE and UMAP project; further ones are placed beside their nearest among them. 5,000 take
@@ -46,14 +48,14 @@ class PrincipalComponents:
     coordinates
         (n, m) coordinates along the first m axes.
     variance_shares
-        (c,) share of the variance along each axis, in decreasing order; c is at most `max_shares`.
+        (c,) share of the variance along each axis, in decreasing order; c is at most `MAX_SHARES`.
     """
 
     coordinates: NDArray[np.float32]
     variance_shares: Floats
 
 
-def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> PrincipalComponents:
+def principal_components(x: NDArray[Any], n_axes: int) -> PrincipalComponents:
     """Return the principal components of vectors; axes are computed of at most `MAX_ROWS_TO_FIT` rows.
 
     Parameters
@@ -62,15 +64,13 @@ def principal_components(x: NDArray[Any], n_axes: int, max_shares: int = 50) -> 
         (n, d) vectors.
     n_axes
         Number of axes for coordinates.
-    max_shares
-        Number of axes whose share of the variance is returned.
     """
     sample = x[sample_rows(len(x), MAX_ROWS_TO_FIT)].astype(np.float32, copy=False)
     mean = sample.mean(axis=0)
     sample -= mean
     variances, axes = principal_axes(sample)
     total = variances.sum()
-    shares = variances[:max_shares] / total if total > 0 else np.zeros(min(max_shares, len(variances)))
+    shares = variances[:MAX_SHARES] / total if total > 0 else np.zeros(min(MAX_SHARES, len(variances)))
     components = axes[:n_axes]
     # The sign of an axis is free; the largest component is made positive, so that figures do not depend on libraries.
     components *= np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])[:, None]

@@ -138,23 +138,12 @@ def measure_separability(
     return Separability(confusion, silhouettes(vectors, codes, n_classes), error, codes)
 
 
-def vote_shares(
-    codes: NDArray[np.integer[Any]],
-    neighbours: Neighbours,
-    n_classes: int,
-    weights: Floats | None = None,
-) -> Floats:
-    """Return the (n, k) shares of the classes among the neighbours of each image; 0 for images without neighbours.
-
-    Parameters
-    ----------
-    weights
-        (n,) weight of the vote of each image; by default all are equal.
-    """
-    n, rows = len(codes), neighbours.rows
-    votes = neighbours.exist * (1.0 if weights is None else weights[rows])
-    cells = np.arange(n)[:, None] * n_classes + codes[rows]
-    sums = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=n * n_classes).reshape(n, n_classes)
+def vote_shares(codes: NDArray[np.integer[Any]], neighbours: Neighbours, n_classes: int) -> Floats:
+    """Return the (n, k) shares of the classes among the neighbours of each image; 0 for images without neighbours."""
+    n = len(codes)
+    cells = np.arange(n)[:, None] * n_classes + codes[neighbours.rows]
+    votes = neighbours.exist.ravel().astype(np.float64)
+    sums = np.bincount(cells.ravel(), weights=votes, minlength=n * n_classes).reshape(n, n_classes)
     totals = sums.sum(axis=1, keepdims=True)
     shares: Floats = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
     return shares

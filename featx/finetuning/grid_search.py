@@ -60,9 +60,7 @@ class TrialRunner(Generic[R]):
     stopped_result: Callable[[FinetuneSpec, int], R]
 
 
-def search_grid(
-    specs: Sequence[FinetuneSpec], n_trials: int, runner: TrialRunner[R], journal: Path, seed: int = 0
-) -> list[R]:
+def search_grid(specs: Sequence[FinetuneSpec], n_trials: int, runner: TrialRunner[R], journal: Path) -> list[R]:
     """Try `n_trials` specs of a grid, and return the result of each.
 
     Parameters
@@ -75,8 +73,6 @@ def search_grid(
         Trains networks.
     journal
         Optuna's file; finished trials of an interrupted search in it count.
-    seed
-        Seed of the proposals.
 
     Raises
     ------
@@ -91,7 +87,7 @@ def search_grid(
     """
     axes = _axes(specs)
     _check_comparable(specs, axes)
-    study = _open_study(journal, n_trials, seed)
+    study = _open_study(journal, n_trials)
     specs_by_choice = {_choice(axes, spec): spec for spec in specs}
     results: dict[Choice, R] = {}
     for trial in study.get_trials(deepcopy=False, states=FINISHED_STATES):
@@ -101,7 +97,7 @@ def search_grid(
         else:
             # The run exists already, so this only reads its result.
             results[choice] = runner.run(specs_by_choice[choice], do_nothing)[0]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     while len(results) < min(n_trials, len(specs_by_choice)):
         new_trial = study.ask()
         choice = tuple(new_trial.suggest_categorical(name, range(len(values))) for name, values in axes.items())
@@ -126,7 +122,7 @@ def _check_comparable(specs: Sequence[FinetuneSpec], axes: dict[str, list[Any]])
         raise DataError("a search compares held-out rows, found holdout = 0; expected a share of train, as 0.1")
 
 
-def _open_study(journal: Path, n_trials: int, seed: int) -> optuna.Study:
+def _open_study(journal: Path, n_trials: int) -> optuna.Study:
     """Return Optuna's study, with the trials of an interrupted search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     n_first = MIN_BEFORE_STOPPING
@@ -135,7 +131,7 @@ def _open_study(journal: Path, n_trials: int, seed: int) -> optuna.Study:
         study_name="finetune",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=n_first, n_warmup_steps=n_first),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(n_first, n_trials // 3)),
+        sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=max(n_first, n_trials // 3)),
     )
 
 

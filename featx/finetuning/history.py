@@ -73,11 +73,6 @@ class TrainingHistory:
         return self.choice.loss(self.epochs[self.best])
 
     @property
-    def lowest_cost(self) -> float:
-        """The monitored value of the best epoch, negated if greater is better."""
-        return self.choice.cost(self.epochs[self.best])
-
-    @property
     def is_phase_over(self) -> bool:
         """Whether the phase should end: patience is exhausted, or a monitored value is not finite."""
         last_epoch = self.epochs[-1]

@@ -22,7 +22,7 @@ class Trunk(nn.Module):
 
     Parameters
     ----------
-    built
+    backbone
         The backbone; the trunk takes its modules over.
 
     Attributes

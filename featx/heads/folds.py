@@ -46,7 +46,7 @@ class TrainRows:
     ----------
     x
         (n, d) features.
-    facts
+    targets
         Target values of the rows; each class and label occurs at least once in the train rows of every fold.
     weights
         (n,) weight of each row in training, ≥ 0, mean 1, without class weights; None if all are equal.

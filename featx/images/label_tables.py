@@ -181,7 +181,7 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
         if column := _find_path_column(tree, frame, file, with_header=spec.columns is None):
             return _make_candidate(tree, replace(report, path=column.name), spec, column, frame)
-    return replace(report, reason=_explain_no_paths(report, read_labels(entry, next(_list_ways_to_read(entry, file)))))
+    return replace(report, reason=_explain_no_paths(read_labels(entry, next(_list_ways_to_read(entry, file)))))
 
 
 def _reject_missing_images(report: TableReport, paths: list[str]) -> TableReport:
@@ -189,7 +189,7 @@ def _reject_missing_images(report: TableReport, paths: list[str]) -> TableReport
     return replace(report, n_missing=len(paths), reason=reason)
 
 
-def _explain_no_paths(report: TableReport, frame: pd.DataFrame) -> str:
+def _explain_no_paths(frame: pd.DataFrame) -> str:
     if not len(frame):
         return "has no rows"
     first_cells = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])

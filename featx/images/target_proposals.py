@@ -120,7 +120,7 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     labels = manifest.labels
     split_column = find_split_column(labels)
     names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
-    group, group_reason = _propose_groups(labels, names if target is None else [n for n in names if n != target])
+    group, group_reason = _propose_groups(labels, "" if target is None else target)
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
     one_hot_columns = () if one_hot is None else one_hot.columns
@@ -132,6 +132,9 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         targets = [proposal, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
         targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
+    if targets and group in targets[0].columns:
+        # The split would put all images of a class into one part.
+        group, group_reason = _propose_groups(labels, targets[0].name)
     warnings = _list_name_warnings(targets[0], labels) if targets else []
     warnings += [] if split_column else explain_incomplete_split(labels)
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
@@ -274,9 +277,9 @@ def _is_indicator(column: "pd.Series[Any]") -> bool:
     return not column.isna().any() and column.dtype.kind in "biuf" and values <= {0, 1}
 
 
-def _propose_groups(labels: pd.DataFrame, names: Sequence[str]) -> tuple[str | None, str]:
-    """Return the first column of identities whose values occur in several rows, and the reason."""
-    for name in map(str, labels.columns):
+def _propose_groups(labels: pd.DataFrame, target: str) -> tuple[str | None, str]:
+    """Return the first column of identities, other than the target, with values in several rows, and the reason."""
+    for name in (str(name) for name in labels.columns if name != target):
         column = labels[name]
         if column.isna().any() or not _is_identity(name):
             continue

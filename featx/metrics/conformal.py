@@ -119,10 +119,10 @@ class ConformityScores:
         columns = np.arange(self.scores.shape[1])
         return np.asarray(self.scores[order[ranks, columns], columns])
 
-    def cross_fitted(self, coverage: float, seed: int = 0) -> Floats:
+    def cross_fitted(self, coverage: float) -> Floats:
         """Return (n, t) thresholds; those of each half of the units are computed from the other half."""
         _, codes = np.unique(self.units, return_inverse=True)
-        half = (np.random.default_rng(seed).permutation(codes.max(initial=-1) + 1) % 2)[codes]
+        half = (np.random.default_rng(0).permutation(codes.max(initial=-1) + 1) % 2)[codes]
         thresholds = np.empty((len(self.units), self.scores.shape[1]))
         for side in (0, 1):
             thresholds[half == side] = self.take(half != side).thresholds(coverage)

@@ -27,9 +27,9 @@ class Reliability:
 
     Attributes
     ----------
-    said
+    mean_probability
         (b,) mean predicted probabilities of the bins.
-    happened
+    observed_share
         (b,) observed shares: how often the predicted class or label was true.
     n
         (b,) numbers of predictions in the bins.

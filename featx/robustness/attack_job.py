@@ -19,10 +19,11 @@ from featx.progress import ProgressCallback, no_progress
 from featx.robustness.attack_goals import AttackGoal, make_goal
 from featx.robustness.attack_plan import count_queries, made_spec, method_of, plan_attacks, search_spec
 from featx.robustness.attack_statistics import AttackedUnits
-from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file, run_key
+from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file
 from featx.robustness.attacked_model import AttackedModel, find_gradient_problem
 from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
+from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows
 from featx.robustness.sanity_checks import N_CHECK_PASSES, N_CHECKED, is_random
 from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, AttackSpec
@@ -280,7 +281,8 @@ def prepare_attacks(
         )
     models = _load_models(folders, open_labels.names, progress)
     _refuse_without_gradient(folders, models, first_section.white_box)
-    # The test split is opened last, so that an opening is logged only for runs that can be attacked.
+    _check_gradients(specs, models)
+    # The test split is opened after these checks, so that an opening is logged only for runs that can be attacked.
     truth = study.open_test(target, [run.name for run in folders], user) if final else open_labels
     rows = sample_rows(study, truth, "test" if final else "val", first_section.images, first_section.seed)
     pictures = load_pictures(study, rows, progress)
@@ -290,7 +292,6 @@ def prepare_attacks(
     pixels = to_pixels(pictures, None if is_native else attacked_runs[0].model.preprocessing)
     _check_l2_limits(specs, pixels)
     measured_runs = tuple(_measured(run, pixels[:N_MEASURED]) for run in attacked_runs)
-    _check_gradients(specs, measured_runs)
     units = AttackedUnits(len(rows.ids), study.groups(rows.ids))
     folder = study.folder / FOLDER / file_name(target)
     return AttackJob(
@@ -359,15 +360,16 @@ def _make_attacked_runs(
     return attacked_runs
 
 
-def _check_gradients(specs: Sequence[AttackSpec], runs: Sequence[AttackedRun]) -> None:
+def _check_gradients(specs: Sequence[AttackSpec], models: Sequence[Model]) -> None:
     """Refuse attacks that leave no result, because they have no limit and no run has a gradient."""
-    if any(run.model.has_gradient for run in runs):
+    problems = [find_gradient_problem(model) for model in models]
+    if not all(problems):
         return
     for spec in specs:
         if not method_of(spec.method).has_limit:
             raise UnsuitedError(
                 f"none of the runs has a gradient, which attack {spec.method!r} needs: "
-                f"{runs[0].model.gradient_problem}; attack them by 'square', or attack other runs too, whose images "
+                f"{problems[0]}; attack them by 'square', or attack other runs too, whose images "
                 "are tried on these"
             )
 

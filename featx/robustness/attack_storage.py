@@ -20,13 +20,11 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
-from featx.errors import StoreError
 from featx.file_names import file_name
 from featx.files.atomic import file_sha256, read_json_as, read_table, write_table
 from featx.files.seals import read_sealed, write_sealed
 from featx.specs.attacking import AttackSpec
 from featx.specs.base import fingerprint
-from featx.study.run_folder import RunFolder
 
 FOLDER = "attacks"
 # A difference of this many images is no evidence: paths of few and of many steps differ.
@@ -214,18 +212,3 @@ def stored_attacks(folder: Path) -> list[AttackFiles]:
     """Return the files of all finished attacks in a folder."""
     names = (path for path in sorted(folder.glob("*.json")) if not path.name.startswith("checks-"))
     return [AttackFiles(path.with_suffix("")) for path in names]
-
-
-def run_key(run: RunFolder) -> str:
-    """Return a fingerprint of a run's name and files, those of the members of an ensemble included."""
-    return fingerprint([run.name, *_body_digests(run, ())])
-
-
-def _body_digests(run: RunFolder, ancestors: tuple[str, ...]) -> list[str]:
-    if run.name in ancestors:
-        raise StoreError(f"ensemble {run.name} contains itself; remove its folder, {run.path}")
-    members = [RunFolder(run.path.parent / name) for name in run.members]
-    return [
-        run.body_sha256,
-        *(digest for member in members for digest in _body_digests(member, (*ancestors, run.name))),
-    ]

@@ -17,7 +17,8 @@ from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.robustness.corrupted_pictures import CorruptingDecoder, read_pictures
-from featx.robustness.corruption_store import FOLDER, ORIGINAL, Cell, CorruptionStore, make_cells, run_key
+from featx.robustness.corruption_store import ORIGINAL, Cell, CorruptionStore, corruptions_folder, make_cells
+from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import only_target, sample_rows
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.embedding import Decoding, Preprocessing
@@ -179,7 +180,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     models = {run.name: _load(run) for run in folders}
     truth = study.open_test(name, [run.name for run in folders], user) if final else study.labels(name)
     rows = sample_rows(study, truth, "test" if final else "val", spec.images, spec.seed)
-    store = CorruptionStore(study.folder / FOLDER / name, rows)
+    store = CorruptionStore(corruptions_folder(study.folder, name), rows)
     missing_runs = _missing_runs(store, cells, folders)
     reference_name = None if reference is None else reference.name
     job = CorruptionJob(study, name, spec, tuple(folders), reference_name, cells, store, missing_runs, None, {}, {})

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from featx.errors import IncompleteError
 from featx.files.seals import read_sealed, write_sealed
 from featx.robustness.corruption_results import CorruptionResults, summarise_corruptions
-from featx.robustness.corruption_store import FOLDER, CorruptionStore, make_cells, run_key
+from featx.robustness.corruption_store import CorruptionStore, corruptions_folder, make_cells
+from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import SampledRows, sample_rows
 from featx.specs.base import fingerprint
 from featx.specs.corrupting import CorruptionSpec
@@ -90,7 +91,7 @@ def record_evaluation(
     }
     state = _state(rows, results.score)
     record = CorruptionRecord(spec=spec, reference=results.reference, state=state, runs=recorded)
-    write_sealed(study.folder / FOLDER / results.target / RECORD_FILE, record.model_dump(mode="json"))
+    write_sealed(corruptions_folder(study.folder, results.target) / RECORD_FILE, record.model_dump(mode="json"))
 
 
 def _state(rows: SampledRows, score: str) -> str:
@@ -102,7 +103,7 @@ def _state(rows: SampledRows, score: str) -> str:
 
 def _read_record(study: Study, target: str) -> CorruptionRecord | None:
     """Return the record; None if there is none, it was changed, or it names kinds that are not installed any more."""
-    file = study.folder / FOLDER / target / RECORD_FILE
+    file = corruptions_folder(study.folder, target) / RECORD_FILE
     if not file.is_file() or not len(study.ids("val")):
         return None
     try:
@@ -140,7 +141,7 @@ def read_corruptions(study: Study, target: str) -> CorruptionResults | None:
     if record is None:
         return None
     rows = _recorded_rows(study, target, record)
-    store, cells = CorruptionStore(study.folder / FOLDER / target, rows), make_cells(record.spec)
+    store, cells = CorruptionStore(corruptions_folder(study.folder, target), rows), make_cells(record.spec)
     keys = {run: run_key(run) for run in study.runs(target)}
     runs = [run for run, key in keys.items() if all(key in store.keys(cell) for cell in cells)]
     if not runs:

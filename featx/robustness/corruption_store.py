@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from featx.files.atomic import read_table, write_table
+from featx.file_names import file_name
+from featx.files.atomic import file_lock, read_table, write_table
 from featx.registry import CORRUPTIONS
 from featx.robustness.corruptions.corruption import Corruption
+from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import SampledRows
 from featx.specs.base import fingerprint
 from featx.specs.corrupting import PROBE, CorruptionSpec, kinds_in
@@ -74,14 +76,9 @@ def make_cells(spec: CorruptionSpec) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def run_key(run: RunFolder) -> str:
-    """Return a fingerprint (16 hex digits) of the name of a run and of its files, those of its members included."""
-    return fingerprint([run.name, *_body_digests(run)])
-
-
-def _body_digests(run: RunFolder) -> list[str]:
-    members = [RunFolder(run.path.parent / name) for name in run.members]
-    return [run.body_sha256, *(digest for member in members for digest in _body_digests(member))]
+def corruptions_folder(study: Path, target: str) -> Path:
+    """Return the folder of a target's stored outputs below the folder of a study."""
+    return study / FOLDER / file_name(target)
 
 
 @dataclass(frozen=True)
@@ -153,15 +150,18 @@ class CorruptionStore:
 
     def write(self, cell: Cell, outputs: Mapping[RunFolder, tuple[tuple[str, ...], Floats]]) -> None:
         """Add the names and values (n, k) of runs' outputs to a cell; older outputs of the same runs are removed."""
-        frame = self._frame(cell)
         names = {run.name for run in outputs}
-        kept_columns = [name for name in frame.columns if name.split(SEPARATOR)[0] not in names]
         new_columns = {
             f"{self._prefix(run)}{name}": column
             for run, (columns, values) in outputs.items()
             for name, column in zip(columns, values.T, strict=True)
         }
-        file, new_frame = self.file(cell), pd.concat([frame[kept_columns], pd.DataFrame(new_columns)], axis=1)
+        file = self.file(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_table(file, new_frame)
-        self._frames[file] = new_frame
+        with file_lock(self.folder / ".lock"):
+            # Another call may have added other runs since this one read the file.
+            self._frames.pop(file, None)
+            frame = self._frame(cell)
+            kept_columns = [name for name in frame.columns if name.split(SEPARATOR)[0] not in names]
+            self._frames[file] = pd.concat([frame[kept_columns], pd.DataFrame(new_columns)], axis=1)
+            write_table(file, self._frames[file])

@@ -13,12 +13,12 @@ from featx.robustness.attack_storage import (
     FOLDER,
     AttackFiles,
     StoredAttack,
-    run_key,
     stored_attacks,
     stored_checks,
 )
 from featx.robustness.attack_tables import AttackTable
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
+from featx.robustness.run_keys import run_key
 from featx.study.run_settings import describe_runs
 from featx.study.study import Study
 

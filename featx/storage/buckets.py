@@ -4,6 +4,7 @@ Nothing that a store reports is remembered, because other processes write there 
 """
 
 import errno
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -152,13 +153,17 @@ class Bucket:
                     filesystem.rm_file(self._key(group[0])) if len(group) == 1 else None
 
     def current_time_s(self) -> float:
-        """Return the time of the store's own clock in seconds, from an object that is written for this."""
+        """Return the time of the store's own clock in seconds, from an object that is written for this.
+
+        It is -inf where the store does not say when the object was written, so that no object counts as old.
+        """
         probe = f"{CLOCK_PREFIX}{uuid4().hex[:8]}"
         self.put({probe: b""})
         try:
-            return modified_s_of(self.info(probe) or {})
+            now_s = modified_s_of(self.info(probe) or {})
         finally:
             self.delete([probe])
+        return now_s if math.isfinite(now_s) else -math.inf
 
 
 def _is_unsupported_condition(error: Exception) -> bool:

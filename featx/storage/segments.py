@@ -182,18 +182,20 @@ class Segment:
             for block in self.store.read_rows(self._x_file, self.dtype, self._shape, rows):
                 end = start + len(block)
                 if (row_checksums(keys[start:end], block) != checksums[start:end]).any():
-                    n_corrupt, first_row = self._count_bad_rows(rows)
-                    raise self._corruption(f"{n_corrupt} rows do not match their checksums, first row {first_row}")
+                    raise self._describe_bad_rows(rows)
                 x[positions[start:end]] = block
                 start = end
         except FileNotFoundError as error:
             raise self._read_failure("x", error) from error
 
-    def _count_bad_rows(self, rows: NDArray[np.intp]) -> tuple[int, int]:
-        """Return how many of some rows do not match their checksums, and the first of them."""
+    def _describe_bad_rows(self, rows: NDArray[np.intp]) -> CorruptError:
+        """Return the error that says how many of some rows do not match their checksums, and which is the first."""
         x = np.concatenate(list(self.store.read_rows(self._x_file, self.dtype, self._shape, rows)))
         corrupt_positions = np.flatnonzero(row_checksums(self.keys[rows], x) != self.checksums[rows])
-        return len(corrupt_positions), int(rows[corrupt_positions[0]])
+        if not len(corrupt_positions):
+            return self._corruption("rows did not match their checksums, but did when they were read again")
+        first_row = int(rows[corrupt_positions[0]])
+        return self._corruption(f"{len(corrupt_positions)} rows do not match their checksums, first row {first_row}")
 
     @property
     def n_bytes(self) -> int:

@@ -185,8 +185,6 @@ class HeadMetrics(RunMetrics):
 
     Attributes
     ----------
-    oof
-        Scores of the predictions for train rows out of fold; None if the head was fitted once, on all train rows.
     val_state
         State of the val rows that the scores on val were computed from.
     search

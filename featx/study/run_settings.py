@@ -8,8 +8,6 @@ from typing import Any
 
 from featx.study.run_spec import AnyRunSpec
 
-# Settings that the first word of a label states.
-STEM_SETTINGS = frozenset({"head", "backbone", "method"})
 # Settings whose values are names that need no explanation, so that labels state the value alone.
 NAMED_VALUES = frozenset({"embeddings", "strategy", "phases", "loss", "optimiser", "stacker"})
 # Settings in the order in which labels state them before all others, if many differ.

@@ -279,9 +279,9 @@ class Study(LabelledRows):
         OpeningLog(self.folder).append(opening, self._seals_of_scores())
         return self._known(target).take(ids)
 
-    def open_all_labels(self, target: str, runs: Sequence[str], user: str | None = None) -> AnyTruth:
+    def open_all_labels(self, target: str, runs: Sequence[str]) -> AnyTruth:
         """Return the labels of all rows, and log that the test split was opened (`open_test`)."""
-        self.open_test(target, runs, user)
+        self.open_test(target, runs)
         return self._known(target).take(np.concatenate([self.ids(part) for part in ("train", "val", "test")]))
 
     def openings(self, target: str | None = None) -> list[dict[str, Any]]:

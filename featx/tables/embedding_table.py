@@ -19,13 +19,10 @@ class Embeddings:
         (n,) image ids, each once.
     x
         (n, d) float32 embedding vectors.
-    fingerprints
-        Fingerprints of the embeddings whose columns are concatenated in `x`.
     """
 
     ids: NDArray[np.object_]
     x: NDArray[np.float32]
-    fingerprints: tuple[str, ...]
 
     def __post_init__(self) -> None:
         as_ids(self.ids)

@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from featx.exploration.label_issues import LabelIssues, cross_validated_proba, find_label_issues
-from featx.exploration.neighbours import Vectors, find_neighbours
+from featx.exploration.neighbours import Vectors
 from featx.exploration.separability import measure_separability
+from tests.exploration.all_neighbours import find_neighbours
 
 Codes = np.ndarray[tuple[int], np.dtype[np.int64]]
 

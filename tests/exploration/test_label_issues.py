@@ -10,7 +10,8 @@ from featx.exploration.label_issues import (
     estimate_wrong_labels,
     find_label_issues,
 )
-from featx.exploration.neighbours import Neighbours, Vectors, find_neighbours, unit_vectors
+from featx.exploration.neighbours import Neighbours, Vectors, unit_vectors
+from tests.exploration.all_neighbours import find_neighbours
 from tests.exploration.label_flips import Codes, flip_auroc, flip_to_any_class, flip_to_similar_class, rank_labels
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from featx.exploration import neighbours
-from featx.exploration.neighbours import NO_ROW, find_class_neighbours, find_neighbours, largest_columns, unit_vectors
+from featx.exploration.neighbours import NO_ROW, find_class_neighbours, largest_columns, unit_vectors
+from tests.exploration.all_neighbours import find_neighbours
 
 
 def vectors(n: int, d: int = 8, seed: int = 0) -> neighbours.Vectors:

@@ -7,8 +7,9 @@ from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from featx.exploration.neighbours import find_neighbours, unit_vectors
+from featx.exploration.neighbours import unit_vectors
 from featx.exploration.separability import Separability, measure_separability, silhouettes, vote_shares
+from tests.exploration.all_neighbours import find_neighbours
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_one_class_and_images_without_neighbours_are_allowed() -> None:
     assert np.isnan(result.accuracy)
 
 
-def test_votes_are_weighted() -> None:
-    neighbours = find_neighbours(unit_vectors(np.array([[1.0, 0.1], [1, 0], [0.9, 0], [-1, 0]])), 3)
-    shares = vote_shares(np.array([0, 0, 1, 1]), neighbours, 2, np.array([0.0, 1, 3, 0]))
+def test_each_neighbour_has_one_vote() -> None:
+    vectors = unit_vectors(np.array([[1.0, 0.1], [1, 0], [0.9, 0], [0.8, 0], [0.7, 0]]))
+    shares = vote_shares(np.array([0, 0, 1, 1, 1]), find_neighbours(vectors, 4), 2)
     assert shares[0].tolist() == [0.25, 0.75]

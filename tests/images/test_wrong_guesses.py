@@ -131,3 +131,14 @@ def test_the_recipe_of_few_images_can_be_fitted_or_says_why_not(n_each: int, n_g
     else:
         (run,) = featx.fit("few.toml", heads=["logreg"], trials=1)
         assert run.n_trials == 1
+
+
+@pytest.mark.parametrize("target", [None, "camera"])
+def test_the_groups_that_stay_together_are_not_the_classes(target: str | None, home: Path) -> None:
+    draw(home / "d", *(name for name, _ in rows()))
+    table = [(name, f"camera{i % 6}") for i, (name, _) in enumerate(rows())]
+    write(home / "d", "labels.csv", [("path", "camera"), *table])
+    init(home / "d", target=target)
+    recipe = load_recipe()
+    assert list(recipe.targets) == ["camera"]
+    assert recipe.split.by is None

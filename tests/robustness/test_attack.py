@@ -341,6 +341,8 @@ def test_nothing_is_opened_for_runs_that_cannot_be_attacked(study: Study) -> Non
         prepare_attacks(sections=[SECTION.model_copy(update={"runs": ("none",)})], final=True)
     with pytest.raises(UnsuitedError, match="rf-.* cannot be attacked with gradients: .*leave out '--white-box'"):
         prepare_attacks(sections=[SECTION.model_copy(update={"white_box": True})], final=True)
+    with pytest.raises(UnsuitedError, match="none of the runs has a gradient, which attack 'cw' needs"):
+        prepare_attacks(sections=[AttackSection(methods=("cw",), runs=("rf",))], final=True)
     assert study.openings() == []
 
 

@@ -21,7 +21,8 @@ from featx.robustness.corrupted_pictures import MAX_SHORTER_SIDE_PX, reduce_pict
 from featx.robustness.corruption_job import CorruptionJob, prepare_corruptions
 from featx.robustness.corruption_record import read_corruptions, read_summary
 from featx.robustness.corruption_results import CorruptionResults
-from featx.robustness.corruption_store import ORIGINAL, CorruptionStore, make_cells, run_key
+from featx.robustness.corruption_store import ORIGINAL, CorruptionStore, corruptions_folder, make_cells
+from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import only_target, sample_positions
 from featx.specs.corrupting import CorruptionSpec
 from featx.study.study import Study
@@ -179,6 +180,23 @@ def test_labels_and_numbers_have_their_own_score(recipe: Path, target: str, scor
         assert run.consistency.share_4 is not None
         assert run.consistency.share_8 is not None
         assert 0 <= run.consistency.share_8 <= run.consistency.share_4 <= 1
+
+
+def test_calls_at_the_same_time_keep_the_outputs_of_each_other(job: CorruptionJob, tmp_path: Path) -> None:
+    first_run, second_run = job.runs[:2]
+    stores = [CorruptionStore(tmp_path, job.store.rows) for _ in range(2)]
+    assert [store.keys(ORIGINAL) for store in stores] == [set(), set()]
+    for store, run in zip(stores, (first_run, second_run), strict=True):
+        columns = run.answers.names
+        values = np.full((len(job.store.rows.ids), len(columns)), 1 / len(columns))
+        store.write(ORIGINAL, {run: (columns, values)})
+    assert stores[1].keys(ORIGINAL) == {run_key(first_run), run_key(second_run)}
+
+
+@pytest.mark.parametrize("target", ["../../../x", "/tmp/x", "Gender (M/F)"])
+def test_the_files_of_any_target_are_in_one_folder(target: str) -> None:
+    assert corruptions_folder(Path("runs/toy"), target).parent == Path("runs/toy/corruptions")
+    assert ".." not in corruptions_folder(Path("runs/toy"), target).parts
 
 
 def test_stale_results_are_not_read(study: Study, job: CorruptionJob, results: CorruptionResults) -> None:

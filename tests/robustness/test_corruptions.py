@@ -5,6 +5,8 @@ robustness.corruptions.geometry, robustness.corruptions.kinds, robustness.corrup
 robustness.corruptions.probes, robustness.corruptions.weather.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from featx.embeddings.workers import decode_images
 from featx.errors import UnknownNameError
 from featx.registry import CORRUPTIONS
 from featx.robustness.corrupted_pictures import CorruptingDecoder
-from featx.robustness.corruptions.corruption import Corruption, corrupt_pixels
+from featx.robustness.corruptions.corruption import Corruption
 from featx.robustness.corruptions.probes import DIRECTIONS
 from featx.specs.corrupting import (
     GROUPS_OF_KINDS,
@@ -27,6 +29,7 @@ from featx.specs.corrupting import (
     kinds_in,
 )
 from featx.specs.embedding import Preprocessing
+from tests.robustness.corrupted_pixels import corrupt_pixels
 
 Floats = NDArray[np.float64]
 N_PICTURES = 30
@@ -180,8 +183,8 @@ def test_shuffled_patches_keep_all_pixels_and_leave_none_in_its_place() -> None:
         shuffled_picture = corrupt_pixels(picture, "patch_shuffle", level, "digest")
         assert np.array_equal(np.sort(shuffled_picture.ravel()), np.sort(picture.ravel()))
         side = 64 // n_patches
-        for top in range(0, n_patches * side, side):
-            patch = slice(top, top + side), slice(0, side)
+        for top, left in product(range(0, n_patches * side, side), repeat=2):
+            patch = slice(top, top + side), slice(left, left + side)
             assert not np.array_equal(shuffled_picture[patch], picture[patch])
 
 

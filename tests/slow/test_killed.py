@@ -33,3 +33,4 @@ def test_killed_extractions_end_like_an_undisturbed_one(
         summary = check_killed_extractions(home, N_KILLS // N_PARTS, 2624, SEGMENT_ROWS)
         print(f"part {part}: {summary}")
     assert summary.n_kills == N_KILLS // N_PARTS
+    assert summary.n_hit_writing, "no kill hit a write"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import CorruptError, StoreError
+from featx.storage.segment_store import LocalSegmentStore
 from featx.storage.store import EmbeddingStore
 from tests.storage.stores import (
     DEVICE_ROWS,
@@ -137,6 +139,23 @@ def test_intact_rows_beside_a_broken_row_can_be_read(tmp_path: Path) -> None:
         open_toy_store(Path(str(store))).read(digests)
     shutil.rmtree(segment(store))
     assert open_toy_store(Path(str(store))).missing(digests) == digests
+
+
+def test_rows_that_are_right_when_they_are_read_again_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "toy.zarr")
+    read_rows, n_calls = LocalSegmentStore.read_rows, 0
+
+    def read_wrongly_once(*arguments: Any) -> Iterator[np.ndarray]:
+        nonlocal n_calls
+        n_calls += 1
+        yield from (block + (n_calls == 1) for block in read_rows(*arguments))
+
+    monkeypatch.setattr(LocalSegmentStore, "read_rows", read_wrongly_once)
+    with pytest.raises(CorruptError, match="rows did not match their checksums, but did when they were read again"):
+        open_toy_store(Path(str(store))).read(make_rows(6)[0][:2])
+    assert n_calls == 2
 
 
 @pytest.mark.parametrize("name", ["x", "digest", "crc"])

@@ -34,7 +34,7 @@ def table(kind: str, ids: list[str]) -> Table:
         labels = pd.DataFrame({"y": numbers, "name": [f"n{i}" for i in numbers]}, index=pd.Index(array))
         return Manifest(array, array + ".png", labels, array + " digest")
     if kind == "embeddings":
-        return Embeddings(array, np.stack([numbers, -numbers], axis=1).astype(np.float32), ("f",))
+        return Embeddings(array, np.stack([numbers, -numbers], axis=1).astype(np.float32))
     if kind == "truth":
         share = (numbers + 1) / 10
         return Truth(array, numbers % 2, ("a", "b"), numbers / 7, np.stack([share, 1 - share], axis=1), ordered=True)
@@ -89,9 +89,9 @@ def test_parts_of_a_table_must_be_of_one_length() -> None:
     with pytest.raises(AlignmentError, match="differ in length"):
         Manifest(ids, ids[:3], pd.DataFrame(index=pd.Index(ids)), ids)
     with pytest.raises(AlignmentError, match=r"expected x of shape \(7, d\), found \(3, 2\)"):
-        Embeddings(ids, np.zeros((3, 2), np.float32), ())
+        Embeddings(ids, np.zeros((3, 2), np.float32))
     with pytest.raises(AlignmentError, match=r"expected x of shape \(7, d\), found \(7,\)"):
-        Embeddings(ids, np.zeros(7, np.float32), ())
+        Embeddings(ids, np.zeros(7, np.float32))
     with pytest.raises(AlignmentError, match="expected 7 values, found 3"):
         Truth(ids, np.zeros(3, np.int64), ("a", "b"))
     with pytest.raises(AlignmentError, match="expected 7 weights, found 3"):

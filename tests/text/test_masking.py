@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import featx
 from featx.cli.main import app
 from featx.errors import DataError, MissingExtraError, ReadError, RecipeError, UnknownNameError
+from featx.images.digests import DigestCache
 from featx.storage.places import cache_at
 from featx.study.study import Study
 from featx.text.masking import mask_secrets, remove_secrets, restore_secrets
@@ -100,12 +102,19 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     for file in [path for path in home.rglob("*") if path.is_file() and path.name != "featx.toml"]:
         assert SECRET.encode() not in file.read_bytes(), file
     assert pd.read_parquet("runs/featx/manifest.parquet")["uri"].str.startswith("http://***@127").all()
-    (database,) = home.rglob("digests.sqlite*")
-    with sqlite3.connect(database) as connection:
-        assert all("***@" in uri for (uri,) in connection.execute("SELECT uri FROM digests"))
     command_result = CliRunner().invoke(app, ["show", "featx.toml", "--json"])
     assert SECRET not in command_result.output
     assert json.loads(command_result.output)["data"]["source"].startswith("http://***@127")
+
+
+def test_the_cache_of_digests_stores_no_password(tmp_path: Path) -> None:
+    url, state = f"https://user:{SECRET}@host/a.png", (3, 5)
+    with DigestCache(tmp_path / "digests.sqlite") as cache:
+        cache.remember([(url, state, "00ff")])
+        assert list(cache.known([url], [state])) == ["00ff"]
+    with closing(sqlite3.connect(tmp_path / "digests.sqlite")) as connection:
+        ((uri,),) = connection.execute("SELECT uri FROM digests").fetchall()
+    assert uri == "https://***@host/a.png"
 
 
 def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> None:

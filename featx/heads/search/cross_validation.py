@@ -100,7 +100,7 @@ class CrossValidation:
         Head and train rows.
     spec
         Number of folds, seed and metric.
-    shared
+    shared_arrays
         Cache of what trials share.
 
     Attributes

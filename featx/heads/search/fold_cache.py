@@ -86,12 +86,12 @@ class FoldCache:
     Parameters
     ----------
     name
-        Name that differs from that of any other fold with the same `shared`.
+        Name that differs from that of any other fold with the same `shared_arrays`.
     rows
         All rows that are divided into folds.
     fold
         Train and held-out row numbers.
-    shared
+    shared_arrays
         Cache of all folds.
 
     Attributes

@@ -27,7 +27,7 @@ def build_inputs_section(exploration: Exploration, thumbnails: Thumbnails) -> Se
                 f"{_numbers(preprocessing['std'])}, levels in 0 to 1."
             )
         )
-        components.append(_gallery(exploration, result, network))
+        components.append(_gallery(result, network))
     return Section("As the networks see it", components)
 
 
@@ -35,7 +35,7 @@ def _numbers(values: list[float]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
 
 
-def _gallery(exploration: Exploration, result: AnalysisResult, network: str) -> Gallery:
+def _gallery(result: AnalysisResult, network: str) -> Gallery:
     table = result.tables["network_inputs"]
     rows = table[table["network"] == network]
     items = []

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.registry import CORRUPTIONS
 from featx.specs.corrupting import KIND_FAMILIES
 
 Floats = NDArray[np.float64]
@@ -86,31 +85,6 @@ class Corruption:
         return (
             (np.rint(corrupted_values) if is_integer else corrupted_values).astype(values.dtype).reshape(values.shape)
         )
-
-
-def corrupt_pixels(pixels: Floats, kind: str, severity: int, digest: str) -> Floats:
-    """Return a damaged copy of an image.
-
-    Parameters
-    ----------
-    pixels
-        (h, w, c) pixels in [0, 1], of one channel or three.
-    kind
-        Name that is registered in ``featx.corruptions``.
-    severity
-        1 to 5; of probes, 1 to the number of their strengths.
-    digest
-        Digest of the image, which with the kind and the severity decides all random choices.
-
-    Raises
-    ------
-    UnknownNameError
-        there is no such kind.
-    ValueError
-        there is no such severity.
-    """
-    corruption: Corruption = CORRUPTIONS.get(kind)
-    return corruption.apply(pixels, severity, random_source(digest, kind, severity))
 
 
 def random_source(digest: str, kind: str, severity: int) -> np.random.Generator:
