@@ -202,6 +202,11 @@ def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
     return ", ".join(texts) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
+def short_name(score: str) -> str:
+    """Return the name of a score for a table."""
+    return SHORT.get(score, score.replace("_", " "))
+
+
 def setting_text(params: Mapping[str, Any]) -> str:
     """Return a setting as text, for example ``C 0.01, scaling standard``."""
     return ", ".join(

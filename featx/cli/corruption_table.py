@@ -29,7 +29,7 @@ def print_corruptions(results: "CorruptionResults") -> None:
 
 def add_corruptions(summary: Summary, results: "CorruptionResults") -> None:
     """Add the scores of all runs, the most harmful kinds, and each kind and severity as details."""
-    score = console.SHORT.get(results.score, results.score.replace("_", " "))
+    score = console.short_name(results.score)
     sample = f"{len(results.ids)} of {results.n_rows} {results.part} images"
     columns, rows = _standings(results)
     summary.table(f"{results.target}: {score} on {sample}, original and corrupted", columns, rows)
@@ -82,7 +82,7 @@ def _probe_value(run: "CorruptedRun", kind: str, position: int) -> float | None:
 
 def describe_best(score: str, name: str, original: float, mean: float | None) -> str:
     """Return a run's mean score on corrupted images beside that on the originals, as text; empty if it has none."""
-    score_name = console.SHORT.get(score, score.replace("_", " "))
+    score_name = console.short_name(score)
     return (
         "" if mean is None else f"best under corruption: {name}, {score_name} {mean:.3f} ({original:.3f} on originals)"
     )

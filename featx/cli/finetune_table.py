@@ -31,7 +31,7 @@ def _add_networks(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
     summary.table(runs[0].target, list(columns), list(zip(*columns.values(), strict=True)))
     best = runs[0]
     if best.path:
-        metric = console.SHORT.get(best.metric, best.metric)
+        metric = console.short_name(best.metric)
         name = console.run_name(best.run, best.label)
         summary.result(f"best network for {best.target}: {name}, {metric} {console.cell(best.val_score)} on val")
     summary.say(_choices(runs), DETAIL - 1)
@@ -45,7 +45,7 @@ def _columns(runs: Sequence["FinetuningResult"]) -> dict[Column, list[object]]:
     """Return the values of each column."""
     from featx.study.run_settings import setting_text
 
-    metric = console.SHORT.get(runs[0].metric, runs[0].metric)
+    metric = console.short_name(runs[0].metric)
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     is_wide = output_settings().wide
     columns: dict[Column, list[object]] = {

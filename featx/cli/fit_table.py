@@ -68,8 +68,8 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
         )
         for run in sorted_runs
     ]
-    metrics = " / ".join(dict.fromkeys(console.SHORT.get(run.metric, run.metric) for run in runs))
-    score_text = " / ".join(dict.fromkeys(console.SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
+    metrics = " / ".join(dict.fromkeys(console.short_name(run.metric) for run in runs))
+    score_text = " / ".join(dict.fromkeys(console.short_name(run.score) for run in runs))
     columns: list[str | Column] = [
         "run",
         Column(f"val {score_text}"),

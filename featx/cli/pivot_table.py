@@ -55,7 +55,7 @@ def pivots(tables: "Sequence[Pivot]") -> None:
 
 def _pivot(table: "Pivot") -> None:
     has_train = any(cell.train_value is not None for cell in table.cells)
-    name = console.SHORT.get(table.score, table.score.replace("_", " "))
+    name = console.short_name(table.score)
     title = f"{table.target}: {_title(table, name, has_train)}"
     *row_names, column_name = table.by if len(table.by) > 1 else [*table.by, ""]
     columns = [", ".join(row_names), *(f"{column_name} {text}" if column_name else name for text in table.columns)]

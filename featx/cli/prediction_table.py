@@ -30,7 +30,7 @@ def print_scores(scores: "RunScores") -> None:
         numbers = sorted({score.n for score in scores_by_run.values()})
         n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
         first_score = next(iter(scores_by_run.values()))
-        columns: list[str | Column] = ["run", console.SHORT.get(first_score.score, first_score.score), "95 %", "n"]
+        columns: list[str | Column] = ["run", console.short_name(first_score.score), "95 %", "n"]
         rows = [
             (console.run_name(run, score.label), score.value, span(score.interval), score.n)
             for run, score in scores_by_run.items()

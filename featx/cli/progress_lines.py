@@ -4,6 +4,7 @@ import sys
 import time
 
 from featx.progress import NOTE_STAGE
+from featx.text.durations import duration_text
 from featx.text.escaping import escape_text
 
 # Seconds between two lines, and before the first.
@@ -36,17 +37,7 @@ class ProgressLines:
             return ""
         rate = n_steps / seconds
         rate_text = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
-        return f", {rate_text}, about {_duration((total - n_done) / rate)} left"
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+        return f", {rate_text}, about {duration_text((total - n_done) / rate)} left"
 
 
 def _print(text: str) -> None:

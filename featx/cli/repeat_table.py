@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def repeated(targets: "Sequence[Repeats]") -> None:
     """Print the scores of runs over repeated train/val splits, one table per target."""
     for target in targets:
-        metric = console.SHORT.get(target.metric, target.metric.replace("_", " "))
+        metric = console.short_name(target.metric)
         rows = [
             (("* " if number == 0 else "  ") + row.run, row.mean, row.sd, row.difference, row.p)
             for number, row in enumerate(target.rows)

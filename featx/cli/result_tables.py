@@ -23,7 +23,7 @@ def votes(runs: Sequence["EnsembleResult"]) -> None:
 def _add_ensembles(runs: Sequence["EnsembleResult"], summary: Summary) -> None:
     """Add the ensembles of one target with its best and its median member, the best first."""
     best = runs[0]
-    metric = console.SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
+    metric = console.short_name(best.metric) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
         (
             console.run_name(run.run, run.label),

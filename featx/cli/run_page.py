@@ -49,7 +49,9 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
 
 
 def _run_cells(run: "RunSummary") -> tuple[str | None, ...]:
-    score = next((f"{_short(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), None)
+    score = next(
+        (f"{console.short_name(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), None
+    )
     is_plain = run.state == "current" or (run.state == "unknown" and not run.reason)
     return (
         f"  {console.run_name(run.run, run.label)}",
@@ -67,10 +69,6 @@ def size_text(n_bytes: int) -> str:
     from featx.embeddings.space import gigabytes
 
     return gigabytes(n_bytes) if n_bytes >= MIN_BYTES_IN_MB else f"{n_bytes / 1e3:.1f} kB"
-
-
-def _short(name: str) -> str:
-    return console.SHORT.get(name, name.replace("_", " "))
 
 
 def _settings_line(run: "RunSummary") -> str:

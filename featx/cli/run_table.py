@@ -101,7 +101,7 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     summary.warn([*_unfinished_text(result), *result.warnings])
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
-        titles = [console.SHORT.get(name, name.replace("_", " ")) for name in stems]
+        titles = [console.short_name(name) for name in stems]
         score_rows = [(_marked_name(row, result), *(row.scores[name] for name in names)) for row in result.rows]
         summary.table("", [f"  {column or 'all scores'}", *titles], score_rows, rank=DETAIL)
 
@@ -246,7 +246,7 @@ def print_biases(result: "Evaluation", measure: str) -> None:
         for row in result.rows
     ]
     title = f"{result.target}: {MEASURE_TEXTS[field]} of the groups (95 %)"
-    console.table(title, ["  run", console.SHORT.get(score, score), *first_biases], rows)
+    console.table(title, ["  run", console.short_name(score), *first_biases], rows)
     for name, bias in first_biases.items():
         if bias.too_few:
             groups = console.limited_list([f"{group} (n {n})" for group, n in bias.too_few.items()])
@@ -272,7 +272,7 @@ def print_groups(result: "Evaluation", with_groups: bool) -> None:
 
 
 def _groups(grouping: "Grouping") -> None:
-    name = console.SHORT.get(grouping.score, grouping.score)
+    name = console.short_name(grouping.score)
     columns: list[str | Column] = [
         "  group",
         Column("n", 2),

@@ -16,7 +16,7 @@ SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "rmse", "r2")
 def split_text(result: "SplitResult") -> str:
     """Return the result of one outer split in a line: the chosen run of each target, its score, and the time left."""
     targets_text = ", ".join(
-        f"{scores.chosen} {_rows_name(scores.part)} {_short(scores.metric)} {console.cell(scores.chosen_score)}"
+        f"{scores.chosen} {scores.rows_name} {console.short_name(scores.metric)} {console.cell(scores.chosen_score)}"
         for scores in result.targets
     )
     time_text = f"; {duration(result.seconds)}" if result.is_new else "; already done"
@@ -36,9 +36,9 @@ def _print_target(summary: "SplitSummary") -> None:
     score_names = [name for name in SHOWN_SCORES if name in summary.rows[0].means and name != metric][:2]
     columns = [
         console.Column("  run", is_text=True),
-        console.Column(_short(metric), 0),
+        console.Column(console.short_name(metric), 0),
         console.Column("sd", 1),
-        *(console.Column(_short(name), 3 + rank) for rank, name in enumerate(score_names)),
+        *(console.Column(console.short_name(name), 3 + rank) for rank, name in enumerate(score_names)),
         console.Column("difference, 95 %", 2),
         console.Column("p", 6),
         console.Column("chosen in", 5),
@@ -56,7 +56,7 @@ def _print_target(summary: "SplitSummary") -> None:
         for number, run in enumerate(summary.rows)
     ]
     title = (
-        f"{summary.target}: {summary.n_splits} outer splits, {_rows_name(summary.part)} rows "
+        f"{summary.target}: {summary.n_splits} outer splits, {summary.rows_name} rows "
         f"(n {summary.n_train:.0f} and {summary.n_scored:.0f})"
     )
     console.table(title, columns, rows)
@@ -71,11 +71,3 @@ def _difference_text(run: "RunOverSplits") -> str:
     if run.difference is None:
         return ""
     return f"{run.difference:+.3f} [{run.difference_low:+.3f}, {run.difference_high:+.3f}]"
-
-
-def _short(metric: str) -> str:
-    return console.SHORT.get(metric, metric.replace("_", " "))
-
-
-def _rows_name(part: str) -> str:
-    return "out-of-fold" if part == "oof" else part

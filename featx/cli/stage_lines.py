@@ -150,7 +150,7 @@ def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
 
 
 def _short_name(score: str) -> str:
-    return console.SHORT.get(score, score.replace("_", " "))
+    return console.short_name(score)
 
 
 def _scores_text(

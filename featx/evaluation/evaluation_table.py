@@ -8,7 +8,7 @@ from typing import Any
 from featx.evaluation.certified_runs import CertifiedRun
 from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.group_scores import Grouping
-from featx.metrics.definitions import MAIN_SCORES
+from featx.metrics.definitions import MAIN_SCORES, WEIGHTED_PREFIX
 from featx.specs.head import Metric
 from featx.tables.ids import Kind
 
@@ -163,7 +163,7 @@ class Evaluation:
     @property
     def compared(self) -> str:
         """Key, in the scores of the runs, of the score that runs are compared in: the weighted one if there is one."""
-        weighted_score = f"confidence_{self.score}"
+        weighted_score = f"{WEIGHTED_PREFIX}{self.score}"
         return weighted_score if weighted_score in self.rows[0].scores else self.score
 
     def label(self, run: str) -> str:

@@ -17,12 +17,12 @@ from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
+from featx.specs.split import PARTS
 from featx.study.study import Study
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth
 
-PARTS = ("train", "val", "test")
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
 # End of the name of a score that is computed without images that have copies in another part.
 SUFFIX_WITHOUT_LEAKS = "_without_leaks"

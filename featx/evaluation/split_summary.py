@@ -17,13 +17,16 @@ from pydantic import BaseModel
 
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import corrected_interval, corrected_t_test, holm
-from featx.metrics.definitions import find_score
+from featx.metrics.definitions import WEIGHTED_PREFIX, find_score
 from featx.tables.ids import Floats
 
 # Row of the run that was chosen inside each split, whichever it was.
 CHOSEN = "chosen"
-# Beginning of the names of scores that rows count for by their weights.
-WEIGHTED_PREFIX = "confidence_"
+
+
+def _rows_name(part: str) -> str:
+    """Return the name of a part of which scores are: ``out-of-fold``, ``val`` or ``test``."""
+    return "out-of-fold" if part == "oof" else part
 
 
 class SplitScores(BaseModel):
@@ -58,6 +61,11 @@ class SplitScores(BaseModel):
     n_scored: int
     fit_s: float
     scores: dict[str, dict[str, float]]
+
+    @property
+    def rows_name(self) -> str:
+        """``out-of-fold``, ``val`` or ``test``."""
+        return _rows_name(self.part)
 
     @classmethod
     def of(cls, evaluation: Evaluation, n_train: int, n_scored: int, fit_s: float) -> "SplitScores":
@@ -151,6 +159,11 @@ class SplitSummary:
     n_scored: float
     fit_s: float
     rows: list[RunOverSplits]
+
+    @property
+    def rows_name(self) -> str:
+        """``out-of-fold``, ``val`` or ``test``."""
+        return _rows_name(self.part)
 
 
 def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:

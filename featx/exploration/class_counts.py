@@ -9,12 +9,12 @@ import pandas as pd
 from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.explored_images import ExploredImages
 from featx.progress import ProgressCallback
+from featx.specs.split import PARTS
 from featx.tables.encoding import category_text
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
 
-PARTS = ("train", "val", "test")
 LABELLED_PARTS = ("train", "val")
 # A class with fewer labelled images than this is reported.
 MIN_IMAGES_PER_CLASS = 10

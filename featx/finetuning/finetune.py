@@ -16,11 +16,10 @@ from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
 from featx.finetuning.grids import Grid, canonical_grids, grids_of_targets, recipe_grids, select_backbones, vary
 from featx.finetuning.phase_inputs import PhaseInputs
-from featx.finetuning.phase_rows import WEIGHTED_PREFIX
 from featx.finetuning.strategies import check_strategies
 from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
-from featx.metrics.definitions import find_score
+from featx.metrics.definitions import WEIGHTED_PREFIX, find_score
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec

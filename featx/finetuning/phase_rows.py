@@ -9,11 +9,9 @@ from featx.finetuning.checkpoints import NetworkOutputs
 from featx.finetuning.epochs import PartMeasurement
 from featx.finetuning.objective import Objective
 from featx.finetuning.training_rows import Inputs
-from featx.metrics.definitions import Scorer
+from featx.metrics.definitions import WEIGHTED_PREFIX, Scorer
 from featx.specs.head import Metric
 from featx.tables.target_values import TargetValues
-
-WEIGHTED_PREFIX = "confidence_"
 
 
 @dataclass(frozen=True)

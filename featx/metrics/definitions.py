@@ -52,6 +52,8 @@ SCORES = {kind: {score.name: score for score in scores} for kind, scores in _SCO
 # The score that every model has whatever it was chosen by, and a loss that is convex in the outputs.
 MAIN_SCORES: dict[Kind, Metric] = {"classes": "accuracy", "labels": "accuracy", "numbers": "mae"}
 LOSSES: dict[Kind, Metric] = {"classes": "log_loss", "labels": "log_loss", "numbers": "rmse"}
+# Beginning of the names of scores in which rows count by their weights.
+WEIGHTED_PREFIX = "confidence_"
 
 
 def find_score(name: str) -> Score:

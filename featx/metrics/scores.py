@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.class_scores import per_output
-from featx.metrics.definitions import MAIN_SCORES, Scorer, find_score
+from featx.metrics.definitions import MAIN_SCORES, WEIGHTED_PREFIX, Scorer, find_score
 from featx.metrics.score_kinds import Outputs
 from featx.registry import suggest_names
 from featx.specs.head import Metric
@@ -105,7 +105,7 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
     values = Scorer(targets, outputs).plain()
     if targets.weights is not None and targets.weights.any():
         name = MAIN_SCORES[targets.kind]
-        values[f"confidence_{name}"] = weighted_score(name, targets, outputs)
+        values[f"{WEIGHTED_PREFIX}{name}"] = weighted_score(name, targets, outputs)
     return {"n": len(targets), **values}
 
 

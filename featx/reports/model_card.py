@@ -9,6 +9,7 @@ from featx.artifacts.header import Header, read_header
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.files.atomic import write_text
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text, plural, score_name
+from featx.specs.split import PARTS
 from featx.tables.ids import Kind
 from featx.text.escaping import escape_text
 from featx.text.masking import mask_secrets
@@ -19,7 +20,6 @@ TASKS: dict[Kind, str] = {"classes": "image-classification", "labels": "image-cl
 MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]<>|#])")
 # Number of class names in a card.
 MAX_NAMED_CLASSES = 50
-PARTS = ("train", "val", "test")
 
 
 def write_model_cards(facts: TargetFacts) -> list[Path]:

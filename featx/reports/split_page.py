@@ -45,7 +45,7 @@ def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
         Text(
             f"The run chosen inside each split has {score} {chosen_run.means[summary.metric]:.4f} ± "
             f"{chosen_run.sds[summary.metric]:.4f} (mean and standard deviation over {summary.n_splits} splits; 95 % "
-            f"interval of the mean {low:.4f} … {high:.4f}) on {summary.n_scored:.0f} {_rows_name(summary)} rows, after "
+            f"interval of the mean {low:.4f} … {high:.4f}) on {summary.n_scored:.0f} {summary.rows_name} rows, after "
             f"training on {summary.n_train:.0f}.",
             "summary",
         ),
@@ -60,10 +60,6 @@ def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
         _build_splits_table(summary, seeds),
     ]
     return Section(summary.target, components)
-
-
-def _rows_name(summary: SplitSummary) -> str:
-    return {"oof": "out-of-fold"}.get(summary.part, summary.part)
 
 
 def _build_table(summary: SplitSummary) -> Table:
@@ -82,7 +78,7 @@ def _build_table(summary: SplitSummary) -> Table:
         + [run.difference, run.difference_low, run.difference_high, run.p]
         for run in summary.rows
     ]
-    caption = f"Runs over {summary.n_splits} outer splits, {_rows_name(summary)} rows"
+    caption = f"Runs over {summary.n_splits} outer splits, {summary.rows_name} rows"
     return Table(f"{summary.target}-splits", caption, columns, rows, highlighted=frozenset({0}))
 
 

@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from featx.specs.base import Spec
 
+# The parts of a split in the order in which they are shown.
+PARTS = ("train", "val", "test")
 DEFAULT_TEST_SHARE = 0.2
 
 

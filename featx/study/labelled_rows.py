@@ -15,7 +15,7 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.scores import resolve_metric
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
-from featx.specs.split import SplitSpec
+from featx.specs.split import PARTS, SplitSpec
 from featx.specs.suitability import METRICS
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
@@ -28,8 +28,6 @@ from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import join_units
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Numbers, Truth
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

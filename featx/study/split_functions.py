@@ -9,10 +9,8 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import DataError
-from featx.specs.split import SplitSpec
+from featx.specs.split import PARTS, SplitSpec
 from featx.tables.manifest import Manifest
-
-PART_NAMES = ("train", "val", "test")
 
 
 def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Series[str]":
@@ -42,7 +40,7 @@ def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Seri
             f"of {len(ids)} labels and a seed that returns {len(ids)} parts"
         ) from error
     parts = parts.reindex(ids)
-    unknown_parts = parts[~parts.isin(PART_NAMES)]
+    unknown_parts = parts[~parts.isin(PARTS)]
     if len(unknown_parts):
         raise DataError(
             f"split.cut: {spec.cut} returns {unknown_parts.iloc[0]!r} for {len(unknown_parts)} images, first "

@@ -34,6 +34,7 @@ from featx.study.run_spec import RULES
 from featx.study.study import Study
 from featx.study.unit_cuts import held_out
 from featx.tables.encoding import strata
+from featx.text.durations import duration_text
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
 
@@ -159,12 +160,8 @@ def cost_text(study: Study, n_repeats: int) -> str:
     n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
     if not (seconds and n_left):
         return ""
-    costs = " and ".join(f"{_duration(elapsed_s)} of {kind}s" for kind, elapsed_s in seconds.items() if elapsed_s)
-    return f"{n_left} repeats to make, about {_duration(n_left * sum(seconds.values()))} in all: {costs} in each"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    costs = " and ".join(f"{duration_text(elapsed_s)} of {kind}s" for kind, elapsed_s in seconds.items() if elapsed_s)
+    return f"{n_left} repeats to make, about {duration_text(n_left * sum(seconds.values()))} in all: {costs} in each"
 
 
 # One repeat

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from featx.exploration.class_counts import LABELLED_PARTS, PARTS
+from featx.exploration.class_counts import LABELLED_PARTS
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_figures import MAX_BARS, plot_counts
 from featx.reports.exploration.frame_tables import frame_table
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Component, Figure, Gallery, GalleryItem, Section, Text
+from featx.specs.split import PARTS
 
 LABELLED = "labelled"
 COUNT_HEADINGS = {"n": "images", "label": "class", "share": "share of images"}

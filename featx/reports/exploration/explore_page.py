@@ -8,12 +8,12 @@ from typing import Any
 
 from featx.errors import DataError
 from featx.exploration.analysis import Highlight
-from featx.exploration.class_counts import PARTS
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.page_sections import SECTIONS
 from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Component, Items, Section, Text
 from featx.reports.page.page import Page
+from featx.specs.split import PARTS
 
 PAGE = "explore.html"
 TABLES = "explore"

@@ -9,13 +9,13 @@ from featx.artifacts.header import Header, commit, read_header
 from featx.reports.page.components import Column, Component, Details, Items, Picture, Section, Table, Text
 from featx.reports.study_report.facts import RunFacts, TargetFacts, plural
 from featx.specs.recipe_toml import recipe_toml
+from featx.specs.split import PARTS
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from featx.text.masking import mask_secrets
 
 MAX_SHOWN_FAILURES = 20
-PARTS = ("train", "val", "test")
 
 
 def build_what_was_done(study: Study, targets: Sequence[TargetFacts]) -> Section:
