@@ -24,6 +24,8 @@ Choice = tuple[int, ...]  # the position of a spec's value on each axis of the g
 OTHER_ROWS = ("holdout", "seed", "monitor", "choose_by")
 # Keys that change what a loss is: its formula or unit, or the weights of the rows.
 OTHER_LOSS = ("loss", "scale", "class_weight", "group_weight")
+# Seed of the proposals.
+SEED = 0
 FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 # Number of trials that run to their end, and of epochs that each trial runs, before any trial is stopped.
 MIN_BEFORE_STOPPING = 2
@@ -97,7 +99,7 @@ def search_grid(specs: Sequence[FinetuneSpec], n_trials: int, runner: TrialRunne
         else:
             # The run exists already, so this only reads its result.
             results[choice] = runner.run(specs_by_choice[choice], do_nothing)[0]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     while len(results) < min(n_trials, len(specs_by_choice)):
         new_trial = study.ask()
         choice = tuple(new_trial.suggest_categorical(name, range(len(values))) for name, values in axes.items())
@@ -131,7 +133,7 @@ def _open_study(journal: Path, n_trials: int) -> optuna.Study:
         study_name="finetune",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=n_first, n_warmup_steps=n_first),
-        sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=max(n_first, n_trials // 3)),
+        sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=max(n_first, n_trials // 3)),
     )
 
 

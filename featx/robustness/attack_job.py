@@ -280,8 +280,10 @@ def prepare_attacks(
             "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
         )
     models = _load_models(folders, open_labels.names, progress)
-    _refuse_without_gradient(folders, models, first_section.white_box)
-    _check_gradients(specs, models)
+    gradient_problems = [find_gradient_problem(model) for model in models]
+    if first_section.white_box:
+        _refuse_without_gradient(folders, gradient_problems)
+    _check_gradients(specs, gradient_problems)
     # The test split is opened after these checks, so that an opening is logged only for runs that can be attacked.
     truth = study.open_test(target, [run.name for run in folders], user) if final else open_labels
     rows = sample_rows(study, truth, "test" if final else "val", first_section.images, first_section.seed)
@@ -326,12 +328,10 @@ def _load_models(folders: Sequence[RunFolder], names: Sequence[str], progress: P
     return models
 
 
-def _refuse_without_gradient(folders: Sequence[RunFolder], models: Sequence[Model], is_white_box: bool) -> None:
-    """Refuse runs without gradient if white-box attacks are demanded."""
-    if not is_white_box:
-        return
-    for run, model in zip(folders, models, strict=True):
-        if problem := find_gradient_problem(model):
+def _refuse_without_gradient(folders: Sequence[RunFolder], problems: Sequence[str]) -> None:
+    """Refuse runs whose scores have no gradient, for white-box attacks."""
+    for run, problem in zip(folders, problems, strict=True):
+        if problem:
             raise UnsuitedError(
                 f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out '--white-box'"
             )
@@ -360,9 +360,8 @@ def _make_attacked_runs(
     return attacked_runs
 
 
-def _check_gradients(specs: Sequence[AttackSpec], models: Sequence[Model]) -> None:
+def _check_gradients(specs: Sequence[AttackSpec], problems: Sequence[str]) -> None:
     """Refuse attacks that leave no result, because they have no limit and no run has a gradient."""
-    problems = [find_gradient_problem(model) for model in models]
     if not all(problems):
         return
     for spec in specs:

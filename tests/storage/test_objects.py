@@ -90,6 +90,16 @@ def test_leftovers_are_found_only_after_their_lease(
     assert np.array_equal(open_toy_store(store_with_leftover).read(make_rows(6)[0]), make_rows(6)[1])
 
 
+def test_nothing_is_a_leftover_where_the_store_has_no_clock(
+    store_with_leftover: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.storage.objects.LEASE_S", -1.0)
+    stores = stores_at(cache_at(store_with_leftover.rpartition("/")[0]))
+    assert stores.leftovers()
+    monkeypatch.setattr(Bucket, "info", lambda _bucket, _name: {})
+    assert stores.leftovers() == []
+
+
 def test_a_leftover_that_its_writer_completes_meanwhile_stays(
     store_with_leftover: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
