@@ -209,9 +209,11 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     ]
     if specs and not jobs:
         raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
+    # Equal sections, as presets can make them, are one run.
+    distinct_jobs = list({job.run_spec().fingerprint(): job for job in jobs}.values())
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     with DistributedEvaluator(cluster) as evaluator:
-        suited_jobs = _suited_jobs(jobs, progress)
+        suited_jobs = _suited_jobs(distinct_jobs, progress)
         if budget is None:
             results = [_fit_job(job, force, evaluator, progress) for job in suited_jobs]
         else:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from featx.registry import ATTACKS
-from featx.specs.base import Spec, check_registered
+from featx.specs.base import Seed, Spec, check_registered
 
 Norm = Literal["linf", "l2"]
 # Pixels are in [0, 1]; a limit above this is a number of levels in 0 … 255.
@@ -85,7 +85,7 @@ class AttackSpec(Spec):
     n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
     patch_share: PatchShare = 0.25
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("method")
     @classmethod
@@ -152,7 +152,7 @@ class AttackSection(Spec):
     n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
     patch_share: PatchShare = 0.25
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("methods")
     @classmethod

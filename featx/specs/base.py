@@ -10,6 +10,9 @@ from featx.registry import Registry
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+# Seeds that every library takes: scikit-learn's are numbers of 32 bits without sign.
+N_SEEDS = 2**32
+Seed = Annotated[int, Field(ge=0, lt=N_SEEDS)]
 
 
 class Spec(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from featx.registry import CORRUPTIONS, suggest_names
-from featx.specs.base import Count, Spec
+from featx.specs.base import Count, Seed, Spec
 
 KIND_FAMILIES = ("noise", "blur", "weather", "light", "compression", "geometry", "probe")
 # Probes are no damage: they are reported on their own, and not part of the mean corruption error.
@@ -79,7 +79,7 @@ class CorruptionSpec(Spec):
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = SEVERITIES
     images: Count = 100
     reference: str | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("kinds")
     @classmethod

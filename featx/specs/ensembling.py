@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from featx.registry import VOTES
-from featx.specs.base import Spec, check_registered
+from featx.specs.base import Seed, Spec, check_registered
 from featx.specs.head import Metric
 
 # Names of sections begin the names of folders.
@@ -46,7 +46,7 @@ class EnsembleSpec(Spec):
     metric: Metric | None = None
     stacker: Literal["logistic", "ridge", "xgboost"] | None = None
     folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("methods")
     @classmethod

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
-from featx.specs.base import Count, Share, Spec, check_registered
+from featx.specs.base import Count, Seed, Share, Spec, check_registered
 from featx.specs.corrupting import check_kinds
 from featx.specs.defences import AdversarialSpec, DistillationSpec
 from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Resize
@@ -294,7 +294,7 @@ class FinetuneSpec(Spec):
     choose_by: Literal["loss", "score"] = "loss"
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("backbone")
     @classmethod

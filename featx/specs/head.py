@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from featx.registry import HEADS
-from featx.specs.base import Spec, check_registered
+from featx.specs.base import Seed, Spec, check_registered
 
 Metric = Literal[
     "accuracy",
@@ -98,7 +98,7 @@ class HeadSpec(Spec):
     warm_start: bool = False
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    seed: Seed = 0
     target: str | None = None
 
     def identity(self) -> dict[str, Any]:

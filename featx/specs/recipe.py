@@ -16,7 +16,7 @@ from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.attacking import AttackSection
-from featx.specs.base import Spec
+from featx.specs.base import Seed, Spec
 from featx.specs.checkpoint_names import find_checkpoint_problems, resolve_checkpoint
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ReaderSpec
@@ -59,7 +59,7 @@ class Recipe(Spec):
 
     name: str
     folder: Path
-    seed: int = 0
+    seed: Seed = 0
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
     groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
@@ -84,7 +84,7 @@ class Recipe(Spec):
         if not isinstance(content, Mapping):
             return content
         full_content = content_with_default_heads(content)
-        return full_content | sections_with_seed(full_content, content["seed"]) if "seed" in content else full_content
+        return full_content | sections_with_seed(full_content)
 
     @model_validator(mode="after")
     def _check_sections(self) -> "Recipe":

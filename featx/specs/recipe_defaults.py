@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from featx.specs.base import Seed
+
 # From the cheapest to the dearest (docs/adr/0040-default-heads-by-evidence.md).
 DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
 # Default heads that take no weights of rows, and keys of targets that weight them.
@@ -28,8 +32,12 @@ def content_with_default_heads(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
 
-def sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
-    """Return the sections that have a seed, with this one where they state none."""
+def sections_with_seed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that have a seed, with the recipe's seed, if it states a valid one, where they state none."""
+    try:
+        seed = TypeAdapter(Seed).validate_python(content["seed"])
+    except (KeyError, ValidationError):
+        return {}
     split_section = content.get("split", {})
     sections: dict[str, Any] = {
         "split": {"seed": seed, **split_section} if isinstance(split_section, Mapping) else split_section

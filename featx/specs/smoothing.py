@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from featx.specs.attacking import parse_fraction
-from featx.specs.base import Count, Spec
+from featx.specs.base import Count, Seed, Spec
 
 # Noise of this standard deviation hides every image with pixels in [0, 1]; more is a number of levels in 0 … 255.
 MAX_SIGMA = 5.0
@@ -45,7 +45,7 @@ class SmoothingSpec(Spec):
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.001
     images: Count = 200
     noise_at: Literal["network", "picture"] = "network"
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("sigma")
     @classmethod

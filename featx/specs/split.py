@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from featx.specs.base import Spec
+from featx.specs.base import N_SEEDS, Seed, Spec
 
 # The parts of a split in the order in which they are shown.
 PARTS = ("train", "val", "test")
@@ -93,11 +93,11 @@ class SplitSpec(Spec):
     column: str | None = None
     parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     cut: Annotated[str, BeforeValidator(_check_function)] | None = None
-    seed: int = 0
+    seed: Seed = 0
     repeats: Annotated[int, Field(ge=2)] | None = None
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     keep_runs: bool = True
-    second_seed: int | None = None
+    second_seed: Seed | None = None
     order: Literal["test-first", "together"] = "test-first"
     duplicates: Literal["together", "independent"] = "together"
 
@@ -127,6 +127,11 @@ class SplitSpec(Spec):
             raise ValueError("keep_runs = false applies to outer splits only, expected 'repeats' or 'seeds' beside it")
         if len(self.seeds) == 1 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"expected two or more different seeds, found {list(self.seeds)!r}")
+        if self.outer_seeds and self.outer_seeds[-1] >= N_SEEDS:
+            raise ValueError(
+                f"the seeds of repeats = {self.repeats} end at {self.outer_seeds[-1]}, expected less than {N_SEEDS}; "
+                "set a smaller 'seed'"
+            )
         if self.cut is not None and self.column is not None:
             raise ValueError("'cut' and 'column' both say the part of each image, expected one of them")
         if self.column is not None and self.test is None and self.outer_seeds:

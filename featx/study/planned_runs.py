@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from featx.file_names import file_name
 from featx.registry import suggest_names
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
+from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 
@@ -33,13 +34,20 @@ def unfinished_runs(recipe: Recipe, target: str, runs: Sequence[RunFolder]) -> l
     ]
 
 
-def _planned_heads(recipe: Recipe, target: str) -> Iterator[str]:
-    """Yield the name of the head of each planned run."""
+def _planned_heads(recipe: Recipe, target: str) -> list[str]:
+    """Return the name of the head of each planned run; equal heads, as presets can make them, are one run."""
     kinds = {spec.kind for spec in recipe.targets.values()}
-    for head in recipe.head:
-        # A head without a target is left out for targets that it cannot learn, so that it may not be planned for all.
-        if head.target == target or (head.target is None and len(kinds) == 1):
-            yield from (head.name for _ in head.grid())
+    # A head without a target is left out for targets that it cannot learn, so that it may not be planned for all.
+    heads = [head for head in recipe.head if head.target == target or (head.target is None and len(kinds) == 1)]
+    runs = [run for head in heads for run in head.grid()]
+    return list({_run_key(run, recipe): run.name for run in runs}.values())
+
+
+def _run_key(head: HeadSpec, recipe: Recipe) -> tuple[str, ...]:
+    """Return the fingerprint of a head and the full names of its embeddings; ``all`` of one embedding is its name."""
+    embeddings = str(head.embeddings)
+    names = [request.name for request in recipe.requests if embeddings == "all" or request.is_called(embeddings)]
+    return head.model_copy(update={"embeddings": ""}).fingerprint(), *(names or [embeddings])
 
 
 def _planned_networks(recipe: Recipe, target: str) -> Iterator[str]:

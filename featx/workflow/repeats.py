@@ -25,7 +25,7 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
-from featx.specs.base import fingerprint
+from featx.specs.base import N_SEEDS, fingerprint
 from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import Recipe
@@ -228,7 +228,7 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
     name, target = next(iter(study.recipe.targets.items()))
     codes = strata(rows, name, target).codes if spec.stratify else None
     n_val = len(study.ids("val"))
-    return held_out(ids, n_val, codes, study.groups(ids), spec.seed + number, "repeats")
+    return held_out(ids, n_val, codes, study.groups(ids), (spec.seed + number) % N_SEEDS, "repeats")
 
 
 def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallback) -> list[RunFolder]:

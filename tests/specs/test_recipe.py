@@ -3,6 +3,7 @@
 Modules: specs.checkpoint_names, specs.recipe_defaults.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,33 @@ def test_the_recipes_of_featx_are_valid(file: Path) -> None:
 
 def test_featx_contains_recipes() -> None:
     assert list(Path(__file__).parents[2].glob("pipelines/*.toml"))
+
+
+SECTIONS_WITH_SEEDS: list[tuple[str, dict[str, Any]]] = [
+    ("seed", {"seed": -1}),
+    ("split.seed", {"split": {"seed": -1}}),
+    ("split.seeds[1]", {"split": {"seeds": [0, 2**32]}}),
+    ("split.second_seed", {"split": {"method": "train_test_split", "second_seed": 2**32}}),
+    ("head[0].seed", {"head": [{"name": "rf", "seed": -1}]}),
+    ("finetune[0].seed", {"finetune": [OWN | {"seed": 2**32}]}),
+    ("finetune[0].seed", {"finetune": [OWN | {"seed": [0, -1]}]}),
+    ("ensemble[0].seed", {"ensemble": [{"seed": -1}]}),
+    ("attack[0].seed", {"attack": [{"seed": -1}]}),
+    ("smoothing[0].seed", {"smoothing": [{"run": "rf", "sigma": 0.25, "seed": -1}]}),
+    ("corruption.seed", {"corruption": {"seed": 2**32}}),
+]
+
+
+@pytest.mark.parametrize(("key", "section"), SECTIONS_WITH_SEEDS)
+def test_seeds_are_numbers_of_32_bits(key: str, section: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error_info:
+        parse_recipe(SMALLEST | section, tmp_path / "r.toml")
+    (problem,) = error_info.value.problems
+    assert re.match(rf"{re.escape(key)}: found (-1, .* greater than or equal to 0|4294967296, .* less than )", problem)
+
+
+def test_seeds_of_repeats_end_at_32_bits(tmp_path: Path) -> None:
+    split = {"seed": 2**32 - 2, "repeats": 2}
+    assert parse_recipe(SMALLEST | {"split": split}, tmp_path / "r.toml").split.outer_seeds == (2**32 - 2, 2**32 - 1)
+    with pytest.raises(RecipeError, match="split: the seeds of repeats = 3 end at 4294967296, expected less"):
+        parse_recipe(SMALLEST | {"split": split | {"repeats": 3}}, tmp_path / "r.toml")

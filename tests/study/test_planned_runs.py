@@ -36,6 +36,18 @@ def test_unfinished_heads_and_networks_are_named(home: Path, capsys: pytest.Capt
     assert featx.evaluate()[0].unfinished == ["network toy (0 of 2 runs)"]
 
 
+def test_equal_heads_are_one_run(home: Path) -> None:
+    make_images(home / "images")
+    (head,) = toy_heads("logreg")
+    heads = [head, head, *toy_heads("logreg", trials=3), head | {"embeddings": ["toy", "avg"]}]
+    presets = {"small": {"trials": 1}}
+    Path("featx.toml").write_text(toy_recipe(head=heads, presets=presets))
+    featx.extract("featx.toml#small")
+    results = featx.fit("featx.toml#small")
+    assert [result.head for result in results] == ["logreg"]
+    assert featx.evaluate("featx.toml#small")[0].unfinished == []
+
+
 def test_runs_of_a_preset_are_pointed_at(home: Path) -> None:
     make_images(home / "images")
     Path("featx.toml").write_text(toy_recipe(head=toy_heads("logreg"), presets={"small": {"sample": 40}}))
