@@ -15,7 +15,7 @@ from featx.metrics.definitions import MAIN_SCORES, WEIGHTED_PREFIX, Scorer, find
 from featx.metrics.score_kinds import Outputs
 from featx.registry import suggest_names
 from featx.specs.head import Metric
-from featx.specs.suitability import METRICS
+from featx.specs.suitability import suited_metrics
 from featx.tables.ids import Floats
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
@@ -33,12 +33,13 @@ def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     DataError
         The metric is not defined for this kind of target.
     """
-    metrics = METRICS[targets.kind]
+    metrics = suited_metrics(targets.kind, targets.ordered)
     if metric is None:
         return "quadratic_kappa" if targets.ordered else metrics[0]
     if metric not in metrics:
+        kind = "classes without order" if targets.kind == "classes" and not targets.ordered else targets.kind
         raise DataError(
-            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(metrics))}"
+            f"metric {metric!r} is not defined for targets of {kind}; {suggest_names(metric, list(metrics))}"
         )
     return metric
 

@@ -46,6 +46,11 @@ VOTE_KINDS: dict[str, tuple[Kind, ...]] = {
 Problem = tuple[str, str]
 
 
+def suited_metrics(kind: Kind, ordered: bool) -> tuple[Metric, ...]:
+    """Return the metrics that are defined for a kind of target: ``quadratic_kappa`` needs ordered classes."""
+    return tuple(metric for metric in METRICS[kind] if ordered or metric != "quadratic_kappa")
+
+
 @dataclass(frozen=True)
 class NamedTarget:
     """A target with its name in the recipe.
@@ -65,6 +70,11 @@ class NamedTarget:
     def kind(self) -> Kind:
         """Kind of the target."""
         return self.spec.kind
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Metrics that are defined for the target."""
+        return suited_metrics(self.kind, self.spec.ordered)
 
     def __str__(self) -> str:
         return f"target {self.name!r} is of {self.kind}"
@@ -163,10 +173,15 @@ def _unsuited_head(head: HeadSpec, target: NamedTarget) -> Problem | None:
 def _metric_problems(
     metric: Metric | None, target: NamedTarget, section_target: str | None, learnable_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
-    if metric is not None and metric not in METRICS[target.kind]:
-        suited_targets = [candidate for candidate in learnable_targets if metric in METRICS[candidate.kind]]
-        hint = suggest_names(metric, list(METRICS[target.kind]))
-        yield "metric", f"{metric!r} is not defined, {target}; {hint}{_remedy(section_target, suited_targets)}"
+    if metric is None or metric in target.metrics:
+        return
+    suited_targets = [candidate for candidate in learnable_targets if metric in candidate.metrics]
+    remedy = _remedy(section_target, suited_targets)
+    if metric in METRICS[target.kind]:
+        key = f"ordered = true in [targets.{target.name}]"
+        yield "metric", f"{metric!r} needs ordered classes, those of {target.name!r} have no order; set {key}{remedy}"
+    else:
+        yield "metric", f"{metric!r} is not defined, {target}; {suggest_names(metric, list(target.metrics))}{remedy}"
 
 
 def _class_weight_problems(
@@ -278,7 +293,7 @@ def _ensemble_problems(spec: EnsembleSpec, targets: Sequence[NamedTarget]) -> It
             "stacker",
             f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_remedy(spec.target, class_targets)}",
         )
-    if targets and spec.metric is not None and not any(spec.metric in METRICS[kind] for kind in kinds):
+    if targets and spec.metric is not None and not any(spec.metric in target.metrics for target in targets):
         yield from _metric_problems(spec.metric, targets[0], spec.target, ())
 
 
@@ -288,7 +303,7 @@ def _differing_metrics(targets: Sequence[NamedTarget], ensembles: Sequence[Ensem
         metrics = {
             number: spec.metric
             for number, spec in enumerate(ensembles)
-            if spec.target in {None, target.name} and spec.metric in METRICS[target.kind]
+            if spec.target in {None, target.name} and spec.metric in target.metrics
         }
         first_metric = next(iter(metrics.values()), None)
         for number, metric in metrics.items():

@@ -16,7 +16,7 @@ from featx.metrics.scores import resolve_metric
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
 from featx.specs.split import PARTS, SplitSpec
-from featx.specs.suitability import METRICS
+from featx.specs.suitability import suited_metrics
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
@@ -91,10 +91,9 @@ class LabelledRows(ExtractedData):
     def metric(self, target: str) -> Metric:
         """Return the metric that ranks the runs of a target: that of its ``[[ensemble]]`` sections, or the default."""
         values = TargetValues.of(self.labels(target))
+        metrics = suited_metrics(values.kind, values.ordered)
         sections = [section for section in self.recipe.ensemble if section.target in {None, target}]
-        return resolve_metric(
-            values, next((section.metric for section in sections if section.metric in METRICS[values.kind]), None)
-        )
+        return resolve_metric(values, next((section.metric for section in sections if section.metric in metrics), None))
 
     def manifest_of(self, ids: Ids) -> Manifest:
         """Return the rows of train and val images with their labels.

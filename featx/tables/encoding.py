@@ -336,6 +336,11 @@ def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndar
             "'kind = \"numbers\"' to predict the number itself)"
         )
     texts = [category_text(value) for value in values]
+    if spec.ordered and spec.classes is None and not is_numeric:
+        raise DataError(
+            f"targets.{name}: column {spec.column!r} holds text, {_listed(texts)}, whose order is not known; state it "
+            "with 'classes = [lowest, …, highest]'"
+        )
     if spec.classes is None:
         order = names = texts
     elif set(spec.classes) >= set(texts):

@@ -49,6 +49,10 @@ def vote(*sections: dict[str, Any]) -> dict[str, Any]:
 
 
 NO_CLASSES = "target 'age' is of numbers and has no classes; use group_weight"
+NO_ORDER = (
+    "'quadratic_kappa' needs ordered classes, those of 'emotion' have no order; set ordered = true in [targets.emotion]"
+)
+
 UNSUITED: list[tuple[dict[str, Any], str]] = [
     (head(target="emotoin"), "head[0].target: no target is called 'emotoin'; did you mean 'emotion'?"),
     (network(target="agee"), "finetune[0].target: no target is called 'agee'; did you mean 'age'?"),
@@ -56,10 +60,12 @@ UNSUITED: list[tuple[dict[str, Any], str]] = [
     (head(name="logreg", target="age"), "head[0].name: head 'logreg' learns classes and labels, target 'age' is of"),
     (head(metric="ccc", target="emotion"), "head[0].metric: 'ccc' is not defined, target 'emotion' is of classes;"),
     (
-        head(metric="quadratic_kappa"),
-        "head[0].metric: 'quadratic_kappa' is not defined, target 'age' is of numbers; known: mae, rmse, r2, pearson, "
+        head(metric="macro_f1"),
+        "head[0].metric: 'macro_f1' is not defined, target 'age' is of numbers; known: mae, rmse, r2, pearson, "
         "ccc, or set target = 'emotion' in this section",
     ),
+    (head(metric="quadratic_kappa", target="emotion"), f"head[0].metric: {NO_ORDER}"),
+    (vote({"metric": "quadratic_kappa"}), f"ensemble[0].metric: {NO_ORDER}"),
     (head(class_weight="balanced"), f"head[0].class_weight: {NO_CLASSES}, or set target = 'emotion' in this section"),
     (head(class_weight="balanced", target="age"), f"head[0].class_weight: {NO_CLASSES}"),
     (

@@ -78,6 +78,13 @@ def test_classes_set_the_order_of_a_columns_values() -> None:
     assert truth.codes.tolist() == [0, 2, 1]
 
 
+def test_the_order_of_text_is_stated() -> None:
+    with pytest.raises(DataError, match=r"column 'y' holds text, 'high', 'low', 'mid', whose order is not known"):
+        coded(["low", "high", "mid"], ordered=True)
+    assert coded([10, 9, 10], ordered=True).classes == ("9", "10")
+    assert coded([1.5, 0.5], ordered=True, bins=[1]).classes == ("<1", "≥1")
+
+
 def test_classes_name_sorted_numbers() -> None:
     truth = coded([1, -1, 1], classes=["no", "yes"])
     assert truth.classes == ("no", "yes")
