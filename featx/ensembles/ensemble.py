@@ -182,34 +182,25 @@ def _sections(
 
 
 def _build_section(study: Study, spec: EnsembleSpec, target: str | None, force: bool) -> list[EnsembleResult]:
-    """Build the ensembles of one section."""
-    names = _targets_with_members(study, spec.target or target, spec)
-    methods_by_target = {name: _suited_methods(spec, study.recipe.targets[name].kind) for name in names}
+    """Build the ensembles of one section, for the targets that have two members or more; with none, for the first."""
+    names = study.target_names(spec.target or target)
     for method in spec.methods or ():
         _check_suited(method, study, names)
-    runs = [EnsembleRun.of(study, name, spec) for name in names]
-    return [result for run in runs for result in _build_all(run, methods_by_target[run.target], force)]
+    suited_names = [name for name in names if _suited_methods(study, name, spec)]
+    names_with_members = [name for name in suited_names if not _why_no_members(study, name, spec)]
+    runs = [EnsembleRun.of(study, name, spec) for name in names_with_members or suited_names[:1]]
+    return [result for run in runs for result in _build_all(run, _suited_methods(study, run.target, spec), force)]
 
 
 def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
-    """Return the targets that have two members or more; the first target if none has."""
-    names = study.target_names(target)
-    return [name for name in names if _has_members(study, name, spec)] or names[:1]
-
-
-def why_no_ensembles(recipe: Recipe, spec: EnsembleSpec) -> str:
-    """Return why a section builds no ensembles; empty if a target of it has two different finished runs."""
+def why_no_ensembles(recipe: Recipe, spec: EnsembleSpec) -> dict[str, str]:
+    """Return why a section builds no ensemble, for each target that it can predict; empty text if it builds one."""
     study = Study.open(recipe)
-    reasons = [_why_no_members(study, name, spec) for name in study.target_names(spec.target)]
-    return "" if "" in reasons else reasons[0]
-
-
-def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
-    return not _why_no_members(study, target, spec)
+    names = study.target_names(spec.target)
+    return {name: _why_no_members(study, name, spec) for name in names if _suited_methods(study, name, spec)}
 
 
 def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
@@ -221,7 +212,9 @@ def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
     return "" if has_two else "it needs two runs with different predictions"
 
 
-def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:
+def _suited_methods(study: Study, target: str, spec: EnsembleSpec) -> list[str]:
+    """Return the voting methods of a section that can predict a target."""
+    kind = study.recipe.targets[target].kind
     return [name for name in spec.methods or DEFAULT_VOTES if kind in VOTES.get(name).kinds]
 
 

@@ -1,6 +1,6 @@
 """The stages that make the runs of a recipe, in the order of their dependencies; finished runs are skipped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from featx.embeddings.extract import extract
@@ -8,6 +8,7 @@ from featx.ensembles.ensemble import ensemble, why_no_ensembles
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import ProgressCallback
+from featx.specs.ensembling import EnsembleSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 
@@ -49,10 +50,23 @@ def _make_ensembles(recipe: Recipe, progress: ProgressCallback) -> Iterator[tupl
     for spec in recipe.ensemble:
         if spec.methods == ():
             continue
-        if reason := why_no_ensembles(recipe, spec):
-            section = f" {spec.name!r}" if spec.name else ""
-            progress("note", 0, 1, f"no ensemble{section}: {reason}")
-        else:
+        reasons = why_no_ensembles(recipe, spec)
+        builds = "" in reasons.values()
+        # Named members are runs of some targets, so that the others are not expected to have ensembles.
+        if not (builds and spec.members):
+            _note_missing_ensembles(recipe, spec, reasons, progress)
+        if builds:
             results += ensemble(recipe, specs=[spec])
     if results:
         yield "ensemble", results
+
+
+def _note_missing_ensembles(
+    recipe: Recipe, spec: EnsembleSpec, reasons: Mapping[str, str], progress: ProgressCallback
+) -> None:
+    """Say of which targets a section builds no ensemble, and why."""
+    section = f" {spec.name!r}" if spec.name else ""
+    for target, reason in reasons.items():
+        if reason:
+            of_target = f" of {target!r}" if len(recipe.targets) > 1 else ""
+            progress("note", 0, 1, f"no ensemble{section}{of_target}: {reason}")
