@@ -1,8 +1,9 @@
 """Presets of a recipe: limits that make a smaller study of it, for a first look or a slow machine."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from featx.specs.base import Count, Spec
 from featx.specs.data import ReaderSpec
@@ -10,6 +11,19 @@ from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection
 from featx.specs.target import TargetSpec
+
+
+def _check_name(name: str) -> str:
+    """Return the name of a preset if it can be a part of a folder's name and of ``RECIPE#PRESET``."""
+    if not re.fullmatch(r"\w[\w-]*", name) or re.fullmatch(r"repeat-\d+", name):
+        raise ValueError(
+            f"found {name!r}, expected a name of letters, digits, '_' and '-', other than those of outer splits "
+            "('repeat-00', …)"
+        )
+    return name
+
+
+PresetName = Annotated[str, AfterValidator(_check_name)]
 
 
 class PresetSpec(Spec):

@@ -27,7 +27,7 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
-from featx.specs.presets import PresetSpec
+from featx.specs.presets import PresetName, PresetSpec
 from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.smoothing import SmoothingSpec
@@ -75,7 +75,7 @@ class Recipe(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     corruption: CorruptionSpec | None = None
     paths: PathsSpec = PathsSpec()
-    presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
+    presets: Annotated[dict[PresetName, PresetSpec], Field(default_factory=dict)]
 
     @model_validator(mode="before")
     @classmethod

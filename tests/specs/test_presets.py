@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from featx.errors import DataError, RecipeError
-from featx.specs.recipe import load_recipe
+from featx.specs.recipe import load_recipe, parse_recipe
 from tests.recipes import toy_recipe
 
 GRID = {
@@ -84,3 +84,11 @@ def test_an_unknown_backbone_in_a_preset_is_an_error_of_the_recipe(tmp_path: Pat
 def test_a_name_with_a_hash_is_a_file_before_it_is_a_preset(tmp_path: Path) -> None:
     file = write_recipe(tmp_path, epochs=2).rename(tmp_path / "study#small")
     assert load_recipe(file).name == "study#small"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a#b", "", "repeat-00", "two words"])
+def test_a_name_that_is_no_part_of_a_folders_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as error_info:
+        parse_recipe({"data": {"source": "images"}, "presets": {name: {"sample": 9}}}, tmp_path / "r.toml")
+    (problem,) = error_info.value.problems
+    assert problem.startswith(f"presets.{name}: found {name!r}, expected a name of letters, digits")
