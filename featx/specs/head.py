@@ -25,7 +25,8 @@ Metric = Literal[
 ]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
 Solver = Literal["sklearn", "minibatch"]
-ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
+# Larger ratios of weights exceed the precision of the numbers that estimators compute with.
+ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]]
 
 
 class HeadSpec(Spec):

@@ -20,6 +20,10 @@ from featx.tables.truth import AnyTruth, Labels, Numbers, Truth
 MAX_CLASSES = 1000
 # A measured number has more distinct values than this, and not all of them are whole.
 MAX_FRACTIONAL_CLASSES = 50
+# Limits of numbers and weights, and of the differences of numbers, whose squares are 32-bit floats.
+MAX_NUMBER = 1e18
+MIN_SPREAD = 1e-18
+MAX_EXACT_WHOLE_FLOAT = 2**53
 # Pairs of texts by which a column says that an image lacks or has a label.
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
@@ -205,9 +209,10 @@ def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
     Raises
     ------
     DataError
-        A column is missing, has gaps, or holds a value that is not a finite number.
+        A column is missing, has gaps, holds a value that is not a finite number, or numbers whose squares are too large
+        or too small for 32-bit floats.
     """
-    columns = [_finite_numbers(manifest, name, column) for column in spec.own_columns]
+    columns = [_squarable_numbers(manifest, name, column) for column in spec.own_columns]
     return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, _weights(manifest, name, spec))
 
 
@@ -215,6 +220,20 @@ def _finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
     advice = "label them, or leave them out with '--drop-unlabelled'"
     _check_column(manifest, f"targets.{name}", column, np.isfinite(values), "finite number", advice)
+    return values
+
+
+def _squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
+    """Return the numbers of a column; heads and networks compute the squares of their differences in 32 bits."""
+    values = _finite_numbers(manifest, name, column)
+    key, is_valid = f"targets.{name}", np.abs(values) <= MAX_NUMBER
+    advice = "state the column in another unit, and leave missing numbers empty"
+    _check_column(manifest, key, column, is_valid, f"number within ±{MAX_NUMBER:g}", advice)
+    if 0 < (spread := float(np.ptp(values))) < MIN_SPREAD:
+        raise DataError(
+            f"{key}: the numbers in {column!r} differ by {spread:.2g}, expected {MIN_SPREAD:g} or more; state the "
+            "column in another unit"
+        )
     return values
 
 
@@ -247,8 +266,9 @@ def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
         if column is None:
             continue
         numbers = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-        is_valid = np.isfinite(numbers) & (numbers >= 0)
-        _check_column(manifest, f"targets.{name}.{key}", column, is_valid, "number ≥ 0", "correct the column")
+        is_valid = (numbers >= 0) & (numbers <= MAX_NUMBER)
+        quantity = f"number from 0 to {MAX_NUMBER:g}"
+        _check_column(manifest, f"targets.{name}.{key}", column, is_valid, quantity, "correct the column")
         product = numbers if product is None else product * numbers
     if spec.probability_confidence:
         proba = pd.to_numeric(manifest.column(spec.column), errors="coerce").to_numpy(np.float64)
@@ -356,14 +376,14 @@ def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndar
 
 
 def category_text(value: object) -> str:
-    """Return a value as a class name; whole floats are written without decimal point.
+    """Return a value as a class name; whole floats that a double holds exactly are written without decimal point.
 
     Examples
     --------
     >>> category_text(-1.0), category_text("cat"), category_text(0.5)
     ('-1', 'cat', '0.5')
     """
-    if isinstance(value, float | np.floating) and value.is_integer():
+    if isinstance(value, float | np.floating) and value.is_integer() and abs(value) < MAX_EXACT_WHOLE_FLOAT:
         return str(int(value))
     return str(value)
 

@@ -254,3 +254,9 @@ def test_seeds_of_repeats_end_at_32_bits(tmp_path: Path) -> None:
     assert parse_recipe(SMALLEST | {"split": split}, tmp_path / "r.toml").split.outer_seeds == (2**32 - 2, 2**32 - 1)
     with pytest.raises(RecipeError, match="split: the seeds of repeats = 3 end at 4294967296, expected less"):
         parse_recipe(SMALLEST | {"split": split | {"repeats": 3}}, tmp_path / "r.toml")
+
+
+@pytest.mark.parametrize("weight", [0, 1e300, 1e-300])
+def test_class_weights_are_numbers_within_limits(weight: float, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"head\[0\].class_weight.cat: found .* expected to be (less|greater) than"):
+        parse_recipe(SMALLEST | {"head": [{"name": "rf", "class_weight": {"cat": weight}}]}, tmp_path / "r.toml")

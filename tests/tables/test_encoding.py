@@ -3,6 +3,8 @@
 Modules: tables.target_values.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 
 from featx.errors import DataError
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, encode_classes
+from featx.tables.encoding import category_text, encode_classes, encode_target
 from featx.tables.manifest import Manifest
 from featx.tables.target_values import LabelTargets
 from featx.tables.truth import Truth
@@ -184,3 +186,31 @@ def test_the_distance_of_a_probability_from_half_is_a_confidence() -> None:
         coded(["0.0", "0.25", "0.75", "1.5"], above=0.5, probability_confidence=True)
     with pytest.raises(ValidationError, match="expected 'above'"):
         TargetSpec(column="p", probability_confidence=True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (
+            [1.0, 1.7e308, 3.0],
+            r"1 of 3 images have no number within ±1e\+18 in 'y', first 'i1' with '1\.7.*another unit",
+        ),
+        ([1.0, -1e300, 3.0], r"1 of 3 images have no number within ±1e\+18 in 'y', first 'i1'"),
+        ([1e-165, 2e-165, 3e-165], "the numbers in 'y' differ by 2e-165, expected 1e-18 or more; state the column in"),
+    ],
+)
+def test_numbers_whose_squares_are_no_32_bit_floats_are_refused(numbers: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=f"targets.t: {message}"):
+        encode_target(manifest(numbers), "t", TargetSpec(column="y", kind="numbers"))
+    encode_target(manifest([1e-17, -1e18, 1e18]), "t", TargetSpec(column="y", kind="numbers"))
+    encode_target(manifest([5.0, 5.0]), "t", TargetSpec(column="y", kind="numbers"))
+
+
+@pytest.mark.parametrize("weight", [-1.0, 1e308, float("nan"), float("inf")])
+def test_weights_are_numbers_within_limits(weight: float) -> None:
+    rows = manifest(["a", "b"])
+    labels = rows.labels.assign(w=[1.0, weight])
+    with pytest.raises(
+        DataError, match=r"targets.t.weight: 1 of 2 images have no number from 0 to 1e\+18 in 'w', first"
+    ):
+        encode_classes(replace(rows, labels=labels), "t", TargetSpec(column="y", weight="w"))
