@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
-from featx.cli.output_settings import output_settings, with_recipe_option
+from featx.cli.output_settings import output_settings
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -20,8 +20,16 @@ MAX_NAMES_SHOWN = 8
 MIN_BYTES_IN_MB = 100_000
 
 
-def print_runs(runs: "Sequence[RunSummary]") -> None:
-    """Print one table of runs for each recipe: name, score, state, time and size; with ``--verbose`` their settings."""
+def print_runs(runs: "Sequence[RunSummary]", next_step: str) -> None:
+    """Print one table of runs for each recipe or outer split: name, score, state, time and size.
+
+    Parameters
+    ----------
+    runs
+        The runs; ``--verbose`` prints their settings too.
+    next_step
+        The next command, or where runs may be if there are none.
+    """
     columns: list[str | Column] = [
         "  run",
         "score",
@@ -38,10 +46,7 @@ def print_runs(runs: "Sequence[RunSummary]") -> None:
             for run in recipe_runs:
                 console.say(f"  {run.run}: {_settings_line(run)}")
     console.say(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {size_text(sum(run.n_bytes for run in runs))}")
-    if runs:
-        console.say_wrapped("next", with_recipe_option("featx runs show RUN"))
-    else:
-        console.say("no finished run lies here; name the recipe with '-r PATH', or a preset with '-r PATH#PRESET'")
+    console.say_wrapped("next" if runs else "", next_step)
     for reason in dict.fromkeys(run.reason for run in runs if run.state == "unknown" and run.reason):
         console.say(f"the state of runs is unknown: {reason}")
     if any(run.state == "stale" for run in runs):

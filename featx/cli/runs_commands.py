@@ -1,6 +1,8 @@
 """``featx runs ls``, ``show``, ``rm`` and ``rename``."""
 
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,12 +10,13 @@ import typer
 from featx.cli.command_line import Command, CommandGroup
 from featx.cli.completions import complete_run
 from featx.cli.options import JsonOption, RecipeOption
-from featx.cli.output_settings import with_output_options
+from featx.cli.output_settings import with_output_options, with_recipe_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from featx.study.run_folder import RunFolder
+    from featx.study.run_listing import RunSummary
 
 app = typer.Typer(
     name="runs",
@@ -24,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+NO_RUNS = "no finished run lies here; name the recipe with '-r PATH', or a preset with '-r PATH#PRESET'"
 RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.", autocompletion=complete_run),
@@ -33,7 +37,7 @@ RunArgument = Annotated[
 @app.command(cls=Command)
 @with_output_options
 def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
-    """List finished runs: scores, size, time, state, settings, weights and seed; without a recipe, those of all.
+    """List finished runs, by outer split if there are several: scores, size, time, state, settings, weights and seed.
 
     Examples: featx runs ls · featx runs ls -r faces.toml --json
     """
@@ -46,7 +50,25 @@ def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
         return
     from featx.cli.run_page import print_runs
 
-    print_runs(runs)
+    print_runs(runs, _next_step(recipe, runs))
+
+
+def _next_step(recipe: Path | None, runs: "Sequence[RunSummary]") -> str:
+    """Return the command that shows a run or, if the list is empty, where runs may be."""
+    from featx.specs.recipe import has_recipe, load_recipe
+    from featx.study.variant_runs import describe_outer_runs, has_finished_runs, outer_recipes_with_runs
+
+    loaded_recipe = load_recipe(recipe) if recipe is not None or has_recipe() else None
+    if not runs:
+        outer_runs = "" if loaded_recipe is None else describe_outer_runs(loaded_recipe)
+        return outer_runs or NO_RUNS
+    if loaded_recipe is None:
+        # A run is found by its folder without a recipe.
+        return f"featx runs show {shlex.quote(str(Path(runs[0].path).parent))}/RUN"
+    if not has_finished_runs(loaded_recipe):
+        # All runs are those of outer splits, of which each is named by its own recipe.
+        return f"featx runs show RUN -r {outer_recipes_with_runs(loaded_recipe)[0].reference}"
+    return with_recipe_option("featx runs show RUN")
 
 
 @app.command(cls=Command)

@@ -14,10 +14,11 @@ from featx.exploration.image_properties import CHANNEL_COLUMNS
 from featx.exploration.run_errors import RunErrors, best_run_errors
 from featx.exploration.weak_segments import Segment, cluster_rows, compare_segments
 from featx.progress import ProgressCallback
+from featx.study.variant_runs import describe_outer_runs
 from featx.tables.truth import AnyTruth
 
 CLUSTER = "cluster of the embedding"
-NO_RUNS = "there are no finished runs, whose errors weak segments need; run 'featx fit'"
+NO_RUNS = "there are no finished runs, whose errors weak segments need"
 # Number of true labels that name a cluster.
 N_LABELS = 2
 COLUMNS = ["target", "run", "grouping", "segment", "is_weak", "n_images", "mean_error", "other_error", "p_holm"]
@@ -53,7 +54,8 @@ def analyse_segments(images: ExploredImages, progress: ProgressCallback) -> Anal
         highlights += _highlights(target, errors, weak_segments)
     progress("weak segments", len(images.truths), len(images.truths))
     if not facts:
-        return AnalysisResult(notes=(NO_RUNS,) if images.is_extracted else ())
+        next_step = describe_outer_runs(images.recipe) or "run 'featx fit'"
+        return AnalysisResult(notes=(f"{NO_RUNS}; {next_step}",) if images.is_extracted else ())
     images_of_segments = pd.DataFrame(members, columns=MEMBER_COLUMNS)
     tables = {"weak_segments": pd.DataFrame(rows, columns=COLUMNS), "weak_segment_images": images_of_segments}
     return AnalysisResult(tables, facts, tuple(highlights))

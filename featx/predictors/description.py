@@ -7,7 +7,8 @@ from typing import Any
 from featx.artifacts.artifact import read_ensemble_body, read_member_headers
 from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.specs.recipe import Recipe, load_recipe
-from featx.study.run_listing import RunSummary, find_finished_run, list_runs, summarize_run
+from featx.study.run_listing import RunSummary, find_finished_run, list_study_runs, summarize_run
+from featx.study.study import Study
 from featx.text.masking import mask_secrets_in_value
 
 
@@ -71,7 +72,7 @@ def describe_run(name: str | Path, recipe: str | Path | Recipe | None = None) ->
     summary = (
         summarize_run(run, "damaged" if run.damage else "unknown", run.damage)
         if is_path
-        else next(item for item in list_runs(recipe) if item.run == run.name)
+        else next(item for item in list_study_runs(Study.open(recipe)) if item.run == run.name)
     )
     cost = ensemble_cost(run.path, header) if header.kind == "ensemble" and run.has_all_members else {}
     warnings = [] if run.damage else [warning.text for warning in run.metrics.run_warnings]

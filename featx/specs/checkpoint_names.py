@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from featx.registry import suggest_names
 from featx.specs.embedding import CHECKPOINT_PREFIX
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.head import HeadSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection
 from featx.specs.target import TargetSpec
 
@@ -83,3 +86,44 @@ def resolve_checkpoint(backbone: str, networks: Sequence[FinetuneSection], folde
             f"no [[finetune]] section and no run is called {name!r}; {suggest_names(name, sections + runs)}"
         )
     return f"{CHECKPOINT_PREFIX}{folder / name}"
+
+
+def sections_with_backbones(
+    embeddings: Sequence[EmbeddingSection],
+    networks: Sequence[FinetuneSection],
+    heads: Sequence[HeadSpec],
+    paths: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the sections of a recipe that name backbones, by their keys, with other names of them.
+
+    Parameters
+    ----------
+    embeddings, networks, heads
+        The sections of the recipe.
+    paths
+        Name of each backbone → its other name.
+    """
+
+    def renamed(embedding: str) -> str:
+        backbone, slash, tap = embedding.partition("/")
+        return paths[backbone] + slash + tap if backbone in paths else embedding
+
+    def changed(section: EmbeddingSection | FinetuneSpec) -> Any:
+        return section.model_copy(update={"backbone": paths[section.backbone]})
+
+    changed_heads = [
+        head.model_copy(
+            update={
+                "embeddings": renamed(head.embeddings)
+                if isinstance(head.embeddings, str)
+                else tuple(map(renamed, head.embeddings))
+            }
+        )
+        for head in heads
+    ]
+    changed_networks = [section.model_copy(update={"runs": tuple(map(changed, section.runs))}) for section in networks]
+    return {
+        "embedding": tuple(map(changed, embeddings)),
+        "finetune": tuple(changed_networks),
+        "head": tuple(changed_heads),
+    }

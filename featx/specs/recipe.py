@@ -6,6 +6,7 @@ without importing what they refer to. `featx.study.study` decides where files ar
 
 import glob
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -17,14 +18,13 @@ from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.attacking import AttackSection
 from featx.specs.base import Seed, Spec
-from featx.specs.checkpoint_names import find_checkpoint_problems, resolve_checkpoint
+from featx.specs.checkpoint_names import find_checkpoint_problems, resolve_checkpoint, sections_with_backbones
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import CHECKPOINT_PREFIX, Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
-from featx.specs.finetuning import FinetuneSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetName, PresetSpec
@@ -51,14 +51,20 @@ class Recipe(Spec):
         Name of the file without its suffix; also the name of the folder of its results.
     folder
         Folder of the file, which its relative paths start from.
+    file
+        Path of the file as it was given; by default the file of this name in the folder.
+    variant
+        Preset, outer split, or both, that the recipe was limited to: ``PRESET/repeat-00``; empty for the whole recipe.
     seed
         Seed of the split, of all heads, networks and ensembles; a section's own `seed` takes precedence.
     """
 
-    set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder"})
+    set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder", "file", "variant"})
 
     name: str
     folder: Path
+    file: Path | None = None
+    variant: str = ""
     seed: Seed = 0
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
@@ -143,7 +149,7 @@ class Recipe(Spec):
         preset_name, _, split_name = name.partition("/") if name not in self.presets else (name, "", "")
         if split_name:
             return self.with_preset(preset_name).with_preset(split_name)
-        outer_recipes = {f"repeat{recipe.name.rpartition('/repeat')[2]}": recipe for recipe in self.outer_recipes}
+        outer_recipes = {recipe.variant.rpartition("/")[2]: recipe for recipe in self.outer_recipes}
         if name in outer_recipes:
             return outer_recipes[name]
         if outer_recipes and name not in self.presets:
@@ -154,6 +160,7 @@ class Recipe(Spec):
         preset = self.presets[name]
         changes = {
             "name": f"{self.name}-{name}",
+            "variant": name,
             "data": preset.limit_data(self.data),
             "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
@@ -167,12 +174,23 @@ class Recipe(Spec):
         """The recipe of the study in each outer split; empty for a study of one split."""
         seeds = self.split.outer_seeds
         n_digits = max(2, len(str(len(seeds) - 1)))
+        names = [f"repeat-{number:0{n_digits}}" for number in range(len(seeds))]
         return tuple(
             self.model_copy(
-                update={"name": f"{self.name}/repeat-{number:0{n_digits}}", "split": self.split.outer_split(seed)}
+                update={
+                    "name": f"{self.name}/{name}",
+                    "variant": f"{self.variant}/{name}".removeprefix("/"),
+                    "split": self.split.outer_split(seed),
+                }
             )
-            for number, seed in enumerate(seeds)
+            for name, seed in zip(names, seeds, strict=True)
         )
+
+    @property
+    def reference(self) -> str:
+        """The recipe as ``-r`` names it in a shell: the path of its file, then ``#`` and its variant if it has one."""
+        file = self.folder / f"{self.name.partition('/')[0]}.toml" if self.file is None else self.file
+        return shlex.quote(str(file)) + (f"#{self.variant}" if self.variant else "")
 
     @model_validator(mode="after")
     def _check_outer_splits(self) -> "Recipe":
@@ -216,10 +234,10 @@ class Recipe(Spec):
             # The same run has the same path from every working folder.
             paths = {name: resolve_checkpoint(name, self.finetune, folder.resolve()) for name in sorted(backbones)}
         except ValueError as error:
-            raise RecipeError(str(self.folder / f"{self.name}.toml"), [str(error)]) from error
+            raise RecipeError(self.reference, [str(error)]) from error
         if all(name == path for name, path in paths.items()):
             return self
-        return self.model_copy(update=_sections_with_backbones(self, paths))
+        return self.model_copy(update=sections_with_backbones(self.embedding, self.finetune, self.head, paths))
 
     def needs_untrained_network(self, request: EmbeddingRequest) -> bool:
         """Return whether an embedding uses a network that this recipe has yet to train."""
@@ -279,30 +297,6 @@ class Recipe(Spec):
         return [head for head in heads if target is None or head.target in {None, target}] or [
             HeadSpec(name=name, seed=self.seed)
         ]
-
-
-def _sections_with_backbones(recipe: Recipe, paths: Mapping[str, str]) -> dict[str, Any]:
-    """Return the sections of a recipe that name backbones, with other names of them."""
-
-    def renamed(embeddings: str) -> str:
-        backbone, slash, tap = embeddings.partition("/")
-        return paths[backbone] + slash + tap if backbone in paths else embeddings
-
-    def changed(section: EmbeddingSection | FinetuneSpec) -> Any:
-        return section.model_copy(update={"backbone": paths[section.backbone]})
-
-    finetune = [section.model_copy(update={"runs": tuple(map(changed, section.runs))}) for section in recipe.finetune]
-    heads = [
-        head.model_copy(
-            update={
-                "embeddings": renamed(head.embeddings)
-                if isinstance(head.embeddings, str)
-                else tuple(map(renamed, head.embeddings))
-            }
-        )
-        for head in recipe.head
-    ]
-    return {"embedding": tuple(map(changed, recipe.embedding)), "finetune": tuple(finetune), "head": tuple(heads)}
 
 
 def has_recipe() -> bool:
@@ -382,7 +376,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     RecipeError
         The content has problems; the error lists all of them.
     """
-    origin = {"name": file.stem, "folder": file.resolve().parent}
+    origin = {"name": file.stem, "folder": file.resolve().parent, "file": file, "variant": ""}
     key_problems = [f"{key}: no such key" for key in origin if key in content]
     try:
         recipe = Recipe.model_validate(content | origin)

@@ -24,6 +24,7 @@ from featx.study.extraction_tables import (
     read_label_problem,
 )
 from featx.study.folders import cache_of, place_of, runs_folder_of, store_path, study_folder
+from featx.study.variant_runs import describe_preset_runs
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
@@ -162,17 +163,7 @@ class ExtractedData:
         return damaged_files(self.folder)
 
     def _extract_first(self) -> str:
-        return f"run 'featx extract' for recipe {self.recipe.name!r}{self.preset_hint()}"
-
-    def preset_hint(self) -> str:
-        """Return which presets of the recipe have finished runs, and how they are named; empty if none has."""
-        folder = self.folder
-        names = [
-            name
-            for name in self.recipe.presets
-            if any(folder.with_name(f"{folder.name}-{name}").glob("[!.]*/header.json"))
-        ]
-        return "".join(f"; the preset {name!r} has finished runs, which '-r RECIPE#{name}' names" for name in names)
+        return f"run 'featx extract' for recipe {self.recipe.name!r}{describe_preset_runs(self.recipe)}"
 
     def _extract_again(self) -> str:
         return f"{self._extract_first()} again"

@@ -16,6 +16,7 @@ from featx.study.run_metrics import HeadMetrics
 from featx.study.run_settings import label_runs
 from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, SmoothedRunSpec
 from featx.study.study import Study
+from featx.study.variant_runs import describe_outer_runs, describe_preset_runs, outer_recipes_with_runs
 
 HEADER = "header.json"
 # Settings of a network that are always shown; of all others only those that are not the default.
@@ -29,7 +30,7 @@ class RunSummary:
     Attributes
     ----------
     run, recipe
-        Names of the run and of its recipe.
+        Names of the run and of its recipe; that of an outer split is ``RECIPE/repeat-00``.
     path
         Path of the run's folder.
     state
@@ -87,21 +88,30 @@ def list_runs(recipe: str | Path | Recipe | None = None) -> list[RunSummary]:
     Parameters
     ----------
     recipe
-        The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``. Without any, all runs in the folder
-        of runs are listed.
+        The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``. The runs of its outer splits follow
+        its own. Without any recipe, all runs in the folder of runs are listed.
     """
-    states: Mapping[str, tuple[str, str]] = {}
-    labels: Mapping[str, str] = {}
     if recipe is not None or has_recipe():
         study = Study.open(recipe)
-        folders, states, labels = study.run_folders(), _states(study), current_labels(study)
+        studies = [study, *(Study.open(outer_recipe) for outer_recipe in outer_recipes_with_runs(study.recipe))]
+        summaries = [summary for each_study in studies for summary in list_study_runs(each_study)]
     else:
-        folders = [RunFolder(header.parent) for header in sorted(runs_folder().glob(f"*/[!.]*/{HEADER}"))]
-    summaries = [
-        replace(summarize_run(run, *states.get(run.name, ("unknown", ""))), label=labels.get(run.name, run.name))
-        for run in folders
-    ]
+        folder = runs_folder()
+        headers = [header for pattern in ("*", "*/repeat-*") for header in folder.glob(f"{pattern}/[!.]*/{HEADER}")]
+        summaries = [
+            replace(summarize_run(RunFolder(header.parent)), recipe=header.parent.parent.relative_to(folder).as_posix())
+            for header in headers
+        ]
     return sorted(summaries, key=lambda summary: (summary.recipe, summary.finished))
+
+
+def list_study_runs(study: Study) -> list[RunSummary]:
+    """Return the finished runs of one study, whatever their state, by name."""
+    states, labels = _states(study), current_labels(study)
+    return [
+        replace(summarize_run(run, *states[run.name]), recipe=study.recipe.name, label=labels.get(run.name, run.name))
+        for run in study.run_folders()
+    ]
 
 
 def _states(study: Study) -> dict[str, tuple[str, str]]:
@@ -194,7 +204,11 @@ def find_finished_run(name: str | Path, recipe: str | Path | Recipe | None = Non
     if (Path(name) / HEADER).is_file():
         return RunFolder(Path(name))
     study = Study.open(recipe)
-    return match_run(str(name), study.run_folders(), current_labels(study))
+    folders = study.run_folders()
+    if not folders:
+        elsewhere = describe_outer_runs(study.recipe) or "there is none"
+        raise DataError(f"no finished run is called {str(name)!r}; {elsewhere}{describe_preset_runs(study.recipe)}")
+    return match_run(str(name), folders, current_labels(study))
 
 
 def current_labels(study: Study) -> dict[str, str]:
@@ -223,8 +237,7 @@ def match_run(name: str, folders: Sequence[RunFolder], labels: Mapping[str, str]
     matches = matches or [run for run in folders if run.name.startswith(name)]
     if not matches:
         run_labels = [labels.get(run.name, run.name) for run in folders]
-        hint = suggest_names(name, run_labels) if run_labels else "there is none"
-        raise DataError(f"no finished run is called {name!r}; {hint}")
+        raise DataError(f"no finished run is called {name!r}; {suggest_names(name, run_labels)}")
     if len(matches) > 1:
         names_text = ", ".join(run.name for run in matches)
         raise DataError(f"{name!r} matches {len(matches)} runs: {names_text}; name one of them")

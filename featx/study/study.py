@@ -43,6 +43,7 @@ from featx.study.run_settings import find_called, label_runs
 from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.study_owner import check_owner
 from featx.study.test_log import OpeningLog
+from featx.study.variant_runs import describe_outer_runs, describe_preset_runs
 from featx.tables.truth import AnyTruth
 
 WHAT_CHANGED = {
@@ -194,7 +195,9 @@ class Study(LabelledRows):
                     run_labels = [labels.get(run.name, run.name) for run in current_runs] or ["none"]
                     reasons = [stale_reasons[run.name] for run in intact_runs if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
-                    raise DataError(f"{reason}; {suggest_names(name, run_labels, title='runs on this split')}")
+                    hint = suggest_names(name, run_labels, title="runs on this split")
+                    elsewhere = "" if current_runs else describe_outer_runs(self.recipe)
+                    raise DataError("; ".join(filter(None, (reason, hint, elsewhere))))
             stems = {run.name: run.spec.stem for run in current_runs}
             run_names = {run for name in names for run in find_called(name, stems, labels)}
             current_runs = [run for run in current_runs if run.name in run_names]
@@ -205,9 +208,9 @@ class Study(LabelledRows):
             stale_text = (
                 f" for the current data ({count_text}: {stale_reasons[intact_runs[0].name]})" if intact_runs else ""
             )
+            next_step = describe_outer_runs(self.recipe) or "run 'featx fit' or 'featx finetune' first"
             raise IncompleteError(
-                f"{self.folder} has no finished run{stale_text}; run 'featx fit' or 'featx finetune' first"
-                f"{self.preset_hint()}"
+                f"{self.folder} has no finished run{stale_text}; {next_step}{describe_preset_runs(self.recipe)}"
             )
         return sorted(current_runs, key=lambda run: run.metrics.finished)
 

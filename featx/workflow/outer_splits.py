@@ -31,10 +31,9 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_spec import RULES
 from featx.study.study import Study
+from featx.study.variant_runs import SPLIT_SCORES
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
-
-SPLIT_SCORES = "split-scores.json"
 
 
 class SplitRecord(BaseModel):

@@ -20,7 +20,7 @@ def check_sections(recipe: Recipe) -> None:
     """
     finished_names = [header.parent.name for header in study_folder(recipe).glob("[!.]*/header.json")]
     if problems := [*find_unknown_runs(recipe, finished_names), *_missing_weights(recipe)]:
-        raise RecipeError(str(recipe.folder / f"{recipe.name}.toml"), problems)
+        raise RecipeError(recipe.reference, problems)
 
 
 def _missing_weights(recipe: Recipe) -> Iterator[str]:

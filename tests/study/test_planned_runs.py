@@ -53,10 +53,12 @@ def test_runs_of_a_preset_are_pointed_at(home: Path) -> None:
     Path("featx.toml").write_text(toy_recipe(head=toy_heads("logreg"), presets={"small": {"sample": 40}}))
     featx.extract("featx.toml#small")
     featx.fit("featx.toml#small")
-    with pytest.raises(IncompleteError, match="the preset 'small' has finished runs, which '-r RECIPE#small' names"):
+    with pytest.raises(
+        IncompleteError, match="the preset 'small' has finished runs, which '-r featx.toml#small' names"
+    ):
         featx.evaluate()
     featx.extract()
-    with pytest.raises(IncompleteError, match="has no finished run; .*'-r RECIPE#small' names"):
+    with pytest.raises(IncompleteError, match="has no finished run; .*'-r featx.toml#small' names"):
         featx.evaluate()
 
 
