@@ -127,7 +127,9 @@ def predict(
     if gallery and html:
         gallery.write(html)
     if not json:
-        print_scores(scores)
+        # The true value of a single image is printed beside its predictions.
+        if totals.n_images > 1 or output or html:
+            print_scores(scores)
         _print_files(list(filter(None, (output, html))), totals)
     _report_totals(totals)
 

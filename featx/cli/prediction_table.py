@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 # Ranks of the columns after the image: the answer of the best run, the true value, then the other runs.
 TRUE_VALUE, OTHER_RUNS = 2, 3
-# The true value of a single image is printed beside its predictions.
-MIN_IMAGES_TO_SCORE = 2
 # Paths that take more than a third of a line are printed without the folder that all of them are in.
 MAX_SHARE_OF_PATHS = 3
 
@@ -24,8 +22,7 @@ MAX_SHARE_OF_PATHS = 3
 def print_scores(scores: "RunScores") -> None:
     """Print the scores of all runs on the images whose true value is known, one table per target."""
     for target in scores.targets:
-        scores_by_run = scores.of_target(target)
-        if all(score.n < MIN_IMAGES_TO_SCORE for score in scores_by_run.values()):
+        if not (scores_by_run := scores.of_target(target)):
             continue
         numbers = sorted({score.n for score in scores_by_run.values()})
         n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
@@ -36,7 +33,8 @@ def print_scores(scores: "RunScores") -> None:
             for run, score in scores_by_run.items()
         ]
         console.say()
-        console.table(f"{target}: score on the {n} images with a true value", columns, rows)
+        images = "image" if n == "1" else "images"
+        console.table(f"{target}: score on the {n} {images} with a true value", columns, rows)
 
 
 def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: float | None) -> None:

@@ -1,27 +1,24 @@
 """True values of images to predict, from their class folders or from the label table that lists them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
 
-from featx.errors import DataError
+from featx.predictors.cell_values import CellReader, TrueValue, list_names
 from featx.predictors.prediction import Prediction
+from featx.predictors.table_values import TableValues, list_counts
 from featx.specs.target import TargetSpec
 from featx.study.study import Study
-from featx.tables.encoding import category_text, encode_labels, encode_numbers, map_and_bin
-from featx.tables.manifest import Manifest
+from featx.tables.encoding import category_text, map_values
 
 if TYPE_CHECKING:
     from featx.images.unlabelled import UnlabelledImages
 
-# A class name; the numbers of a target, or the names of the labels that an image has.
-TrueValue = str | tuple[float, ...] | tuple[str, ...]
-# Folders and classes that a warning names.
-MAX_NAMES_SHOWN = 4
 FOLDER_SEPARATORS = re.compile(r"[/\\!]+")
 
 
@@ -62,8 +59,9 @@ class TrueValues:
         digests
             Image → digest of its content.
         """
+        warnings = [*prediction.warnings, *self.warnings.get(prediction.target, [])]
         if not (values := self.by_target.get(prediction.target)):
-            return prediction
+            return prediction.with_true_values((), warnings)
         image_digests = [digests.get(image, "") for image in prediction.images]
         has_value = [image in values for image in prediction.images]
         is_test = [
@@ -75,7 +73,6 @@ class TrueValues:
         n_train = sum(
             value is not None and d in self.train_digests for value, d in zip(true, image_digests, strict=True)
         )
-        warnings = [*prediction.warnings, *self.warnings.get(prediction.target, [])]
         if any(sealed):
             warnings.append(
                 "some images belong to the sealed test part, so that their true values are not used; run 'featx "
@@ -107,33 +104,26 @@ def find_true_values(
     """
     if study is None:
         return TrueValues({}, frozenset(), frozenset(), frozenset(), {})
+    folders = {image: _folders(image, uri) for image, uri in zip(images.ids, images.uris, strict=True)}
+    specs = {name: study.recipe.targets[name] for name in targets if name in study.recipe.targets}
+    classes = {name: _classes_of_folders(folders, spec, targets[name]) for name, spec in specs.items()}
+    has_labels = bool(images.tables) or any(classes.values())
     warnings: dict[str, list[str]] = {}
     values_by_target: dict[str, dict[str, TrueValue]] = {}
-    for name, names in targets.items():
-        if (spec := study.recipe.targets.get(name)) is None:
-            continue
-        values = _values_of_folders(images, spec, names) if spec.kind == "classes" else {}
-        if values and (folders := _other_folders(images, values)):
-            warnings[name] = [_describe_others(folders, name, names)]
+    for name, spec in specs.items():
+        table = TableValues(name, CellReader(spec, targets[name], _classes_by_text(study, name, spec, targets[name])))
         for manifest in images.tables:
-            try:
-                values |= _values_of_table(manifest, name, spec, names)
-            except DataError as error:
-                warnings.setdefault(name, []).append(f"no true values are read from the label table: {error}")
-        values_by_target[name] = values
+            table.add(manifest)
+        unlisted_folders = {image: names for image, names in folders.items() if image not in table.ids}
+        folder_values = {image: value for image, value in classes[name].items() if image in unlisted_folders}
+        other_folders = {image: names for image, names in unlisted_folders.items() if image not in folder_values}
+        warnings[name] = table.warnings()
+        if spec.kind == "classes" and _are_class_folders(other_folders, folder_values, has_labels):
+            warnings[name].append(_describe_others(other_folders, name, targets[name]))
+        values_by_target[name] = folder_values | table.by_image
     test, train = (study.manifest.take(study.ids(part)).digests for part in ("test", "train"))
     opened_targets = frozenset(name for name in values_by_target if study.openings(name))
     return TrueValues(values_by_target, frozenset(test), frozenset(train), opened_targets, warnings)
-
-
-def _values_of_folders(images: "UnlabelledImages", spec: TargetSpec, classes: Sequence[str]) -> dict[str, TrueValue]:
-    """Return the class of each image in a folder that has the name of a class, the innermost such folder."""
-    values: dict[str, TrueValue] = {}
-    for image, uri in zip(images.ids, images.uris, strict=True):
-        folders = _folders(image, uri)
-        if names := [name for folder in folders if (name := spec.map.get(folder, folder)) in classes]:
-            values[image] = names[-1]
-    return values
 
 
 def _folders(image: str, uri: str) -> list[str]:
@@ -142,72 +132,47 @@ def _folders(image: str, uri: str) -> list[str]:
     return [*FOLDER_SEPARATORS.split(unquote(uri))[-2:-1], *FOLDER_SEPARATORS.split(image)[:-1]]
 
 
-def _other_folders(images: "UnlabelledImages", values: Mapping[str, TrueValue]) -> list[str]:
-    """Return the innermost folders of the images without a true value, each once."""
-    pairs = zip(images.ids, images.uris, strict=True)
-    return list(dict.fromkeys(_folders(image, uri)[-1] for image, uri in pairs if image not in values))
-
-
-def _describe_others(folders: Sequence[str], target: str, classes: Sequence[str]) -> str:
-    n_more = len(folders) - MAX_NAMES_SHOWN
-    remainder_text = f" and {n_more} more" if n_more > 0 else ""
-    noun = "folder" if len(folders) == 1 else "folders"
-    return (
-        f"images in the {noun} {', '.join(map(repr, folders[:MAX_NAMES_SHOWN]))}{remainder_text} have no true "
-        f"value, because no class of {target!r} is called so; classes: "
-        f"{', '.join(map(repr, list(classes)[:MAX_NAMES_SHOWN]))}"
-    )
-
-
-def _values_of_table(manifest: Manifest, target: str, spec: TargetSpec, names: Sequence[str]) -> dict[str, TrueValue]:
-    """Return the true values that a label table states; none if it lacks a column of the target.
-
-    Raises
-    ------
-    DataError
-        Values do not fit the target.
-    """
-    columns = list(spec.own_columns)
-    if not set(columns) <= set(manifest.labels.columns):
+def _classes_of_folders(
+    folders: Mapping[str, Sequence[str]], spec: TargetSpec, classes: Sequence[str]
+) -> dict[str, TrueValue]:
+    """Return the class of each image in a folder that has the name of a class, the innermost such folder."""
+    if spec.kind != "classes":
         return {}
-    rows = manifest.take(manifest.ids[manifest.labels[columns].notna().all(axis=1).to_numpy()])
-    if spec.kind == "numbers":
-        numbers = encode_numbers(rows, target, spec)
-        return dict(zip(numbers.ids, map(tuple, numbers.values.tolist()), strict=True))
-    if spec.kind == "labels":
-        labels = encode_labels(rows, target, spec)
-        texts = [tuple(np.array(labels.names)[row > 0].tolist()) for row in labels.values]
-        return dict(zip(labels.ids, texts, strict=True))
-    column = map_and_bin(rows.column(spec.column), target, spec)
-    return dict(zip(rows.ids, _class_names(column, target, spec, names), strict=True))
+    names = {image: [spec.map.get(folder, folder) for folder in names] for image, names in folders.items()}
+    known_names = {image: [name for name in image_names if name in classes] for image, image_names in names.items()}
+    return {image: image_names[-1] for image, image_names in known_names.items() if image_names}
 
 
-def _class_names(column: Any, target: str, spec: TargetSpec, names: Sequence[str]) -> Iterable[str]:
-    """Return the class of each value of a column.
+def _are_class_folders(
+    other_folders: Mapping[str, Sequence[str]], values: Mapping[str, TrueValue], has_labels: bool
+) -> bool:
+    """Return whether the folders of the images without a true value look as if they were meant as classes.
 
-    Raises
-    ------
-    DataError
-        A value is no class, or the values do not tell which class they are.
+    They do if other folders are classes of this target, or if images are sorted into several folders and neither a
+    folder nor a table gives a label of any target.
     """
-    if spec.above is not None:
-        return [names[int(float(value) > spec.above)] for value in column]
-    texts = [category_text(value) for value in column]
-    unknown_texts = sorted(set(texts) - set(names))
-    if not unknown_texts:
-        return texts
-    try:
-        numbers = sorted(set(texts), key=float)
-    except ValueError:
-        numbers = []
-    # Names in the recipe stand for the sorted numbers of its column; fewer numbers do not tell which they are.
-    if spec.classes is not None and len(numbers) == len(names):
-        names_by_number = dict(zip(numbers, spec.classes, strict=True))
-        return [names_by_number[text] for text in texts]
-    raise DataError(
-        f"targets.{target}: column {spec.column!r} has the value {unknown_texts[0]!r}, expected one of "
-        f"{', '.join(map(repr, list(names)[:8]))}"
+    return bool(other_folders) if values else not has_labels and len({n[-1] for n in other_folders.values()}) > 1
+
+
+def _describe_others(images: Mapping[str, Sequence[str]], target: str, classes: Sequence[str]) -> str:
+    """Return a warning that names the innermost folders of images, none of which is a class."""
+    counts = Counter(repr(folders[-1]) for folders in images.values())
+    folders_text = f"{'folder' if len(counts) == 1 else 'folders'} {list_counts(counts)}"
+    return (
+        f"images in the {folders_text} have no true value, because no class of {target!r} is called so; classes: "
+        f"{list_names(classes)}"
     )
+
+
+def _classes_by_text(study: Study, target: str, spec: TargetSpec, names: Sequence[str]) -> dict[str, str]:
+    """Return value of the label column → class: the value itself, or the name of a number in the recipe."""
+    values_are_names = dict(zip(names, names, strict=True))
+    if spec.classes is None or spec.bins is not None or spec.above is not None or spec.soft or spec.is_one_hot:
+        return values_are_names
+    truth = study.truth(target)
+    texts = map_values(study.manifest_of(truth.ids).column(spec.column), spec).map(category_text)
+    classes = dict(zip(texts, np.array(truth.classes, dtype=object)[truth.codes], strict=True))
+    return classes if any(text != name for text, name in classes.items()) else values_are_names
 
 
 def score_images(prediction: Prediction) -> tuple[str, list[float]]:

@@ -140,8 +140,8 @@ class PredictionGallery:
                 value, interval = score.value, score.interval
                 edges = "" if interval is None else f" (95 % interval {interval[0]:.4f} … {interval[1]:.4f})"
                 yield Text(
-                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n:,} images with a "
-                    "true value."
+                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n:,} "
+                    f"{'image' if score.n == 1 else 'images'} with a true value."
                 )
         for warning in self._warnings:
             yield Text(warning, "warning")

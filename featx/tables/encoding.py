@@ -289,11 +289,15 @@ def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Se
     DataError
         The target has bins and the column holds a value that is not a number.
     """
-    if spec.map:
-        column = column.map(lambda value: spec.map.get(category_text(value), value), na_action="ignore")
-    if spec.bins is None:
+    column = map_values(column, spec)
+    return column if spec.bins is None else bin_numbers(column, spec.bins, f"targets.{name}", spec.classes)
+
+
+def map_values(column: "pd.Series[Any]", spec: TargetSpec) -> "pd.Series[Any]":
+    """Return a label column after the target's ``map``; missing values stay missing."""
+    if not spec.map:
         return column
-    return bin_numbers(column, spec.bins, f"targets.{name}", spec.classes)
+    return column.map(lambda value: spec.map.get(category_text(value), value), na_action="ignore")
 
 
 def bin_numbers(

@@ -171,7 +171,7 @@ def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys
     rows = {line[0]: line[1:] for line in lines[2:11]}
     assert [rows["dark/0.png"][0], rows["dark/0.png"][2]] == ["dark", "dark"]
     assert [rows["album/0.png"][0], rows["album/0.png"][2]] == ["light", "–"]
-    assert "images in the folder 'album' have no true value, because no class of 'class' is called so" in output.err
+    assert "images in the folder 'album' (3) have no true value, because no class of 'class' is called so" in output.err
     assert " ".join(lines[11]) == "class: score on the 6 images with a true value"
     assert lines[12] == ["run", "acc", "95", "%", "n"]
     assert lines[13] == [best, "1.0000", "0.610", "…", "1.000", "6"]
