@@ -206,7 +206,7 @@ def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, in
     names = list(data.labels.files) if data.labels else []
     names += list(data.parts.files) if data.parts else []
     names += [dataset.partition("#")[0] for arrays in data.arrays for dataset in arrays.labels.values()]
-    files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
+    files = [Path(split_archive_place(str(home / name))[0]) for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]
     if data.reader in LABEL_SUFFIXES and home.is_dir() and not is_url(place):
         suffixes = LABEL_SUFFIXES[data.reader] + ARCHIVE_SUFFIXES

@@ -83,7 +83,7 @@ class AnnotationReader:
             rows[key] |= columns
         images = list(files.images.values())
         labels = pd.DataFrame(list(rows.values()), index=range(len(rows)))
-        parts = [find_part(entry.name.replace("!", "/").rpartition("/")[0]) for entry in images]
+        parts = [find_part(entry.name.rpartition("/")[0]) for entry in images]
         if parts and None not in parts and "train" in parts:
             labels["split"] = parts
         rules = {entry.name: rule for entry, rule in files.ignored}
@@ -127,7 +127,7 @@ def _stem(name: str) -> str:
 
 def _image_key(name: str, stem: str) -> str:
     """Return what an image and its annotations have in common: the stem, and all folders but generic ones."""
-    folders = [folder for folder in name.replace("!", "/").split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
+    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
     return "/".join([*folders, stem])
 
 

@@ -13,7 +13,7 @@ from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_
 from featx.images.readers import Listing
 from featx.images.sources import URI_SCHEME, is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
-from featx.images.trees import Entries, Entry
+from featx.images.trees import Entries, Entry, Tree
 
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
@@ -69,7 +69,8 @@ def take_inventory(
     place, label_table = split_table_place(source, labels)
     if not is_tree(place):
         return Inventory(1, {find_file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
-    entries = open_tree(place).entries()
+    tree = open_tree(place)
+    entries = tree.entries()
     folders: dict[str, Counter[str]] = {}
     for (folder, entry_type), n in _count_types(entries).items():
         folders.setdefault(folder, Counter())[entry_type] += n
@@ -81,7 +82,7 @@ def take_inventory(
         tables = TableChoice(None, (), {})
     if listing is not None:
         tables = _mark_lists(tables, listing, part_lists)
-    use_counts = _count_uses(entries, listing, tables) if listing is not None else {}
+    use_counts = _count_uses(tree, listing, tables) if listing is not None else {}
     listed_folders = sorted(list(folders.items())[:MAX_FOLDERS])
     types_by_folder = {folder: dict(counts.most_common()) for folder, counts in listed_folders}
     return Inventory(len(entries), dict(types.most_common()), types_by_folder, tables.reports, use_counts)
@@ -113,11 +114,12 @@ def _count_types(entries: Entries) -> Counter[tuple[str, str]]:
     return Counter(zip([tops[code] for code in entries.folder_codes.tolist()], types, strict=True))
 
 
-def _count_uses(entries: Entries, listing: Listing, tables: TableChoice) -> dict[str, int]:
+def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, int]:
     """Return the number of files by what they were taken for."""
+    entries = tree.entries()
     images = {uri.partition("#")[0] for uri in listing.manifest.uris}
     reports = {report.file: report for report in tables.reports}
-    ignored_rules = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
+    ignored_rules = {name.removeprefix(tree.prefix): rule for name, rule in listing.ignored.items()}
     other_entries = [entry for entry in entries if entry.uri not in images]
     containers = {path for uri in images if (path := _find_container(uri))} if other_entries else set()
     use_counts = Counter({"image": len(entries) - len(other_entries)})

@@ -1,14 +1,13 @@
 """True values of images to predict, from their class folders or from the label table that lists them."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import numpy as np
 
+from featx.images.parent_folders import list_parent_folders
 from featx.predictors.cell_values import CellReader, TrueValue, list_names
 from featx.predictors.prediction import Prediction
 from featx.predictors.table_values import TableValues, list_counts
@@ -18,8 +17,6 @@ from featx.tables.encoding import category_text, map_values
 
 if TYPE_CHECKING:
     from featx.images.unlabelled import UnlabelledImages
-
-FOLDER_SEPARATORS = re.compile(r"[/\\!]+")
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def find_true_values(
     """
     if study is None:
         return TrueValues({}, frozenset(), frozenset(), frozenset(), {})
-    folders = {image: _folders(image, uri) for image, uri in zip(images.ids, images.uris, strict=True)}
+    folders = {image: list_parent_folders(image, uri) for image, uri in zip(images.ids, images.uris, strict=True)}
     specs = {name: study.recipe.targets[name] for name in targets if name in study.recipe.targets}
     classes = {name: _classes_of_folders(folders, spec, targets[name]) for name, spec in specs.items()}
     has_labels = bool(images.tables) or any(classes.values())
@@ -124,12 +121,6 @@ def find_true_values(
     test, train = (study.manifest.take(study.ids(part)).digests for part in ("test", "train"))
     opened_targets = frozenset(name for name in values_by_target if study.openings(name))
     return TrueValues(values_by_target, frozenset(test), frozenset(train), opened_targets, warnings)
-
-
-def _folders(image: str, uri: str) -> list[str]:
-    """Return the names of the folders of an image, the innermost one last."""
-    # Ids are relative to a place, which may be the folder of one class.
-    return [*FOLDER_SEPARATORS.split(unquote(uri))[-2:-1], *FOLDER_SEPARATORS.split(image)[:-1]]
 
 
 def _classes_of_folders(

@@ -137,7 +137,7 @@ def find_folder_part(name: str) -> str | None:
 
 def find_path_part(path: str) -> str | None:
     """Return the part that the last folder or file of a path stands for; years at the end of a word are left out."""
-    parts = (find_part(re.sub(r"\d+", " ", name)) for name in reversed(path.replace("!", "/").split("/")))
+    parts = (find_part(re.sub(r"\d+", " ", name)) for name in reversed(path.split("/")))
     return next((part for part in parts if part is not None), None)
 
 
