@@ -387,7 +387,7 @@ def category_text(value: object) -> str:
     >>> category_text(-1.0), category_text("cat"), category_text(0.5)
     ('-1', 'cat', '0.5')
     """
-    if isinstance(value, float | np.floating) and value.is_integer() and abs(value) < MAX_EXACT_WHOLE_FLOAT:
+    if isinstance(value, float | np.floating) and value.is_integer() and abs(float(value)) < MAX_EXACT_WHOLE_FLOAT:
         return str(int(value))
     return str(value)
 
