@@ -29,7 +29,7 @@ from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetName, PresetSpec
 from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
-from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
+from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec, find_repeated_networks
 from featx.specs.smoothing import SmoothingSpec
 from featx.specs.split import SplitSpec
 from featx.specs.suitability import find_unsuited_settings
@@ -386,6 +386,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble
     )
     checkpoint_problems = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune)
-    if problems := [*key_problems, *setting_problems, *checkpoint_problems]:
+    repeated_networks = find_repeated_networks(recipe.finetune)
+    if problems := [*key_problems, *setting_problems, *checkpoint_problems, *repeated_networks]:
         raise RecipeError(str(file), problems)
     return recipe

@@ -1,6 +1,6 @@
 """Sections of a recipe that are grids of specs, and the folders of its results."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,6 +104,20 @@ class FinetuneSection(Spec):
         choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
         runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
         return {"runs": runs} | {name: section[name] for name in SECTION_KEYS if name in section}
+
+
+def find_repeated_networks(sections: Sequence[FinetuneSection]) -> Iterator[str]:
+    """Yield one message for each ``[[finetune]]`` that trains a network of an earlier section again by another name."""
+    for number, section in enumerate(sections):
+        fingerprints = {run.fingerprint() for run in section.runs}
+        for earlier_number, earlier in enumerate(sections[:number]):
+            have_common_target = None in {section.target, earlier.target} or section.target == earlier.target
+            is_renamed = section.name != earlier.name
+            if is_renamed and have_common_target and fingerprints & {run.fingerprint() for run in earlier.runs}:
+                yield (
+                    f"finetune[{number}]: trains a network of finetune[{earlier_number}] again, with the same settings "
+                    "and the same seed; change one of them, or remove the section"
+                )
 
 
 def _is_grid(name: str, value: Any) -> bool:

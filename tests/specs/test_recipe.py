@@ -260,3 +260,16 @@ def test_seeds_of_repeats_end_at_32_bits(tmp_path: Path) -> None:
 def test_class_weights_are_numbers_within_limits(weight: float, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"head\[0\].class_weight.cat: found .* expected to be (less|greater) than"):
         parse_recipe(SMALLEST | {"head": [{"name": "rf", "class_weight": {"cat": weight}}]}, tmp_path / "r.toml")
+
+
+def test_a_network_is_trained_by_one_section(tmp_path: Path) -> None:
+    again = OWN | {"name": "again"}
+    with pytest.raises(
+        RecipeError, match=r"finetune\[1\]: trains a network of finetune\[0\] again, with the same"
+    ):
+        parse_recipe(SMALLEST | {"finetune": [OWN | {"lr": [1e-3, 1e-4]}, again | {"lr": 1e-4}]}, tmp_path / "r.toml")
+    for other in ({"seed": 1}, {"lr": 1e-5}):
+        assert parse_recipe(SMALLEST | {"finetune": [OWN, again | other]}, tmp_path / "r.toml").finetune
+    targets = {name: {"column": name} for name in ("class", "size")}
+    sections = [OWN | {"target": "class"}, again | {"target": "size"}]
+    assert parse_recipe(SMALLEST | {"targets": targets, "finetune": sections}, tmp_path / "r.toml").finetune
