@@ -18,7 +18,8 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
     """Return the label columns, with text for all values of a column that mixes types or holds lists or mappings.
 
     Columns of text, numbers, booleans or dates are unchanged. A column with an integer outside the range of 64 bits
-    becomes text too. Text is in Unicode normal form C, so that equal class names are equal.
+    becomes text too. Text and the names of columns are in Unicode normal form C, as in recipes, so that equal names are
+    equal; two columns whose names would become equal keep them.
     """
     is_mixed = {name: labels[name].dtype == object and not _is_plain(labels[name].dropna()) for name in labels.columns}
     texts = {
@@ -35,6 +36,9 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
             and (normalised_column := _normalise_text(plain_labels[name])) is not None
         ):
             plain_labels[name] = normalised_column
+    column_names = [unicodedata.normalize("NFC", str(name)) for name in plain_labels.columns]
+    if len(set(column_names)) == len(column_names) and not all(map(str.isascii, column_names)):
+        plain_labels = plain_labels.set_axis(column_names, axis="columns")
     return plain_labels
 
 

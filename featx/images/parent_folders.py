@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -15,7 +16,7 @@ def list_parent_folders(image_id: str, uri: str) -> list[str]:
 
     An id is relative to a place, which may itself be the folder of one class. Folders are separated by ``/``, and in
     ids by the ``!`` after the name of an archive or the ``#`` after that of an array file. In all other places these
-    characters, and ``\``, belong to names.
+    characters, and ``\``, belong to names. Names are in Unicode normal form C, as class names are.
 
     Examples
     --------
@@ -28,7 +29,8 @@ def list_parent_folders(image_id: str, uri: str) -> list[str]:
     folders = [folder.name] if (folder := PurePosixPath(path).parent).name else []
     if container_name := PurePosixPath(container).name:
         image_id = re.sub(f"(?:^|(?<=/)){re.escape(container_name)}[!#]", f"{container_name}/", image_id, count=1)
-    return [*folders, *filter(None, image_id.split("/")[:-1])]
+    names = [*folders, *filter(None, image_id.split("/")[:-1])]
+    return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def _split_uri(uri: str) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import unicodedata
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from featx.registry import Registry
 
@@ -13,6 +15,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 # Seeds that every library takes: scikit-learn's are numbers of 32 bits without sign.
 N_SEEDS = 2**32
 Seed = Annotated[int, Field(ge=0, lt=N_SEEDS)]
+# Name of a label column or one of its values, in Unicode normal form C as those of label tables are.
+LabelText = Annotated[str, AfterValidator(partial(unicodedata.normalize, "NFC"))]
 
 
 class Spec(BaseModel):

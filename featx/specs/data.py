@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from featx.registry import READERS
-from featx.specs.base import Spec, check_registered
+from featx.specs.base import LabelText, Spec, check_registered
 
 
 class LabelsSpec(Spec):
@@ -159,7 +159,7 @@ class ReaderSpec(Spec):
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False
-    keep: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    keep: dict[LabelText, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
     sample: Annotated[int, Field(ge=1)] | None = None
     external: bool = False
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from featx.specs.base import Spec
+from featx.specs.base import LabelText, Spec
 
 
 class GroupSpec(Spec):
@@ -19,7 +19,7 @@ class GroupSpec(Spec):
         become a label column with the name of the grouping.
     """
 
-    column: str
+    column: LabelText
     bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="before")

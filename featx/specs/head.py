@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from featx.registry import HEADS
-from featx.specs.base import Seed, Spec, check_registered
+from featx.specs.base import LabelText, Seed, Spec, check_registered
 
 Metric = Literal[
     "accuracy",
@@ -26,7 +26,7 @@ Metric = Literal[
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
 Solver = Literal["sklearn", "minibatch"]
 # Larger ratios of weights exceed the precision of the numbers that estimators compute with.
-ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]]
+ClassWeight = Literal["none", "balanced"] | dict[LabelText, Annotated[float, Field(ge=1e-9, le=1e9)]]
 
 
 class HeadSpec(Spec):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from featx.specs.base import Count, Spec
+from featx.specs.base import Count, LabelText, Spec
 from featx.specs.data import ReaderSpec
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
@@ -48,7 +48,7 @@ class PresetSpec(Spec):
     """
 
     sample: Count | None = None
-    keep: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    keep: dict[LabelText, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
     balance: Literal["none", "undersample"] | None = None
     epochs: Count | None = None
     trials: Annotated[int, Field(ge=0)] | None = None

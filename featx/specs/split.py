@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from featx.specs.base import N_SEEDS, Seed, Spec
+from featx.specs.base import N_SEEDS, LabelText, Seed, Spec
 
 # The parts of a split in the order in which they are shown.
 PARTS = ("train", "val", "test")
@@ -89,9 +89,9 @@ class SplitSpec(Spec):
     val_of: Literal["all", "rest"] | None = None
     method: Literal["hash", "train_test_split"] = "hash"
     stratify: bool = True
-    by: str | None = None
-    column: str | None = None
-    parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
+    by: LabelText | None = None
+    column: LabelText | None = None
+    parts: dict[LabelText, Literal["train", "val", "test"]] = Field(default_factory=dict)
     cut: Annotated[str, BeforeValidator(_check_function)] | None = None
     seed: Seed = 0
     repeats: Annotated[int, Field(ge=2)] | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from featx.specs.base import Count, Spec
+from featx.specs.base import Count, LabelText, Spec
 
 Part = Literal["train", "val", "test"]
 
@@ -60,19 +60,19 @@ class TargetSpec(Spec):
         before val or test are cut from them, all others after the split.
     """
 
-    column: str
+    column: LabelText
     kind: Kind = "classes"
-    columns: tuple[str, ...] = ()
-    separator: Annotated[str, Field(min_length=1)] | None = None
+    columns: tuple[LabelText, ...] = ()
+    separator: Annotated[LabelText, Field(min_length=1)] | None = None
     above: float | None = None
-    classes: tuple[str, ...] | None = None
-    map: dict[str, str] = Field(default_factory=dict)
+    classes: tuple[LabelText, ...] | None = None
+    map: dict[LabelText, LabelText] = Field(default_factory=dict)
     bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
-    keep: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    drop: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    keep: Annotated[tuple[LabelText, ...], Field(min_length=2)] | None = None
+    drop: Annotated[tuple[LabelText, ...], Field(min_length=1)] | None = None
     balance: Literal["none", "undersample"] | dict[Part, Literal["undersample"] | Count] = "none"
-    weight: str | None = None
-    confidence: str | None = None
+    weight: LabelText | None = None
+    confidence: LabelText | None = None
     probability_confidence: bool = False
     soft: bool = False
     ordered: bool = False

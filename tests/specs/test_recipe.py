@@ -264,9 +264,7 @@ def test_class_weights_are_numbers_within_limits(weight: float, tmp_path: Path) 
 
 def test_a_network_is_trained_by_one_section(tmp_path: Path) -> None:
     again = OWN | {"name": "again"}
-    with pytest.raises(
-        RecipeError, match=r"finetune\[1\]: trains a network of finetune\[0\] again, with the same"
-    ):
+    with pytest.raises(RecipeError, match=r"finetune\[1\]: trains a network of finetune\[0\] again, with the same"):
         parse_recipe(SMALLEST | {"finetune": [OWN | {"lr": [1e-3, 1e-4]}, again | {"lr": 1e-4}]}, tmp_path / "r.toml")
     for other in ({"seed": 1}, {"lr": 1e-5}):
         assert parse_recipe(SMALLEST | {"finetune": [OWN, again | other]}, tmp_path / "r.toml").finetune
