@@ -88,7 +88,7 @@ def export(
     Raises
     ------
     DataError
-        no embedding has this name, or several have, or the file has another ending.
+        no embedding has this name, or several have, it has no vectors, or the file has another ending.
     StoreError
         the disk has no room for the file.
     """
@@ -99,6 +99,8 @@ def export(
     source = _recipe_source(place, embedding, cache) or _store_source(place, embedding)
     store, columns = source.store, source.columns
     n, d = len(columns["digests"]), store.n_features
+    if not n:
+        raise DataError(f"{source.name} has no vectors, so that nothing is written; run 'featx extract' first")
     if (n_bytes := n * d * store.dtype.itemsize) > free_bytes(file.parent):
         raise StoreError(f"{file} would take {gigabytes(n_bytes)}, {gigabytes(free_bytes(file.parent))} are free there")
     with (

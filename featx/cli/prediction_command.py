@@ -35,6 +35,20 @@ class _Totals:
         self.unreadable |= first_prediction.unreadable
         self.warnings |= {warning: None for prediction in predictions.values() for warning in prediction.warnings}
 
+    def check_any_readable(self) -> None:
+        """Check that an image can be read, before files of earlier predictions are replaced.
+
+        Raises
+        ------
+        DataError
+            No image can be read.
+        """
+        from featx.errors import DataError
+
+        if self.unreadable and len(self.unreadable) == self.n_images:
+            count_text = "the image cannot" if self.n_images == 1 else f"none of the {self.n_images} images can"
+            raise DataError(f"{count_text} be read, so that nothing is written: {_format_unreadable(self.unreadable)}")
+
     def to_json(self) -> dict[str, Any]:
         """Return the unreadable images and the warnings."""
         return {"unreadable": self.unreadable, "warnings": list(self.warnings)}
@@ -89,7 +103,7 @@ def predict(
     If the images lie in folders named as classes, or are listed by a label table with the columns of the target, their
     true values and the score of each run are printed as well.
 
-    If some images are unreadable, the exit code is 3.
+    If some images are unreadable, the exit code is 3. If none can be read, no file is written, and the exit code is 1.
 
     Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
     featx predict photos/ --html gallery.html · featx predict tiles.h5#3 ·
@@ -124,6 +138,7 @@ def predict(
                 print_predictions(predictions, coverage)
         if json_list:
             json_list.close(totals.to_json() | {"scores": scores.to_json()})
+        totals.check_any_readable()
     if gallery and html:
         gallery.write(html)
     if not json:

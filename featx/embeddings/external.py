@@ -205,6 +205,8 @@ def load_vectors_as_embedded(file: Path, embeddings: Sequence[ResolvedEmbedding]
             "choose them with '--run'"
         )
     vectors = read_vector_file(file)
+    if not len(vectors.ids):
+        raise DataError(f"{file} has no rows; expected one row of x for each image to predict")
     if vectors.n_features != embeddings[0].n_features:
         raise DataError(
             f"{file} has {vectors.n_features} features, the runs were fitted on {embeddings[0].n_features} of {names}; "

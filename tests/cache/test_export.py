@@ -164,6 +164,19 @@ def test_a_problem_of_the_labels_leaves_them_empty(home: Path, file_format: str)
     assert "1 of 48 images have no 'class'" in result.warnings[0]
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_file_stays_if_there_are_no_vectors(toy_home: Path, file_format: str) -> None:
+    featx.extract()
+    file = Path(featx.cache.export("toy", f"vectors.{file_format}").file)
+    content = file.read_bytes()
+    for path in Path("images").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    featx.extract()
+    with pytest.raises(DataError, match="has no vectors, so that nothing is written; run 'featx extract' first"):
+        featx.cache.export("toy", file)
+    assert file.read_bytes() == content
+
+
 def test_two_columns_of_one_name_are_refused(home: Path) -> None:
     columns = {"red": [0, 1] * 24, "big": [0, 0, 1] * 16, "class": ["a", "b"] * 24}
     targets = {"tags": {"columns": ["red", "big"], "kind": "labels"}, "tags.big": {"column": "class"}}

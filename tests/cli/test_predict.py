@@ -113,14 +113,30 @@ def test_unreadable_images_are_listed_and_exit_with_3(
 
 
 def test_many_unreadable_images_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert predict(*(f"gone{number}.png" for number in range(12)), "--json") == 3
+    assert predict(*(f"gone{number}.png" for number in range(12)), "--json") == 1
     output = capsys.readouterr()
     assert json.loads(output.out)["answers"] == []
     assert len(json.loads(output.out)["unreadable"]) == 12
     assert output.err.strip().endswith("'gone9.png' there is no such file; and 2 more ('--json' lists all)")
-    for suffix in ("csv", "parquet"):
-        assert predict("gone.png", "--output", f"none.{suffix}") == 3
-        assert Path(f"none.{suffix}").exists()
+
+
+def test_files_stay_if_no_image_can_be_read(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [f"answers.{suffix}" for suffix in ("csv", "jsonl", "parquet", "html")]
+    options = [("--html" if file.endswith("html") else "--output", file) for file in files]
+    assert [predict("gone.png", *option) for option in options] == [1] * len(files)
+    assert not list(Path().glob("*answers*"))
+    assert [predict("images/dark/000.png", *option) for option in options] == [0] * len(files)
+    contents = [Path(file).read_bytes() for file in files]
+    for option in options:
+        capsys.readouterr()
+        assert predict("gone.png", "broken.png", *option) == 1
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith(
+            "error: none of the 2 images can be read, so that nothing is written: 'gone.png' th"
+        )
+        assert output.err.count("\n") == 1
+    assert [Path(file).read_bytes() for file in files] == contents
 
 
 def test_wrong_places_and_outputs_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,9 @@ def test_new_images_need_their_vectors(
     write_vectors(Path("new.npz"), new_ids, np.ones((2, 4)))
     with pytest.raises(DataError, match=r"new\.npz has 4 features, the runs were fitted on 5 of clip\.npz"):
         featx.predict(vectors="new.npz")
+    write_vectors(Path("none.npz"), [], np.ones((0, 5)))
+    with pytest.raises(DataError, match=r"none\.npz has no rows; expected one row of x for each image"):
+        featx.predict(vectors="none.npz")
     with pytest.raises(DataError, match="found images and vectors to predict"):
         featx.predict("a.png", vectors="new.npz")
 
