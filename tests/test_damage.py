@@ -127,6 +127,8 @@ def test_an_ensemble_with_a_damaged_member_is_left_out_with_a_warning(folder: Pa
     (ensemble,) = folder.glob("soft-*")
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert [row.run.partition("-")[0] for row in table.rows] == ["ridge"]
+    member_path = run_folder(folder, "logreg-y")
+    assert RunFolder(ensemble).damage.endswith(f"make it again after 'featx runs rm {member_path}'")
     assert any(f"left out: run {ensemble.name} is damaged" in warning for warning in table.warnings)
 
 
@@ -152,7 +154,7 @@ def test_a_sealed_file_that_lacks_a_key_is_named_with_the_key(folder: Path, name
     else:
         damage = RunFolder(run).damage
         assert f"{run / name} has unexpected content ({key}: Field required)" in damage
-        assert "make it again with '--force'" in damage
+        assert damage.endswith(f"make it again after 'featx runs rm {run}'")
 
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])
@@ -200,4 +202,4 @@ def test_a_damaged_run_of_earlier_data_is_in_nobodys_way(toy_home: Path) -> None
     assert set(featx.predict("images/dark/000.png", runs=["logreg"])) == {current[0].run}
     summary = next(summary for summary in list_runs() if summary.run == earlier.run)
     assert summary.state == "damaged"
-    assert summary.reason.endswith(f"or 'featx runs rm {earlier.run}'")
+    assert summary.reason.endswith(f"make it again after 'featx runs rm {earlier.path}'")

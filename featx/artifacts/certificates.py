@@ -70,4 +70,4 @@ def read_certificates(folder: Path, header: Header) -> "pd.DataFrame":
     """
     body: dict[str, Any] = read_ensemble_body(folder, header)
     sha256 = str(body.get("certificates_sha256"))
-    return read_table(folder / CERTIFICATES, "featx smooth --force", COLUMNS, sha256)
+    return read_table(folder / CERTIFICATES, "write it again with 'featx smooth --force'", COLUMNS, sha256)

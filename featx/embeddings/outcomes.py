@@ -139,7 +139,7 @@ def write_outcomes(path: Path, outcomes_file: str | Path) -> None:
     DataError
         the file cannot be written.
     """
-    table = read_table(Path(outcomes_file), "featx extract")
+    table = read_table(Path(outcomes_file), "write it again with 'featx extract'")
     try:
         spreadsheets.write_csv(path, table)
     except OSError as error:

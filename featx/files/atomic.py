@@ -233,7 +233,7 @@ def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: s
     path
         The file.
     remedy
-        The command that writes it again, for messages.
+        What to do where it cannot be read, for messages; empty if the caller adds it.
     columns
         Columns that the table must have.
     sha256
@@ -244,13 +244,14 @@ def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: s
     IncompleteError
         it cannot be read, a column is missing, or its content has another SHA-256.
     """
+    ending = f"; {remedy}" if remedy else ""
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise IncompleteError(f"{path} was changed after it was written; write it again with {remedy!r}")
+            raise IncompleteError(f"{path} was changed after it was written{ending}")
         return read_parquet(content, columns)
     except (OSError, ValueError) as error:
-        raise IncompleteError(f"{path} cannot be read ({error}); write it again with {remedy!r}") from error
+        raise IncompleteError(f"{path} cannot be read ({error}){ending}") from error
 
 
 def file_sha256(path: Path) -> str:

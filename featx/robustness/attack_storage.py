@@ -33,7 +33,7 @@ MAX_CHANCE = 1
 SEARCH_IS_STRONGER = "a search without gradients deceives more often than gradients"
 # Version of the attacks and of their files; results of another version are not used.
 ATTACKS_VERSION = 2
-REMEDY = "featx attack"
+REMEDY = "remove it and run 'featx attack'"
 EXAMPLE_COLUMNS = ("id", "original", "difference", "attacked")
 
 
@@ -184,7 +184,7 @@ class AttackFiles:
         IncompleteError
             a file is missing, damaged or changed.
         """
-        content = read_sealed(self.header, f"remove it and run {REMEDY!r}", StoredAttack)
+        content = read_sealed(self.header, REMEDY, StoredAttack)
         return content, read_table(self.table, REMEDY, ("id", "run", "digest"), content.sha256)
 
     def read_examples(self) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     checksums = read_sealed(folder / EXTRACTION, remedy)
     if name not in checksums:
         raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
-    return read_table(folder / name, "featx extract", TABLES[name], str(checksums[name]))
+    return read_table(folder / name, "write it again with 'featx extract'", TABLES[name], str(checksums[name]))
 
 
 def check_has_split(folder: Path) -> None:

@@ -166,7 +166,10 @@ class LabelledRows(ExtractedData):
             if fields.pop("state") != self.copies_state():
                 return None
             return NearCopies(
-                read_table(self.folder / COPIES, "featx leaks", COPY_COLUMNS, fields.pop("sha256")), **fields
+                read_table(
+                    self.folder / COPIES, "write it again with 'featx leaks'", COPY_COLUMNS, fields.pop("sha256")
+                ),
+                **fields,
             )
         except (IncompleteError, KeyError, TypeError):
             # The file does not exist, was changed, or was written by another version.

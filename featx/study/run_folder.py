@@ -1,5 +1,6 @@
 """One finished run on disk: its spec, its metrics, its header and its predictions."""
 
+import shlex
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -100,11 +101,23 @@ class RunFolder:
         try:
             self._check()
         except FeatxError as error:
-            return f"run {self.name} is damaged ({error}); make it again with '--force', or 'featx runs rm {self.name}'"
+            return self._describe_damage(error, self.path)
+        for member in (RunFolder(self.path.parent / name) for name in self.members):
+            # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
+            # stale, depend on these files of its members.
+            try:
+                _ = (member.body_sha256, member.spec, member.metrics) if (member.path / "header.json").is_file() else ()
+            except FeatxError as error:
+                return self._describe_damage(error, member.path)
         return ""
 
+    def _describe_damage(self, error: FeatxError, damaged_path: Path) -> str:
+        """Return what is damaged, and the command that removes the damaged run: it names a folder and no recipe."""
+        command = f"featx runs rm {shlex.quote(str(damaged_path))}"
+        return f"run {self.name} is damaged ({error}); make it again after '{command}'"
+
     def _check(self) -> None:
-        """Compare every file that a score or a prediction depends on with its checksum.
+        """Compare every file of the run that a score or a prediction depends on with its checksum.
 
         Raises
         ------
@@ -120,11 +133,6 @@ class RunFolder:
             # The predictions were verified when they were read.
             if name != PREDICTIONS and file_sha256(file) != sha256:
                 raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
-        for member in (RunFolder(self.path.parent / name) for name in self.members):
-            # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
-            # stale, depend on these files of its members.
-            if (member.path / "header.json").is_file():
-                _ = member.body_sha256, member.spec, member.metrics
 
     @property
     def kind(self) -> str:
@@ -182,7 +190,7 @@ class RunFolder:
         sha256 = self._header.files_sha256.get(PREDICTIONS)
         if sha256 is None:
             raise IncompleteError(f"{self.path / 'header.json'} names no {PREDICTIONS}")
-        frame = read_table(self.path / PREDICTIONS, "featx fit --force", ("id", "part", "fold"), sha256)
+        frame = read_table(self.path / PREDICTIONS, "", ("id", "part", "fold"), sha256)
         if frame.empty:
             raise DataError(f"its predictions: {self.path / PREDICTIONS} has no rows")
         try:

@@ -105,7 +105,7 @@ def test_the_error_of_unreadable_json_states_the_next_step(content: bytes | None
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": ["a", "b"], "n": [1, 2]})
     write_table(tmp_path / "t.parquet", frame)
-    pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet", "featx extract"), frame)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.parquet", "write it again with 'featx extract'"), frame)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
@@ -114,7 +114,7 @@ def test_a_table_that_cannot_be_read_names_the_command_that_makes_it(content: by
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(IncompleteError, match=r"t\.parquet cannot be read .*; write it again with 'featx extract'"):
-        read_table(file, "featx extract")
+        read_table(file, "write it again with 'featx extract'")
 
 
 def test_the_state_of_a_file_changes_with_its_content(tmp_path: Path) -> None:

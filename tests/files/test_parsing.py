@@ -91,7 +91,7 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         IncompleteError, match=r"has no column 'part'; columns: id\); write it again with 'featx extract'"
     ):
-        read_table(tmp_path / "t.parquet", "featx extract", ("id", "part"))
+        read_table(tmp_path / "t.parquet", "write it again with 'featx extract'", ("id", "part"))
 
 
 READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {

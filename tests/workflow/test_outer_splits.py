@@ -4,6 +4,7 @@ Modules: workflow.resplit_study, evaluation.split_summary, reports.split_page, c
 """
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 from sklearn.model_selection import train_test_split
+from typer.testing import CliRunner
 
 import featx
+from featx.cli.main import app
 from featx.cli.split_table import print_split_summary, split_text
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.split_summary import SplitScores, summarize_splits
 from featx.specs.recipe import load_recipe
+from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.workflow.outer_splits import SplitResult, SummaryOfSplits
 from featx.workflow.run import stages
@@ -70,6 +74,22 @@ def test_ids_are_those_of_scikit_learn_and_finished_splits_are_kept(
     assert repeated_summary.targets == summary.targets
     Path("runs/featx/repeat-01/split-scores.json").unlink()
     assert [split.is_new for split in run_splits(RECIPE)[0]] == [False, True, False]
+
+
+def test_the_remedy_for_a_damaged_run_of_a_split_works_as_printed(toy_home: Path) -> None:
+    run_splits(toy_recipe(split=SPLIT | {"repeats": 2}, head=toy_heads("logreg")), final=False)
+    Path("runs/featx/repeat-01/split-scores.json").unlink()
+    (run,) = Path("runs/featx/repeat-01").glob("logreg-*")
+    (run / "predictions.parquet").write_bytes(b"cut short")
+    with pytest.raises(IncompleteError, match=f"run {run.name} is damaged .*predictions.parquet") as error_info:
+        list(stages())
+    _, command, end = str(error_info.value).split("'")
+    assert (command, end) == (f"featx runs rm {run}", "")
+    recipe = Path("featx.toml").rename("elsewhere.toml")
+    assert CliRunner().invoke(app, shlex.split(command)[1:], input="y").exit_code == 0
+    assert not run.exists()
+    assert [split.is_new for split in run_splits(recipe.read_text(), final=False)[0]] == [False, True]
+    assert not RunFolder(run).damage
 
 
 def test_without_final_the_test_parts_stay_sealed_and_models_may_go(toy_home: Path) -> None:
