@@ -11,7 +11,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_spec import RULES
 from featx.study.study import Study
-from featx.study.variant_runs import SPLIT_SCORES
+from featx.study.variant_runs import SPLIT_SCORES, has_finished_runs
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
 
@@ -144,12 +144,15 @@ class OuterSplits:
         recipes = self.study.recipe.outer_recipes
         durations: list[float] = []
         notes: set[str] = set()
+        splits_with_runs: list[Recipe] = []
         for number, recipe in enumerate(recipes, start=1):
             progress("outer splits", number - 1, len(recipes))
             start = time.perf_counter()
             split_study = self._prepare(recipe)
             record = self._finished_record(split_study)
             is_new = record is None
+            if record is not None and not self.study.recipe.split.keep_runs and has_finished_runs(recipe):
+                splits_with_runs.append(recipe)
             if record is None:
                 record = self._make(split_study, _nested_progress(progress, number, len(recipes), notes))
                 durations.append(time.perf_counter() - start)
@@ -158,6 +161,8 @@ class OuterSplits:
             folder = str(split_study.folder)
             yield SplitResult(number, len(recipes), recipe.split.seed, folder, is_new, seconds, left_s, record.targets)
         progress("outer splits", len(recipes), len(recipes))
+        if splits_with_runs:
+            progress(NOTE_STAGE, 0, 1, _kept_runs_text(splits_with_runs))
 
     def _prepare(self, recipe: Recipe) -> Study:
         """Return the study of one split with its tables."""
@@ -172,7 +177,11 @@ class OuterSplits:
         except IncompleteError:
             # The file does not exist yet, or was changed; the split is made again from its finished runs.
             return None
-        return record if record.state == self._state(split_study) else None
+        if record.state != self._state(split_study):
+            return None
+        # Runs that were not kept are made again where the recipe asks for them now.
+        has_lost_runs = self.study.recipe.split.keep_runs and not has_finished_runs(split_study.recipe)
+        return None if has_lost_runs else record
 
     def _make(self, split_study: Study, progress: ProgressCallback) -> SplitRecord:
         """Make all runs of a split, choose among them, and write their scores."""
@@ -236,6 +245,14 @@ def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tup
     summaries = [summarize_splits(scores) for scores in target_scores]
     seeds = [result.seed for result in splits]
     yield "splits", SummaryOfSplits(summaries, seeds, str(write_split_page(outer.study, summaries, seeds)))
+
+
+def _kept_runs_text(recipes: Sequence[Recipe]) -> str:
+    """Return that finished splits have runs although the recipe does not keep them, and how they are removed."""
+    return (
+        f"{len(recipes)} outer splits were finished with keep_runs = true and still have their runs; remove them with "
+        f"'featx runs rm RUN… -r {recipes[0].reference}', or set 'keep_runs = true'"
+    )
 
 
 def _nested_progress(progress: ProgressCallback, number: int, n_splits: int, notes: set[str]) -> ProgressCallback:

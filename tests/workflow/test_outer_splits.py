@@ -102,6 +102,24 @@ def test_without_final_the_test_parts_stay_sealed_and_models_may_go(toy_home: Pa
     assert split_study.run_folders() == []
 
 
+def test_runs_are_made_again_where_they_are_to_be_kept_later(toy_home: Path) -> None:
+    split = SPLIT | {"repeats": 2}
+    dropping = toy_recipe(split=split | {"keep_runs": False}, head=toy_heads("logreg"))
+    first_splits, _ = run_splits(dropping, final=False)
+    assert [result.is_new for result in run_splits(dropping, final=False)[0]] == [False, False]
+    kept_splits, _ = run_splits(toy_recipe(split=split, head=toy_heads("logreg")), final=False)
+    assert [result.is_new for result in kept_splits] == [True, True]
+    assert [result.targets[0].scores for result in kept_splits] == [result.targets[0].scores for result in first_splits]
+    assert all(Study.open(f"featx.toml#repeat-0{number}").runs() for number in (0, 1))
+    notes: list[str] = []
+    Path("featx.toml").write_text(dropping)
+    list(stages(progress=lambda stage, _done, _total, note="": notes.append(note) if stage == "note" else None))
+    assert notes == [
+        "2 outer splits were finished with keep_runs = true and still have their runs; remove them with "
+        "'featx runs rm RUN… -r featx.toml#repeat-00', or set 'keep_runs = true'"
+    ]
+
+
 def test_names_of_outer_splits_and_presets(toy_home: Path) -> None:
     Path("featx.toml").write_text(RECIPE + "\n[presets.few]\nsample = 20\n")
     recipe = load_recipe("featx.toml#few/repeat-02")
