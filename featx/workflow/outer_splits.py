@@ -250,7 +250,7 @@ def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tup
 def _kept_runs_text(recipes: Sequence[Recipe]) -> str:
     """Return that finished splits have runs although the recipe does not keep them, and how they are removed."""
     return (
-        f"{len(recipes)} outer splits were finished with keep_runs = true and still have their runs; remove them with "
+        f"{len(recipes)} of the outer splits still have runs of an earlier keep_runs = true; remove them with "
         f"'featx runs rm RUN… -r {recipes[0].reference}', or set 'keep_runs = true'"
     )
 

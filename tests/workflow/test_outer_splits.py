@@ -115,7 +115,7 @@ def test_runs_are_made_again_where_they_are_to_be_kept_later(toy_home: Path) -> 
     Path("featx.toml").write_text(dropping)
     list(stages(progress=lambda stage, _done, _total, note="": notes.append(note) if stage == "note" else None))
     assert notes == [
-        "2 outer splits were finished with keep_runs = true and still have their runs; remove them with "
+        "2 of the outer splits still have runs of an earlier keep_runs = true; remove them with "
         "'featx runs rm RUN… -r featx.toml#repeat-00', or set 'keep_runs = true'"
     ]
 
