@@ -32,6 +32,7 @@ from featx.specs.recipe import Recipe
 from featx.study.run_spec import RULES
 from featx.study.study import Study
 from featx.study.variant_runs import SPLIT_SCORES, has_finished_runs
+from featx.workflow.equal_splits import check_splits_differ
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
 
@@ -137,9 +138,12 @@ class OuterSplits:
 
         Raises
         ------
+        DataError
+            Two splits are equal.
         FeatxError
             A stage failed; the splits before it are kept.
         """
+        check_splits_differ(self.study)
         find_near_copies(self.study, progress)
         recipes = self.study.recipe.outer_recipes
         durations: list[float] = []
