@@ -18,11 +18,14 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from featx.errors import UnknownNameError
+from featx.foreign_code import foreign_code
 
 T = TypeVar("T")
+# Package whose entry points are part of featx.
+OWN_PACKAGE = "featx"
 
 
 @cache
@@ -75,8 +78,22 @@ class Registry(Generic[T]):
         if problem := self.problem(name):
             raise UnknownNameError(problem)
         if name not in self._added:
-            self._added[name] = _entry_points(self.group)[name].load()
+            self._added[name] = self._load(_entry_points(self.group)[name])
         return self._added[name]
+
+    def _load(self, point: EntryPoint) -> T:
+        """Return the object of an entry point.
+
+        Raises
+        ------
+        DataError
+            The module of another package cannot be imported.
+        """
+        if point.module.partition(".")[0] == OWN_PACKAGE:
+            return cast("T", point.load())
+        expected = f"expected an importable object; correct or uninstall the package of this {self.kind}"
+        with foreign_code(f"the {self.kind} {point.name!r} ({point.value}) cannot be imported", expected):
+            return cast("T", point.load())
 
 
 def suggest_names(name: str, valid_names: list[str], limit: int = 20, title: str = "known") -> str:

@@ -18,6 +18,7 @@ ROOT = Path(featx.__file__).parent
 ORDER = [
     "text",
     "errors",
+    "foreign_code",
     "registry",
     "progress",
     "files",

@@ -4,17 +4,36 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from featx.text.escaping import escape_json
 from featx.text.masking import mask_secrets_in_value
 
+_OUTPUT: ContextVar[TextIO | None] = ContextVar("featx JSON output", default=None)
+
+
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Print only JSON on standard output until the block ends; all else that is printed goes to standard error."""
+    token = _OUTPUT.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _OUTPUT.reset(token)
+
+
+def _write(text: str) -> None:
+    (_OUTPUT.get() or sys.stdout).write(text)
+
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
-    sys.stdout.write(_json_text(value, indent=2) + "\n")
+    _write(_json_text(value, indent=2) + "\n")
 
 
 def _json_text(value: Any, indent: int | None = None) -> str:
@@ -39,14 +58,14 @@ class JsonList:
         """Print some records, one in a line."""
         for record in records:
             start = ",\n" if self._n_records else f"{{\n{_json_text(self._name)}: [\n"
-            sys.stdout.write(start + _json_text(record))
+            _write(start + _json_text(record))
             self._n_records += 1
 
     def close(self, fields: Mapping[str, Any]) -> None:
         """Print the end of the list and the other fields of the object."""
         start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
         end = _json_text(fields, indent=2).removeprefix("{")
-        sys.stdout.write(f"{start}\n],{end}\n")
+        _write(f"{start}\n],{end}\n")
 
 
 def plain(result: Any) -> Any:

@@ -4,12 +4,15 @@ import functools
 import inspect
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from featx.cli.json_output import json_alone
+from featx.foreign_code import refusing_exits
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def with_output_options(command: Callable[..., None]) -> Callable[..., None]:
         settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS}, recipe=recipe)
         if settings.verbose and settings.quiet:
             raise typer.BadParameter("--verbose and --quiet exclude each other; leave out one of them")
-        with printing(settings):
+        with printing(settings), refusing_exits(), json_alone() if options.get("json") else nullcontext():
             command(*args, **options)
 
     signature = inspect.signature(command)

@@ -316,8 +316,10 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="torch")
         try:
             yield
-        # Lightning exits the process after Ctrl-C.
+        # Lightning exits the process after Ctrl-C; the code of a loss or a network may exit too.
         except SystemExit as error:
-            raise KeyboardInterrupt from error
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             logger.setLevel(level)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import DataError
+from featx.foreign_code import foreign_code
 from featx.specs.split import PARTS, SplitSpec
 from featx.tables.manifest import Manifest
 
@@ -29,16 +30,10 @@ def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Seri
     assert spec.cut is not None
     function = _load_function(spec.cut, folder)
     ids = pd.Index(manifest.ids)
-    try:
+    expected = f"expected a function of the table of {len(ids)} labels and a seed that returns {len(ids)} parts"
+    with foreign_code(f"split.cut: {spec.cut} failed", expected):
         function_output = function(manifest.labels.copy(), spec.seed)
         parts = pd.Series(function_output, index=None if isinstance(function_output, pd.Series) else ids, dtype=object)
-    # The function is the user's own and fails with any exception.
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"split.cut: {spec.cut} failed with {type(error).__name__} ({reason}); expected a function of the table "
-            f"of {len(ids)} labels and a seed that returns {len(ids)} parts"
-        ) from error
     parts = parts.reindex(ids)
     unknown_parts = parts[~parts.isin(PARTS)]
     if len(unknown_parts):
@@ -54,15 +49,9 @@ def parts_by_code(manifest: Manifest, spec: SplitSpec, folder: Path) -> "pd.Seri
 def _load_function(text: str, folder: Path) -> Callable[[pd.DataFrame, int], Any]:
     """Return the function that ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION`` names."""
     place, _, name = text.rpartition(":")
-    try:
+    expected = "expected FILE.py:FUNCTION, relative to the recipe, or MODULE:FUNCTION"
+    with foreign_code(f"split.cut: {place} cannot be imported", expected):
         module = _load_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
-    # The code of a module runs when it is imported and fails with any exception.
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"split.cut: {place} cannot be imported ({reason}); expected FILE.py:FUNCTION, relative to the recipe, or "
-            "MODULE:FUNCTION"
-        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise DataError(f"split.cut: {place} has no function {name!r}; correct the name, or define the function")

@@ -36,6 +36,13 @@ def nothing(labels, seed):
 def broken(labels, seed):
     return labels["sight"]
 
+def ending(labels, seed):
+    raise SystemExit(2)
+
+def printing(labels, seed):
+    print("parts of", len(labels), "images")
+    return by_site(labels, seed)
+
 number = 3
 """
 
@@ -43,6 +50,7 @@ number = 3
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "cuts.py").write_text(CODE)
+    (tmp_path / "ending.py").write_text("raise SystemExit")
     return tmp_path
 
 
@@ -71,10 +79,12 @@ def test_parts_that_the_function_does_not_name_are_cut_from_train(folder: Path) 
 @pytest.mark.parametrize(
     ("cut", "problem"),
     [
-        ("cuts.py:short", r"cuts\.py:short failed with ValueError .* that returns 12 parts"),
+        ("cuts.py:short", r"cuts\.py:short failed \(ValueError: .* that returns 12 parts"),
         ("cuts.py:unknown", r"returns 'holdout' for 1 images, first '11\.png'; expected train, val or test"),
         ("cuts.py:nothing", "returns 'train' for no image"),
-        ("cuts.py:broken", r"cuts\.py:broken failed with KeyError \('sight'\)"),
+        ("cuts.py:broken", r"cuts\.py:broken failed \(KeyError: 'sight'\)"),
+        ("cuts.py:ending", r"cuts\.py:ending failed \(SystemExit: 2\); expected a function"),
+        ("ending.py:cut", r"ending\.py cannot be imported \(SystemExit: SystemExit\)"),
         ("cuts.py:number", r"cuts\.py has no function 'number'"),
         ("other.py:cut", r"other\.py cannot be imported .*; expected FILE\.py:FUNCTION"),
         ("no_such_package:cut", "no_such_package cannot be imported"),
@@ -83,3 +93,9 @@ def test_parts_that_the_function_does_not_name_are_cut_from_train(folder: Path) 
 def test_mistakes_are_named(cut: str, problem: str, folder: Path) -> None:
     with pytest.raises(DataError, match=f"split.cut: {problem}|{problem}"):
         parts_of(cut, folder)
+
+
+def test_what_the_function_prints_is_no_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(parts_of("cuts.py:printing", folder)) == 12
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "parts of 12 images\n")
