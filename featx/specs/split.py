@@ -74,8 +74,8 @@ class SplitSpec(Spec):
     seeds
         Seeds of the outer splits, instead of `repeats`.
     keep_runs
-        Whether the models of finished outer splits are kept; otherwise their scores only. If it is set later, ``featx run``
-        makes the runs of finished splits again.
+        Whether the models of finished outer splits are kept; otherwise their scores only. If it is set later,
+        ``featx run`` makes the runs of finished splits again.
     second_seed
         ``random_state`` of the second call of ``train_test_split``; by default `seed`.
     order
