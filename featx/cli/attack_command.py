@@ -61,7 +61,9 @@ def attack(
     ] = False,
     target: Annotated[
         str | None,
-        typer.Option("--target", help="Target.", autocompletion=complete_target, show_default="the only one"),
+        typer.Option(
+            "--target", help="Target.", autocompletion=complete_target, show_default="that of the runs, or the only one"
+        ),
     ] = None,
     final: Annotated[
         bool, typer.Option("--final", help="Attack test images; this opens the split and is logged.")

@@ -24,7 +24,7 @@ from featx.robustness.attacked_model import AttackedModel, find_gradient_problem
 from featx.robustness.attacked_rows import load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
 from featx.robustness.run_keys import run_key
-from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows
+from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows, targets_of
 from featx.robustness.sanity_checks import N_CHECK_PASSES, N_CHECKED, is_random
 from featx.specs.attacking import DEFAULT_EPS, DEFAULT_QUERIES, AttackSection, AttackSpec
 from featx.specs.base import fingerprint
@@ -270,7 +270,7 @@ def prepare_attacks(
         there are no rows, a run is not found, or an image is gone or changed.
     """
     study, first_section = Study.open(recipe), sections[0]
-    target = _one_target(study, first_section.target)
+    target = _one_target(study, first_section.target, first_section.runs)
     open_labels = study.labels(target)
     specs = plan_attacks(sections, open_labels.kind)
     goal = make_goal(open_labels)
@@ -309,11 +309,11 @@ def prepare_attacks(
     )
 
 
-def _one_target(study: Study, target: str | None) -> str:
-    """Return the target to attack: the only one, or the only one with classes, unless one is chosen."""
-    names = study.target_names(target)
+def _one_target(study: Study, target: str | None, runs: Sequence[str]) -> str:
+    """Return the target to attack: that of the named runs, the only one, or the only one with classes."""
+    names = targets_of(study, target, runs)
     class_targets = [name for name in names if study.recipe.targets[name].kind == "classes"]
-    return only_target(class_targets or names)
+    return only_target(class_targets or names, runs)
 
 
 def _load_models(folders: Sequence[RunFolder], names: Sequence[str], progress: ProgressCallback) -> list[Model]:

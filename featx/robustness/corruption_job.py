@@ -19,7 +19,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.robustness.corrupted_pictures import CorruptingDecoder, read_pictures
 from featx.robustness.corruption_store import ORIGINAL, Cell, CorruptionStore, corruptions_folder, make_cells
 from featx.robustness.run_keys import run_key
-from featx.robustness.sampled_rows import only_target, sample_rows
+from featx.robustness.sampled_rows import only_target, sample_rows, targets_of
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.recipe import Recipe
@@ -153,7 +153,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     runs
         Names of runs or beginnings of names; by default all runs of the target.
     target
-        Name of the target; needed if there are several.
+        Name of the target; needed if there are several and no runs of one are named.
     final
         Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
     user
@@ -168,7 +168,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     """
     study = Study.open(recipe)
     spec = spec or study.recipe.corruption or CorruptionSpec()
-    name = only_target(study.target_names(target))
+    name = only_target(targets_of(study, target, runs), runs)
     cells = make_cells(spec)
     # Smoothed runs are left out unless they are named, which is refused.
     folders = [run for run in study.runs(name, runs) if runs or run.kind != "smoothed"]

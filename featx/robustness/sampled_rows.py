@@ -52,8 +52,37 @@ class SampledRows:
         return fingerprint([list(self.ids), list(self.digests)])
 
 
-def only_target(names: Sequence[str]) -> str:
+def targets_of(study: Study, target: str | None, runs: Sequence[str] | None) -> list[str]:
+    """Return the chosen target, else the targets of the named runs, else those of the recipe.
+
+    Parameters
+    ----------
+    target
+        Name of the chosen target, if there is one.
+    runs
+        Names of runs, beginnings of names, or labels; None or empty for no names.
+
+    Raises
+    ------
+    DataError
+        There is no such target, or no such run.
+    """
+    names = study.target_names(target)
+    if len(names) == 1 or not runs:
+        return names
+    targets = {run.spec.target for run in study.runs(names=runs)}
+    return [name for name in names if name in targets]
+
+
+def only_target(names: Sequence[str], runs: Sequence[str] | None = None) -> str:
     """Return the name of the only target.
+
+    Parameters
+    ----------
+    names
+        Names of the targets.
+    runs
+        Names of the runs that predict these targets, for messages; None or empty for all runs of the recipe.
 
     Raises
     ------
@@ -63,7 +92,8 @@ def only_target(names: Sequence[str]) -> str:
     if not names:
         raise DataError("the recipe has no target, so that no run predicts anything; add [targets.NAME]")
     if len(names) > 1:
-        raise DataError(f"the recipe has {len(names)} targets ({', '.join(names)}); name one by '--target'")
+        subject = f"runs called {' or '.join(map(repr, runs))} predict" if runs else "the recipe has"
+        raise DataError(f"{subject} {len(names)} targets ({', '.join(names)}); name one by '--target'")
     return names[0]
 
 

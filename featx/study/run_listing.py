@@ -13,7 +13,7 @@ from featx.specs.recipe import Recipe, has_recipe
 from featx.study.folders import runs_folder
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
-from featx.study.run_settings import label_runs
+from featx.study.run_settings import label_runs, typed_names
 from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, SmoothedRunSpec
 from featx.study.study import Study
 from featx.study.variant_runs import describe_outer_runs, describe_preset_runs, outer_recipes_with_runs
@@ -236,7 +236,7 @@ def match_run(name: str, folders: Sequence[RunFolder], labels: Mapping[str, str]
     matches = [run for run in folders if run.name == name] or [run for run in folders if labels.get(run.name) == name]
     matches = matches or [run for run in folders if run.name.startswith(name)]
     if not matches:
-        run_labels = [labels.get(run.name, run.name) for run in folders]
+        run_labels = typed_names([run.name for run in folders], labels)
         raise DataError(f"no finished run is called {name!r}; {suggest_names(name, run_labels)}")
     if len(matches) > 1:
         names_text = ", ".join(run.name for run in matches)

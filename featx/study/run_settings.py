@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featx.file_names import KEY_SUFFIX, MAX_NAME_BYTES, file_name
 from featx.study.run_spec import AnyRunSpec
 
 # Settings whose values are names that need no explanation, so that labels state the value alone.
@@ -14,6 +15,8 @@ NAMED_VALUES = frozenset({"embeddings", "strategy", "phases", "loss", "optimiser
 LABEL_ORDER = ("strategy", "phases", "lr", "loss", "weights", "optimiser", "batch_size", "group_weight", "class_weight")
 # Characters up to which a label names each embedding of a head.
 MAX_EMBEDDINGS_LENGTH = 24
+# Key of a file name that is compared without its key.
+UNKNOWN_KEY = "00000000"
 # Number of characters up to which the label of an ensemble names its members.
 MAX_MEMBERS_LENGTH = 40
 
@@ -26,7 +29,8 @@ class RunDescription:
     ----------
     label
         Head, backbone or voting method, and the settings after slashes, such as ``logreg/blocks.4`` and
-        ``resnet18/all/lr=0.001``; unique in the table, and without spaces, so that it can be typed.
+        ``resnet18/all/lr=0.001``, or the name that a run was given; unique in the table, and without spaces, so that
+        it can be typed.
     settings
         Name of a setting → its JSON value, for the settings in which runs of the same kind differ.
     """
@@ -73,11 +77,43 @@ def _unique_labels(
         texts = [_typed_setting(key, value) for key, value in label_settings.items() if key != "members"]
         if "members" in label_settings:
             texts.append(_members_text([member_labels.get(member, member) for member in label_settings["members"]]))
-        labels[name] = "/".join([spec.stem, *texts])
+        labels[name] = _given_name(name, spec) or "/".join([spec.stem, *texts])
     counts = Counter(labels.values())
     return {
         name: label if counts[label] == 1 else f"{label}/{name.rpartition('-')[2]}" for name, label in labels.items()
     }
+
+
+def _given_name(name: str, spec: AnyRunSpec) -> str:
+    """Return the name that ``featx runs rename`` gave to a run, without its key; empty for other runs.
+
+    Other runs have names that begin with their head, section or backbone and end with their target; those of ensembles
+    end with their method and target.
+    """
+    key = KEY_SUFFIX.search(name)
+    if key is None or len(name.encode()) > MAX_NAME_BYTES:
+        return ""
+    start = "" if spec.kind == "ensemble" else file_name(spec.stem, UNKNOWN_KEY).removesuffix(f"-{UNKNOWN_KEY}")
+    end = file_name(f"{spec.stem}-{spec.target}", UNKNOWN_KEY).removesuffix(f"-{UNKNOWN_KEY}")
+    if spec.kind != "ensemble":
+        end = end.removeprefix(start)
+    given_name = name.removesuffix(key.group())
+    return "" if given_name.startswith(start) and given_name.endswith(end) else given_name
+
+
+def typed_names(names: Sequence[str], labels: Mapping[str, str]) -> list[str]:
+    """Return for each run a name that means it alone: its label or, where runs of several targets share it, its name.
+
+    Parameters
+    ----------
+    names
+        Names of the runs.
+    labels
+        Run name → label, for the runs that have one.
+    """
+    short_names = [labels.get(name, name) for name in names]
+    counts = Counter(short_names)
+    return [short if counts[short] == 1 else name for name, short in zip(names, short_names, strict=True)]
 
 
 def _typed_setting(name: str, value: Any) -> str:

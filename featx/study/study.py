@@ -39,7 +39,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
-from featx.study.run_settings import find_called, label_runs
+from featx.study.run_settings import find_called, label_runs, typed_names
 from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.study_owner import check_owner
 from featx.study.test_log import OpeningLog
@@ -192,7 +192,7 @@ class Study(LabelledRows):
                 if damaged_matches := [run for run in damaged_runs if run.name.startswith(name)]:
                     raise IncompleteError(damaged_matches[0].damage)
                 if not any(run.name.startswith(name) or labels.get(run.name) == name for run in current_runs):
-                    run_labels = [labels.get(run.name, run.name) for run in current_runs] or ["none"]
+                    run_labels = typed_names([run.name for run in current_runs], labels) or ["none"]
                     reasons = [stale_reasons[run.name] for run in intact_runs if run.name.startswith(name)]
                     reason = reasons[0] if reasons else f"no finished run is called {name!r}"
                     hint = suggest_names(name, run_labels, title="runs on this split")

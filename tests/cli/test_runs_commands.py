@@ -146,3 +146,15 @@ def test_a_renamed_run_is_found_by_its_commands_and_keeps_its_test_scores(study:
     assert len(Study.open(None).run_folders()) == 2
     with pytest.raises(DataError, match="there is a run 'best_one-"):
         rename_run(renamed_run, "best one")
+
+
+def test_a_new_name_is_shown_wherever_the_short_one_was(study: Path) -> None:
+    shutil.rmtree(next(study.glob("soft-*")))
+    result = invoke("rename lda lda-better")
+    assert "is called lda-better-" in result.output
+    assert {run.label for run in list_runs()} == {"logreg", "lda-better"}
+    assert re.search(r"^  lda-better +acc ", invoke("ls").output, re.MULTILINE)
+    assert {row.label for row in featx.evaluate()[0].rows} == {"logreg", "lda-better"}
+    assert find_finished_run("lda-better").name.startswith("lda-better-")
+    with pytest.raises(DataError, match="known: lda-better, logreg"):
+        find_finished_run("soft")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import UnsuitedError
+from featx.errors import DataError, UnsuitedError
 from featx.reports.page.components import Table
 from featx.reports.study_report.attack_section import build_attacks
 from featx.reports.study_report.facts import TargetFacts
@@ -84,6 +84,17 @@ def test_the_largest_change_of_a_number_grows_with_the_limit(study: Study) -> No
     assert section is not None
     (table,) = (component for component in section.components if isinstance(component, Table))
     assert [row[2] for row in table.rows] == [row.mean for row in result.changes]
+
+
+def test_named_runs_determine_the_target(study: Study) -> None:
+    (level_run,) = study.runs("level")
+    section = AttackSection(methods=("pgd",), eps=(0.1,), images=4, steps=1)
+    assert prepare_attacks(sections=[section.model_copy(update={"runs": (level_run.name,)})]).target == "level"
+    with pytest.raises(DataError, match=r"runs called 'ridge' predict 2 targets \(level, pair\); name one by"):
+        prepare_attacks(sections=[section.model_copy(update={"runs": ("ridge",)})])
+    ridge_names = sorted(run.name for run in study.runs() if run.spec.stem == "ridge")
+    with pytest.raises(DataError, match=f"no finished run is called 'svm'; runs on this split: .*{ridge_names[0]}"):
+        study.runs(names=["svm"])
 
 
 def test_several_numbers_and_smallest_perturbations_of_numbers_are_refused(study: Study) -> None:

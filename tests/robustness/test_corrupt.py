@@ -234,6 +234,8 @@ def test_images_that_changed_are_refused(study: Study, job: CorruptionJob) -> No
 def test_wrong_choices_are_refused(study: Study, recipe: Path) -> None:
     with pytest.raises(DataError, match=r"the recipe has 2 targets \(tags, age\); name one by '--target'"):
         prepare_corruptions(recipe)
+    (age_run,) = Study.open(recipe).runs("age")
+    assert prepare_corruptions(recipe, spec=SPEC, runs=[age_run.name]).target == "age"
     with pytest.raises(DataError, match="no finished run is called 'none'"):
         prepare_corruptions(spec=SPEC.model_copy(update={"reference": "none"}))
     with pytest.raises(DataError, match="3 runs are called 'svm' .*; expected the name of one reference"):

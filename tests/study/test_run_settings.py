@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.head import HeadSpec
-from featx.study.run_settings import describe_runs, find_called, replace_names
+from featx.study.run_settings import describe_runs, find_called, replace_names, typed_names
 from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, TrainState, ValState
 
 TRAIN = TrainState(target="age", split="", units="", labels="", group_columns=(), group_values="")
@@ -148,3 +148,22 @@ def test_the_exact_name_of_a_section_means_no_other_section() -> None:
     assert find_called("ow", stems, labels) == ["own-toy-1", "own2-toy-2"]
     assert find_called("own2/lr=0.1", stems, labels) == ["own2-toy-2"]
     assert find_called("svm", stems, labels) == []
+
+
+def test_a_given_name_takes_the_place_of_the_label() -> None:
+    specs: dict[str, AnyRunSpec] = {
+        "svm-age-0a1b2c3d": head("svm"),
+        "rf-layer2-age-1a1b2c3d": head("rf"),
+        "best_one-2a1b2c3d": head("knn"),
+        "ridge-better-3a1b2c3d": head("ridge"),
+        "best-age-4a1b2c3d": head("lda"),
+        "pair-soft-age-5a1b2c3d": ensemble("soft", "svm-age-0a1b2c3d"),
+        "mine-6a1b2c3d": ensemble("greedy", "svm-age-0a1b2c3d"),
+    }
+    assert labels(specs) == ["svm", "rf", "best_one", "ridge-better", "best-age", "soft", "mine"]
+
+
+def test_names_shared_by_several_targets_are_listed_in_full() -> None:
+    names = ["svm-age-1", "svm-class-2", "rf-age-3", "odd"]
+    short_names = {"svm-age-1": "svm", "svm-class-2": "svm", "rf-age-3": "rf"}
+    assert typed_names(names, short_names) == ["svm-age-1", "svm-class-2", "rf", "odd"]
