@@ -8,7 +8,7 @@
                  /outcomes.parquet           the outcome of the extraction of each image
                  /source.json, split.json    the settings that these tables depend on
                  /extraction.json            their checksums, written last
-                 /recipe.json                the folder of the recipe (`featx.study.study_owner`)
+                 /recipe.json                the file of the recipe (`featx.study.study_owner`)
                  /embeddings.lock.json       the resolved spec of each requested embedding
                  /openings.jsonl             every opening of the sealed test split (`featx.study.test_log`)
                  /report.html

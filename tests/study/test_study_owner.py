@@ -1,4 +1,4 @@
-"""Recipes of one name in two folders of a project do not take over each other's results."""
+"""Recipes of one name, in two folders of a project or with other suffixes, do not take over each other's results."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,9 @@ def project(toy_home: Path) -> Path:
 
 def test_a_recipe_of_the_same_name_in_another_folder_is_refused(project: Path) -> None:
     for call in (featx.extract, featx.fit, featx.run):
-        with pytest.raises(DataError, match=r"holds the results of .*featx.toml, another recipe called 'featx'"):
+        with pytest.raises(
+            DataError, match=r"holds the results of .*featx.toml, another recipe called 'featx'; rename"
+        ):
             call("second/featx.toml")
     assert featx.extract().n_cached
 
@@ -44,3 +46,34 @@ def test_a_recipe_or_a_project_may_be_moved(project: Path) -> None:
     recipe = Path("third/featx.toml")
     recipe.write_text(toy_recipe(data={"source": "../images"}))
     assert featx.extract(recipe).n_cached
+
+
+@pytest.mark.parametrize("name", ["featx.TOML", "featx", "featx.txt"])
+def test_recipes_that_differ_in_their_suffix_are_refused(
+    project: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy("featx.toml", name)
+    refusal = rf"runs/featx holds the results of .*featx\.toml, another .*; rename .*/{name}, or give it its own folder"
+    for call in (featx.extract, featx.evaluate, featx.run):
+        with pytest.raises(DataError, match=refusal):
+            call(name)
+    monkeypatch.setenv("FEATX_RUNS", "runs")
+    with pytest.raises(DataError, match=refusal):
+        featx.extract(name)
+    Path("featx.toml").unlink()
+    assert featx.extract(name).n_cached
+
+
+def test_a_recipe_called_like_a_preset_of_another_is_refused(project: Path) -> None:
+    Path("featx.toml").write_text(toy_recipe(presets={"few": {"sample": 30}}))
+    assert featx.extract("featx.toml#few").n_found
+    shutil.copy("featx.toml", "featx-few.toml")
+    with pytest.raises(DataError, match="runs/featx-few holds the results of .*featx.toml, another recipe"):
+        featx.extract("featx-few.toml")
+
+
+def test_outer_splits_belong_to_the_study_of_their_recipe(project: Path) -> None:
+    split = {"test": 0.2, "val": 0, "method": "train_test_split", "repeats": 2}
+    Path("featx.txt").write_text(toy_recipe(split=split))
+    with pytest.raises(DataError, match="runs/featx holds the results of .*featx.toml"):
+        featx.extract("featx.txt#repeat-00")
