@@ -35,7 +35,7 @@ def command_reference() -> str:
         "shell. [terminal.md](terminal.md) describes what commands print, [json_reference.md](json_reference.md) the "
         "keys of `--json`.",
     ]
-    for name, command in _all_commands(ROOT_COMMAND):
+    for name, command in all_commands(ROOT_COMMAND):
         purpose, _, examples = command.help.partition("\n\n")
         parts += [f"## featx {name}", _one_line(purpose)]
         if examples:
@@ -45,11 +45,11 @@ def command_reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _all_commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def all_commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the name and the object of each command, in the order of the help."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _all_commands(command, f"{prefix}{name} ")
+            yield from all_commands(command, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", command
 

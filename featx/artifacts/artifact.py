@@ -27,6 +27,7 @@ from featx.errors import ArtifactError, FeatxError
 from featx.file_names import is_folder_name
 from featx.files.atomic import file_sha256
 from featx.files.parsing import ParseError, parse_json, validate_as
+from featx.study.run_spec import REMAKE_COMMANDS
 from featx.tables.ids import Kind
 
 GOLDEN_TOLERANCE = 1e-6
@@ -70,6 +71,10 @@ def check_golden(body: Path, header: Header, outputs: NDArray[np.floating], tole
         )
 
 
+def _remake_hint(header: Header) -> str:
+    return f"make the run again with {REMAKE_COMMANDS[header.kind]!r}"
+
+
 def verify_body(folder: Path, header: Header) -> Path:
     """Return the path of a model's body after its checksum has been verified.
 
@@ -80,11 +85,11 @@ def verify_body(folder: Path, header: Header) -> Path:
     """
     body = folder / header.body
     if not body.is_file():
-        raise ArtifactError(f"{folder} has a header and no {header.body}; make the run again with '--force'")
+        raise ArtifactError(f"{folder} has a header and no {header.body}; {_remake_hint(header)}")
     if (sha256 := file_sha256(body)) != header.body_sha256:
         raise ArtifactError(
             f"{body} does not match its header (sha256 {sha256[:12]}…, expected {header.body_sha256[:12]}…): "
-            "it was cut short or changed; make the run again with '--force'"
+            f"it was cut short or changed; {_remake_hint(header)}"
         )
     return body
 

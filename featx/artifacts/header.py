@@ -23,7 +23,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.specs.base import Spec
 from featx.specs.embedding import CHECKPOINT_PREFIX, ResolvedEmbedding
 from featx.specs.trained_network import NetworkSpec
-from featx.study.run_folder import PREDICTIONS
+from featx.study.run_folder import PREDICTIONS, RunFolder
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids, Kind
 
@@ -245,9 +245,11 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
             f"{file} is not a header of format {HEADER_FORMAT} ({key}: {first_error['msg']})"
         ) from error
     except ParseError as error:
-        raise ArtifactError(f"{file} {error}; make the run again with '--force'") from error
+        raise ArtifactError(f"{file} {error}; make the run again with {RunFolder(folder).remake_command!r}") from error
     if not has_valid_seal(fields):
-        raise ArtifactError(f"{file} was edited after it was written; make the run again with '--force'")
+        raise ArtifactError(
+            f"{file} was edited after it was written; make the run again with {RunFolder(folder).remake_command!r}"
+        )
     return folder, header
 
 

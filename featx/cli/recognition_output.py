@@ -60,7 +60,7 @@ def _add_recognition(recognition: "Recognition", summary: Summary) -> None:
     other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
     if other_columns:
         counts = format_counts(other_columns, MAX_COLUMNS_OFFERED)
-        say_wrapped("others", f"{counts} (different values; choose with --target)", OTHERS)
+        say_wrapped("others", f"{counts} (different values; choose with featx init --target)", OTHERS)
     for rule, n in recognition.ignored.items():
         say_wrapped("ignored", f"{n} × {rule}", IGNORED)
     if recognition.n_unreadable:

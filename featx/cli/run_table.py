@@ -83,7 +83,7 @@ def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
     ]
     summary.table(f"{len(results)} targets on {results[0].part}", columns, rows)
     summary.warn(text for result in results for text in (*_unfinished_text(result), *result.warnings))
-    summary.say("'--target NAME' compares the runs of one target", 2)
+    summary.say(f"'{with_recipe_option('featx evaluate --target NAME')}' compares the runs of one target", 2)
 
 
 def _add_evaluation(result: "Evaluation", summary: Summary) -> None:

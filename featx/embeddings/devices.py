@@ -29,7 +29,7 @@ def find_device(name: str) -> torch.device:
     n_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         raise DeviceError(
-            f"device {name!r} does not exist on this machine (torch finds {n_gpus} GPUs); use '--device cpu' or 'auto'"
+            f"device {name!r} does not exist on this machine (torch finds {n_gpus} GPUs); expected 'cpu' or 'auto'"
         )
     if device.type not in {"cpu", "cuda"}:
         raise DeviceError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:NUMBER")

@@ -120,7 +120,7 @@ class Times:
         shares = self.shares()
         stage = max(shares, key=lambda name: shares[name])
         more_workers = (
-            f"'--workers {2 * self.workers}'"
+            f"more processes for decoding (workers = {2 * self.workers})"
             if self.workers < (os.cpu_count() or 1)
             else "fewer or smaller images, or more cores"
         )

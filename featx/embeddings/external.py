@@ -202,7 +202,7 @@ def load_vectors_as_embedded(file: Path, embeddings: Sequence[ResolvedEmbedding]
     if len(embeddings) != 1 or embeddings[0].request.vectors is None:
         raise DataError(
             f"--vectors: the runs use {names or 'networks'}; expected runs on one embedding of vectors made elsewhere, "
-            "choose them with '--run'"
+            "choose them with 'featx predict --run NAME'"
         )
     vectors = read_vector_file(file)
     if not len(vectors.ids):

@@ -315,7 +315,7 @@ def _handle_failures(
         first_failure = failures.iloc[0]
         raise DataError(
             f"{len(failures)} of {len(listing)} images have no embedding, first {first_failure['id']!r}: "
-            f"{first_failure['reason']}; repair or remove them, or skip them ('--on-error skip')"
+            f"{first_failure['reason']}; repair or remove them, or skip them ('featx extract --on-error skip')"
         )
     return outcomes
 

@@ -73,7 +73,7 @@ def network_groups(
         raise DataError(
             f"embedding {external_requests[0].name!r} holds vectors that were made elsewhere; featx has no network "
             "that computes them for other images: give these vectors with 'featx predict --vectors FILE', or choose "
-            "runs on networks with '--run'"
+            "runs on networks with 'featx predict --run NAME'"
         )
     groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
     for request in requests:

@@ -105,13 +105,13 @@ class PortableNetwork:
             return TorchRunner(self.network, device, rows, execution.precision, compiled=is_compiled)
         if execution.device not in {"auto", "cpu"}:
             raise DeviceError(
-                f"runtime {execution.runtime!r} runs on the CPU, not on {execution.device!r}; use '--runtime torch'"
+                f"runtime {execution.runtime!r} runs on the CPU, not on {execution.device!r}; expected runtime 'torch'"
             )
         if execution.runtime == "openvino":
             return OpenVinoRunner(self.as_onnx(rows), rows, execution.precision)
         if execution.precision != "fp32":
             raise DeviceError(
-                f"runtime 'onnx' computes in fp32, not in {execution.precision.dtype}; use '--runtime openvino'"
+                f"runtime 'onnx' computes in fp32, not in {execution.precision.dtype}; expected runtime 'openvino'"
             )
         return OnnxRunner(self.as_onnx(rows), rows)
 
@@ -150,7 +150,7 @@ def check_installed(runtime: Runtime) -> None:
     if not is_installed(runtime):
         raise MissingExtraError(
             f"runtime {runtime!r} needs {PACKAGES[runtime]}, which is not installed; "
-            "pip install \"featx[cpu]\", or use '--runtime torch'"
+            "pip install \"featx[cpu]\", or choose runtime 'torch'"
         )
 
 

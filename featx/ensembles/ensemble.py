@@ -177,7 +177,7 @@ def _sections(
     building = [spec for spec in changed_sections if spec.methods != ()]
     if not building:
         problem = "no [[ensemble]] with a method" if target is None else f"no [[ensemble]] with a method for {target!r}"
-        raise DataError(f"the recipe has {problem}; name methods with '--method'")
+        raise DataError(f"the recipe has {problem}; name methods with 'featx ensemble --method NAME'")
     return building
 
 

@@ -84,7 +84,7 @@ class EnsembleRun:
         runs = [run for run in candidates if run.name not in exclusion_reasons]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
-            remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
+            remedy = "name more in 'members'" if spec.members else "run 'featx fit --head …'"
             raise DataError(
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
                 f"with equal predictions count once); {remedy}"

@@ -29,7 +29,9 @@ def find_candidates(study: Study, target: str, spec: EnsembleSpec) -> list[RunFo
         A run that may be a candidate is damaged.
     """
     if not spec.members and (damaged_runs := study.damaged()):
-        raise IncompleteError(f"{damaged_runs[0].damage}, or name the members with '--members'")
+        raise IncompleteError(
+            f"{damaged_runs[0].damage}, or name the members: 'members' in [[ensemble]], or 'featx ensemble --members'"
+        )
     runs = study.runs(target, spec.members)
     if spec.members and (smoothed_names := [run.name for run in runs if run.kind == "smoothed"]):
         raise DataError(
@@ -92,13 +94,13 @@ def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
         expected_part = "val" if "val" in parts else "out-of-fold"
         if part != parts[parts.index("val") if "val" in parts else 0] or part == "none":
             raise DataError(
-                f"{run.name} has no predictions for {expected_part} rows, as other members have; run it again with "
-                "'--force'"
+                f"{run.name} has no predictions for {expected_part} rows, as other members have; make it again "
+                f"with {run.remake_command!r}"
             )
         if unmatched_ids := set(table.ids) ^ set(tables[0].ids):
             raise AlignmentError(
                 f"{runs[0].name} and {run.name} have predictions for different {part} rows: {len(unmatched_ids)} rows "
-                f"have only one, first {min(unmatched_ids)!r}; run both again with '--force'"
+                f"have only one, first {min(unmatched_ids)!r}; make both again, as with 'featx fit --force'"
             )
     return tables
 

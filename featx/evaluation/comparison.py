@@ -253,7 +253,7 @@ def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:
     try:
         return table.take(ids)
     except AlignmentError as error:
-        raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
+        raise AlignmentError(f"{run}: {error}; make the run again, as with 'featx fit --force'") from error
 
 
 def drawable_scores(targets: TargetValues, n_runs: int = 1) -> list[str]:

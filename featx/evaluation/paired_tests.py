@@ -115,7 +115,7 @@ def corrected_t_test(differences: ArrayLike, test_share: float) -> float:
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n < 2:
-        raise DataError(f"{n} repeat has no standard deviation, expected two or more; use '--repeats 5', for example")
+        raise DataError(f"{n} repeat has no standard deviation, expected two or more repeats or seeds")
     factor = 1 / n + test_share
     spread, mean = float(values.std(ddof=1)), float(values.mean())
     if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(values).max()):

@@ -208,7 +208,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         if spec.target in {None, name}
     ]
     if specs and not jobs:
-        raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
+        raise DataError(f"no [[head]] is for target {target!r}; name a head with 'featx fit --head NAME'")
     # Equal sections, as presets can make them, are one run.
     distinct_jobs = list({job.run_spec().fingerprint(): job for job in jobs}.values())
     budget = Budget.parse(budget) if isinstance(budget, str) else budget

@@ -77,7 +77,9 @@ def refit(
     parts = ("train", "val", "test") if all_rows else ("train", "val")
     if not len(study.ids(parts[-1])):
         hint = (
-            "leave out '--all-rows'" if all_rows else "only '--all-rows' fits on more rows than the run was fitted on"
+            "refit without '--all-rows'"
+            if all_rows
+            else "only 'featx fit --refit RUN --all-rows' fits on more rows than the run was fitted on"
         )
         raise DataError(f"the split has no {parts[-1]} rows; {hint}")
     assert isinstance(source.spec, HeadRunSpec)

@@ -78,7 +78,11 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[Tab
         # A table that names images is more likely to be meant.
         reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]
         reasons = "; ".join(f"{table.file} {table.reason.removeprefix(f'{table.file} ')}" for table in reports)
-        count_text = f"; {len(tables) - len(reports)} more tables (see --explain)" if len(tables) > len(reports) else ""
+        count_text = (
+            f"; {len(tables) - len(reports)} more tables (see 'featx init --explain')"
+            if len(tables) > len(reports)
+            else ""
+        )
         return reasons + count_text
     folders = sorted({name.rpartition("/")[0] for name in listing.manifest.ids})
     if len(folders) == 1:

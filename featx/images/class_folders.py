@@ -111,10 +111,10 @@ def _describe_roles(source: str, roles: Sequence[str], counts: Mapping[str, int]
         )
     image_folders = [name for name in roles if IMAGE_WORDS & set(split_words(name))] or list(roles)
     step = (
-        "give the labels with '--labels FILE'"
+        f"to give the labels, run: featx init {quote(source)} --labels FILE --force"
         if has_parts
-        else "to read one folder alone (with '--labels FILE' if a table holds the labels), run: featx init "
-        f"{quote(join_place(source, image_folders[0]))} --force"
+        else "to read one folder alone ('featx init SOURCE --labels FILE' if a table holds the labels), run: featx "
+        f"init {quote(join_place(source, image_folders[0]))} --force"
     )
     return f"the folders {names_text} look like files for different purposes, not like classes; {step}"
 

@@ -146,7 +146,8 @@ def init(
     _check_source(str(source))
     if recipe.exists() and not force:
         raise DataError(
-            f"{recipe} exists; use it, write another recipe with '-r NAME.toml', or overwrite it with '--force'"
+            f"{recipe} exists; use it, write another recipe with '-r NAME.toml', or overwrite it with 'featx init "
+            "SOURCE --force'"
         )
     text, recognition = propose_recipe(str(source), None if labels is None else str(labels), target, recipe)
     write_text(recipe, text)

@@ -182,6 +182,6 @@ def suggest_next_step(inventory: Inventory) -> str:
     if any(report.path for report in inventory.tables) and not types.keys() & IMAGE_SUFFIXES:
         return "put the images beside the table that names them"
     return (
-        "expected one sub-folder per class with images, a table with a column of image paths ('--labels FILE'), label "
-        "files beside the images, or array files"
+        "expected one sub-folder per class with images, a table with a column of image paths ('featx init SOURCE "
+        "--labels FILE'), label files beside the images, or array files"
     )

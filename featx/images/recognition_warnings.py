@@ -49,15 +49,18 @@ def list_label_warnings(
     is_array = data.reader_name in ARRAY_READERS
     pattern = "" if len(columns) or tables or is_array else suggest_pattern(listing.manifest.ids.tolist())
     if pattern:
-        step = f"their names have equal parts: try --labels '{pattern}' with names of your own"
+        step = f"their names have equal parts: try featx init SOURCE --labels '{pattern}' with names of your own"
     elif len(columns) or any(table.path and len(table.columns) > 1 for table in tables):
-        step = f"expected 2 to {MAX_CLASSES} classes that repeat, or numbers; choose a column with --target COLUMN"
+        step = (
+            f"expected 2 to {MAX_CLASSES} classes that repeat, or numbers; choose a column with 'featx init SOURCE "
+            "--target COLUMN'"
+        )
     elif is_array:
         step = "store them in the file as a dataset with one row for each image"
     else:
         step = (
-            "name a table with a column of the images' paths with --labels FILE, or put the images into one folder for "
-            "each class"
+            "name a table with a column of the images' paths with 'featx init SOURCE --labels FILE', or put the images "
+            "into one folder for each class"
         )
     return [f"nothing is fitted, because there are no labels; {step}; without labels, extract, export and predict work"]
 

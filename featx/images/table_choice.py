@@ -210,7 +210,10 @@ def _make_tie_error(tables: Sequence[Candidate]) -> DataError:
         f"{table.file} ({table.report.reason}; columns {', '.join(map(str, table.frame.columns[:5]))})"
         for table in tables
     )
-    return DataError(f"{len(tables)} tables fit: {descriptions}; choose one with '--labels FILE' or '--target COLUMN'")
+    return DataError(
+        f"{len(tables)} tables fit: {descriptions}; choose one with 'featx init SOURCE --labels FILE' or '--target "
+        "COLUMN'"
+    )
 
 
 def _adds_split(candidate: Candidate, chosen_candidate: Candidate) -> bool:

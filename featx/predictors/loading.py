@@ -355,7 +355,7 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
     models = [_load_run(folder, loaded_models) for folder in folders]
     if study is not None:
         if not names and (damaged_runs := study.damaged()):
-            raise IncompleteError(f"{damaged_runs[0].damage}, or name the runs to use with '--run'")
+            raise IncompleteError(f"{damaged_runs[0].damage}, or name the runs to use with 'featx predict --run NAME'")
         finished_runs = study.runs(names=tuple(names) or None, with_refits=True)
         # A smoothed run takes a hundred times as long as all others, so that it answers only if it is named.
         finished_runs = finished_runs if names else [run for run in finished_runs if run.kind != "smoothed"]

@@ -333,7 +333,7 @@ def _refuse_without_gradient(folders: Sequence[RunFolder], problems: Sequence[st
     for run, problem in zip(folders, problems, strict=True):
         if problem:
             raise UnsuitedError(
-                f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out '--white-box'"
+                f"{run.name} cannot be attacked with gradients: {problem}; name other runs, or leave out white_box"
             )
 
 

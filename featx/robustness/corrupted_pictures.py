@@ -50,7 +50,7 @@ def read_pictures(
         if n_bytes > MAX_BYTES_IN_MEMORY:
             raise DataError(
                 f"{number} of {len(places)} decoded images take more than {MAX_BYTES_IN_MEMORY / 2**30:.0f} GiB of "
-                f"memory; choose fewer, such as '--images {number // 2}'"
+                f"memory; choose fewer images, such as {number // 2}"
             )
         progress("read images", number, len(places))
     return pictures

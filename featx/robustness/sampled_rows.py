@@ -93,7 +93,7 @@ def only_target(names: Sequence[str], runs: Sequence[str] | None = None) -> str:
         raise DataError("the recipe has no target, so that no run predicts anything; add [targets.NAME]")
     if len(names) > 1:
         subject = f"runs called {' or '.join(map(repr, runs))} predict" if runs else "the recipe has"
-        raise DataError(f"{subject} {len(names)} targets ({', '.join(names)}); name one by '--target'")
+        raise DataError(f"{subject} {len(names)} targets ({', '.join(names)}); name one as the target")
     return names[0]
 
 

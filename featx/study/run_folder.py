@@ -14,7 +14,14 @@ from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import read_sealed
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
-from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec, HeadRunSpec, SmoothedRunSpec
+from featx.study.run_spec import (
+    REMAKE_COMMANDS,
+    RUN_SPECS,
+    AnyRunSpec,
+    EnsembleRunSpec,
+    HeadRunSpec,
+    SmoothedRunSpec,
+)
 from featx.study.run_warnings import VAL_USED
 from featx.study.smoothed_metrics import SmoothedMetrics
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
@@ -110,6 +117,14 @@ class RunFolder:
             except FeatxError as error:
                 return self._describe_damage(error, member.path)
         return ""
+
+    @property
+    def remake_command(self) -> str:
+        """The command that makes the run once more; that of heads if the file with its kind is damaged."""
+        try:
+            return REMAKE_COMMANDS[self.kind]
+        except FeatxError:
+            return REMAKE_COMMANDS["head"]
 
     def _describe_damage(self, error: FeatxError, damaged_path: Path) -> str:
         """Return what is damaged, and the command that removes the damaged run: it names a folder and no recipe."""

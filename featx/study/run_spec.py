@@ -10,6 +10,13 @@ from featx.specs.base import Spec, fingerprint
 
 # Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
 RULES = {"head": 1, "network": 1, "ensemble": 1, "smoothed": 1}
+# Commands that make the runs of each kind once more.
+REMAKE_COMMANDS = {
+    "head": "featx fit --force",
+    "network": "featx finetune --force",
+    "ensemble": "featx ensemble --force",
+    "smoothed": "featx smooth RUN --force",
+}
 
 
 class TrainState(Spec):

@@ -24,6 +24,7 @@ MAX_FRACTIONAL_CLASSES = 50
 MAX_NUMBER = 1e18
 MIN_SPREAD = 1e-18
 MAX_EXACT_WHOLE_FLOAT = 2**53
+UNLABELLED_ADVICE = "label them, or leave them out with 'drop_unlabelled = true' in [data]"
 # Pairs of texts by which a column says that an image lacks or has a label.
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
@@ -59,7 +60,7 @@ def _check_gaps(column: "pd.Series[Any]", name: str, column_name: str) -> None:
     if (gaps := column.isna()).any():
         raise DataError(
             f"targets.{name}: {int(gaps.sum())} of {len(column)} images have no {column_name!r}, first "
-            f"{column.index[gaps][0]!r}; label them, or leave them out with '--drop-unlabelled'"
+            f"{column.index[gaps][0]!r}; {UNLABELLED_ADVICE}"
         )
 
 
@@ -218,7 +219,8 @@ def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
 
 def _finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-    advice = "label them, or leave them out with '--drop-unlabelled'"
+    has_only_gaps = bool(manifest.column(column)[~np.isfinite(values)].isna().all())
+    advice = UNLABELLED_ADVICE if has_only_gaps else "correct these values, or remove them and label the images"
     _check_column(manifest, f"targets.{name}", column, np.isfinite(values), "finite number", advice)
     return values
 

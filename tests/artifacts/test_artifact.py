@@ -99,14 +99,14 @@ def test_a_header_that_was_edited_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the columns
 
-    refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
+    refusal(run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'")
 
 
 def test_a_header_without_its_seal_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     for unsealed in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
         write_json(run / "header.json", unsealed)
-        refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
+        refusal(run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'")
 
 
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_truncated_body_is_not_opened(run: Path, share: float) -> None:
     content = body.read_bytes()
     body.write_bytes(content[: int(share * len(content))])
 
-    refusal(run, r"model\.joblib does not match its header .*cut short or changed; make the run again with '--force'")
+    refusal(run, r"model\.joblib does not match its header .*cut short or changed; make the run again with 'featx fit")
 
 
 def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
 def test_a_missing_body_is_named(run: Path) -> None:
     (run / "model.joblib").unlink()
 
-    refusal(run, r"has a header and no model\.joblib; make the run again with '--force'")
+    refusal(run, r"has a header and no model\.joblib; make the run again with 'featx fit --force'")
 
 
 def test_the_header_of_another_model_is_refused(run: Path) -> None:

@@ -177,13 +177,18 @@ def test_a_truncated_or_replaced_model_is_an_error(toy_home: Path, check_error) 
     first, second = sorted(Path("runs/featx").glob("*/model.joblib"))
     content = first.read_bytes()
     first.write_bytes(content[:1000])
-    check_error("predict images/dark/000.png", str(first), "does not match its header", "make it again after 'featx runs rm")
+    check_error("predict images/dark/000.png", str(first), "does not match its header", f"featx runs rm {first.parent}")
     first.write_bytes(second.read_bytes())
     check_error("predict images/dark/000.png", "does not match its header")
     first.write_bytes(content)
     assert run("predict", "images/dark/000.png") == 0
     (first.parent / "header.json").write_text('{"format": 1}')
-    check_error("predict images/dark/000.png", f"run {first.parent.name} is damaged", "has no seal", "'--run'")
+    check_error(
+        "predict images/dark/000.png",
+        f"run {first.parent.name} is damaged",
+        "has no seal",
+        "'featx predict --run NAME'",
+    )
     assert run("predict", "images/dark/000.png", "--run", second.parent.name) == 0
     check_error(f"show {first.parent}", "is not a header")
 

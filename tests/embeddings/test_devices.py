@@ -41,7 +41,7 @@ def test_a_missing_gpu_is_an_error() -> None:
 
     with pytest.raises(
         DeviceError,
-        match=rf"'{missing_device}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'",
+        match=rf"'{missing_device}' does not exist on this machine \(torch finds \d+ GPUs\); expected 'cpu' or 'auto'",
     ):
         find_device(missing_device)
 

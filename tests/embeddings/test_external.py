@@ -137,7 +137,7 @@ def test_new_images_need_their_vectors(
     assert err.strip() == (
         "error: embedding 'clip.npz' holds vectors that were made elsewhere; featx has no network that computes them "
         "for other images: give these vectors with 'featx predict --vectors FILE', or choose runs on networks with "
-        "'--run'"
+        "'featx predict --run NAME'"
     )
     new_ids = ["new/dark", "new/light"]
     write_vectors(Path("new.parquet"), new_ids, np.array([[-1.0] + [0] * 4, [6.0] + [0] * 4]))

@@ -88,7 +88,9 @@ def test_the_default_backbone_has_the_same_vectors_everywhere(runtime: Runtime) 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_cpu_runtime_refuses_another_device(runtime: Runtime) -> None:
-    with pytest.raises(DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; use '--runtime torch'"):
+    with pytest.raises(
+        DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; expected runtime 'torch'"
+    ):
         PortableNetwork(network(), SIDE).build_runner(Execution(runtime, "cuda"))
 
 

@@ -224,13 +224,13 @@ def test_members_without_val_rows_or_with_fewer_are_named(fits: list[RunFolder])
     predictions = fits[1].predictions.to_frame()
     replace_predictions(fits[1], predictions[predictions["part"] != "val"])
     with pytest.raises(
-        DataError, match=f"{fits[1].name} has no predictions for val rows, as other members have; run it"
+        DataError, match=f"{fits[1].name} has no predictions for val rows, as other members have; make it again with"
     ):
         featx.ensemble()
     val = predictions.index[predictions["part"] == "val"]
     replace_predictions(fits[1], predictions.drop(val[3]))
     missing_id = str(predictions.loc[val[3], "id"])
-    with pytest.raises(AlignmentError, match=f"1 rows have only one, first '{missing_id}'; run both again"):
+    with pytest.raises(AlignmentError, match=f"1 rows have only one, first '{missing_id}'; make both again"):
         featx.ensemble()
 
 

@@ -79,7 +79,7 @@ def test_a_recipe_without_a_section_for_a_target_is_reported(study: Path) -> Non
     featx.extract()
     with pytest.raises(DataError, match=r"no \[\[finetune\]\] is for target 'level'; add one with target = 'level'"):
         featx.finetune(target="level")
-    with pytest.raises(DataError, match=r"no \[\[head\]\] is for target 'level'; name a head with '--head'"):
+    with pytest.raises(DataError, match=r"no \[\[head\]\] is for target 'level'; name a head with 'featx fit --head"):
         featx.fit(target="level")
     with pytest.raises(DataError, match=r"the recipe has no \[\[ensemble\]\] with a method; name methods with"):
         featx.ensemble()

@@ -91,7 +91,9 @@ def test_a_journal_of_another_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="trial 0 lacks the attributes that featx writes"):
         run_search(journal)
     journal.write_text("no journal\n")
-    with pytest.raises(DataError, match=r"is not a search of head 'svm' .*move it away, or use '--force'"):
+    with pytest.raises(
+        DataError, match=r"is not a search of head 'svm' .*move it away, or search again with 'featx fit --force'"
+    ):
         run_search(journal)
 
 

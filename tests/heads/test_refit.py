@@ -129,5 +129,7 @@ def test_a_split_without_val_rows_leaves_nothing_to_add(toy_home: Path) -> None:
     Path("featx.toml").write_text(toy_recipe(head=HEADS[1:], split={"test": 0.25, "val": 0.0}))
     featx.extract()
     featx.fit()
-    with pytest.raises(DataError, match="the split has no val rows; only '--all-rows' fits on more rows"):
+    with pytest.raises(
+        DataError, match="the split has no val rows; only 'featx fit --refit RUN --all-rows' fits on more rows"
+    ):
         featx.refit("svm")

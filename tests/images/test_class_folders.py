@@ -45,7 +45,7 @@ def test_folders_with_roles_are_warned_of_with_the_next_step(layout: str, home: 
     draw(home / "d", *(pattern.format(i=i) for pattern in ROLES[layout] for i in range(6)))
     warning = init("d").warnings[0]
     assert "look like files for different purposes, not like classes" in warning
-    assert ("give the labels with '--labels FILE'" if "train" in ROLES[layout][0] else "run: featx init ") in warning
+    assert ("to give the labels, run: featx init " if "train" in ROLES[layout][0] else "run: featx init ") in warning
 
 
 def test_the_next_step_reads_the_images_alone(home: Path) -> None:

@@ -17,7 +17,7 @@ from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import encode_classes
+from featx.tables.encoding import encode_classes, encode_target
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=30)
@@ -178,10 +178,18 @@ def test_an_unknown_value_in_keep_is_reported_with_a_suggestion() -> None:
 # images without a label
 
 
+def test_the_advice_about_numbers_fits_the_cells() -> None:
+    target = make_target(kind="numbers")
+    with pytest.raises(DataError, match=r"1 of 2 .*; label them, or leave them out with 'drop_unlabelled = true'"):
+        encode_target(make_listing(y=[1.0, None]).manifest, "t", target)
+    with pytest.raises(DataError, match=r"1 of 2 .* with '\?'; correct these values, or remove them and label"):
+        encode_target(make_listing(y=[1.0, "?"]).manifest, "t", target)
+
+
 def test_drop_unlabelled_ignores_images_without_a_label() -> None:
     listing = make_listing(y=["a", None, "b", np.nan])
     assert rules_by_id(select(listing)) == {}
-    with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'; .*--drop-unlabelled"):
+    with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'; .*drop_unlabelled = true"):
         encode_classes(select(listing).manifest, "t", make_target())
     selected_images = select(listing, drop_unlabelled=True)
     assert rules_by_id(selected_images) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")

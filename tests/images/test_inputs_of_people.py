@@ -112,7 +112,9 @@ def test_two_tables_that_fit_equally_are_a_question(home: Path) -> None:
     draw(home / "d", *(f"{i}.png" for i in range(N)))
     for name, labels in (("a", ["x", "y"]), ("b", ["u", "v"])):
         write(home / "d", f"{name}.csv", [("file", name), *((f"{i}.png", labels[i % 2]) for i in range(N))])
-    with pytest.raises(DataError, match=r"2 tables fit: a\.csv .*; b\.csv .*; choose one with '--labels FILE' or"):
+    with pytest.raises(
+        DataError, match=r"2 tables fit: a\.csv .*; b\.csv .*; choose one with 'featx init SOURCE --lab"
+    ):
         init(home / "d")
     assert recognised(home / "d", target="b")[0].classes == {"u": 12, "v": 12}
 

@@ -339,7 +339,7 @@ def test_images_that_changed_are_refused(study: Study, job: AttackJob) -> None:
 def test_nothing_is_opened_for_runs_that_cannot_be_attacked(study: Study) -> None:
     with pytest.raises(DataError, match="no finished run is called 'none'"):
         prepare_attacks(sections=[SECTION.model_copy(update={"runs": ("none",)})], final=True)
-    with pytest.raises(UnsuitedError, match="rf-.* cannot be attacked with gradients: .*leave out '--white-box'"):
+    with pytest.raises(UnsuitedError, match="rf-.* cannot be attacked with gradients: .*leave out white_box"):
         prepare_attacks(sections=[SECTION.model_copy(update={"white_box": True})], final=True)
     with pytest.raises(UnsuitedError, match="none of the runs has a gradient, which attack 'cw' needs"):
         prepare_attacks(sections=[AttackSection(methods=("cw",), runs=("rf",))], final=True)

@@ -232,7 +232,7 @@ def test_images_that_changed_are_refused(study: Study, job: CorruptionJob) -> No
 
 
 def test_wrong_choices_are_refused(study: Study, recipe: Path) -> None:
-    with pytest.raises(DataError, match=r"the recipe has 2 targets \(tags, age\); name one by '--target'"):
+    with pytest.raises(DataError, match=r"the recipe has 2 targets \(tags, age\); name one as the target"):
         prepare_corruptions(recipe)
     (age_run,) = Study.open(recipe).runs("age")
     assert prepare_corruptions(recipe, spec=SPEC, runs=[age_run.name]).target == "age"

@@ -106,7 +106,7 @@ class TrialJournal:
         """Return the error to raise if the file holds another search than this one."""
         return DataError(
             f"{self._journal} is not a search of head {self._spec.name!r} over the current search space ({reason}); "
-            "move it away, or use '--force'"
+            "move it away, or search again with 'featx fit --force'"
         )
 
     def __enter__(self) -> Self:

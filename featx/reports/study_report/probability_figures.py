@@ -106,7 +106,10 @@ def plot_abstention(name: str, runs: Mapping[str, tuple[Floats, Floats]]) -> Fig
     axes.set_ylim(y_min - 0.02, 1.005)
     if len(runs) > 1:
         add_legend(axes, "lower left")
-    caption = "Coverage and abstention: accuracy if predictions with low probability are left out ('--abstain-below')."
+    caption = (
+        "Coverage and abstention: accuracy if predictions with low probability are left out ('featx predict "
+        "--abstain-below')."
+    )
     label, (_, accuracy) = next(iter(runs.items()))
     half = float(accuracy[max(len(accuracy) // 2 - 1, 0)])
     description = f"On the most certain half of the images, {label} has an accuracy of {half:.3f}."
