@@ -90,7 +90,7 @@ def test_named_runs_determine_the_target(study: Study) -> None:
     (level_run,) = study.runs("level")
     section = AttackSection(methods=("pgd",), eps=(0.1,), images=4, steps=1)
     assert prepare_attacks(sections=[section.model_copy(update={"runs": (level_run.name,)})]).target == "level"
-    with pytest.raises(DataError, match=r"runs called 'ridge' predict 2 targets \(level, pair\); name one by"):
+    with pytest.raises(DataError, match=r"runs called 'ridge' predict 2 targets \(level, pair\); name one as"):
         prepare_attacks(sections=[section.model_copy(update={"runs": ("ridge",)})])
     ridge_names = sorted(run.name for run in study.runs() if run.spec.stem == "ridge")
     with pytest.raises(DataError, match=f"no finished run is called 'svm'; runs on this split: .*{ridge_names[0]}"):
