@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import console
 from featx.cli.command_summary import DETAIL, Summary
 from featx.cli.output_settings import with_recipe_option
-from featx.cli.run_table import span
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from featx.metrics.score_texts import ScoreFormat
     from featx.robustness.corruption_results import CorruptedRun, CorruptionResults
     from featx.study.study import Study
 
@@ -42,22 +42,24 @@ def add_corruptions(summary: Summary, results: "CorruptionResults") -> None:
     summary.warn(results.problems)
     if results.runs[0].cells:
         kinds = list(results.runs[0].by_kind)
-        kind_rows = [(kind, *(run.by_kind[kind] for run in results.runs)) for kind in kinds]
+        score_format = results.score_format
+        kind_rows = [(kind, *(score_format.show(run.by_kind[kind]) for run in results.runs)) for kind in kinds]
         labels = [console.run_name(run.run, run.label) for run in results.runs]
         summary.table("mean over severities", ["kind", *labels], kind_rows, rank=DETAIL)
-        summary.table(f"{labels[0]} at each severity", *_cells(results.runs[0]), rank=DETAIL)
+        summary.table(f"{labels[0]} at each severity", *_cells(results.runs[0], score_format), rank=DETAIL)
 
 
 def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[tuple[object, ...]]]":
     """Return the columns and rows of the runs; columns without values are left out."""
+    score_format = results.score_format
     columns: list[tuple[Column, list[object]]] = [
-        (Column("original", 1), [run.original.score for run in results.runs]),
-        (Column("corrupted (95 %)", 0), [_mean_text(run) for run in results.runs]),
+        (Column("original", 1), [score_format.show(run.original.score) for run in results.runs]),
+        (Column("corrupted (95 %)", 0), [_mean_text(run, score_format) for run in results.runs]),
         (Column("mCE", 2), [None if run.errors is None else run.errors.mean for run in results.runs]),
         (Column("relative mCE", 5), [None if run.errors is None else run.errors.relative for run in results.runs]),
         (Column("shifts", 3), [_shift_value(run) for run in results.runs]),
-        (Column("shuffled", 4), [_probe_value(run, "patch_shuffle", SHOWN_GRID) for run in results.runs]),
-        (Column("edges", 4), [_probe_value(run, "edges", 0) for run in results.runs]),
+        (Column("shuffled", 4), [_probe_text(run, "patch_shuffle", SHOWN_GRID, score_format) for run in results.runs]),
+        (Column("edges", 4), [_probe_text(run, "edges", 0, score_format) for run in results.runs]),
     ]
     filled_columns = [(column, values) for column, values in columns if any(value is not None for value in values)]
     names = [console.run_name(run.run, run.label) for run in results.runs]
@@ -65,8 +67,8 @@ def _standings(results: "CorruptionResults") -> "tuple[list[str | Column], list[
     return ["run", *(column for column, _ in filled_columns)], rows
 
 
-def _mean_text(run: "CorruptedRun") -> str | None:
-    return None if run.mean is None else f"{console.cell(run.mean)} ({span(run.interval)})"
+def _mean_text(run: "CorruptedRun", score_format: "ScoreFormat") -> str | None:
+    return None if run.mean is None else f"{score_format.show(run.mean)} ({score_format.interval(run.interval)})"
 
 
 def _shift_value(run: "CorruptedRun") -> float | None:
@@ -75,17 +77,21 @@ def _shift_value(run: "CorruptedRun") -> float | None:
     return run.consistency.largest_change if run.consistency.share_8 is None else run.consistency.share_8
 
 
-def _probe_value(run: "CorruptedRun", kind: str, position: int) -> float | None:
+def _probe_text(run: "CorruptedRun", kind: str, position: int, score_format: "ScoreFormat") -> str | None:
     scores = run.probe_scores(kind)
-    return scores[position] if scores else None
+    return score_format.show(scores[position]) if scores else None
 
 
 def describe_best(score: str, name: str, original: float, mean: float | None) -> str:
     """Return a run's mean score on corrupted images beside that on the originals, as text; empty if it has none."""
-    score_name = console.short_name(score)
-    return (
-        "" if mean is None else f"best under corruption: {name}, {score_name} {mean:.3f} ({original:.3f} on originals)"
+    from featx.metrics.score_texts import ScoreFormat
+
+    if mean is None:
+        return ""
+    mean_text, original_text = (
+        format(value, ScoreFormat.of(score, [mean, original]).edge) for value in (mean, original)
     )
+    return f"best under corruption: {name}, {console.short_name(score)} {mean_text} ({original_text} on originals)"
 
 
 def describe_harmful(results: "CorruptionResults") -> str:
@@ -94,7 +100,9 @@ def describe_harmful(results: "CorruptionResults") -> str:
 
     sign = -1 if find_score(results.score).greater_is_better else 1
     losses = list(results.losses_by_kind.items())[:N_HARMFUL_SHOWN]
-    return f"most harmful: {', '.join(f'{kind} ({sign * loss:+.3f})' for kind, loss in losses)}" if losses else ""
+    number_format = f"+{results.score_format.edge}"
+    texts = [f"{kind} ({format(sign * loss, number_format)})" for kind, loss in losses]
+    return f"most harmful: {', '.join(texts)}" if losses else ""
 
 
 def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]:
@@ -114,10 +122,12 @@ def corruption_lines(study: "Study", targets: "Sequence[str]") -> dict[str, str]
     return lines
 
 
-def _cells(run: "CorruptedRun") -> "tuple[list[str | Column], Sequence[tuple[object, ...]]]":
+def _cells(
+    run: "CorruptedRun", score_format: "ScoreFormat"
+) -> "tuple[list[str | Column], Sequence[tuple[object, ...]]]":
     """Return the columns and rows of the scores of one run at each severity."""
     severities = sorted({cell.severity for cell in run.cells})
-    scores_by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
+    scores_by_cell = {(cell.kind, cell.severity): score_format.show(cell.score) for cell in run.cells}
     rows = [(kind, *(scores_by_cell.get((kind, severity)) for severity in severities)) for kind in run.by_kind]
     return ["kind", *map(str, severities)], rows
 

@@ -10,6 +10,7 @@ from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
     from featx.finetuning.training_run import FinetuningResult
+    from featx.metrics.score_texts import ScoreFormat
 
 # Durations from this one on are printed in minutes.
 MIN_SECONDS_AS_MINUTES = 120
@@ -33,7 +34,8 @@ def _add_networks(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
     if best.path:
         metric = console.short_name(best.metric)
         name = console.run_name(best.run, best.label)
-        summary.result(f"best network for {best.target}: {name}, {metric} {console.cell(best.val_score)} on val")
+        value = _format_of(runs).show(best.val_score)
+        summary.result(f"best network for {best.target}: {name}, {metric} {value} on val")
     summary.say(_choices(runs), DETAIL - 1)
     _add_texts(runs, summary)
     if not output_settings().wide:
@@ -41,10 +43,18 @@ def _add_networks(runs: Sequence["FinetuningResult"], summary: Summary) -> None:
             summary.say(f"  {run.label}: {run.run}", DETAIL)
 
 
+def _format_of(runs: Sequence["FinetuningResult"]) -> "ScoreFormat":
+    """Return the formats of the scores of all runs."""
+    from featx.metrics.score_texts import ScoreFormat
+
+    return ScoreFormat.of(runs[0].metric, [run.val_score for run in runs])
+
+
 def _columns(runs: Sequence["FinetuningResult"]) -> dict[Column, list[object]]:
     """Return the values of each column."""
     from featx.study.run_settings import setting_text
 
+    score_format = _format_of(runs)
     metric = console.short_name(runs[0].metric)
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     is_wide = output_settings().wide
@@ -55,9 +65,9 @@ def _columns(runs: Sequence["FinetuningResult"]) -> dict[Column, list[object]]:
         values = [setting_text(run.settings[key]) if key in run.settings else None for run in runs]
         columns[Column(key, SETTING, is_text=True)] = list(values)
     columns[Column("best epoch", BEST_EPOCH)] = [f"{run.best_epoch} of {run.n_epochs}" for run in runs]
-    columns[Column(f"train {metric}", TRAIN_SCORE)] = [run.train_score for run in runs]
-    columns[Column(f"held-out {metric}", HELD_OUT_SCORE)] = [run.held_score for run in runs]
-    columns[Column(f"val {metric}", VAL_SCORE)] = [run.val_score for run in runs]
+    columns[Column(f"train {metric}", TRAIN_SCORE)] = [score_format.show(run.train_score) for run in runs]
+    columns[Column(f"held-out {metric}", HELD_OUT_SCORE)] = [score_format.show(run.held_score) for run in runs]
+    columns[Column(f"val {metric}", VAL_SCORE)] = [score_format.show(run.val_score) for run in runs]
     columns[Column("val loss", VAL_LOSS)] = [run.val_loss for run in runs]
     columns[Column("time", TIME)] = [duration(run.train_s) for run in runs]
     columns[Column("per epoch", EPOCH_TIME)] = [duration(run.epoch_s) for run in runs]

@@ -53,13 +53,17 @@ def _merit(run: "FitResult") -> float:
 def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
     """Add the heads of one target, the best first."""
     from featx.metrics.definitions import find_score
+    from featx.metrics.score_texts import ScoreFormat
 
     sorted_runs = sorted(runs, key=lambda run: -_merit(run))
+    score_format = ScoreFormat.of(runs[0].score, [value for run in runs for value in (run.val_score, run.oof_score)])
     rows = [
         (
             console.run_name(run.run, run.label),
-            run.val_score,
-            None if run.cv_score is None else find_score(run.metric).signed(run.cv_score),
+            score_format.show(run.val_score),
+            ScoreFormat.of(run.metric, [run.cv_score]).show(
+                None if run.cv_score is None else find_score(run.metric).signed(run.cv_score)
+            ),
             run.n_trials,
             f"{run.search_s:.1f}",
             f"{run.train_s:.1f}",
@@ -81,7 +85,7 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
     best = sorted_runs[0]
     value, part = (best.oof_score, "out of fold") if best.val_score is None else (best.val_score, "on val")
     name = console.run_name(best.run, best.label)
-    summary.result(f"best head for {best.target}: {name}, {score_text} {console.cell(value)} {part}")
+    summary.result(f"best head for {best.target}: {name}, {score_text} {score_format.show(value)} {part}")
     summary.warn(text for run in runs if run.refit_of is None for text in run.warnings)
     for run in runs:
         _add_details(run, summary)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featx.cli import console
-from featx.cli.run_table import span
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation
     from featx.evaluation.pivot import Pivot, PivotCell
+    from featx.metrics.score_texts import ScoreFormat
 
 
 def build(
@@ -54,13 +54,17 @@ def pivots(tables: "Sequence[Pivot]") -> None:
 
 
 def _pivot(table: "Pivot") -> None:
+    from featx.metrics.score_texts import ScoreFormat
+
     has_train = any(cell.train_value is not None for cell in table.cells)
     name = console.short_name(table.score)
     title = f"{table.target}: {_title(table, name, has_train)}"
     *row_names, column_name = table.by if len(table.by) > 1 else [*table.by, ""]
     columns = [", ".join(row_names), *(f"{column_name} {text}" if column_name else name for text in table.columns)]
+    score_format = ScoreFormat.of(table.unit_of, [cell.value for cell in table.cells])
     rows = [
-        (row, *(_text(table, table.cell(row, column), has_train) for column in table.columns)) for row in table.rows
+        (row, *(_text(table, table.cell(row, column), has_train, score_format) for column in table.columns))
+        for row in table.rows
     ]
     console.table(title, columns, rows, has_all_columns=True)
     if any(cell.is_chosen for cell in table.cells):
@@ -84,14 +88,14 @@ def _title(table: "Pivot", name: str, has_train: bool) -> str:
     return f"{'train / ' if has_train else ''}{table.part} {name} (95 % of {table.part})"
 
 
-def _text(table: "Pivot", cell: "PivotCell | None", has_train: bool) -> str | None:
+def _text(table: "Pivot", cell: "PivotCell | None", has_train: bool, score_format: "ScoreFormat") -> str | None:
     """Return the figures of a cell, with marks of the chosen run and of failed runs; None for a cell without runs."""
     if cell is None:
         return None
     if table.grouping is not None and cell.low is None:
         return "too few"
-    values = [*([console.cell(cell.train_value)] if has_train else []), console.cell(cell.value)]
+    values = [*([score_format.show(cell.train_value)] if has_train else []), score_format.show(cell.value)]
     mark = "* " if cell.is_chosen else ""
     count = f" ×{cell.n_runs}" if cell.n_runs > 1 else ""
     failure = f" ! {', '.join(cell.flags)}" if cell.has_failed else ""
-    return f"{mark}{' / '.join(values)} ({span((cell.low, cell.high))}){count}{failure}"
+    return f"{mark}{' / '.join(values)} ({score_format.interval((cell.low, cell.high))}){count}{failure}"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from featx.cli import console
 from featx.cli.output_settings import output_settings
-from featx.cli.run_table import span
 from featx.cli.table_layout import Column
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ MAX_SHARE_OF_PATHS = 3
 
 def print_scores(scores: "RunScores") -> None:
     """Print the scores of all runs on the images whose true value is known, one table per target."""
+    from featx.metrics.score_texts import ScoreFormat
+
     for target in scores.targets:
         if not (scores_by_run := scores.of_target(target)):
             continue
@@ -28,8 +29,14 @@ def print_scores(scores: "RunScores") -> None:
         n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
         first_score = next(iter(scores_by_run.values()))
         columns: list[str | Column] = ["run", console.short_name(first_score.score), "95 %", "n"]
+        score_format = ScoreFormat.of(first_score.score, [score.value for score in scores_by_run.values()])
         rows = [
-            (console.run_name(run, score.label), score.value, span(score.interval), score.n)
+            (
+                console.run_name(run, score.label),
+                score_format.show(score.value),
+                score_format.interval(score.interval),
+                score.n,
+            )
             for run, score in scores_by_run.items()
         ]
         console.say()

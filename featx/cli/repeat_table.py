@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
 def repeated(targets: "Sequence[Repeats]") -> None:
     """Print the scores of runs over repeated train/val splits, one table per target."""
+    from featx.metrics.score_texts import ScoreFormat
+
     for target in targets:
+        score_format = ScoreFormat.of(target.metric, [row.mean for row in target.rows])
         metric = console.short_name(target.metric)
         rows = [
-            (("* " if number == 0 else "  ") + row.run, row.mean, row.sd, row.difference, row.p)
+            (
+                ("* " if number == 0 else "  ") + row.run,
+                *map(score_format.show, (row.mean, row.sd, row.difference)),
+                row.p,
+            )
             for number, row in enumerate(target.rows)
         ]
         title = f"{target.target}: {target.n_repeats} train/val splits (n {target.n_train:.0f} and {target.n_val:.0f})"

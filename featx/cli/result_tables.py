@@ -22,13 +22,16 @@ def votes(runs: Sequence["EnsembleResult"]) -> None:
 
 def _add_ensembles(runs: Sequence["EnsembleResult"], summary: Summary) -> None:
     """Add the ensembles of one target with its best and its median member, the best first."""
+    from featx.metrics.score_texts import ScoreFormat
+
     best = runs[0]
     metric = console.short_name(best.metric) + (" by weight" if best.weighted else "")
+    score_format = ScoreFormat.of(best.metric, [run.score for run in runs])
     rows: list[tuple[object, ...]] = [
         (
             console.run_name(run.run, run.label),
             f"{len(run.members)} of {run.n_candidates}",
-            run.score,
+            score_format.show(run.score),
             "" if run.is_new else "already done",
         )
         for run in runs
@@ -39,8 +42,8 @@ def _add_ensembles(runs: Sequence["EnsembleResult"], summary: Summary) -> None:
         (f"best member, {best.best_member_label}", best.best_member_score),
         ("median member", best.median_member_score),
     ):
-        summary.say(f"{name}: {metric} {console.cell(value)}", 2)
-    relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
+        summary.say(f"{name}: {metric} {score_format.show(value)}", 2)
+    relation = f"{score_format.show(best.gain)} better than" if best.gain > 0 else "not better than"
     name = console.run_name(best.run, best.label)
     summary.result(f"best ensemble for {best.target}: {name}, {relation} its best member, {best.best_member_label}")
     summary.say("learned combiners are scored by cross-fitting", DETAIL - 1)

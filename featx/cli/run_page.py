@@ -55,7 +55,12 @@ def print_runs(runs: "Sequence[RunSummary]", next_step: str) -> None:
 
 def _run_cells(run: "RunSummary") -> tuple[str | None, ...]:
     score = next(
-        (f"{console.short_name(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), None
+        (
+            f"{console.short_name(name)} {_score_text(name, run.scores[name])}"
+            for name in LISTED_SCORES
+            if name in run.scores
+        ),
+        None,
     )
     is_plain = run.state == "current" or (run.state == "unknown" and not run.reason)
     return (
@@ -67,6 +72,12 @@ def _run_cells(run: "RunSummary") -> tuple[str | None, ...]:
         size_text(run.n_bytes),
         None if run.elapsed_s is None else f"{run.elapsed_s:.1f} s",
     )
+
+
+def _score_text(name: str, value: float | None) -> str:
+    from featx.metrics.score_texts import ScoreFormat
+
+    return ScoreFormat.of(name, [value]).show(value)
 
 
 def size_text(n_bytes: int) -> str:
@@ -111,7 +122,7 @@ def print_run(description: "RunDescription") -> None:
     if run.scores:
         console.show(f"  scores on {run.part}:")
         for name, value in run.scores.items():
-            console.show(f"{INDENT}{name.replace('_', ' '):<24}{console.cell(value)}")
+            console.show(f"{INDENT}{name.replace('_', ' '):<24}{_score_text(name, value)}")
     for warning in description.warnings:
         console.show(f"  warning: {warning}")
 

@@ -11,6 +11,7 @@ from featx.cli.table_layout import Column
 if TYPE_CHECKING:
     from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
     from featx.evaluation.group_scores import Group, Grouping
+    from featx.metrics.score_texts import ScoreFormat
 
 # Smaller p-values are written as "<0.001".
 MIN_P_SHOWN = 0.001
@@ -70,10 +71,19 @@ def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
     rows = []
     for result in results:
         row = next(row for row in result.rows if row.run == result.chosen)
-        value = console.cell(row.scores.get(result.compared))
+        score_format = result.score_format(result.compared)
+        value = score_format.show(row.scores.get(result.compared))
         score = console.SHORT.get(result.compared, result.score.replace("_", " "))
         name, recommended = (_run_name(result, run) for run in (result.chosen, result.recommended or result.chosen))
-        rows.append((result.target, name, f"{score} {value}", span(row.intervals.get(result.compared)), recommended))
+        rows.append(
+            (
+                result.target,
+                name,
+                f"{score} {value}",
+                score_format.interval(row.intervals.get(result.compared)),
+                recommended,
+            )
+        )
     columns: list[str | Column] = [
         "target",
         Column("chosen run", is_text=True),
@@ -102,7 +112,14 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     for column, names in result.scores_by_column.items():
         stems = [name.partition(".")[0] for name in names]
         titles = [console.short_name(name) for name in stems]
-        score_rows = [(_marked_name(row, result), *(row.scores[name] for name in names)) for row in result.rows]
+        formats = [result.score_format(name) for name in names]
+        score_rows = [
+            (
+                _marked_name(row, result),
+                *(item.show(row.scores[name]) for item, name in zip(formats, names, strict=True)),
+            )
+            for row in result.rows
+        ]
         summary.table("", [f"  {column or 'all scores'}", *titles], score_rows, rank=DETAIL)
 
 
@@ -116,9 +133,10 @@ def _chosen_text(result: "Evaluation") -> str:
     """Return the chosen run with its score and interval as text."""
     row = next(row for row in result.rows if row.run == result.chosen)
     name = console.SHORT.get(result.compared, result.score.replace("_", " "))
-    score = f"{name} {console.cell(row.scores.get(result.compared))}"
+    score_format = result.score_format(result.compared)
+    score = f"{name} {score_format.show(row.scores.get(result.compared))}"
     interval = row.intervals.get(result.compared)
-    interval_text = f" (95 %: {span(interval)})" if interval else ""
+    interval_text = f" (95 %: {score_format.interval(interval)})" if interval else ""
     chosen_by = result.chosen_by.replace("_", " ")
     return f"* chosen by {chosen_by}: {_run_name(result, result.chosen)}, {score}{interval_text} on {result.part}"
 
@@ -156,7 +174,11 @@ def _print_uncertainty(result: "Evaluation") -> None:
     names = [name for name in UNCERTAINTY_SCORES if any(name in row.scores for row in result.rows)]
     if names:
         rows = [
-            (console.run_name(row.run, row.label), *(row.scores.get(name) for name in names)) for row in result.rows
+            (
+                console.run_name(row.run, row.label),
+                *(result.score_format(name).show(row.scores.get(name)) for name in names),
+            )
+            for row in result.rows
         ]
         console.say()
         console.table(result.target, ["run", *(name.replace("_", " ") for name in names)], rows)
@@ -195,6 +217,10 @@ def standings(result: "Evaluation") -> tuple[list[str | Column], list[tuple[obje
     return columns, [_line(row, result) for row in result.rows]
 
 
+def _with_interval(value: float | None, edges: Sequence[float] | None, score_format: "ScoreFormat") -> str:
+    return f"{score_format.show(value)} ({score_format.interval(edges)})"
+
+
 def _run_name(result: "Evaluation", run: str) -> str:
     """Return the name of a run as the options ask for it."""
     return console.run_name(run, result.label(run))
@@ -206,14 +232,13 @@ def _marked_name(row: "RunEvaluation", result: "Evaluation") -> str:
 
 
 def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[object, ...]:
-    value = row.scores.get(result.compared)
+    value, score_format = row.scores.get(result.compared), result.score_format(result.compared)
+    difference_edges = score_format.interval((row.difference_low, row.difference_high))
     return (
         _marked_name(row, result),
-        None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
-        *([row.train_scores.get(result.score)] if result.has_train_scores else []),
-        None
-        if row.difference is None
-        else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",
+        None if value is None else _with_interval(value, row.intervals.get(result.compared), score_format),
+        *([score_format.show(row.train_scores.get(result.score))] if result.has_train_scores else []),
+        None if row.difference is None else f"{score_format.show(row.difference, '+')} ({difference_edges})",
         None if row.p is None else written_p(row.p),
         None if row.fit_s is None else f"{row.fit_s:.1f}",
         None if row.images_per_s is None else f"{row.images_per_s:.3g}",
@@ -237,11 +262,15 @@ def print_biases(result: "Evaluation", measure: str) -> None:
     if not first_biases:
         return
     field, score = MEASURES[measure], result.main_score
+    score_format = result.score_format(score)
     rows = [
         (
             _marked_name(row, result),
-            row.scores[score],
-            *(_bias_text(getattr(bias, field), bias.intervals.get(field)) for bias in row.biases.values()),
+            score_format.show(row.scores[score]),
+            *(
+                _bias_text(getattr(bias, field), bias.intervals.get(field), result.bias_format(field))
+                for bias in row.biases.values()
+            ),
         )
         for row in result.rows
     ]
@@ -253,8 +282,8 @@ def print_biases(result: "Evaluation", measure: str) -> None:
             console.say(f"  {name}: too few, not counted: {groups}; {too_few_text()}")
 
 
-def _bias_text(value: float | None, interval: Sequence[float] | None) -> str:
-    return "too few" if interval is None else f"{console.cell(value)} ({span(interval)})"
+def _bias_text(value: float | None, interval: Sequence[float] | None, score_format: "ScoreFormat") -> str:
+    return "too few" if interval is None else _with_interval(value, interval, score_format)
 
 
 def print_groups(result: "Evaluation", with_groups: bool) -> None:
@@ -272,6 +301,8 @@ def print_groups(result: "Evaluation", with_groups: bool) -> None:
 
 
 def _groups(grouping: "Grouping") -> None:
+    from featx.metrics.score_texts import ScoreFormat
+
     name = console.short_name(grouping.score)
     columns: list[str | Column] = [
         "  group",
@@ -281,19 +312,20 @@ def _groups(grouping: "Grouping") -> None:
         Column("own threshold", 4),
     ]
     columns += [Column(f"{name} by it", 5), Column("", 1, is_text=True)]
-    console.table("", columns, [_group_line(group, grouping.score) for group in grouping.groups])
+    score_format = ScoreFormat.of(grouping.score, [group.scores[grouping.score] for group in grouping.groups])
+    console.table("", columns, [_group_line(group, grouping.score, score_format) for group in grouping.groups])
     omission_notes = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
     omission_notes += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []
     if omission_notes:
         console.say(f"  {'; '.join(omission_notes)}")
 
 
-def _group_line(group: "Group", score: str) -> tuple[object, ...]:
-    value = console.cell(group.scores[score])
+def _group_line(group: "Group", score: str, score_format: "ScoreFormat") -> tuple[object, ...]:
+    value = group.scores[score]
     return (
         f"  {group.name}",
         group.n if group.n_units is None else f"{group.n} in {group.n_units} units",
-        f"{value} ({span(group.intervals[score])})" if group.is_compared else value,
+        _with_interval(value, group.intervals[score], score_format) if group.is_compared else score_format.show(value),
         None if group.p_holm is None else written_p(group.p_holm),
         group.threshold,
         group.score_by_threshold,
@@ -304,11 +336,3 @@ def _group_line(group: "Group", score: str) -> tuple[object, ...]:
 def written_p(p: float) -> str:
     """Return a p-value as text."""
     return f"{p:.2g}" if p >= MIN_P_SHOWN else f"<{MIN_P_SHOWN:g}"
-
-
-def span(edges: Sequence[float | None] | None) -> str:
-    """Return an interval as text, a dash if there is none."""
-    if not edges or None in edges:
-        return "–"
-    # The sum makes a negative zero positive.
-    return " … ".join(f"{round(edge, 3) + 0.0:.3f}" for edge in edges if edge is not None)

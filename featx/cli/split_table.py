@@ -7,6 +7,7 @@ from featx.cli.finetune_table import duration
 
 if TYPE_CHECKING:
     from featx.evaluation.split_summary import RunOverSplits, SplitSummary
+    from featx.metrics.score_texts import ScoreFormat
     from featx.workflow.outer_splits import SplitResult, SummaryOfSplits
 
 # Scores beside the one that runs are compared in.
@@ -15,8 +16,11 @@ SHOWN_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "rmse", "r2")
 
 def split_text(result: "SplitResult") -> str:
     """Return the result of one outer split in a line: the chosen run of each target, its score, and the time left."""
+    from featx.metrics.score_texts import ScoreFormat
+
     targets_text = ", ".join(
-        f"{scores.chosen} {scores.rows_name} {console.short_name(scores.metric)} {console.cell(scores.chosen_score)}"
+        f"{scores.chosen} {scores.rows_name} {console.short_name(scores.metric)} "
+        f"{ScoreFormat.of(scores.metric, [scores.chosen_score]).show(scores.chosen_score)}"
         for scores in result.targets
     )
     time_text = f"; {duration(result.seconds)}" if result.is_new else "; already done"
@@ -43,13 +47,14 @@ def _print_target(summary: "SplitSummary") -> None:
         console.Column("p", 6),
         console.Column("chosen in", 5),
     ]
+    formats = {name: summary.score_format(name) for name in summary.rows[0].means}
     rows = [
         [
             ("* " if number == 0 else "  ") + run.run,
-            run.means.get(metric),
-            run.sds.get(metric),
-            *(run.means.get(name) for name in score_names),
-            _difference_text(run),
+            formats[metric].show(run.means.get(metric)),
+            formats[metric].show(run.sds.get(metric)),
+            *(formats[name].show(run.means.get(name)) for name in score_names),
+            _difference_text(run, formats[metric]),
             run.p,
             run.n_chosen,
         ]
@@ -67,7 +72,8 @@ def _print_target(summary: "SplitSummary") -> None:
     )
 
 
-def _difference_text(run: "RunOverSplits") -> str:
+def _difference_text(run: "RunOverSplits", score_format: "ScoreFormat") -> str:
     if run.difference is None:
         return ""
-    return f"{run.difference:+.3f} [{run.difference_low:+.3f}, {run.difference_high:+.3f}]"
+    low, high = (f"{edge:+{score_format.edge}}" for edge in (run.difference_low, run.difference_high))
+    return f"{run.difference:+{score_format.edge}} [{low}, {high}]"

@@ -128,16 +128,14 @@ def _extraction_text(result: "Extraction") -> str:
 
 
 def _networks_text(runs: "Sequence[FinetuningResult]") -> str:
-    scores = _scores_text(runs, [(f"val {_short_name(run.metric)}", run.val_score) for run in runs])
+    scores = _scores_text(runs, [("val", run.metric, run.val_score) for run in runs])
     seconds = sum(run.train_s for run in runs if run.is_new)
     return f"{scores}{_end(seconds, sum(len(run.warnings) for run in runs))}"
 
 
 def _heads_text(runs: "Sequence[FitResult]") -> str:
     score_pairs = [
-        (f"out-of-fold {_short_name(run.score)}", run.oof_score)
-        if run.val_score is None
-        else (f"val {_short_name(run.score)}", run.val_score)
+        ("out-of-fold", run.score, run.oof_score) if run.val_score is None else ("val", run.score, run.val_score)
         for run in runs
     ]
     seconds = sum(run.search_s + run.train_s for run in runs if run.is_new)
@@ -145,17 +143,13 @@ def _heads_text(runs: "Sequence[FitResult]") -> str:
 
 
 def _ensembles_text(runs: "Sequence[EnsembleResult]") -> str:
-    scores = _scores_text(runs, [(f"{run.scored_on} {_short_name(run.metric)}", run.score) for run in runs])
+    scores = _scores_text(runs, [(run.scored_on, run.metric, run.score) for run in runs])
     return f"{scores}{_end(0.0, len(dict.fromkeys(text for run in runs for text in run.warnings)))}"
-
-
-def _short_name(score: str) -> str:
-    return console.short_name(score)
 
 
 def _scores_text(
     runs: "Sequence[FitResult | FinetuningResult | EnsembleResult | SmoothingResult]",
-    score_pairs: Sequence[tuple[str, float | None]],
+    scores: Sequence[tuple[str, str, float | None]],
 ) -> str:
     """Return the names and scores of runs as text, after the name of each score and, if there are several, its target.
 
@@ -163,14 +157,17 @@ def _scores_text(
     ----------
     runs
         The runs.
-    score_pairs
-        The name of each run's score with its rows, and the score.
+    scores
+        For each run the rows, the name of the score, and its value.
     """
+    from featx.metrics.score_texts import ScoreFormat
+
     has_targets = len({run.target for run in runs}) > 1
     groups: dict[str, list[str]] = {}
-    for run, (name, value) in zip(runs, score_pairs, strict=True):
-        heading = f"{run.target}: {name}" if has_targets else name
-        groups.setdefault(heading, []).append(f"{console.run_name(run.run, run.label)} {console.cell(value)}")
+    for run, (rows, score, value) in zip(runs, scores, strict=True):
+        heading = f"{run.target}: " * has_targets + f"{rows} {console.short_name(score)}"
+        text = ScoreFormat.of(score, [value]).show(value)
+        groups.setdefault(heading, []).append(f"{console.run_name(run.run, run.label)} {text}")
     texts = [f"{heading} {console.limited_list(texts)}" for heading, texts in groups.items()]
     n_done = sum(not run.is_new for run in runs)
     return "; ".join(texts) + (f"; {n_done} of {len(runs)} already done" if n_done else "")
@@ -185,7 +182,7 @@ def _attacks_text(results: "Sequence[RobustnessEvaluation]") -> str:
 
 def _smoothed_text(runs: "Sequence[SmoothingResult]") -> str:
     seconds = sum(run.smoothing_s for run in runs if run.is_new)
-    return f"{_scores_text(runs, [('val acc', run.val_score) for run in runs])}{_end(seconds, 0)}"
+    return f"{_scores_text(runs, [('val', 'accuracy', run.val_score) for run in runs])}{_end(seconds, 0)}"
 
 
 def _corruption_text(result: "CorruptionResults") -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from featx.metrics.score_kinds import Outputs
+from featx.metrics.score_texts import ScoreFormat
 from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
@@ -109,7 +110,10 @@ def explain(
             _compare_with_best(disagreements, f"{part} {wording.unit}", wording),
             _describe_similarity(diversity.pairs, wording),
             wording.oracle.format(diversity.oracle, unit=wording.unit),
-            _describe_contributions(contributions),
+            _describe_contributions(
+                contributions,
+                ScoreFormat.of_numbers(contributions.values()) if targets.kind == "numbers" else ScoreFormat(),
+            ),
         ]
     )
 
@@ -143,11 +147,11 @@ def _describe_similarity(pairs: Sequence[MemberPair], wording: _Wording) -> str:
     )
 
 
-def _describe_contributions(contributions: dict[str, float]) -> str:
+def _describe_contributions(contributions: dict[str, float], score_format: ScoreFormat) -> str:
     top, bottom = (choose(contributions, key=contributions.__getitem__) for choose in (max, min))
     if contributions[top] <= 0:
         return "No single member is needed: without any one of them the ensemble scores the same or better."
-    text = f"Without {top} the ensemble loses most ({-contributions[top]:+.4f})"
+    text = f"Without {top} the ensemble loses most ({score_format.show(-contributions[top], '+')})"
     if contributions[bottom] < 0 and bottom != top:
-        text += f"; without {bottom} it gains ({-contributions[bottom]:+.4f})"
+        text += f"; without {bottom} it gains ({score_format.show(-contributions[bottom], '+')})"
     return f"{text}."

@@ -9,6 +9,7 @@ from featx.evaluation.certified_runs import CertifiedRun
 from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.group_scores import Grouping
 from featx.metrics.definitions import MAIN_SCORES, WEIGHTED_PREFIX
+from featx.metrics.score_texts import ScoreFormat
 from featx.specs.head import Metric
 from featx.tables.ids import Kind
 
@@ -169,6 +170,14 @@ class Evaluation:
     def label(self, run: str) -> str:
         """Return the label of a run."""
         return next(row.label for row in self.rows if row.run == run)
+
+    def score_format(self, score: str) -> ScoreFormat:
+        """Return the formats of a score of all runs, of its intervals and of its differences."""
+        return ScoreFormat.of(score, [row.scores.get(score) for row in self.rows])
+
+    def bias_format(self, measure: str) -> ScoreFormat:
+        """Return the formats of a measure of the differences between groups; a ratio has no unit."""
+        return ScoreFormat() if measure == "ratio" else self.score_format(self.main_score)
 
     @property
     def scores(self) -> list[str]:

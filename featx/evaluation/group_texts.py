@@ -3,6 +3,7 @@
 from featx.evaluation.comparison import ALPHA
 from featx.evaluation.group_scores import MIN_GROUP_ROWS, MIN_GROUP_UNITS, Group, Grouping
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import ScoreFormat
 
 
 def describe_differences(grouping: Grouping) -> str:
@@ -27,10 +28,12 @@ def _difference_text(grouping: Grouping) -> str:
         for word, names in (("higher" if is_error else "lower", worse), ("lower" if is_error else "higher", better))
         if names
     ]
+    score_format = ScoreFormat.of(grouping.score, [grouping.overall])
+    largest_difference, mean_deviation = map(score_format.show, (grouping.largest_difference, grouping.mean_deviation))
     return (
-        f"{grouping.name}: overall {score} {grouping.overall:.4f}; "
+        f"{grouping.name}: overall {score} {score_format.show(grouping.overall)}; "
         f"{'; '.join(tests) or 'no significant differences between groups'}; "
-        f"largest difference {grouping.largest_difference:.4f}, mean absolute deviation {grouping.mean_deviation:.4f}"
+        f"largest difference {largest_difference}, mean absolute deviation {mean_deviation}"
     )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from featx.embeddings.near_copies import find_near_copies
 from featx.files.atomic import write_table
+from featx.metrics.score_texts import SUFFIX_WITHOUT_LEAKS
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
@@ -25,7 +26,6 @@ from featx.tables.truth import AnyTruth
 
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
 # End of the name of a score that is computed without images that have copies in another part.
-SUFFIX_WITHOUT_LEAKS = "_without_leaks"
 # A column looks like an identity, for example of patients, from this number of groups on …
 MIN_IDENTITY_GROUPS = 20
 # … and up to this number of images per group on average.

@@ -74,6 +74,8 @@ class Pivot:
         Names of other settings in which runs of one cell differ.
     grouping
         Name of the grouping whose groups differ in their errors; None for a score.
+    unit_of
+        Name of the score whose unit the figures have; empty for ratios.
     """
 
     target: str
@@ -86,6 +88,7 @@ class Pivot:
     left_out: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     grouping: str | None = None
+    unit_of: str = ""
 
     def cell(self, row: str, column: str) -> PivotCell | None:
         """Return one cell; None if no run has these settings."""
@@ -204,6 +207,7 @@ def _pivot(table: Evaluation, setting_names: list[str], figure: _Figure) -> Pivo
         [row.label for row in table.rows if row not in pivot_rows],
         sorted(other_settings),
         figure.grouping,
+        figure.name if figure.grouping is None else "" if figure.name == "ratio" else table.main_score,
     )
 
 

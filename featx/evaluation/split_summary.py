@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import corrected_interval, corrected_t_test, holm
 from featx.metrics.definitions import WEIGHTED_PREFIX, find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.tables.ids import Floats
 
 # Row of the run that was chosen inside each split, whichever it was.
@@ -159,6 +160,10 @@ class SplitSummary:
     n_scored: float
     fit_s: float
     rows: list[RunOverSplits]
+
+    def score_format(self, score: str) -> ScoreFormat:
+        """Return the formats of a score of all runs, of its deviations and of its differences."""
+        return ScoreFormat.of(score, [row.means.get(score) for row in self.rows])
 
     @property
     def rows_name(self) -> str:

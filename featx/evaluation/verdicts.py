@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
 from featx.metrics.collapse import ONE_CLASS, ONE_NUMBER
+from featx.metrics.score_texts import ScoreFormat
 
 # Warnings of training which mean that a run is not usable.
 FAILURE_FLAGS = frozenset({"dead head", ONE_CLASS, ONE_NUMBER, "diverged", "nan"})
@@ -131,13 +132,14 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
     if not comparison.has_enough_units:
         return f"{rows_text} are too few to test the choice (expected {MIN_UNITS_TO_COMPARE} or more)"
     chosen_run, n_tests = comparison.reference, len(comparison.runs) - 1
+    score_format = ScoreFormat.of(comparison.score, [run.score for run in comparison.runs.values()])
     chosen_label = comparison.label(chosen_run)
     better = sorted(comparison.related("better"), key=lambda run: -abs(comparison.runs[run].difference))
     equivalent = comparison.related("equivalent")
     better += [run for run in equivalent if comparison.runs[run].p < ALPHA and comparison.is_better(run)]
     parts = [
         f"on {rows_text}, {comparison.label(run)} is better than the chosen run {chosen_label} by "
-        f"{abs(comparison.runs[run].difference):.4f} "
+        f"{score_format.show(abs(comparison.runs[run].difference))} "
         f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
         for run in better
     ]
@@ -145,7 +147,7 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
         deficit = abs(comparison.runs[recommended].difference)
         parts.append(
             f"on {rows_text}, the recommended run {comparison.label(recommended)} is worse than the chosen run "
-            f"{chosen_label} by {deficit:.4f} ({_p_text(comparison, recommended, n_tests)})"
+            f"{chosen_label} by {score_format.show(deficit)} ({_p_text(comparison, recommended, n_tests)})"
         )
     return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen_label}"
 

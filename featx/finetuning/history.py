@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.finetuning.epochs import Epoch, EpochChoice, epoch_from_dict
+from featx.metrics.score_texts import ScoreFormat
 from featx.study.run_metrics import EpochMetrics
 from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import DecisionRule, decide_codes
@@ -102,7 +103,9 @@ class TrainingHistory:
             abs(choice.cost(epoch)) if choice.score is not None else choice.loss(epoch)
             for epoch in (last_epoch, self.epochs[self.best])
         )
-        return f"{text}, {choice.value_name} {last_value:.4f}, best {best_value:.4f}"
+        score_format = ScoreFormat() if choice.score is None else ScoreFormat.of(choice.score, [best_value])
+        last_text, best_text = map(score_format.show, (last_value, best_value))
+        return f"{text}, {choice.value_name} {last_text}, best {best_text}"
 
     def to_metrics(self) -> tuple[EpochMetrics, ...]:
         """Return the epochs as ``metrics.json`` contains them."""

@@ -81,7 +81,9 @@ def _has_no_zeros(targets: TargetValues) -> bool:
     return bool((targets.y != 0).all())
 
 
-ERROR: dict[str, Any] = {"greater_is_better": False, "limits": (0.0, math.inf), "unit": "that of the numbers"}
+# Unit of errors.
+TARGET_UNIT = "that of the numbers"
+ERROR: dict[str, Any] = {"greater_is_better": False, "limits": (0.0, math.inf), "unit": TARGET_UNIT}
 _MOMENT_SCORES: dict[str, tuple[MomentFunction, dict[str, Any]]] = {
     "mae": (lambda moments: np.asarray(moments[1]), ERROR),
     "rmse": (lambda moments: np.asarray(np.sqrt(moments[2])), ERROR),

@@ -8,6 +8,7 @@ from pathlib import Path
 from featx.artifacts.header import Header, read_header
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.files.atomic import write_text
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text, plural, score_name
 from featx.specs.split import PARTS
 from featx.tables.ids import Kind
@@ -79,7 +80,7 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
             dataset_split=split,
             metric_type=name,
             metric_name=score_name(name),
-            metric_value=round(float(row.scores[name]), 6),
+            metric_value=float(f"{row.scores[name]:.6g}"),
         )
         for split, row in rows
         for name in dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))
@@ -149,7 +150,9 @@ def _score_text(row: RunEvaluation, name: str) -> str:
     value = row.scores.get(name)
     if value is None:
         return "–"
-    return f"{value:.4f}" + (f" ({interval_text(row.intervals[name])})" if name in row.intervals else "")
+    score_format = ScoreFormat.of(name, [value])
+    edges = f" ({interval_text(row.intervals[name], score_format.value)})" if name in row.intervals else ""
+    return f"{score_format.show(value)}{edges}"
 
 
 def _limits(facts: TargetFacts, run: RunFacts) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from featx.errors import ReadError
 from featx.images.decode import decode
 from featx.images.sources import read_content
+from featx.metrics.score_texts import ScoreFormat
 from featx.predictors.prediction import Prediction
 from featx.predictors.prediction_scores import RunScores
 from featx.predictors.prediction_texts import best_first, prediction_texts, true_text
@@ -137,11 +138,11 @@ class PredictionGallery:
             scores = sorted(self._scores.of_target(target).values(), key=lambda score: -score.n)
             if scores:
                 score = scores[0]
-                value, interval = score.value, score.interval
-                edges = "" if interval is None else f" (95 % interval {interval[0]:.4f} … {interval[1]:.4f})"
+                score_format, interval = ScoreFormat.of(score.score, [score.value]), score.interval
+                edges = "" if interval is None else f" (95 % interval {' … '.join(map(score_format.show, interval))})"
                 yield Text(
-                    f"{target}: {score.label} has {score.score} {value:.4f}{edges} on the {score.n:,} "
-                    f"{'image' if score.n == 1 else 'images'} with a true value."
+                    f"{target}: {score.label} has {score.score} {score_format.show(score.value)}{edges} on the "
+                    f"{score.n:,} {'image' if score.n == 1 else 'images'} with a true value."
                 )
         for warning in self._warnings:
             yield Text(warning, "warning")
@@ -240,7 +241,8 @@ def _score_components(target: str, scores: RunScores) -> Iterator[Component]:
     """Yield the scores of the runs of a target, and the confusion matrix of each."""
     scores_by_run = scores.of_target(target)
     name = next(iter(scores_by_run.values())).score
-    columns = [Column("run"), Column(name, ".4f"), Column("95 % from", ".4f"), Column("95 % to", ".4f")]
+    number_format = ScoreFormat.of(name, [score.value for score in scores_by_run.values()]).value
+    columns = [Column("run"), *(Column(title, number_format) for title in (name, "95 % from", "95 % to"))]
     rows = [[score.label, score.value, *(score.interval or (None, None)), score.n] for score in scores_by_run.values()]
     caption = "Scores on the images with a true value, images being independent."
     yield Table(f"scores-{target}", caption, [*columns, Column("images", "d")], rows)

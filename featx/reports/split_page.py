@@ -40,12 +40,13 @@ def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
     """Return the section of one target."""
     chosen_run = summary.rows[0]
     score = score_name(summary.metric)
-    low, high = chosen_run.intervals[summary.metric]
+    score_format = summary.score_format(summary.metric)
+    edges = " … ".join(map(score_format.show, chosen_run.intervals[summary.metric]))
     components: list[Component] = [
         Text(
-            f"The run chosen inside each split has {score} {chosen_run.means[summary.metric]:.4f} ± "
-            f"{chosen_run.sds[summary.metric]:.4f} (mean and standard deviation over {summary.n_splits} splits; 95 % "
-            f"interval of the mean {low:.4f} … {high:.4f}) on {summary.n_scored:.0f} {summary.rows_name} rows, after "
+            f"The run chosen inside each split has {score} {score_format.show(chosen_run.means[summary.metric])} ± "
+            f"{score_format.show(chosen_run.sds[summary.metric])} (mean and standard deviation over {summary.n_splits} "
+            f"splits; 95 % interval of the mean {edges}) on {summary.n_scored:.0f} {summary.rows_name} rows, after "
             f"training on {summary.n_train:.0f}.",
             "summary",
         ),
@@ -68,10 +69,16 @@ def _build_table(summary: SplitSummary) -> Table:
     for name in names:
         is_shown = name in SHOWN_SCORES or name == summary.metric
         columns += [
-            Column(score_name(name), ".4f", "mean over the splits", is_shown),
-            Column(f"{score_name(name)}, sd", ".4f", "standard deviation over the splits", is_shown),
+            Column(score_name(name), summary.score_format(name).value, "mean over the splits", is_shown),
+            Column(
+                f"{score_name(name)}, sd",
+                summary.score_format(name).value,
+                "standard deviation over the splits",
+                is_shown,
+            ),
         ]
-    columns += [Column(name, ".4f") for name in ("difference", "low", "high")] + [Column("p", ".3g")]
+    number_format = summary.score_format(summary.metric).value
+    columns += [Column(name, number_format) for name in ("difference", "low", "high")] + [Column("p", ".3g")]
     rows = [
         [run.run, run.n_chosen]
         + [table.get(name) for name in names for table in (run.means, run.sds)]
@@ -83,7 +90,8 @@ def _build_table(summary: SplitSummary) -> Table:
 
 
 def _build_splits_table(summary: SplitSummary, seeds: Sequence[int]) -> Table:
-    columns = [Column("seed"), *(Column(run.run, ".4f") for run in summary.rows)]
+    number_format = summary.score_format(summary.metric).value
+    columns = [Column("seed"), *(Column(run.run, number_format) for run in summary.rows)]
     values = [run.scores[summary.metric] for run in summary.rows if summary.metric in run.scores]
     rows = [[str(seed), *scores] for seed, *scores in zip(seeds, *values, strict=True)]
     return Table(f"{summary.target}-by-split", f"{score_name(summary.metric)} of each split", columns, rows)

@@ -7,6 +7,7 @@ import numpy as np
 
 from featx.evaluation.intervals import Resamples, draw_scores, is_constant, percentile_interval, unseen_intervals
 from featx.metrics.definitions import Scorer, find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.metrics.scores import align
 from featx.robustness.corruption_errors import CorruptionErrors, error_of, mean_corruption_errors
 from featx.robustness.corruption_store import ORIGINAL, Cell, CorruptionStore
@@ -122,6 +123,11 @@ class CorruptionResults:
     score: str
     reference: str | None
     runs: tuple[CorruptedRun, ...]
+
+    @property
+    def score_format(self) -> ScoreFormat:
+        """Formats of the scores of all runs on original and on corrupted images."""
+        return ScoreFormat.of(self.score, [value for run in self.runs for value in (run.original.score, run.mean)])
 
     @property
     def problems(self) -> list[str]:

@@ -22,7 +22,7 @@ def test_scores_of_several_targets_have_their_own_names(capsys: pytest.CaptureFi
     StagePrinter("").add("finetune", runs)
     words = " ".join(capsys.readouterr().out.split())
     assert words == (
-        "finetune defect: val acc net 0.875 0.8750, net 0.5 0.5000; age: val mae net 3.25 3.2500; "
+        "finetune defect: val acc net 0.875 0.8750, net 0.5 0.5000; age: val mae net 3.25 3.250; "
         "1 of 3 already done; 2.0 s"
     )
     StagePrinter("").add("finetune", runs[:2])

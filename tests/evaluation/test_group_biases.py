@@ -19,6 +19,7 @@ from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.group_biases import EQUAL_ERRORS, GroupBias, group_biases
 from featx.evaluation.group_membership import group_rows
 from featx.evaluation.group_scores import GroupPredictions
+from featx.metrics.score_texts import ScoreFormat
 from featx.tables.target_values import NumberTargets
 from tests.conftest import make_images
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
@@ -121,19 +122,20 @@ def test_every_run_has_a_bias_for_each_group_column(study: Path, monkeypatch: py
     copy = Evaluation.from_dict(json.loads(json.dumps(asdict(evaluation))))
     assert [row.biases for row in copy.rows] == [row.biases for row in evaluation.rows]
     best_biases = evaluation.rows[0].biases["site"]
+    assert evaluation.bias_format("ratio") == ScoreFormat() != evaluation.bias_format("sd")
     for name, value in (
         ("largest", best_biases.largest_difference),
         ("sd", best_biases.sd),
         ("ratio", best_biases.ratio),
     ):
         output = CliRunner().invoke(app, ["evaluate", "--bias", name]).output
-        assert f"{value:.4f} (" in output
+        assert f"{evaluation.bias_format(name).show(value)} (" in output
         assert output.count("too few\n") == 2
         assert "age: too few, not counted: <60 (n " in output
     result = CliRunner().invoke(app, ["evaluate", "--bias", "rang"])
     assert isinstance(result.exception, UnknownNameError)
     text = Path(featx.report().report).read_text()
-    assert f"{best_biases.mean_deviation:.4f} (" in text
+    assert f"{evaluation.bias_format('deviation').show(best_biases.mean_deviation)} (" in text
     assert text.count(">too few</td>") == 4 * len(evaluation.rows)
 
 

@@ -21,6 +21,7 @@ from featx.files.atomic import acquire_lock, file_lock
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import parameter_importances
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.specs.head import HeadSpec
 
 # Trials that the median pruner needs before it prunes.
@@ -182,11 +183,13 @@ class TrialJournal:
             return f"trial {number + 1} ended early"
         signed_score = find_score(metric).signed
         best = best_trial(self.scored_trials)
-        best_text = f"best {metric} {signed_score(best.value or 0):.4f} (trial {best.number + 1})"
+        score_format = ScoreFormat.of(metric, [best.value])
+        best_text = f"best {metric} {score_format.show(signed_score(best.value or 0))} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
             return f"trial {number + 1} ended early · {best_text}"
-        spread = float(np.std(trial.user_attrs["fold_scores"]))
-        return f"trial {number + 1} {signed_score(trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
+        spread = score_format.show(float(np.std(trial.user_attrs["fold_scores"])))
+        score = score_format.show(signed_score(trial.value or 0))
+        return f"trial {number + 1} {score} ± {spread} over the folds · {best_text}"
 
     @property
     def n_finished(self) -> int:

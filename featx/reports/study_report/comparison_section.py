@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Figure, Items, Section, Table, Text
 from featx.reports.page.figure_style import GRID, PALETTE, STYLE, make_figure, shorten_name
 from featx.reports.study_report.facts import TargetFacts, interval_text, score_name
@@ -68,7 +69,11 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
     heading = "run" if not number else f"run, scores of {number}"
     sizes = sorted({row.scores["n"] for row in evaluation.rows})
     columns = [Column(heading), Column("n", ",d", "Number of rows.", is_shown=len(sizes) > 1)]
-    scores = [Column(score_name(name.partition(".")[0]), ".4f", is_shown=_is_shown(evaluation, name)) for name in names]
+    formats = {name: evaluation.score_format(name).value for name in names}
+    scores = [
+        Column(score_name(name.partition(".")[0]), formats[name], is_shown=_is_shown(evaluation, name))
+        for name in names
+    ]
     edges = [] if number else _interval_columns(evaluation)
     columns += [*scores[:1], *edges, *scores[1:]]
     hints: dict[tuple[int, int], str] = {}
@@ -78,7 +83,7 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
         for position, name in enumerate(names):
             if name in row.intervals:
                 column = 2 + position + (len(edges) if position else 0)
-                hints[row_number, column] = f"95 % interval: {interval_text(row.intervals[name])}"
+                hints[row_number, column] = f"95 % interval: {interval_text(row.intervals[name], formats[name])}"
         values = [row.scores.get(name) for name in names]
         interval = row.intervals.get(evaluation.compared, (None, None)) if edges else ()
         line = [row.label, row.scores["n"], *values[:1], *interval, *values[1:]]
@@ -99,19 +104,22 @@ def _is_shown(evaluation: Evaluation, name: str) -> bool:
 
 
 def _interval_columns(evaluation: Evaluation) -> list[Column]:
-    name = score_name(evaluation.compared)
+    name, number_format = score_name(evaluation.compared), evaluation.score_format(evaluation.compared).value
     return [
-        Column("95 % low", ".4f", f"Low edge of the 95 % interval of {name}."),
-        Column("95 % high", ".4f", f"High edge of the 95 % interval of {name}."),
+        Column("95 % low", number_format, f"Low edge of the 95 % interval of {name}."),
+        Column("95 % high", number_format, f"High edge of the 95 % interval of {name}."),
     ]
 
 
 def _comparison_columns(evaluation: Evaluation) -> list[Column]:
+    number_format = evaluation.score_format(evaluation.compared).value
     return [
-        Column("on train", ".4f", "Score on the rows that the run was trained on.", evaluation.has_train_scores),
-        Column("difference", "+.4f", "Difference to the chosen run."),
-        Column("difference, low", "+.4f", "Low edge of its paired 95 % interval.", is_shown=False),
-        Column("difference, high", "+.4f", "High edge of its paired 95 % interval.", is_shown=False),
+        Column(
+            "on train", number_format, "Score on the rows that the run was trained on.", evaluation.has_train_scores
+        ),
+        Column("difference", f"+{number_format}", "Difference to the chosen run."),
+        Column("difference, low", f"+{number_format}", "Low edge of its paired 95 % interval.", is_shown=False),
+        Column("difference, high", f"+{number_format}", "High edge of its paired 95 % interval.", is_shown=False),
         Column("p", ".2g", f"p-value of {evaluation.test}."),
         Column("fit, s", ".1f", "Seconds of search and training."),
         Column("images/s", ",.10g", "Images per second at prediction, without reading and decoding."),
@@ -169,4 +177,6 @@ def _left_out_text(n_runs: int) -> str:
 
 def _extremes(rows: Sequence[RunEvaluation], name: str) -> str:
     best, worst_run = rows[0], rows[-1]
-    return f"{best.label} has {best.scores[name]:.4f}, the last one, {worst_run.label}, {worst_run.scores[name]:.4f}."
+    score_format = ScoreFormat.of(name, [row.scores[name] for row in rows])
+    best_text, worst_text = (score_format.show(row.scores[name]) for row in (best, worst_run))
+    return f"{best.label} has {best_text}, the last one, {worst_run.label}, {worst_text}."

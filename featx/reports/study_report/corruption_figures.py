@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import has_target_unit
 from featx.reports.page.components import Figure
 from featx.reports.page.figure_style import GRID, PALETTE, STYLE, add_legend, make_figure, shorten_name
 from featx.reports.study_report.facts import score_name
@@ -43,13 +44,18 @@ def plot_severities(name: str, results: CorruptionResults, run: CorruptedRun) ->
     scores_by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
     kinds = list(results.losses_by_kind)
     values = np.array([[scores_by_cell.get((kind, severity), np.nan) for severity in severities] for kind in kinds])
-    caption = f"{_title(results)} of {run.label} at each severity ({run.original.score:.3f} on the original images)."
+    original_text = format(run.original.score, results.score_format.edge)
+    caption = f"{_title(results)} of {run.label} at each severity ({original_text} on the original images)."
     return _heat_map(name, caption, results.score, values, kinds, [str(severity) for severity in severities])
 
 
 def _title(results: CorruptionResults) -> str:
     text = score_name(results.score)
     return text[0].upper() + text[1:]
+
+
+# Numbers that fit a cell of a heat map without exponent.
+MIN_PLAIN, MAX_PLAIN = 0.01, 10_000
 
 
 @matplotlib.rc_context(STYLE)
@@ -66,7 +72,13 @@ def _heat_map(  # noqa: PLR0913 (each is one part of a figure)
         if np.isfinite(values[row, column]):
             colour = "#000000" if shades[row, column] > LIGHT_FROM else "#ffffff"
             axes.text(
-                column, row, _short(float(values[row, column])), color=colour, ha="center", va="center", fontsize=6.5
+                column,
+                row,
+                _short(float(values[row, column]), score),
+                color=colour,
+                ha="center",
+                va="center",
+                fontsize=6.5,
             )
     axes.set_yticks(range(len(rows)), rows, fontsize=7, parse_math=False)
     angle = {} if is_numbered else {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
@@ -78,14 +90,16 @@ def _heat_map(  # noqa: PLR0913 (each is one part of a figure)
     return Figure(name, caption, caption, figure)
 
 
-def _short(value: float) -> str:
+def _short(value: float, score: str = "") -> str:
     """Return a score in a few characters.
 
     Examples
     --------
-    >>> _short(0.876), _short(1.0), _short(12.34), _short(-0.05)
-    ('.88', '1.0', '12', '-.05')
+    >>> _short(0.876), _short(1.0), _short(12.34), _short(-0.05), _short(1.2e-6, "mae")
+    ('.88', '1.0', '12', '-.05', '1e-06')
     """
+    if has_target_unit(score) and value and not MIN_PLAIN <= abs(value) < MAX_PLAIN:
+        return f"{value:.0e}"
     if abs(value) >= 10:
         return f"{value:.0f}"
     text = f"{value:.2f}"

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from featx.errors import DataError
+from featx.metrics.score_texts import ScoreFormat
 from featx.registry import CORRUPTIONS
 from featx.reports.page.components import (
     Column,
@@ -62,21 +63,21 @@ def _note(facts: TargetFacts, results: CorruptionResults) -> str:
 
 
 def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
-    score = score_name(results.score)
+    score, score_format = score_name(results.score), results.score_format
     columns = [
         Column("run"),
-        Column(f"{score} on originals", ".4f"),
-        Column(f"{score} on corrupted", ".4f", "Mean over kinds of the mean over severities."),
+        Column(f"{score} on originals", score_format.value),
+        Column(f"{score} on corrupted", score_format.value, "Mean over kinds of the mean over severities."),
         Column("95 % interval"),
         Column("mCE", ".3f", "Mean corruption error: errors divided by those of the reference, mean over kinds."),
         Column("relative mCE", ".3f", "The same for the errors beyond those on the original images."),
         Column("stays under 4 shifts", ".3f", "Share of images with the same decision under shifts by one pixel."),
         Column("stays under 8 shifts", ".3f", "The same with the diagonals."),
         Column("change by shifts", ".4g", "Mean over images of the largest change of a number by one pixel."),
-        *(Column(f"shuffled {n} × {n}", ".4f", is_shown=n == SHOWN_GRID) for n in SHUFFLED_GRIDS),
-        Column("edges", ".4f", f"{score} on edges in black on white."),
+        *(Column(f"shuffled {n} × {n}", score_format.value, is_shown=n == SHOWN_GRID) for n in SHUFFLED_GRIDS),
+        Column("edges", score_format.value, f"{score} on edges in black on white."),
     ]
-    rows = [_run_cells(run) for run in results.runs]
+    rows = [_run_cells(run, score_format) for run in results.runs]
     filled_positions = [position for position in range(len(columns)) if any(row[position] is not None for row in rows)]
     reference = next((run.label for run in results.runs if run.run == results.reference), None)
     caption = f"Runs on corrupted images{'' if reference is None else f'; the reference of mCE is {reference}'}."
@@ -88,7 +89,7 @@ def _run_table(facts: TargetFacts, results: CorruptionResults) -> Table:
     )
 
 
-def _run_cells(run: CorruptedRun) -> list[Any]:
+def _run_cells(run: CorruptedRun, score_format: ScoreFormat) -> list[Any]:
     errors, shifts = run.errors, run.consistency
     shuffle_scores: list[float | None] = [*run.probe_scores(PATCH_SHUFFLE)]
     edges = run.probe_scores(EDGES)
@@ -96,7 +97,7 @@ def _run_cells(run: CorruptedRun) -> list[Any]:
         run.label,
         run.original.score,
         run.mean,
-        None if run.interval is None else interval_text(run.interval, ".3f"),
+        None if run.interval is None else interval_text(run.interval, score_format.edge),
         *((None, None) if errors is None else (errors.mean, errors.relative)),
         *((None, None, None) if shifts is None else (shifts.share_4, shifts.share_8, shifts.largest_change)),
         *(shuffle_scores or [None] * len(SHUFFLED_GRIDS)),
@@ -105,7 +106,7 @@ def _run_cells(run: CorruptedRun) -> list[Any]:
 
 
 def _kind_table(facts: TargetFacts, results: CorruptionResults) -> Table:
-    columns = [Column("kind"), *(Column(run.label, ".4f") for run in results.runs)]
+    columns = [Column("kind"), *(Column(run.label, results.score_format.value) for run in results.runs)]
     rows = [[kind, *(run.by_kind[kind] for run in results.runs)] for kind in results.losses_by_kind]
     caption = f"Mean {score_name(results.score)} over severities under each kind, the most harmful kind first."
     return Table(facts.component_name("corruptions-by-kind"), caption, columns, rows)

@@ -9,6 +9,7 @@ import numpy as np
 from featx.artifacts.artifact import read_ensemble_body
 from featx.artifacts.header import read_header
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Figure, Picture, Section, Table, Text
 from featx.reports.page.figure_style import STYLE, make_figure, shorten_name
 from featx.reports.study_report.facts import TargetFacts, score_name
@@ -89,14 +90,19 @@ def _similarity(pair: MemberPair) -> float:
     return -1.0 if similarity is None else similarity
 
 
+def _format_of(ensembles: Ensembles) -> str:
+    """Return the format of the scores of all ensembles and of their differences."""
+    return ScoreFormat.of(ensembles[0][1].metric, [metrics.score for _, metrics in ensembles]).value
+
+
 def _comparison_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str, str]) -> Table:
-    metric = score_name(ensembles[0][1].metric)
+    metric, number_format = score_name(ensembles[0][1].metric), _format_of(ensembles)
     columns = [
         Column("ensemble"),
-        Column(metric, ".4f"),
+        Column(metric, number_format),
         Column("best member"),
-        Column(f"best member, {metric}", ".4f"),
-        Column(f"median member, {metric}", ".4f"),
+        Column(f"best member, {metric}", number_format),
+        Column(f"median member, {metric}", number_format),
         Column("disagreements", ",d"),
         Column("ensemble right", ",d"),
         Column("member right", ",d"),
@@ -136,7 +142,7 @@ def _weight_table(facts: TargetFacts, labels: dict[str, str]) -> list[Component]
 
 def _contribution_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[str, str]) -> Table:
     members = dict.fromkeys(name for _, metrics in ensembles for name in metrics.contributions)
-    columns = [Column("member"), *(Column(label, "+.4f") for label, _ in ensembles)]
+    columns = [Column("member"), *(Column(label, f"+{_format_of(ensembles)}") for label, _ in ensembles)]
     rows = [
         [labels.get(name, name), *(metrics.contributions.get(name) for _, metrics in ensembles)] for name in members
     ]
@@ -147,7 +153,11 @@ def _contribution_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[s
 def _pair_table(facts: TargetFacts, ensemble: str, pairs: list[MemberPair], labels: dict[str, str]) -> Table:
     names = ("disagreement", "q", "double_fault", "error_correlation", "shared_errors")
     headings = ("disagreement", "Q", "double fault", "correlation of errors", "shared errors")
-    columns = [Column("pair"), *(Column(heading, ".4f") for heading in headings)]
+    # Two numbers disagree by their difference, in the unit of the target.
+    is_number = facts.evaluation.kind == "numbers"
+    disagreements = [pair.all.disagreement for pair in pairs]
+    formats = {"disagreement": (ScoreFormat.of_numbers(disagreements) if is_number else ScoreFormat()).value}
+    columns = [Column("pair"), *(Column(heading, formats.get(heading, ".4f")) for heading in headings)]
     rows = [
         [f"{labels.get(pair.one, pair.one)} · {labels.get(pair.other, pair.other)}"]
         + [getattr(pair.all, name) for name in names]

@@ -9,6 +9,7 @@ from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.group_biases import MEASURE_TEXTS, GroupBias, too_few_text
 from featx.evaluation.group_scores import Group, Grouping
 from featx.evaluation.group_texts import describe_differences, describe_size
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Details, Figure, Items, Section, Table, Text
 from featx.reports.page.figure_style import GRID, PALETTE, STYLE, make_figure, shorten_name
 from featx.reports.study_report.facts import TargetFacts, interval_text, score_name
@@ -48,12 +49,13 @@ def group_components(evaluation: Evaluation) -> list[Component]:
 
 def _describe(grouping: Grouping) -> str:
     text = describe_differences(grouping)
+    score_format = ScoreFormat.of(grouping.score, [grouping.overall])
     if grouping.step is not None:
-        text += f"; the error increases by {grouping.step:.4f} from one group to the next"
+        text += f"; the error increases by {score_format.show(grouping.step)} from one group to the next"
     if grouping.largest_difference_by_thresholds is not None:
         text += (
             "; with one threshold per group, the largest difference would be "
-            f"{grouping.largest_difference_by_thresholds:.4f}"
+            f"{score_format.show(grouping.largest_difference_by_thresholds)}"
         )
     return f"{text}."
 
@@ -61,14 +63,20 @@ def _describe(grouping: Grouping) -> str:
 def _bias_tables(evaluation: Evaluation) -> list[Component]:
     """Return one table per measure of the differences between groups: runs in rows, groupings in columns."""
     names = list(evaluation.rows[0].biases)
-    columns = [Column("run"), Column(score_name(evaluation.main_score), ".4f"), *map(Column, names)]
+    main_score = evaluation.main_score
+    score_format = evaluation.score_format(main_score)
+    columns = [Column("run"), Column(score_name(main_score), score_format.value), *map(Column, names)]
     chosen_positions = frozenset(
         position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen
     )
     components: list[Component] = []
     for number, (measure, text) in enumerate(MEASURE_TEXTS.items()):
         rows = [
-            [row.label, row.scores[evaluation.main_score], *(_bias_text(bias, measure) for bias in row.biases.values())]
+            [
+                row.label,
+                row.scores[main_score],
+                *(_bias_text(bias, measure, evaluation.bias_format(measure)) for bias in row.biases.values()),
+            ]
             for row in evaluation.rows
         ]
         caption = f"{text[0].upper()}{text[1:]} of the groups, of every run, with its 95 % interval"
@@ -83,27 +91,28 @@ def _bias_tables(evaluation: Evaluation) -> list[Component]:
     return components
 
 
-def _bias_text(bias: GroupBias, measure: str) -> str:
+def _bias_text(bias: GroupBias, measure: str, score_format: ScoreFormat) -> str:
     if not bias.intervals:
         return "too few"
-    value = getattr(bias, measure)
-    return f"{'–' if value is None else f'{value:.4f}'} ({interval_text(bias.intervals[measure])})"
+    edges = interval_text(bias.intervals[measure], score_format.value)
+    return f"{score_format.show(getattr(bias, measure))} ({edges})"
 
 
 def _group_table(prefix: str, grouping: Grouping) -> list[Component]:
     has_thresholds = grouping.largest_difference_by_thresholds is not None
     score = score_name(grouping.score)
+    number_format = ScoreFormat.of(grouping.score, [group.scores[grouping.score] for group in grouping.groups]).value
     columns = [
         Column(grouping.name),
         Column("n", ",d"),
-        Column(score, ".4f"),
+        Column(score, number_format),
         Column("95 % interval"),
         Column("p", ".2g"),
     ]
     if has_thresholds:
         columns += [Column("own threshold", ".4f"), Column(f"{score} with own threshold", ".4f")]
     columns.append(Column("remarks"))
-    rows = [_group_cells(grouping, group, has_thresholds) for group in grouping.groups]
+    rows = [_group_cells(grouping, group, has_thresholds, number_format) for group in grouping.groups]
     hints = {(position, 1): describe_size(group) for position, group in enumerate(grouping.groups)}
     table = Table(f"{prefix}-{grouping.name}-scores", f"Groups of {grouping.name}.", columns, rows, hints)
     if not (grouping.n_missing or grouping.n_hidden):
@@ -112,8 +121,8 @@ def _group_table(prefix: str, grouping: Grouping) -> list[Component]:
     return [table, Text(note, "note")]
 
 
-def _group_cells(grouping: Grouping, group: Group, has_thresholds: bool) -> list[Any]:
-    interval = interval_text(group.intervals[grouping.score]) if group.is_compared else None
+def _group_cells(grouping: Grouping, group: Group, has_thresholds: bool, number_format: str) -> list[Any]:
+    interval = interval_text(group.intervals[grouping.score], number_format) if group.is_compared else None
     cells = [group.name, group.n, group.scores[grouping.score], interval, group.p_holm]
     cells += [group.threshold, group.score_by_threshold] if has_thresholds else []
     return [*cells, "worse" if group.is_flagged else "" if group.is_compared else "too few to compare"]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from featx.evaluation.pivot import pivot_runs
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Section, Table, Text
 from featx.reports.study_report.facts import TargetFacts, score_name
 from featx.study.run_metrics import HeadMetrics, SearchResult
@@ -51,11 +52,12 @@ def _setting_table(facts: TargetFacts) -> Table | None:
     if not rows:
         return None
     score = score_name(evaluation.compared)
+    number_format = ScoreFormat.of(evaluation.compared, [row[1] for row in rows]).value
     columns = [
         Column("setting and value"),
-        Column(f"best {score}", ".4f"),
-        Column("low", ".4f", "Low edge of the 95 % interval."),
-        Column("high", ".4f", "High edge of the 95 % interval."),
+        Column(f"best {score}", number_format),
+        Column("low", number_format, "Low edge of the 95 % interval."),
+        Column("high", number_format, "High edge of the 95 % interval."),
         Column("best run"),
         Column("runs", ",d", "Number of runs with this value."),
     ]
@@ -75,7 +77,7 @@ def _searched_embeddings(facts: TargetFacts) -> Table | None:
     columns = [
         Column("head and embeddings"),
         Column("trials", ",d"),
-        Column("best score", ".4f"),
+        Column("best score", ScoreFormat.of(rows[0][3], [row[2] for row in rows]).value),
         Column("metric"),
         Column("chosen"),
     ]

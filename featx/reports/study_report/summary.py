@@ -3,8 +3,9 @@
 from featx.evaluation.comparison import MIN_UNITS_TO_COMPARE
 from featx.evaluation.evaluation_table import Evaluation
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Text
-from featx.reports.study_report.facts import TargetFacts, plural, score_name
+from featx.reports.study_report.facts import TargetFacts, interval_text, plural, score_name
 from featx.study.ensemble_metrics import EnsembleMetrics
 
 # Number of runs that a sentence names.
@@ -27,14 +28,15 @@ def describe_score(evaluation: Evaluation) -> str:
     """Return the score of the chosen run, which runs are compared in, with its interval and the number of rows."""
     row = next(row for row in evaluation.rows if row.run == evaluation.chosen)
     name = evaluation.compared
-    text = f"{score_name(name)} {row.scores[name]:.4f}"
+    score_format = ScoreFormat.of(name, [row.scores[name]])
+    text = f"{score_name(name)} {score_format.show(row.scores[name])}"
     if name in row.intervals:
-        low, high = row.intervals[name]
-        text += f" (95 % interval {low:.4f} … {high:.4f}, n {row.scores['n']:,})"
+        text += f" (95 % interval {interval_text(row.intervals[name], score_format.value)}, n {row.scores['n']:,})"
     else:
         text += f" (n {row.scores['n']:,})"
     score = evaluation.main_score
-    return text if name == score else f"{text}, {score_name(score)} {row.scores[score]:.4f}"
+    value_text = ScoreFormat.of(score, [row.scores[score]]).show(row.scores[score])
+    return text if name == score else f"{text}, {score_name(score)} {value_text}"
 
 
 def _best_run(facts: TargetFacts) -> str:
@@ -92,9 +94,11 @@ def _ensembles(facts: TargetFacts) -> str:
     rows = metrics.disagreements
     member = {candidate.name: candidate.label for candidate in facts.runs}.get(metrics.best_member, metrics.best_member)
     is_better = sign(metrics.score) > sign(metrics.best_member_score)
+    score_format = ScoreFormat.of(metric, [metrics.score, metrics.best_member_score])
+    scores_text = " against ".join(map(score_format.show, (metrics.score, metrics.best_member_score)))
     text = (
         f"The best ensemble, {run.label}, has {'a' if is_better else 'no'} better score than its best member, "
-        f"{member}: {score_name(metric)} {metrics.score:.4f} against {metrics.best_member_score:.4f}"
+        f"{member}: {score_name(metric)} {scores_text}"
     )
     comparison_text = "closer to the truth" if facts.evaluation.kind == "numbers" else "right"
     if not rows.n_different:

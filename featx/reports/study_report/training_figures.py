@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from featx.artifacts.learning_curves import LOSS, draw_curves, draw_tree_scores
 from featx.metrics.definitions import find_score
+from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Component, Figure, Section
 from featx.reports.page.figure_style import PALETTE, STYLE, add_legend, make_figure, shorten_name
 from featx.reports.study_report.facts import RunFacts, TargetFacts, score_name
@@ -83,9 +84,11 @@ def _maximised(metric: str) -> str:
 
 
 def _describe_searches(searches: Mapping[str, SearchResult]) -> str:
-    texts = [
-        f"{label}: best of {len(result.trials)} trials {_best(result.trials):.4f}" for label, result in searches.items()
-    ]
+    texts = []
+    for label, result in searches.items():
+        best = _best(result.trials)
+        score_text = ScoreFormat.of(result.metric, [best]).show(best)
+        texts.append(f"{label}: best of {len(result.trials)} trials {score_text}")
     return "; ".join(texts) + "."
 
 
