@@ -11,6 +11,7 @@ from featx.metrics.score_texts import ScoreFormat
 from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
+from featx.text.four_digits import four_digits
 
 MAX_SIGNIFICANT_P = 0.05
 
@@ -83,7 +84,7 @@ WORDINGS: dict[Kind, _Wording] = {
         "{rows}, and farther from it on {0.n_member_right}.",
         "the errors of {} have a correlation of {:.2f}",
         "have a correlation of {:.2f}",
-        "The closest member to the truth is off by {:.4g} on average.",
+        "The closest member to the truth is off by {error} on average.",
     ),
 }
 
@@ -109,7 +110,7 @@ def explain(
         [
             _compare_with_best(disagreements, f"{part} {wording.unit}", wording),
             _describe_similarity(diversity.pairs, wording),
-            wording.oracle.format(diversity.oracle, unit=wording.unit),
+            wording.oracle.format(diversity.oracle, unit=wording.unit, error=four_digits(diversity.oracle)),
             _describe_contributions(
                 contributions,
                 ScoreFormat.of_numbers(contributions.values()) if targets.kind == "numbers" else ScoreFormat(),

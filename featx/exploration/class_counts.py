@@ -14,6 +14,7 @@ from featx.tables.encoding import category_text
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
+from featx.text.four_digits import four_digits
 
 LABELLED_PARTS = ("train", "val")
 # A class with fewer labelled images than this is reported.
@@ -70,7 +71,7 @@ def class_members(images: ExploredImages, target: str) -> dict[str, np.ndarray[A
     members = {}
     for code in range(codes.max() + 1 if len(codes) else 0):
         values = truth.values[codes == code, 0]
-        members[f"{values.min():.4g} to {values.max():.4g}"] = truth.ids[codes == code]
+        members[f"{four_digits(values.min())} to {four_digits(values.max())}"] = truth.ids[codes == code]
     return members
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.predictors.prediction import Prediction
+from featx.text.four_digits import four_digits
 
 
 def best_first(predictions: Mapping[str, Prediction]) -> list[tuple[str, Prediction]]:
@@ -36,17 +37,20 @@ def prediction_texts(prediction: Prediction, coverage: float | None = None) -> l
 def true_text(prediction: Prediction, value: Any) -> str:
     """Return the true value of an image as text."""
     if prediction.kind == "numbers":
-        return ", ".join(map(_named, _shown_names(prediction), [f"{number:.4g}" for number in value]))
+        return ", ".join(map(_named, _shown_names(prediction), map(four_digits, value)))
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _number_texts(prediction: Prediction, coverage: float | None) -> list[str | None]:
     names = _shown_names(prediction)
     if coverage is None:
-        texts = [[f"{value:.4g}" for value in values] for values in prediction.proba]
+        texts = [list(map(four_digits, values)) for values in prediction.proba]
     else:
         texts = [
-            [f"{value:.4g} ({low:.4g} … {high:.4g})" for value, (low, high) in zip(values, bounds, strict=True)]
+            [
+                f"{four_digits(value)} ({four_digits(low)} … {four_digits(high)})"
+                for value, (low, high) in zip(values, bounds, strict=True)
+            ]
             for values, bounds in zip(prediction.proba, prediction.intervals(coverage), strict=True)
         ]
     return [", ".join(map(_named, names, numbers)) for numbers in texts]

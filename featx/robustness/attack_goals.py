@@ -13,6 +13,7 @@ from featx.errors import UnsuitedError
 from featx.robustness.attacked_model import AttackedModel
 from featx.robustness.attacks.attacked_images import Compare
 from featx.tables.truth import AnyTruth, Numbers, Truth
+from featx.text.four_digits import four_digits
 
 # Score of an unchanged number in units of its standard deviation: no change exceeds it, so that attacks never stop.
 MAX_CHANGE = 30.0
@@ -175,7 +176,7 @@ class NumberGoal(AttackGoal):
 
     def answers(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
         """Return the numbers as text."""
-        return np.array([f"{value:.4g}" for value in scores[:, 0].tolist()], dtype=object)
+        return np.array(list(map(four_digits, scores[:, 0].tolist())), dtype=object)
 
     def is_right(self, model: AttackedModel, scores: Tensor, rows: Tensor) -> NDArray[np.bool_]:
         """Return False: a number is not right or wrong."""

@@ -14,6 +14,7 @@ from featx.reports.page.figure_style import GRID, INK, PALETTE, STYLE, make_figu
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text
 from featx.reports.study_report.probability_figures import WIDTH, small_figure
 from featx.tables.ids import Floats
+from featx.text.four_digits import four_digits
 
 # Number of points up to which a scatter plot is drawn as vectors, and in any scatter plot.
 MAX_VECTOR_POINTS, MAX_POINTS = 500, 5000
@@ -54,7 +55,7 @@ def _plot_agreement(name: str, number: str, true: Floats, predicted: Floats) -> 
     axes.set_xlabel(f"{shorten_name(number, 30)}, true")
     axes.set_ylabel("predicted")
     caption = f"Predicted against true values of {number}; exact predictions are on the dashed line."
-    description = f"{len(true)} points; true values from {true.min():.4g} to {true.max():.4g}."
+    description = f"{len(true)} points; true values from {four_digits(true.min())} to {four_digits(true.max())}."
     return Figure(f"{name}-agreement", caption, description, figure)
 
 
@@ -69,7 +70,9 @@ def _plot_residuals(name: str, number: str, true: Floats, predicted: Floats) -> 
     axes.set_ylabel("predicted minus true")
     caption = f"Residuals of {number}: values above the dashed line are predicted too high."
     slope = float(np.polyfit(true, residuals, 1)[0]) if np.ptp(true) else 0.0
-    description = f"The mean residual is {residuals.mean():.4g}; it changes by {slope:.3g} per unit of the true value."
+    description = (
+        f"The mean residual is {four_digits(residuals.mean())}; it changes by {slope:.3g} per unit of the true value."
+    )
     return Figure(f"{name}-residuals", caption, description, figure)
 
 
