@@ -140,9 +140,9 @@ FINETUNED_METHODS = {
 }
 FINETUNED_CHOICES = (
     "Training of the last block and of the last two blocks was compared on one other random split of the "
-    "monocrystalline cells (`random_state` 3000), which shares images with the test parts here. Epochs and runs are "
-    "chosen by a tenth of the images, which is taken from training, so that each run learns from an eighth less than "
-    "in the protocols above."
+    "monocrystalline cells (`random_state` 3000), which shares images with the test parts here. Runs are chosen by a "
+    "tenth of the images, which is taken from training, so that each run learns from an eighth less than in the "
+    "protocols above."
 )
 SONG = "Song et al. 2024"
 SONG_FIGURES = {
