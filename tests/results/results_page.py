@@ -15,10 +15,10 @@ interruption, and writes this page from the folders of the runs alone; `make res
 them. The section of a protocol whose runs are not on the machine stays as it was; it names its own commit and machine.
 `make weights` fetches the pretrained networks first ([weights.md](weights.md)).
 
-*chosen* is the result of the whole procedure: in each split, the run with the best score in cross-validation inside its
-training part. Other rows are single runs. Over several splits, ± is the standard deviation over the splits, and the
-interval is that of the mean, corrected for the overlap of the splits (Nadeau and Bengio 2003); with a single test part
-it is the bootstrap interval. Published figures are as their authors state them, over their own splits.
+*chosen* is the result of the whole procedure: in each split, the run with the best score inside its training part, in
+cross-validation or on val. Other rows are single runs. Over several splits, ± is the standard deviation over the splits,
+and the interval is that of the mean, corrected for the overlap of the splits (Nadeau and Bengio 2003); with a single
+test part it is the bootstrap interval. Published figures are as their authors state them, over their own splits.
 """
 
 NOT_RUN = "Not run yet"
