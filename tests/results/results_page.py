@@ -16,8 +16,8 @@ them. The section of a protocol whose runs are not on the machine stays as it wa
 `make weights` fetches the pretrained networks first ([weights.md](weights.md)).
 
 *chosen* is the result of the whole procedure: in each split, the run with the best score inside its training part, in
-cross-validation or on val. Other rows are single runs. Over several splits, ± is the standard deviation over the splits,
-and the interval is that of the mean, corrected for the overlap of the splits (Nadeau and Bengio 2003); with a single
+cross-validation or on val. Other rows are single runs. Over several splits, ± is the standard deviation over them, and
+the interval is that of the mean, corrected for the overlap of the splits (Nadeau and Bengio 2003); with a single
 test part it is the bootstrap interval. Published figures are as their authors state them, over their own splits.
 """
 
