@@ -144,6 +144,12 @@ FINETUNED_CHOICES = (
     "tenth of the images, which is taken from training, so that each run learns from an eighth less than in the "
     "protocols above."
 )
+# The mean of the accuracies that the command of elpv_song_tuned prints for its splits 1 to 6.
+FINETUNED_MONO_CHOICES = (
+    f"{FINETUNED_CHOICES} These 6 splits are easier than all 50: the chosen runs of the protocol with frozen networks "
+    "and rows of unit length, which learn from 859 rows, have a mean accuracy of 0.8357 on them, so that fine-tuning is "
+    "not shown to help."
+)
 SONG = "Song et al. 2024"
 SONG_FIGURES = {
     "mono": (
@@ -232,7 +238,7 @@ PROTOCOLS = (
         0.6,
         SONG_FIGURES["mono"],
         methods=FINETUNED_METHODS,
-        choices=FINETUNED_CHOICES,
+        choices=FINETUNED_MONO_CHOICES,
     ),
     Protocol(
         "elpv_song_finetuned",
