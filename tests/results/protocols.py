@@ -147,8 +147,8 @@ FINETUNED_CHOICES = (
 # The mean of the accuracies that the command of elpv_song_tuned prints for its splits 1 to 6.
 FINETUNED_MONO_CHOICES = (
     f"{FINETUNED_CHOICES} These 6 splits are easier than all 50: the chosen runs of the protocol with frozen networks "
-    "and rows of unit length, which learn from 859 rows, have a mean accuracy of 0.8357 on them, so that fine-tuning is "
-    "not shown to help."
+    "and rows of unit length, which learn from 859 rows, have a mean accuracy of 0.8357 on them, so that fine-tuning "
+    "is not shown to help."
 )
 SONG = "Song et al. 2024"
 SONG_FIGURES = {
