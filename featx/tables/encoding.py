@@ -231,7 +231,7 @@ def _squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     key, is_valid = f"targets.{name}", np.abs(values) <= MAX_NUMBER
     advice = "state the column in another unit, and leave missing numbers empty"
     _check_column(manifest, key, column, is_valid, f"number within ±{MAX_NUMBER:g}", advice)
-    if 0 < (spread := float(np.ptp(values))) < MIN_SPREAD:
+    if len(values) and 0 < (spread := float(np.ptp(values))) < MIN_SPREAD:
         raise DataError(
             f"{key}: the numbers in {column!r} differ by {spread:.2g}, expected {MIN_SPREAD:g} or more; state the "
             "column in another unit"

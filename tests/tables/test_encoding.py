@@ -204,6 +204,9 @@ def test_numbers_whose_squares_are_no_32_bit_floats_are_refused(numbers: list[fl
         encode_target(manifest(numbers), "t", TargetSpec(column="y", kind="numbers"))
     encode_target(manifest([1e-17, -1e18, 1e18]), "t", TargetSpec(column="y", kind="numbers"))
     encode_target(manifest([5.0, 5.0]), "t", TargetSpec(column="y", kind="numbers"))
+    assert (
+        len(encode_target(manifest(pd.Series([], dtype=float)), "t", TargetSpec(column="y", kind="numbers")).ids) == 0
+    )
 
 
 @pytest.mark.parametrize("weight", [-1.0, 1e308, float("nan"), float("inf")])

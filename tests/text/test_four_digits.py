@@ -1,4 +1,4 @@
-"""Numbers have four digits, and no exponent below a million."""
+"""Numbers have four digits, and no exponent below a billion."""
 
 import math
 
@@ -13,10 +13,10 @@ from featx.text.four_digits import four_digits
         (0.0, "0"),
         (1.23456e-6, "1.235e-06"),
         (9999.4, "9999"),
-        (9999.6, "10000"),
-        (-54321.6, "-54322"),
-        (999_999.4, "999999"),
-        (999_999.6, "1e+06"),
+        (9999.6, "10,000"),
+        (-54321.6, "-54,322"),
+        (999_999_999.4, "999,999,999"),
+        (999_999_999.6, "1e+09"),
         (math.nan, "nan"),
         (math.inf, "inf"),
     ],
