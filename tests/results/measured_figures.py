@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featx.artifacts.header import read_header
 from featx.errors import IncompleteError
 from featx.evaluation.final_scores import read_last_final
-from featx.evaluation.split_summary import CHOSEN, summarize_splits
+from featx.evaluation.split_summary import CHOSEN, RunOverSplits, summarize_splits
 from featx.files.seals import read_sealed
 from featx.specs.recipe import load_recipe
 from featx.study.study import Study
@@ -87,16 +87,13 @@ def _read_splits(protocol: Protocol, studies: Sequence[Study]) -> MeasuredProtoc
     if len(records) < 2:
         return None
     summary = summarize_splits([record.targets[0] for record in records])
-    figures = [
-        MeasuredFigure(run.run, score, run.means[score], run.sds[score], *run.intervals[score])
-        for run in summary.rows
-        for score in protocol.scores
-        if score in run.means
-    ]
     commits = [record.commit or "unknown" for record in records]
     machines = [record.machine for record in records]
     return MeasuredProtocol(
-        figures,
+        [
+            *_split_figures(summary.rows, protocol.scores),
+            *(_compared_figures(protocol, studies) if protocol.same_tests_as else []),
+        ],
         len(records),
         len(studies),
         summary.n_train,
@@ -106,6 +103,35 @@ def _read_splits(protocol: Protocol, studies: Sequence[Study]) -> MeasuredProtoc
         list(dict.fromkeys(machines)),
         read_bound(protocol) if protocol.has_neighbours else None,
     )
+
+
+def _split_figures(rows: Sequence[RunOverSplits], scores: Sequence[str]) -> list[MeasuredFigure]:
+    return [
+        MeasuredFigure(row.run, score, row.means[score], row.sds[score], *row.intervals[score])
+        for row in rows
+        for score in scores
+        if score in row.means
+    ]
+
+
+def _compared_figures(protocol: Protocol, studies: Sequence[Study]) -> list[MeasuredFigure]:
+    """Return the figures of the chosen runs of another protocol on the same test parts; none if it has not run.
+
+    Raises
+    ------
+    ValueError
+        The test parts differ.
+    """
+    recipe = load_recipe(str(ROOT / protocol.compared_recipe))
+    compared = [Study(split_recipe) for split_recipe in recipe.outer_recipes[: len(studies)]]
+    records = [record for study in compared if (record := _read_record(study)) is not None]
+    if len(records) < len(studies):
+        return []
+    if any(set(own.ids("test")) != set(other.ids("test")) for own, other in zip(studies, compared, strict=True)):
+        raise ValueError(f"{protocol.recipe} and {protocol.compared_recipe} have different test parts")
+    summary = summarize_splits([record.targets[0] for record in records])
+    chosen = [replace(row, run=protocol.same_tests_as) for row in summary.rows if row.run == CHOSEN]
+    return _split_figures(chosen, protocol.scores)
 
 
 def _read_record(study: Study) -> SplitRecord | None:
