@@ -35,6 +35,7 @@ from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals, count_classes, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
+from featx.specs.base import to_normal_form
 from featx.specs.data import ReaderSpec
 from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
@@ -171,6 +172,7 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
         the source is not recognised, several label tables fit, or the target is not a column.
     """
     _check_source(source)
+    target = target and to_normal_form(target)
     data = recognise(source, labels, target)
     data, listing, proposals = _read_labelled(data, source, labels, target)
     part_lists: tuple[str, ...] = ()

@@ -1,12 +1,12 @@
 """Label columns: conversion to values that can be compared, counted and stored, and columns that can be targets."""
 
-import unicodedata
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from featx.images.split_columns import count_rows_without_part, find_column_parts
+from featx.specs.base import to_normal_form
 
 INT64_RANGE = np.iinfo(np.int64)
 MAX_COLUMNS_NAMED = 6
@@ -36,7 +36,7 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
             and (normalised_column := _normalise_text(plain_labels[name])) is not None
         ):
             plain_labels[name] = normalised_column
-    column_names = [unicodedata.normalize("NFC", str(name)) for name in plain_labels.columns]
+    column_names = [to_normal_form(str(name)) for name in plain_labels.columns]
     if len(set(column_names)) == len(column_names) and not all(map(str.isascii, column_names)):
         plain_labels = plain_labels.set_axis(column_names, axis="columns")
     return plain_labels
@@ -45,7 +45,7 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
 def _normalise_text(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
     """Return a column in Unicode normal form C; None if it is already, or holds no text."""
     texts = [value for value in column.unique().tolist() if isinstance(value, str) and not value.isascii()]
-    forms = {text: unicodedata.normalize("NFC", text) for text in texts}
+    forms = {text: to_normal_form(text) for text in texts}
     changed_forms = {text: form for text, form in forms.items() if text != form}
     return column.map(lambda value: changed_forms.get(value, value)) if changed_forms else None
 

@@ -17,6 +17,7 @@ from featx.images.path_matching import ImageIndex, PathRule
 from featx.images.sources import read_content, shared
 from featx.images.trees import Entry, FolderTree, Tree
 from featx.locations import base_folder
+from featx.specs.base import to_normal_form
 from featx.specs.data import LabelsSpec
 
 QUOTES = {"double": '"', "single": "'"}
@@ -163,7 +164,7 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     if spec.columns and file_suffix(file.name) not in TEXT_SUFFIXES:
         raise ReadError(f"{file.name}: data.labels.columns names the columns of a text table, found another format")
     # Names of columns in a Parquet file may be numbers or tuples.
-    frame.columns = pd.Index([str(name) for name in frame.columns])
+    frame.columns = pd.Index([to_normal_form(str(name)) for name in frame.columns])
     if not frame.columns.is_unique:
         repeated_name = frame.columns[frame.columns.duplicated()][0]
         raise ReadError(f"{file.name} has several columns called {repeated_name!r}; expected different names")

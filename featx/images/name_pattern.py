@@ -12,6 +12,7 @@ from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
 from featx.images.trees import Entry
 from featx.locations import resolve_source
+from featx.specs.base import to_normal_form
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 FIELD = re.compile(r"\{(\w+)(?::(int|float|str))?\}")
@@ -84,9 +85,9 @@ def match_name(pattern: str, name: str) -> dict[str, object] | None:
     >>> match_name("{age:int}_{sex}", "part1/26_f.jpg"), match_name("{class}/{patient}/{image}", "cat/p7/0.png")
     ({'age': 26, 'sex': 'f'}, {'class': 'cat', 'patient': 'p7'})
     """
-    expression, types = _compile_pattern(pattern)
+    expression, types = _compile_pattern(to_normal_form(pattern))
     suffix = file_suffix(name)
-    stem = name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
+    stem = to_normal_form(name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name)
     match = expression.fullmatch(stem if "/" in pattern else base_name(stem))
     if match is None:
         return None

@@ -2,13 +2,13 @@
 
 import os
 import re
-import unicodedata
 from pathlib import PurePosixPath
 from urllib.parse import unquote, unquote_to_bytes
 
 from featx.images.contents import unicode_name
 from featx.images.sources import URI_SCHEME
 from featx.locations import is_url
+from featx.specs.base import to_normal_form
 
 
 def list_parent_folders(image_id: str, uri: str) -> list[str]:
@@ -30,7 +30,7 @@ def list_parent_folders(image_id: str, uri: str) -> list[str]:
     if container_name := PurePosixPath(container).name:
         image_id = re.sub(f"(?:^|(?<=/)){re.escape(container_name)}[!#]", f"{container_name}/", image_id, count=1)
     names = [*folders, *filter(None, image_id.split("/")[:-1])]
-    return [unicodedata.normalize("NFC", name) for name in names]
+    return [to_normal_form(name) for name in names]
 
 
 def _split_uri(uri: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix
+from featx.specs.base import to_normal_form
 
 DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 FILE_URL = re.compile(r"^file://(localhost)?(?=/)")
@@ -52,7 +53,7 @@ def normalise_path(path: str) -> str:
     >>> normalise_path("C:\\photos\\cat\\0.png"), normalise_path("./a/../b.png"), normalise_path("file:///data/0.png")
     ('photos/cat/0.png', 'b.png', 'data/0.png')
     """
-    slash_path = FILE_URL.sub("", unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
+    slash_path = FILE_URL.sub("", to_normal_form(path.strip()).replace("\\", "/"))
     normal_path = posixpath.normpath(DRIVE.sub("", slash_path)).lstrip("/") if slash_path else ""
     return normal_path.removeprefix("../" * normal_path.count("../"))
 
@@ -154,7 +155,7 @@ def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRu
 
 def _make_number_key(name: str) -> str:
     """Return a name without folders and ending, and without zeros in front of its numbers."""
-    stem = _drop_suffix(base_name(unicodedata.normalize("NFC", name)))
+    stem = _drop_suffix(base_name(to_normal_form(name)))
     return re.sub(r"\d+", lambda match: match[0].lstrip("0") or "0", stem).lower()
 
 
@@ -206,7 +207,7 @@ def _make_rule(
 
 def _make_key(name: str) -> str:
     """Return a name in the form in which names are compared: Unicode NFC, with the ending in lower case."""
-    name = unicodedata.normalize("NFC", name)
+    name = to_normal_form(name)
     return _drop_suffix(name) + name[len(_drop_suffix(name)) :].lower()
 
 

@@ -27,6 +27,8 @@ class TableValues:
         Name of the target.
     reader
         Reader of its cells.
+    all_columns
+        Columns of all predicted targets.
     by_image
         Id of an image → true value.
     ids
@@ -34,22 +36,29 @@ class TableValues:
     invalid_counts
         Text of each value that does not fit the target → number of its rows.
     missing_columns
-        Columns of the target that a table lacks which has others of them.
+        Columns of the target that a table lacks which has others of them, or labels but none of a predicted target.
+    found_columns
+        Columns of these tables.
     """
 
     target: str
     reader: CellReader
+    all_columns: frozenset[str]
     by_image: dict[str, TrueValue] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     invalid_counts: Counter[str] = field(default_factory=Counter)
     missing_columns: list[str] = field(default_factory=list)
+    found_columns: list[str] = field(default_factory=list)
 
     def add(self, manifest: Manifest) -> None:
         """Add the rows of a table; a table without all columns of the target adds none."""
-        columns = self.reader.columns
-        missing_columns = [column for column in columns if column not in manifest.labels.columns]
+        columns, found_columns = self.reader.columns, list(map(str, manifest.labels.columns))
+        missing_columns = [column for column in columns if column not in found_columns]
         if missing_columns:
-            self.missing_columns += missing_columns if len(missing_columns) < len(columns) else []
+            is_of_other_targets = len(missing_columns) == len(columns) and self.all_columns.intersection(found_columns)
+            if found_columns and not is_of_other_targets:
+                self.missing_columns += missing_columns
+                self.found_columns += found_columns
             return
         cells = manifest.labels[columns]
         has_values = cells.notna().all(axis=1)
@@ -69,7 +78,7 @@ class TableValues:
         if self.missing_columns:
             warnings.append(
                 f"no true values of {self.target!r} are read from a label table without the columns "
-                f"{list_names(self.missing_columns)}"
+                f"{list_names(self.missing_columns)}; columns found: {list_names(self.found_columns)}"
             )
         if n_invalid := self.invalid_counts.total():
             have_value = f"have no valid value of {self.target!r}"

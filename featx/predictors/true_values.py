@@ -107,8 +107,12 @@ def find_true_values(
     has_labels = bool(images.tables) or any(classes.values())
     warnings: dict[str, list[str]] = {}
     values_by_target: dict[str, dict[str, TrueValue]] = {}
+    readers = {
+        name: CellReader(x, targets[name], _classes_by_text(study, name, x, targets[name])) for name, x in specs.items()
+    }
+    all_columns = frozenset(column for reader in readers.values() for column in reader.columns)
     for name, spec in specs.items():
-        table = TableValues(name, CellReader(spec, targets[name], _classes_by_text(study, name, spec, targets[name])))
+        table = TableValues(name, readers[name], all_columns)
         for manifest in images.tables:
             table.add(manifest)
         unlisted_folders = {image: names for image, names in folders.items() if image not in table.ids}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from featx.registry import ATTACKS
-from featx.specs.base import Seed, Spec, check_registered
+from featx.specs.base import LabelText, Seed, Spec, check_registered
 
 Norm = Literal["linf", "l2"]
 # Pixels are in [0, 1]; a limit above this is a number of levels in 0 … 255.
@@ -144,7 +144,7 @@ class AttackSection(Spec):
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_METHODS
     norms: tuple[Norm, ...] = ()
     eps: Annotated[tuple[Eps, ...], Field(min_length=1)] = (DEFAULT_EPS,)
-    target: str | None = None
+    target: LabelText | None = None
     runs: tuple[str, ...] = ()
     images: Annotated[int, Field(ge=1)] = DEFAULT_IMAGES
     white_box: bool = False

@@ -48,16 +48,16 @@ class LabelsSpec(Spec):
     """
 
     file: str | dict[str, str] | None = None
-    name: str | None = None
+    name: LabelText | None = None
     join: tuple[str, ...] = ()
-    columns: tuple[str, ...] | None = None
+    columns: tuple[LabelText, ...] | None = None
     encoding: str | None = None
     separator: Literal["comma", "tab", "semicolon", "pipe", "whitespace"] | None = None
     quote: Literal["double", "single"] | None = None
     skip_lines: Annotated[int, Field(ge=0)] | None = None
     decimal: Literal["point", "comma"] | None = None
     sheet: str | None = None
-    path: str = "path"
+    path: LabelText = "path"
     root: str | dict[str, str] = "."
     strip_folders: Annotated[int, Field(ge=0)] = 0
     suffix: str = ""
@@ -159,7 +159,7 @@ class ReaderSpec(Spec):
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False
-    keep: dict[LabelText, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    keep: dict[str, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
     sample: Annotated[int, Field(ge=1)] | None = None
     external: bool = False
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from featx.registry import VOTES
-from featx.specs.base import Seed, Spec, check_registered
+from featx.specs.base import LabelText, Seed, Spec, check_registered
 from featx.specs.head import Metric
 
 # Names of sections begin the names of folders.
@@ -39,7 +39,7 @@ class EnsembleSpec(Spec):
         Number of folds and seed of the cross-fitting by which trained ensembles are scored.
     """
 
-    target: str | None = None
+    target: LabelText | None = None
     name: Annotated[str, Field(pattern=SECTION_NAME)] | None = None
     methods: tuple[str, ...] | None = None
     members: tuple[str, ...] | None = None

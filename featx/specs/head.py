@@ -26,7 +26,7 @@ Metric = Literal[
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
 Solver = Literal["sklearn", "minibatch"]
 # Larger ratios of weights exceed the precision of the numbers that estimators compute with.
-ClassWeight = Literal["none", "balanced"] | dict[LabelText, Annotated[float, Field(ge=1e-9, le=1e9)]]
+ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]]
 
 
 class HeadSpec(Spec):
@@ -100,7 +100,7 @@ class HeadSpec(Spec):
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: Seed = 0
-    target: str | None = None
+    target: LabelText | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that determine the head for a given target."""

@@ -48,7 +48,7 @@ class PresetSpec(Spec):
     """
 
     sample: Count | None = None
-    keep: dict[LabelText, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    keep: dict[str, Annotated[tuple[LabelText, ...], Field(min_length=1)]] = Field(default_factory=dict)
     balance: Literal["none", "undersample"] | None = None
     epochs: Count | None = None
     trials: Annotated[int, Field(ge=0)] | None = None

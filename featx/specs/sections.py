@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from featx.specs.base import Spec
+from featx.specs.base import LabelText, Spec
 from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
@@ -91,7 +91,7 @@ class FinetuneSection(Spec):
 
     runs: tuple[FinetuneSpec, ...]
     name: Annotated[str, Field(pattern=r"^\w+$")] | None = None
-    target: str | None = None
+    target: LabelText | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
     tensorboard: bool = False
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from featx.specs.attacking import parse_fraction
-from featx.specs.base import Count, Seed, Spec
+from featx.specs.base import Count, LabelText, Seed, Spec
 
 # Noise of this standard deviation hides every image with pixels in [0, 1]; more is a number of levels in 0 … 255.
 MAX_SIGMA = 5.0
@@ -38,7 +38,7 @@ class SmoothingSpec(Spec):
     """
 
     run: Annotated[str, Field(min_length=1)]
-    target: str | None = None
+    target: LabelText | None = None
     sigma: Annotated[float, BeforeValidator(parse_fraction), Field(gt=0)] = 0.25
     n0: Count = 100
     n: Count = 1000

@@ -92,7 +92,7 @@ class SplitSpec(Spec):
     stratify: bool = True
     by: LabelText | None = None
     column: LabelText | None = None
-    parts: dict[LabelText, Literal["train", "val", "test"]] = Field(default_factory=dict)
+    parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     cut: Annotated[str, BeforeValidator(_check_function)] | None = None
     seed: Seed = 0
     repeats: Annotated[int, Field(ge=2)] | None = None

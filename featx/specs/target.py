@@ -66,7 +66,7 @@ class TargetSpec(Spec):
     separator: Annotated[LabelText, Field(min_length=1)] | None = None
     above: float | None = None
     classes: tuple[LabelText, ...] | None = None
-    map: dict[LabelText, LabelText] = Field(default_factory=dict)
+    map: dict[str, LabelText] = Field(default_factory=dict)
     bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
     keep: Annotated[tuple[LabelText, ...], Field(min_length=2)] | None = None
     drop: Annotated[tuple[LabelText, ...], Field(min_length=1)] | None = None

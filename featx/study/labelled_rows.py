@@ -13,7 +13,7 @@ from featx.errors import DataError, IncompleteError
 from featx.files.atomic import file_sha256, read_table, write_table
 from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.scores import resolve_metric
-from featx.specs.base import fingerprint
+from featx.specs.base import fingerprint, to_normal_form
 from featx.specs.head import Metric
 from featx.specs.split import PARTS, SplitSpec
 from featx.specs.suitability import suited_metrics
@@ -43,6 +43,7 @@ class LabelledRows(ExtractedData):
     def target_names(self, target: str | None = None) -> list[str]:
         """Return the names of the recipe's targets, or only `target`."""
         names = list(self.recipe.targets)
+        target = target and to_normal_form(target)
         if target is not None and target not in names:
             raise DataError(f"no target is called {target!r}; targets: {', '.join(names)}")
         return names if target is None else [target]
