@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from featx.artifacts.outputs import predict_outputs
-from featx.errors import UnsuitedError
+from featx.errors import DataError, UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
 from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
+from featx.heads.head_settings import make_head
 from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
@@ -81,6 +82,58 @@ def test_a_head_predicts_as_in_scikit_learn(name: str, target: str, method: str)
 def test_every_scaling_is_exported(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
     np.testing.assert_allclose(onnx_outputs(model, 4, NEW), predict_outputs(model, NEW, kind), rtol=0, atol=1e-4)
+
+
+def fit_with(name: str, target: str, **params: object) -> tuple[Kind, object]:
+    rows = TrainRows(X[:N_TRAIN], TARGETS[target].take(np.arange(N_TRAIN)))
+    spec = HeadSpec(name=name, trials=0, params=params)
+    head = make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs)
+    calibration: Calibration = "none" if rows.targets.kind == "numbers" else head.default_calibration
+    return rows.targets.kind, fit_pipeline(head, {}, rows, calibration, spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "params"),
+    [
+        *(("knn", target, {"weights": "uniform"}) for target in TARGETS),
+        *(("mlp", target, {"activation": "tanh"}) for target in TARGETS),
+        ("mlp", "four", {"activation": "logistic"}),
+        ("mlp", "number", {"activation": "identity"}),
+        *(("xgboost", "number", {"objective": f"reg:{name}"}) for name in ("absoluteerror", "pseudohubererror")),
+        ("xgboost", "numbers", {"objective": "reg:absoluteerror"}),
+        ("svm", "four", {"kernel": "poly"}),
+        ("rf", "four", {"criterion": "entropy", "max_depth": 3}),
+    ],
+)
+def test_settings_of_a_recipe_are_exported(name: str, target: str, params: dict[str, object]) -> None:
+    kind, model = fit_with(name, target, **params)
+    expected = predict_outputs(model, NEW, kind)
+    scale = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(onnx_outputs(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "params", "expected"),
+    [
+        ("knn", "four", {"metric": "cosine"}, "metric = 'cosine' cannot be written as ONNX, expected one of euclidean"),
+        ("knn", "number", {"metric": "manhattan"}, "metric = 'manhattan' cannot be written as ONNX"),
+        ("knn", "four", {"p": 1}, "metric = 'manhattan' cannot be written as ONNX"),
+        ("xgboost", "number", {"objective": "count:poisson"}, "objective = 'count:poisson' cannot be written as ONNX"),
+        ("xgboost", "four", {"booster": "dart"}, "booster = 'dart' cannot be written as ONNX"),
+        (
+            "xgboost",
+            "numbers",
+            {"multi_strategy": "multi_output_tree"},
+            "multi_strategy = 'multi_output_tree' cannot be written as ONNX",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_exported_are_named(
+    name: str, target: str, params: dict[str, object], expected: str
+) -> None:
+    _, model = fit_with(name, target, **params)
+    with pytest.raises(DataError, match=expected):
+        onnx_outputs(model, 1, NEW)
 
 
 def test_one_row_is_predicted_like_many() -> None:
