@@ -19,7 +19,7 @@ EXCEL_SIGNATURE = b"PK\x03\x04"
 
 
 def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> pd.DataFrame:
-    """Return the table of a file that is not a text table; columns of the index are columns too.
+    """Return the table of a file that is not a text table; rows are numbered from 0, and an index is one more column.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
 
 def _read_parquet_labels(content: bytes) -> pd.DataFrame:
     frame = read_parquet(content)
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
+    # pandas stores the numbers of rows as a range, reversed or with an offset for a part of a table.
+    frame = frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex))
     for name in frame.select_dtypes(["object", "str"]).columns:
         values = frame[name].dropna()
         if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():

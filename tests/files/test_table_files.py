@@ -52,6 +52,15 @@ def test_an_index_and_decimals_of_parquet_are_columns() -> None:
     assert frame["age"].tolist() == [1.5, 2.5]
 
 
+@pytest.mark.parametrize("rows", [slice(None, None, -1), slice(1, None), slice(None, None, 2)])
+def test_rows_of_parquet_are_numbered_from_zero(rows: slice) -> None:
+    stream = io.BytesIO()
+    FRAME[rows].to_parquet(stream)
+    pd.testing.assert_frame_equal(
+        read_binary_table(stream.getvalue(), ".parquet"), FRAME[rows].reset_index(drop=True), check_dtype=False
+    )
+
+
 def test_excel_files_are_read_by_sheet() -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
