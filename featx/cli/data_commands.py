@@ -75,7 +75,8 @@ def extract(
         bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
     ] = False,
     on_error: Annotated[
-        OnError, typer.Option("--on-error", help="What to do with unreadable images; quarantine moves them to DIR.")
+        OnError,
+        typer.Option("--on-error", help="What to do with unreadable images; quarantine moves damaged ones to DIR."),
     ] = "skip",
     max_failures: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Exit with code 3 if more images fail.", show_default="no limit")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.outcomes import NO_VECTOR
 from featx.embeddings.read import locked_store
 from featx.embeddings.space import check_space
 from featx.embeddings.vector_files import VectorFile, find_positions, read_vector_file
@@ -128,7 +127,7 @@ def _match_images(vectors: VectorFile, manifest: Manifest, imported_vectors: Imp
         if position >= 0 and rows.setdefault(digest, position) != position:
             copies.append((rows[digest], position))
     _check_copies(vectors, copies)
-    reason = f"{NO_VECTOR} {vectors.file.name}"
+    reason = f"has no vector in {vectors.file.name}"
     imported_vectors.failed |= {digest: reason for digest in digests.tolist() if digest not in rows}
     return rows
 

@@ -7,21 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from featx.embeddings.engine import NOT_FINITE
-from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
 from featx.files import spreadsheets
 from featx.files.atomic import atomic_file, read_table
-from featx.images.contents import STORE_REFUSED
+from featx.images.contents import DAMAGE_REASONS
 from featx.images.digests import ImageIdentity
 from featx.images.readers import Listing
 from featx.images.sources import read_content
 from featx.locations import is_url
 
-# Beginning of the reason of an image that a file of vectors lacks.
-NO_VECTOR = "has no vector in"
-# Reasons that do not show that a file is broken; such files are never moved.
-REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, STORE_REFUSED, NO_VECTOR)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 
@@ -62,7 +56,10 @@ def tabulate_outcomes(
 
 
 def quarantine(listing: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Move files that cannot be decoded to a folder; files in archives and object stores are copied.
+    """Move files whose content is damaged to a folder; files in archives and object stores are copied.
+
+    Files stay where they are if they are unreadable for another reason: they may need a setting, a package, a
+    permission or more memory.
 
     Returns
     -------
@@ -71,8 +68,8 @@ def quarantine(listing: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.Dat
     """
     outcomes = outcomes.copy()
     uris = dict(zip(listing.manifest.ids, listing.manifest.uris, strict=True))
-    is_broken = (outcomes["outcome"] == "unreadable") & ~outcomes["reason"].str.startswith(REASONS_NOT_TO_MOVE)
-    for row in outcomes.index[is_broken]:
+    is_damaged = (outcomes["outcome"] == "unreadable") & outcomes["reason"].str.startswith(DAMAGE_REASONS)
+    for row in outcomes.index[is_damaged]:
         name = str(outcomes.loc[row, "id"])
         outcomes.loc[row, "reason"] = f"{outcomes.loc[row, 'reason']}; {_move(name, uris[name], folder)}"
     return outcomes

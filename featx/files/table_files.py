@@ -2,6 +2,7 @@
 
 import io
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
@@ -9,17 +10,19 @@ import pyarrow as pa
 
 from featx.errors import MissingExtraError
 from featx.files.column_types import convert_columns
-from featx.files.parsing import ParseError, parse_json, parse_with, read_parquet
+from featx.files.parsing import MAX_TABLE_VALUES, ParseError, parse_json, parse_with, read_parquet
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".xlsx", ".json", ".jsonl", ".ndjson")
 # Number of unpacked bytes that an Excel file may state: a small file can state billions of equal cells.
 MAX_EXCEL_BYTES = 1 << 30
+# Rows that the format allows.
+MAX_EXCEL_ROWS = 1 << 20
 EXCEL_SIGNATURE = b"PK\x03\x04"
 
 
 def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> pd.DataFrame:
-    """Return the table of a file that is not a text table; columns of the index are columns too.
+    """Return the table of a file that is not a text table; rows are numbered from 0, and an index is one more column.
 
     Parameters
     ----------
@@ -46,8 +49,8 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
 
 def _read_parquet_labels(content: bytes) -> pd.DataFrame:
     frame = read_parquet(content)
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
+    # pandas stores the numbers of rows as a range, reversed or with an offset for a part of a table.
+    frame = frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex))
     for name in frame.select_dtypes(["object", "str"]).columns:
         values = frame[name].dropna()
         if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():
@@ -85,13 +88,27 @@ def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
     book = _open_excel(content)
     if sheet is not None and sheet not in book.sheetnames:
         raise ParseError(f"has no sheet {sheet!r}; sheets: {', '.join(book.sheetnames)}")
-    rows = parse_with("an Excel file", lambda: list(book[sheet or book.sheetnames[0]].iter_rows(values_only=True)))
-    rows = [row for row in rows if any(cell is not None for cell in row)]
+    rows = parse_with("an Excel file", lambda: _list_filled_rows(book[sheet or book.sheetnames[0]]))
     if not rows:
         raise ParseError("is empty")
-    names = [f"column{number}" if cell is None else str(cell).strip() for number, cell in enumerate(rows[0], start=1)]
-    columns = [pa.array([_format_cell(row[number]) for row in rows[1:]], pa.string()) for number in range(len(names))]
-    return convert_columns(pa.table([pa.chunked_array([column]) for column in columns], names=names))
+    if (n_values := len(rows) * max(map(len, rows))) > MAX_TABLE_VALUES:
+        raise ParseError(f"has {n_values} cells, expected at most {MAX_TABLE_VALUES}")
+    columns = list(zip_longest(*rows))
+    names = [f"column{n}" if column[0] is None else str(column[0]).strip() for n, column in enumerate(columns, 1)]
+    arrays = [pa.chunked_array([[_format_cell(cell) for cell in column[1:]]], pa.string()) for column in columns]
+    return convert_columns(pa.table(arrays, names=names))
+
+
+def _list_filled_rows(sheet: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a sheet that are not empty, each up to its last cell that is not."""
+    # Programs that write row by row state no size of the sheet, or a wrong one.
+    sheet.reset_dimensions()
+    rows = []
+    for row in sheet.iter_rows(max_row=MAX_EXCEL_ROWS, values_only=True):
+        filled_columns = [number for number, cell in enumerate(row, 1) if cell is not None]
+        if filled_columns:
+            rows.append(row[: filled_columns[-1]])
+    return rows
 
 
 def _check_unpacked_size(content: bytes) -> None:

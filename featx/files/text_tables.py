@@ -26,6 +26,8 @@ SAMPLE_LINES = 50
 MIN_EQUAL_WIDTHS = 0.9
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 COUNT_LINE = re.compile(r"\s*\d+\s*")
+# Lines above a table without any cell; spreadsheet programs write separators into empty rows.
+EMPTY_LINES = re.compile(r"\A(?:[ \t,;|]*(?:\r\n|\n|\r))+")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class TextFormat:
     quote
         Character around cells that contain separators.
     skip_lines
-        Number of lines above the header, or above the first row without a header: comments, a count, ``sep=;``.
+        Number of lines above the header, or above the first row without a header: comments, a count, ``sep=;``. Empty
+        lines below them are left out in any case.
     decimal
         Character before the decimals of a number.
     """
@@ -78,7 +81,10 @@ def detect_format(content: bytes) -> TextFormat:
     """
     encoding = detect_encoding(content)
     sample = content[: SAMPLE_BYTES - SAMPLE_BYTES % 4].decode(encoding, errors="ignore")
-    lines = [line for line in re.split(r"\r\n|\n|\r", sample) if line.strip()][:SAMPLE_LINES]
+    numbered_lines = [
+        (number, line) for number, line in enumerate(re.split(r"\r\n|\n|\r", sample), 1) if line.strip(" \t,;|")
+    ][:SAMPLE_LINES]
+    lines = [line for _, line in numbered_lines]
     if len(content) > SAMPLE_BYTES and len(lines) > 1 and len(lines) < SAMPLE_LINES:
         lines = lines[:-1]
     quote = _detect_quote(lines)
@@ -88,7 +94,7 @@ def detect_format(content: bytes) -> TextFormat:
     n_skipped = _count_lines_above(lines, quote)
     rows = lines[n_skipped:]
     separator = stated_separator or _detect_separator(rows, quote)
-    text_format = TextFormat(encoding, separator, quote, n_skipped)
+    text_format = TextFormat(encoding, separator, quote, numbered_lines[n_skipped - 1][0] if n_skipped else 0)
     return replace(text_format, decimal="," if _has_decimal_commas(rows, text_format) else ".")
 
 
@@ -181,6 +187,7 @@ def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[
     lines = text.lstrip("\ufeff")
     for _ in range(text_format.skip_lines):
         lines = _drop_first_line(lines)
+    lines = EMPTY_LINES.sub("", lines)
     separator = SEPARATORS[text_format.separator]
     if text_format.separator == "whitespace" or re.search(rf"{re.escape(separator)}[ \t]+{text_format.quote}", lines):
         lines, separator = _rewrite_with_tabs(lines, text_format), "\t"

@@ -16,7 +16,13 @@ Content = bytes | NDArray[Any]
 # Size in bytes and mtime in ns: a file with an unchanged state has unchanged content.
 FileState = tuple[int, int]
 
-STORE_REFUSED = "the object store refuses"
+# Beginnings of the reasons which say that the content of a file is damaged, or no image. All other reasons ask for a
+# setting, a package, a permission or more memory.
+EMPTY = "is empty"
+UNKNOWN_FORMAT = "is not an image of a known format"
+UNDECODABLE = "cannot be decoded"
+DAMAGED_DICOM = "cannot be read as DICOM"
+DAMAGE_REASONS = (EMPTY, UNKNOWN_FORMAT, UNDECODABLE, DAMAGED_DICOM)
 # Size of one image file, packed or unpacked, and of one row of an array.
 MAX_IMAGE_BYTES = 1 << 30
 
@@ -62,7 +68,7 @@ def check_size(n_bytes: int) -> None:
         it is empty or too large.
     """
     if not n_bytes:
-        raise ReadError("is empty")
+        raise ReadError(EMPTY)
     if reason := oversize_reason(n_bytes):
         raise ReadError(reason)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, ImageOps
 
 from featx.errors import ReadError
-from featx.images.contents import Content
+from featx.images.contents import UNDECODABLE, Content
 from featx.images.pillow_files import (
     has_deep_colours,
     has_unnamed_alpha,
@@ -177,8 +177,10 @@ def _check_bytes(n_bytes: int, max_bytes: int) -> None:
 
 
 def _failure_reason(error: Exception) -> str:
+    # Limits of the memory and of Pillow say nothing about the content.
+    is_too_large = isinstance(error, MemoryError | Image.DecompressionBombError)
     error_type = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
-    return f"cannot be decoded: {error_type}{error}".rstrip()
+    return f"{'is too large to be decoded' if is_too_large else UNDECODABLE}: {error_type}{error}".rstrip()
 
 
 def _seek_frame(image: ImageFile.ImageFile, frame: int) -> None:
@@ -381,4 +383,4 @@ def read_size(content: Content) -> tuple[int, int]:
         raise
     # Pillow raises any kind of error on broken files.
     except Exception as error:
-        raise ReadError(f"cannot be decoded: {error}") from error
+        raise ReadError(_failure_reason(error)) from error

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, ClassVar
 
 from featx.errors import DataError, ReadError
-from featx.images.contents import STORE_REFUSED, FileState, check_size, oversize_reason
+from featx.images.contents import FileState, check_size, oversize_reason
 from featx.images.trees import Entry, ListedTree
 from featx.locations import open_filesystem
 
@@ -22,7 +22,7 @@ def read_object(url: str) -> bytes:
         raise
     # Each kind of store has its own errors.
     except Exception as error:
-        raise ReadError(f"{STORE_REFUSED}: {error}") from error
+        raise ReadError(f"the object store refuses: {error}") from error
     check_size(len(content))
     return content
 

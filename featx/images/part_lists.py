@@ -10,7 +10,7 @@ from featx.images.label_tables import Candidate, examine_tables, list_tables, pa
 from featx.images.names import base_name, split_words
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.split_columns import find_split_column
-from featx.images.table_choice import merge_specs
+from featx.images.table_choice import has_same_path_rule, merge_specs
 from featx.locations import is_url, resolve_source
 from featx.specs.data import LabelsSpec, ReaderSpec
 
@@ -67,7 +67,8 @@ def _choose_lists(candidates: Sequence[Candidate]) -> LabelsSpec | None:
         candidates_by_part.pop(TRAIN_AND_VAL, None)
     lists = {part if part != TRAIN_AND_VAL else "train": files for part, files in candidates_by_part.items()}
     if lists.keys() - {"train"}:
-        if any(len(files) > 1 for files in lists.values()):
+        specs = [candidate.spec for files in lists.values() for candidate in files]
+        if len(specs) > len(lists) or not all(has_same_path_rule(specs[0], spec) for spec in specs):
             return None
         return merge_specs({part: files[0] for part, files in lists.items()})
     tables = [c for c in candidates if len(c.frame.columns) == 1 and find_split_column(c.frame) is not None]

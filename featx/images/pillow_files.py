@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from featx.errors import ReadError
+from featx.images.contents import UNKNOWN_FORMAT
 
 Result = TypeVar("Result")
 
@@ -68,7 +69,7 @@ def _allowed_formats() -> list[str]:
 def _unknown_format_reason(data: bytes) -> str:
     if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
         return 'is HEIC, which needs an extra: pip install "featx[heic]"'
-    return "is not an image of a known format"
+    return UNKNOWN_FORMAT
 
 
 def read_despite_metadata(data: bytes, read_image: Callable[[bytes], Result]) -> Result:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from featx.errors import DataError
 from featx.files.table_files import TABLE_SUFFIXES
@@ -17,6 +18,8 @@ from featx.specs.data import LabelsSpec
 
 # A table that names this many times the images of any other is the label table.
 CLEAR_MAJORITY = 2
+# Settings of the format of a table, which are detected for each file if they are not stated.
+FORMAT_SETTINGS = ("encoding", "separator", "quote", "skip_lines", "decimal", "sheet")
 LABEL_FILE_WORDS = frozenset(
     {"label", "labels", "class", "classes", "target", "targets", "truth", "groundtruth", "gt", "attr", "attributes"}
 )
@@ -127,7 +130,10 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     if len(chosen_tables) == 1:
         joined_tables = [c for c in candidates if c not in chosen_tables and _adds_split(c, chosen_tables[0])]
     if joined_tables:
-        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined_tables)})
+        specs = [spec, *(candidate.spec for candidate in joined_tables)]
+        sheet = next((table_spec.sheet for table_spec in specs if table_spec.sheet is not None), None)
+        files = tuple(candidate.file for candidate in joined_tables)
+        spec = spec.model_copy(update=_find_shared_format(specs) | {"join": files, "sheet": sheet})
     taken_files = {candidate.file for candidate in (*chosen_tables, *joined_tables)}
     return spec, {file: reason for file, reason in reasons.items() if file not in taken_files}
 
@@ -179,7 +185,7 @@ def _find_part_tables(candidates: Sequence[Candidate]) -> list[Candidate]:
         return []
     candidates_by_part = {part: _find_clear_winner([c for c in candidates if c.part == part]) for part in parts}
     train = candidates_by_part["train"]
-    tables_by_part = {part: c for part, c in candidates_by_part.items() if c.spec.path == train.spec.path}
+    tables_by_part = {part: c for part, c in candidates_by_part.items() if has_same_path_rule(c.spec, train.spec)}
     return [c for c in tables_by_part.values() if set(train.target_columns) & set(c.frame.columns)]
 
 
@@ -227,8 +233,16 @@ def _adds_split(candidate: Candidate, chosen_candidate: Candidate) -> bool:
         is_split
         and is_new
         and candidate.spec.path == chosen_candidate.spec.path
+        and candidate.spec.columns == chosen_candidate.spec.columns
+        and (candidate.spec.sheet in {None, chosen_candidate.spec.sheet} or chosen_candidate.spec.sheet is None)
         and chosen_candidate.images <= candidate.images
     )
+
+
+def has_same_path_rule(first_spec: LabelsSpec, second_spec: LabelsSpec) -> bool:
+    """Whether the images of two tables are found in the same way, below one root or two."""
+    ways = [spec.model_dump(exclude={*FORMAT_SETTINGS, "file", "root"}) for spec in (first_spec, second_spec)]
+    return ways[0] == ways[1]
 
 
 def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:
@@ -237,15 +251,19 @@ def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:
     Parameters
     ----------
     tables
-        Table by part.
+        Table by part, whose images are found in the same way.
     """
     files = {part: candidate.file for part, candidate in tables.items()}
     roots = {part: str(candidate.spec.root) for part, candidate in tables.items()}
-    settings = [candidate.spec.model_dump() for candidate in tables.values()]
-    common_settings = {
-        name: value
+    specs = [candidate.spec for candidate in tables.values()]
+    root = roots if len(set(roots.values())) > 1 else specs[0].root
+    return specs[0].model_copy(update=_find_shared_format(specs) | {"file": files, "root": root})
+
+
+def _find_shared_format(specs: Sequence[LabelsSpec]) -> dict[str, Any]:
+    """Return the settings of the format that tables share; those that differ are None, and so detected for each."""
+    settings = [spec.model_dump(include=set(FORMAT_SETTINGS)) for spec in specs]
+    return {
+        name: value if all(other_settings[name] == value for other_settings in settings) else None
         for name, value in settings[0].items()
-        if all(other_settings[name] == value for other_settings in settings)
     }
-    root = roots if len(set(roots.values())) > 1 else settings[0]["root"]
-    return LabelsSpec.model_validate(common_settings | {"file": files, "root": root})

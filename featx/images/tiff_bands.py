@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from featx.errors import ReadError
+from featx.images.contents import UNDECODABLE
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 274, 277
@@ -159,7 +160,7 @@ def read_bands(data: bytes, layout: TiffLayout, max_bytes: int) -> NDArray[Any]:
     values: NDArray[Any] = np.zeros((layout.height, layout.width, layout.n_channels), layout.dtype.newbyteorder("="))
     for number, (top, left, channels) in enumerate(_block_places(layout)):
         if number >= len(layout.offsets) or number >= len(layout.sizes):
-            raise ReadError("cannot be decoded: its list of blocks is truncated")
+            raise ReadError(f"{UNDECODABLE}: its list of blocks is truncated")
         target = values[top : top + layout.block[1], left : left + layout.block[0], channels]
         block = _read_block(data, layout, number, target.shape)
         target[...] = block[: target.shape[0], : target.shape[1]]
@@ -187,9 +188,7 @@ def _read_block(data: bytes, layout: TiffLayout, number: int, shape: tuple[int, 
         else _decompress(stored_block, layout.compression, row_bytes, rows)
     )
     if len(unpacked_block) < rows * row_bytes:
-        raise ReadError(
-            f"cannot be decoded: block {number} has {len(unpacked_block)} bytes, expected {rows * row_bytes}"
-        )
+        raise ReadError(f"{UNDECODABLE}: block {number} has {len(unpacked_block)} bytes, expected {rows * row_bytes}")
     block: NDArray[Any] = np.frombuffer(unpacked_block, layout.dtype, rows * row_bytes // layout.dtype.itemsize)
     block = block.reshape(rows, layout.block[0], shape[2])
     if layout.predictor == NO_PREDICTOR:

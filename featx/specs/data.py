@@ -29,7 +29,7 @@ class LabelsSpec(Spec):
         Column names of a text table without a header line.
     encoding, separator, quote, skip_lines, decimal
         Format of a text table: encoding; separator between the columns; quote around cells; number of lines above the
-        header; character before decimals. Each is detected by default.
+        header, empty ones included; character before decimals. Each is detected by default.
     sheet
         Name of the sheet of an Excel file; by default the first one.
     path

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from decimal import Decimal
 
 import pandas as pd
@@ -52,6 +53,15 @@ def test_an_index_and_decimals_of_parquet_are_columns() -> None:
     assert frame["age"].tolist() == [1.5, 2.5]
 
 
+@pytest.mark.parametrize("rows", [slice(None, None, -1), slice(1, None), slice(None, None, 2)])
+def test_rows_of_parquet_are_numbered_from_zero(rows: slice) -> None:
+    stream = io.BytesIO()
+    FRAME[rows].to_parquet(stream)
+    pd.testing.assert_frame_equal(
+        read_binary_table(stream.getvalue(), ".parquet"), FRAME[rows].reset_index(drop=True), check_dtype=False
+    )
+
+
 def test_excel_files_are_read_by_sheet() -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
@@ -65,6 +75,36 @@ def test_excel_files_are_read_by_sheet() -> None:
     assert frame["code"].tolist() == ["007", "008"]
     with pytest.raises(ParseError, match="has no sheet 'gone'; sheets: Sheet, other"):
         read_binary_table(stream.getvalue(), ".xlsx", "gone")
+
+
+EXCEL_ROWS = [["path", "label", "note"], ["a.png", "cat"], ["b.png", "dog", "z", "beyond"]]
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+@pytest.mark.parametrize(
+    "dimension", [b"", b'<dimension ref="A1"/>', b'<dimension ref="A1:Z1000"/>', b'<dimension ref="C2:C2"/>']
+)
+def test_the_stated_size_of_an_excel_sheet_does_not_matter(dimension: bytes) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in EXCEL_ROWS:
+        sheet.append(row)
+    written, stream = io.BytesIO(), io.BytesIO()
+    book.save(written)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(stream, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content.replace(b"<sheetData>", dimension + b"<sheetData>"))
+        assert b"<sheetData>" in source.read(SHEET)
+        assert b"<dimension" not in source.read(SHEET)
+    frame = read_binary_table(stream.getvalue(), ".xlsx")
+    assert frame.fillna("").to_dict("list") == {
+        "path": ["a.png", "b.png"],
+        "label": ["cat", "dog"],
+        "note": ["", "z"],
+        "column4": ["", "beyond"],
+    }
 
 
 def test_an_old_excel_file_is_reported() -> None:

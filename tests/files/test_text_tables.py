@@ -33,6 +33,12 @@ def test_encodings_and_separators_are_detected(encoding: str, separator: str) ->
     [
         ("sep=;\na;b\nx;1,5\n", ["a", "b"], ["x", 1.5]),
         ("# made by hand\n# twice\na,b\nx,1\n", ["a", "b"], ["x", 1]),
+        ("\na,b\nx,1\n", ["a", "b"], ["x", 1]),
+        (" \r\n\r\na,b\r\nx,1\r\n", ["a", "b"], ["x", 1]),
+        (";;\na;b\nx;1\n", ["a", "b"], ["x", 1]),
+        ("# made by hand\n\na,b\nx,1\n", ["a", "b"], ["x", 1]),
+        ("\n# made by hand\n\n# twice\na;b\nx;1\n", ["a", "b"], ["x", 1]),
+        ("\n2\n\nBald Male\n1.jpg -1  1\n2.jpg  1 -1\n", ["column1", "Bald", "Male"], ["1.jpg", -1, 1]),
         ("#a,b\nx,1\n", ["#a", "b"], ["x", 1]),
         ("2\nBald Male\n1.jpg -1  1\n2.jpg  1 -1\n", ["column1", "Bald", "Male"], ["1.jpg", -1, 1]),
         ('"a" "b c"\n"1" "x y" 3\n"2" "z" 4\n', ["column1", "a", "b c"], [1, "x y", 3]),
@@ -100,6 +106,14 @@ def test_broken_tables_are_reported_in_one_line(content: bytes, message: str) ->
     with pytest.raises(ParseError, match=message) as error:
         parsed(content)
     assert "\n" not in str(error.value)
+
+
+def test_lines_above_the_header_are_counted_as_in_an_editor() -> None:
+    content = b"\n# made by hand\n\n# twice\n\na,b\nx,1\n"
+    assert detect_format(content).skip_lines == 4
+    for n_lines in (4, 5):
+        frame = parse_text_table(content, TextFormat(skip_lines=n_lines))
+        assert frame.to_dict("list") == {"a": ["x"], "b": [1]}
 
 
 def test_a_stated_encoding_must_fit() -> None:

@@ -95,6 +95,14 @@ def test_the_fields_of_a_label_table_become_columns(tmp_path: Path) -> None:
     assert labels.iloc[3].tolist() == ["cat", 0.5, 3, 1, "n3"]
 
 
+def test_several_label_datasets_keep_their_names(tmp_path: Path) -> None:
+    labels = {"labels": CODES, "target": CODES[::-1], "a/labels": CODES % 2}
+    frame = listed(hdf5(tmp_path, images=PIXELS, **labels)).manifest.labels
+    assert {name: frame[name].tolist() for name in frame} == {
+        name.replace("/", "_"): codes.tolist() for name, codes in labels.items()
+    }
+
+
 def test_two_label_datasets_with_one_column_name_are_refused(tmp_path: Path) -> None:
     table = np.array([(code,) for code in CODES], dtype=[("other", "i4")])
     with pytest.raises(DataError, match=r"'a.h5#(table|other)' has the column 'other', which another label dataset"):

@@ -3,6 +3,7 @@
 Modules: images.containers.dicom.
 """
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from featx.images.contents import DAMAGE_REASONS
 from featx.images.digests import identify_image
 from featx.images.init import recognise
 from featx.images.readers import read_source
@@ -105,3 +107,25 @@ def test_a_broken_or_deflated_file_is_unreadable(tmp_path: Path) -> None:
         assert reason.startswith(("cannot be read as DICOM: ", "is DICOM without an image"))
     (tmp_path / "a.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"))
     assert "compressed as a whole" in identify_image(str(tmp_path / "a.dcm")).reason
+
+
+@pytest.mark.parametrize(
+    ("syntax", "reason"),
+    [
+        ("JPEGLSLossless", "its compression needs one of these packages: .*pyjpegls"),
+        ("MPEG2MPML", "is DICOM of a kind that pydicom does not read: .*; convert it"),
+        ("RLELossless", "cannot be read as DICOM: "),
+    ],
+)
+def test_an_intact_file_that_cannot_be_unpacked_is_not_called_damaged(syntax: str, reason: str, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", GREY)
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff" * 20])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    identity = identify_image(str(path))
+    assert identity.outcome == "unreadable"
+    assert re.search(reason, identity.reason)
+    assert identity.reason.startswith(DAMAGE_REASONS) == (syntax == "RLELossless")

@@ -190,6 +190,45 @@ def test_the_kind_of_target_is_proposed(values: str, home: Path) -> None:
     assert (recognition.kind, recipe.targets["y"].ordered) == (kind, values == "ranges")
 
 
+@pytest.mark.parametrize(
+    ("name", "comment", "separator", "encoding"),
+    [
+        ("labels.tsv", "", "\t", "utf-8"),
+        ("labels.csv", "# made by hand\n", ",", "utf-8"),
+        ("labels.csv", "", ",", "utf-16"),
+        ("labels.csv", "", ";", "cp1252"),
+        ("labels.csv", "", ",", "utf-8"),
+    ],
+)
+def test_a_split_table_may_have_another_format(
+    name: str, comment: str, separator: str, encoding: str, home: Path
+) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    rows = [("file", "Größe"), *((f"{i}.png", ("groß", "klein")[i % 2]) for i in range(N))]
+    text = comment + "\n".join(separator.join(row) for row in rows)
+    (home / "d" / name).write_text(text, encoding=encoding)
+    write(
+        home / "d", "split.csv", [("file", "split"), *((f"{i}.png", "test" if i > 15 else "train") for i in range(N))]
+    )
+    recognition, recipe, _ = recognised(home / "d")
+    assert recipe.data.labels is not None
+    assert recipe.data.labels.join == ("split.csv",)
+    assert (recognition.target, recognition.parts) == ("Größe", {"train": 16, "test": N - 16})
+
+
+def test_a_split_table_may_be_an_excel_file(home: Path) -> None:
+    pytest.importorskip("openpyxl")
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "breed"), *((f"{i}.png", BREEDS[i % 2]) for i in range(N))])
+    parts = pd.DataFrame({"file": [f"{i}.png" for i in range(N)], "split": ["train"] * 16 + ["test"] * (N - 16)})
+    with pd.ExcelWriter(home / "d" / "parts.xlsx") as book:
+        pd.DataFrame({"notes": ["by hand"]}).to_excel(book, sheet_name="notes", index=False)
+        parts.to_excel(book, sheet_name="parts", index=False)
+    recognition, _, listing = recognised(home / "d")
+    assert (recognition.target, recognition.parts) == ("breed", {"train": 16, "test": N - 16})
+    assert listing.manifest.column("split")["3.png"] == "train"
+
+
 def test_a_second_table_with_lists_is_not_joined(home: Path) -> None:
     draw(home / "d", *(f"{i}.png" for i in range(N)))
     write(home / "d", "labels.csv", [("file", "breed"), *((f"{i}.png", BREEDS[i % 2]) for i in range(N))])

@@ -102,6 +102,15 @@ def test_a_table_of_parts_beside_class_folders_is_the_split(home: Path) -> None:
     assert (recognition.reader, recognition.parts) == ("folder", {"train": 12, "test": 12})
 
 
+def test_lists_whose_paths_have_different_forms_are_not_used(home: Path) -> None:
+    draw(home / "d", *NAMES)
+    write_lists(home / "d", "{path}", train=NAMES[::2])
+    write_lists(home / "d", "{stem}", test=NAMES[1::2])
+    recognition, recipe, _ = recognised(home / "d")
+    assert (recipe.data.parts, recognition.parts) == (None, {})
+    assert any("list the images of parts and are not used" in warning for warning in recognition.warnings)
+
+
 def test_an_image_in_two_lists_is_an_error(home: Path) -> None:
     draw(home / "d", *NAMES)
     write_lists(home / "d", "{path}", train=NAMES[::2], test=NAMES[1::2] + NAMES[:1])

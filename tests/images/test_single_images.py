@@ -92,6 +92,36 @@ def test_label_datasets_beside_the_images_are_joined(kind: str, tmp_path: Path) 
     assert labels_by_picture(listing, "label") == [0, 1, 0, 1, 0, 1]
 
 
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    listing = listed(path, "datasets")
+    return {str(name): labels_by_picture(listing, str(name)) for name in listing.manifest.labels.columns}
+
+
+@pytest.mark.parametrize("names", [("labels", "target"), ("a/labels", "b/labels"), ("y", "sub/class")])
+def test_several_label_datasets_keep_their_names(names: tuple[str, str], tmp_path: Path) -> None:
+    codes = [0, 1, 0, 1, 0, 1], [5, 5, 5, 6, 6, 6]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write_images(file)
+        for name, values in zip(names, codes, strict=True):
+            file[name] = values
+        file["age"] = range(6)
+    columns = read_columns(tmp_path / "a.h5")
+    short_names = ["labels", "b/labels"] if names[0] == "a/labels" else [Path(name).name for name in names]
+    assert columns == {**dict(zip(short_names, codes, strict=True)), "age": list(range(6))}
+
+
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_an_attribute_and_a_dataset_of_one_name_are_two_columns(is_equal: bool, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write_images(file)
+        for row in range(6):
+            file[f"images/{row:04}"].attrs.update({"label": WORDS[row], "age": row % 3})
+            file[f"labels/{row:04}"] = WORDS[row if is_equal else 5 - row]
+        file["age"] = range(6)
+    expected: dict[str, list[Any]] = {"label": WORDS, "age": [0, 1, 2] * 2, "age/age": list(range(6))}
+    assert read_columns(tmp_path / "a.h5") == expected | ({} if is_equal else {"labels": WORDS[::-1]})
+
+
 def test_a_label_array_without_an_order_is_not_used(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for row, values in enumerate(PIXELS):

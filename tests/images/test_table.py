@@ -207,3 +207,13 @@ def test_a_stated_separator_is_used(tmp_path: Path) -> None:
     table = FolderTree(str(tmp_path)).entry("t.csv")
     by_space = read_labels(table, LabelsSpec(file="t.csv", separator="whitespace"))
     assert by_space.columns.tolist() == ["path,y", "z"]
+
+
+def test_joined_columns_are_found_by_path_whatever_the_numbers_of_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=["path", "level", "name"])
+    frame[["path", "level"]][::-1].to_parquet(tmp_path / "levels.parquet")
+    frame[["path", "name"]].to_csv(tmp_path / "names.csv", index=False)
+    recognised(tmp_path, tmp_path / "levels.parquet")
+    labels = LabelsSpec(file="levels.parquet", path="path", join=("names.csv",))
+    manifest = read_source(ReaderSpec(source=str(tmp_path), labels=labels), Path()).manifest
+    assert manifest.labels.to_numpy().tolist() == [[level, name] for _, level, name in ROWS[::-1]]

@@ -62,6 +62,13 @@ def test_pixels_in_one_cell_are_images_with_their_parts(quote: str, ending: str,
     assert listing.ignored == {"README": "is not an image: its name has no suffix"}
 
 
+def test_empty_lines_above_the_header_of_a_pixel_table_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_bytes(b"\xef\xbb\xbf\n \n" + fer(GREY))
+    listing = listed(tmp_path, "pixels")
+    assert (np.stack(contents(listing)) == GREY).all()
+    assert listing.manifest.labels["emotion"].tolist() == [row % 3 for row in range(9)]
+
+
 def pixel_columns(values: NDArray[np.uint8], names: list[str], labels: list[str] | None) -> bytes:
     header = [*([] if labels is None else ["label"]), *names]
     rows = [

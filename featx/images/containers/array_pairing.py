@@ -152,8 +152,8 @@ def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[
         and not has_encoded_images(array)
     ]
     # A dataset that names the same part fits better than one that names none.
-    places.sort(key=lambda place: _find_dataset_part(place) == part)
-    columns = {_make_column_name(place): place for place in places}
+    of_all_parts = _name_columns([place for place in places if _find_dataset_part(place) != part])
+    columns = of_all_parts | _name_columns([place for place in places if _find_dataset_part(place) == part])
     return {name: place for place in arrays for name, column_place in columns.items() if column_place == place}
 
 
@@ -171,8 +171,15 @@ def _find_dataset_part(place: str) -> str | None:
     return find_part(get_dataset_name(place)) or find_part(base_name(file)) or find_part(file.rpartition("/")[0])
 
 
-def _make_column_name(place: str) -> str:
-    """Return the name of a label dataset's column: its words without those for the part or the format."""
-    words = split_words(get_dataset_name(place) or base_name(get_dataset_file(place)))
-    words = [word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS]
-    return "label" if set(words) <= LABEL_WORDS else "_".join(words)
+def _name_columns(places: Sequence[str]) -> dict[str, str]:
+    """Return the place of each label dataset by the name of its column: its words without the part and the format.
+
+    The only one whose words all mean a label is called ``label``.
+    """
+    names = {}
+    for place in places:
+        words = split_words(get_dataset_name(place) or base_name(get_dataset_file(place)))
+        names[place] = "_".join(word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS)
+    usual_places = [place for place, name in names.items() if set(filter(None, name.split("_"))) <= LABEL_WORDS]
+    names |= dict.fromkeys(usual_places, "label") if len(usual_places) == 1 else {}
+    return {name or "label": place for place, name in names.items()}

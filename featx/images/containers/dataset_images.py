@@ -145,20 +145,38 @@ def _is_image(dataset: Any) -> bool:
 def _read_labels(datasets: Mapping[str, Any], images: Sequence[str]) -> tuple[pd.DataFrame, set[str]]:
     """Return the label columns of n images, and the names of the datasets that hold labels."""
     columns: dict[str, Any] = {}
-    used_names: set[str] = set()
     if (classes := _find_group_classes(images)) is not None:
         columns["class"] = classes
     for name in sorted({name for image in images for name in datasets[image].attrs}):
         if not name.startswith(STANDARD_ATTRIBUTES):
             values = [_to_plain_value(datasets[image].attrs.get(name)) for image in images]
-            columns |= {name: values} if any(value is not None for value in values) else {}
-    for name, values in _read_twin_columns(datasets, images):
-        columns.setdefault(name, values)
-    for name in set(datasets) - set(images):
-        new_columns = _read_table_columns(datasets[name], name, images)
-        used_names |= {name} if new_columns else set()
-        columns |= {column: values for column, values in new_columns.items() if column not in columns}
-    return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), used_names
+            if any(value is not None for value in values):
+                _add_column(columns, (name, f"attribute_{name}"), values)
+    twin_columns = dict(_read_twin_columns(datasets, images))
+    table_columns = {
+        name: new_columns
+        for name in sorted(set(datasets) - set(images))
+        if (new_columns := _read_table_columns(datasets[name], name, images))
+    }
+    n_usual_names = sum(base_name(place).lower() in LABEL_WORDS for place in (*twin_columns, *table_columns))
+    for place, values in twin_columns.items():
+        _add_column(columns, ("label", place, f"group_{place}")[n_usual_names > 1 :], values)
+    for place, new_columns in table_columns.items():
+        is_label = n_usual_names == 1 and base_name(place).lower() in LABEL_WORDS
+        for name, values in new_columns.items():
+            short_name = "label" if is_label and name == base_name(place) else name
+            _add_column(columns, (short_name, place, f"{place}/{name}"), values)
+    return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), set(table_columns)
+
+
+def _add_column(columns: dict[str, Any], names: Sequence[str], values: Sequence[Any]) -> None:
+    """Add a column under the first free name; values that a column of one of these names holds already are left out."""
+    for name in names:
+        if name not in columns:
+            columns[name] = values
+            return
+        if list(columns[name]) == list(values):
+            return
 
 
 def _find_group_classes(images: Sequence[str]) -> list[str] | None:
@@ -172,7 +190,7 @@ def _find_group_classes(images: Sequence[str]) -> list[str] | None:
 
 
 def _read_twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the column of a group of labels that has one dataset per image: ``labels/0001`` beside ``images/0001``."""
+    """Yield each group of labels with one dataset per image, ``labels/0001`` beside ``images/0001``, and its column."""
     if not isinstance(datasets, Hdf5Datasets):
         return
     for group in sorted(LABEL_WORDS):
@@ -183,7 +201,7 @@ def _read_twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> It
                 _to_plain_value(datasets.value("/".join([*parts, base_name(image)]))) if group in parts else None
             )
         if any(value is not None for value in values):
-            yield "label", values
+            yield group, values
 
 
 def _read_table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[str, Any]:
@@ -196,8 +214,8 @@ def _read_table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[
         order = _find_number_order(images) if is_column else None
         if order is None:
             return {}
-        column = "label" if base_name(name).lower() in LABEL_WORDS else base_name(name)
-        return {key: values[order] for key, values in read_label_columns(column, name, dataset, n_images).items()}
+        new_columns = read_label_columns(base_name(name), name, dataset, n_images)
+        return {column: values[order] for column, values in new_columns.items()}
     columns = read_label_columns("label", name, dataset, n_images)
     for key in columns:
         rows = {str(value): row for row, value in enumerate(columns[key])}

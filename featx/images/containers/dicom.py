@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ReadError
-from featx.images.contents import check_size
+from featx.images.contents import DAMAGED_DICOM, check_size
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 # Transfer syntax that compresses all of a file: its size is known only after unpacking.
 DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
 N_HEADER_BYTES = 4096
 MAX_GREY = 65535
+# Words of pydicom's error for a compression that only packages read which are not installed.
+MISSING_PACKAGES = "missing dependencies"
 # pydicom warns of values that do not follow the standard; the outcome of each file already reports what matters.
 warnings.filterwarnings("ignore", module=r"pydicom\..*")
 
@@ -51,8 +53,18 @@ def read_dicom(content: bytes) -> NDArray[Any]:
         raise
     # pydicom and the decoders behind it raise any kind of error on broken files.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ReadError(f"cannot be read as DICOM: {reason}") from error
+        raise ReadError(_failure_reason(error)) from error
+
+
+def _failure_reason(error: Exception) -> str:
+    reason, *details = [line.strip() for line in (str(error) or type(error).__name__).splitlines()]
+    if isinstance(error, MemoryError):
+        return "is DICOM that is too large to be decoded"
+    if MISSING_PACKAGES in reason:
+        return f"is DICOM, and its compression needs one of these packages: {'; '.join(details)}"
+    if isinstance(error, NotImplementedError):
+        return f"is DICOM of a kind that pydicom does not read: {reason}; convert it, for example with dcmdjpeg"
+    return f"{DAMAGED_DICOM}: {reason}"
 
 
 def _check_pixels(dataset: Any) -> None:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +133,10 @@ def find_layout(file: Path) -> PixelLayout | None:
         it holds pixels, but their number fits no picture.
     """
     try:
-        with file.open("rb") as stream:
-            header, row = (_split_line(stream.readline(MAX_LINE_BYTES).rstrip(b"\r\n")) for _ in range(2))
+        lines = [line for _, line in islice(_iterate_lines(file), 2)]
     except OSError:
         return None
+    header, row = (_split_line(line) for line in [*lines, b"", b""][:2])
     header = [name.removeprefix(UTF8_MARK).strip() for name in header]
     pixel_columns = [number for number, name in enumerate(header) if PIXEL_COLUMN.fullmatch(name)]
     joined_columns = [
@@ -197,12 +198,12 @@ def _split_line(line: bytes) -> list[bytes]:
 
 
 def _iterate_lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the offset and the content of each line after the header that is not empty."""
+    """Yield the offset and the content of each line that is not empty; the first one is the header."""
     with file.open("rb") as stream:
-        offset = len(stream.readline(MAX_LINE_BYTES))
+        offset = 0
         while line := stream.readline(MAX_LINE_BYTES):
             content = line.rstrip(b"\r\n")
-            if content.strip():
+            if content.removeprefix(UTF8_MARK).strip():
                 yield offset, content
             offset += len(line)
 
@@ -220,7 +221,7 @@ def _list_rows(file: Path, layout: PixelLayout) -> tuple[list[Entry], pd.DataFra
     uri = f"pixels:{file_uri(str(file.absolute()))}//{layout.first}-{layout.last}/{shape}/"
     entries: list[Entry] = []
     cells_by_column: dict[int, list[str]] = {number: [] for number in layout.names}
-    for offset, line in _iterate_lines(file):
+    for offset, line in islice(_iterate_lines(file), 1, None):
         cells = _split_line(line)
         if len(cells) != layout.n_columns:
             raise DataError(
