@@ -39,9 +39,17 @@ def finetune(
         ),
     ] = None,
     lr: Annotated[
-        list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
+        list[float] | None,
+        typer.Option("--lr", help="Learning rate (repeatable); not for progressive runs.", show_default="the recipe's"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs of each run; at most so many in each phase of a progressive one.",
+            show_default="the recipe's",
+        ),
+    ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option("--backbone", help="Train only the networks with this backbone (repeatable).", show_default="all"),
