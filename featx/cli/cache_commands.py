@@ -187,11 +187,11 @@ def gc(
     import featx.cache
     from featx.cli import console
     from featx.embeddings.space import gigabytes
-    from featx.text.escaping import escape_text
+    from featx.text.sanitising import sanitise_text
 
     def agree(names: Sequence[str]) -> bool:
         for name in names if not yes else ():
-            typer.echo(escape_text(f"  {name}"), err=True)
+            typer.echo(sanitise_text(f"  {name}"), err=True)
         return yes or typer.confirm(f"Remove these {len(names)} stores, which no known recipe uses?", err=True)
 
     result = featx.cache.gc(recipe, cache=cache, dry_run=dry_run, agree=agree)

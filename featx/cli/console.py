@@ -17,8 +17,7 @@ from featx.cli.output_settings import output_settings, printing
 from featx.cli.table_layout import Column as Column
 from featx.cli.table_layout import TableCells, all_columns, choose_columns, draw
 from featx.cli.text import wrap_cells
-from featx.text.escaping import escape_text
-from featx.text.masking import mask_secrets
+from featx.text.sanitising import sanitise_text
 
 SHORT = {
     "accuracy": "acc",
@@ -137,15 +136,15 @@ def text_lines(text: str = "", style: str = "", indent: str | None = None) -> li
     indent
         Beginning of all lines but the first; by default two more spaces than the first line begins with.
     """
-    escaped_text = escape_text(mask_secrets(text))
-    spaces = " " * (len(escaped_text) - len(escaped_text.lstrip(" ")) + 2) if indent is None else indent
-    return [Text(line, style) for line in wrap_cells(escaped_text, width(), spaces)]
+    safe_text = sanitise_text(text)
+    spaces = " " * (len(safe_text) - len(safe_text.lstrip(" ")) + 2) if indent is None else indent
+    return [Text(line, style) for line in wrap_cells(safe_text, width(), spaces)]
 
 
 def labelled_lines(label: str, text: str, max_width: int = MAX_LINE_CELLS) -> list[Text]:
     """Return a text after its label as lines that are broken between words."""
     # A label that is as wide as its column is followed by a space.
-    line = escape_text(mask_secrets(f"{label:<{LABEL_CELLS - 1}} {text}"))
+    line = sanitise_text(f"{label:<{LABEL_CELLS - 1}} {text}")
     return [Text(part) for part in wrap_cells(line, min(width(), max_width), " " * LABEL_CELLS)]
 
 
@@ -182,7 +181,7 @@ def show(text: str = "", indent: str | None = None) -> None:
 
 def result(text: str) -> None:
     """Print a line that ``--quiet`` prints too, such as the path of a file, unbroken so that it can be copied."""
-    console().print(Text(escape_text(mask_secrets(text))))
+    console().print(Text(sanitise_text(text)))
 
 
 def run_name(run: str, label: str) -> str:

@@ -22,8 +22,7 @@ from featx.cli import (
 from featx.cli.command_line import Command, CommandGroup
 from featx.cli.output_settings import with_output_options
 from featx.errors import FeatxError, TooManyFailuresError
-from featx.text.escaping import escape_text
-from featx.text.masking import mask_secrets
+from featx.text.sanitising import sanitise_text
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -93,7 +92,7 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        _print_error(f"{mask_secrets(_describe(error))}{_remedy(error)}")
+        _print_error(f"{_describe(error)}{_remedy(error)}")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
         _print_out_of_memory(error)
@@ -124,7 +123,7 @@ def _describe(error: Exception) -> str:
 def _print_error(text: str) -> None:
     from featx.cli.text import message_text
 
-    sys.stderr.write(message_text(escape_text(f"error: {text}")) + "\n")
+    sys.stderr.write(message_text(sanitise_text(f"error: {text}")) + "\n")
 
 
 def _remedy(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """``featx finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,9 +39,17 @@ def finetune(
         ),
     ] = None,
     lr: Annotated[
-        list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
+        list[float] | None,
+        typer.Option("--lr", help="Learning rate (repeatable); not for progressive runs.", show_default="the recipe's"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs of each run; at most so many in each phase of a progressive one.",
+            show_default="the recipe's",
+        ),
+    ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option("--backbone", help="Train only the networks with this backbone (repeatable).", show_default="all"),
@@ -176,26 +185,24 @@ def evaluate(
     from featx.cli.attack_table import print_all, read_robustness
     from featx.cli.output_settings import output_settings
     from featx.cli.progress_bars import watching
-    from featx.errors import UnknownNameError
-    from featx.evaluation.group_biases import MEASURES
-    from featx.registry import suggest_names
     from featx.study.study import Study
 
-    if bias is not None and bias not in MEASURES:
-        raise UnknownNameError(
-            f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
-        )
+    pivot_table.check_options(by, score, runs, bias)
 
     with watching() as progress:
-        evaluations = featx.evaluate(
+        score_runs = partial(
+            featx.evaluate,
             recipe,
             target=target,
-            final=final,
             coverage=coverage,
             abstain_below=abstain_below,
             user=user,
             progress=progress,
         )
+        if final and by is not None:
+            # Settings, scores and runs that do not exist are refused before the test split is opened.
+            pivot_table.build(score_runs(), by, score, runs, bias)
+        evaluations = score_runs(final=final)
     pivots = pivot_table.build(evaluations, by, score, runs, bias)
     study = Study.open(recipe)
     attacks = read_robustness(study, evaluations)

@@ -11,33 +11,47 @@ if TYPE_CHECKING:
     from featx.metrics.score_texts import ScoreFormat
 
 
+def check_options(by: str | None, score: str | None, runs: str | None, bias: str | None) -> None:
+    """Check the options ``--by``, ``--score``, ``--runs`` and ``--bias`` as far as this is possible without runs.
+
+    Raises
+    ------
+    UnknownNameError
+        No difference between groups has the name of the bias.
+    DataError
+        There is a score or a run without a setting, or a score beside a bias.
+    """
+    from featx.errors import DataError, UnknownNameError
+    from featx.evaluation.group_biases import MEASURES
+    from featx.registry import suggest_names
+
+    if bias is not None and bias not in MEASURES:
+        raise UnknownNameError(
+            f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
+        )
+    if by is None:
+        for option, value in (("--score", score), ("--runs", runs)):
+            if value is not None:
+                raise DataError(
+                    f"found {option} {value} without --by; expected settings beside it, as '--by lr,strategy'"
+                )
+    elif score is not None and bias is not None:
+        raise DataError(f"found --score {score} and --bias {bias} beside --by; expected one of them")
+
+
 def build(
-    evaluations: "Sequence[Evaluation]",
-    by: str | None,
-    score: str | None = None,
-    runs: str | None = None,
-    bias: str | None = None,
+    evaluations: "Sequence[Evaluation]", by: str | None, score: str | None, runs: str | None, bias: str | None
 ) -> "list[Pivot]":
     """Return the tables of the options ``--by``, ``--score``, ``--runs`` and ``--bias``; none without the first.
 
     Raises
     ------
     DataError
-        There is a score or a run and no setting, a score beside a bias, or the runs do not have these settings or this
-        score.
+        The runs do not have these settings or this score.
     """
-    from featx.errors import DataError
     from featx.evaluation.pivot import pivot_runs
 
-    if by is None:
-        if score is not None:
-            raise DataError(f"found --score {score} without --by; expected settings beside it, as '--by lr,strategy'")
-        if runs is not None:
-            raise DataError(f"found --runs {runs} without --by; expected settings beside it, as '--by lr,strategy'")
-        return []
-    if score is not None and bias is not None:
-        raise DataError(f"found --score {score} and --bias {bias} beside --by; expected one of them")
-    return pivot_runs(evaluations, _names(by), score, _names(runs or ""), bias)
+    return [] if by is None else pivot_runs(evaluations, _names(by), score, _names(runs or ""), bias)
 
 
 def _names(text: str) -> list[str]:

@@ -192,10 +192,10 @@ def _report_totals(totals: _Totals) -> None:
     """
     from featx.cli.text import message_text
     from featx.errors import TooManyFailuresError
-    from featx.text.escaping import escape_text
+    from featx.text.sanitising import sanitise_text
 
     for warning in totals.warnings:
-        typer.echo(message_text(escape_text(f"warning: {warning}")), err=True)
+        typer.echo(message_text(sanitise_text(f"warning: {warning}")), err=True)
     if totals.unreadable:
         n_unreadable, reasons = len(totals.unreadable), _format_unreadable(totals.unreadable)
         raise TooManyFailuresError(f"{n_unreadable} of {totals.n_images} images cannot be read: {reasons}")

@@ -26,7 +26,7 @@ from featx.cli.output_settings import output_settings
 from featx.cli.progress_lines import ProgressLines
 from featx.cli.text import as_text
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # Separates the news of a search from the text beside its bar.
 NEWS_END = " · "
@@ -89,8 +89,8 @@ class Screen:
             return
         *news, message = note.split(NEWS_END)
         if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > n_done:
-            self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(message))
-        self._bars.update(self._stages[stage], completed=n_done, total=total, note=escape_text(message))
+            self._stages[stage] = self._bars.add_task(sanitise_text(stage), total=total, note=sanitise_text(message))
+        self._bars.update(self._stages[stage], completed=n_done, total=total, note=sanitise_text(message))
         if not self._has_note_column:
             self._note = (f"  {stage}", message)
         if news and self._news is not None:

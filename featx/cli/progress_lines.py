@@ -5,7 +5,7 @@ import time
 
 from featx.progress import NOTE_STAGE
 from featx.text.durations import duration_text
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # Seconds between two lines, and before the first.
 LINE_EVERY_S = 30.0
@@ -41,5 +41,5 @@ class ProgressLines:
 
 
 def _print(text: str) -> None:
-    sys.stderr.write(f"{escape_text(text)}\n")
+    sys.stderr.write(f"{sanitise_text(text)}\n")
     sys.stderr.flush()

@@ -120,12 +120,12 @@ def rm(
 
 def _confirm(runs: "Sequence[RunFolder]", ensembles: dict[str, list[str]]) -> None:
     """Ask whether the runs may be removed; exit if not."""
-    from featx.text.escaping import escape_text
+    from featx.text.sanitising import sanitise_text
 
     lines = [run.name for run in runs]
     lines += [_describe_loss(ensemble, members) for ensemble, members in ensembles.items()]
     for line in lines:
-        typer.echo(escape_text(f"  {line}"), err=True)
+        typer.echo(sanitise_text(f"  {line}"), err=True)
     noun = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
     try:
         typer.confirm(f"Remove {noun}?", abort=True, err=True)

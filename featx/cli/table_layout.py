@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from featx.cli.text import longest_piece, wrap_cells
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # Number of characters between two columns of a table.
 COLUMN_GAP = 2
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCells:
-    """Escaped texts of a table.
+    """Texts of a table, without control characters and secrets.
 
     Attributes
     ----------
@@ -54,19 +54,18 @@ class TableCells:
     @classmethod
     def of(cls, columns: Sequence[str | Column], rows: Sequence[Sequence[str]]) -> "TableCells":
         """Return the cells of the columns that have a value in some row."""
-        escaped_columns = [
-            replace(item, name=escape_text(item.name)) if isinstance(item, Column) else Column(escape_text(item))
+        safe_columns = [
+            replace(item, name=sanitise_text(item.name)) if isinstance(item, Column) else Column(sanitise_text(item))
             for item in columns
         ]
         ranked_columns = [
-            replace(item, rank=number if item.rank is None else item.rank)
-            for number, item in enumerate(escaped_columns)
+            replace(item, rank=number if item.rank is None else item.rank) for number, item in enumerate(safe_columns)
         ]
         filled_indices = [
             i for i in range(len(ranked_columns)) if not i or any(row[i] not in MISSING_CELLS for row in rows)
         ]
         first_column, *next_columns = [ranked_columns[i] for i in filled_indices]
-        texts = [[escape_text(row[i]) for i in filled_indices] for row in rows]
+        texts = [[sanitise_text(row[i]) for i in filled_indices] for row in rows]
         return cls((replace(first_column, is_text=True), *next_columns), texts)
 
     def natural_width(self, index: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # Pieces of a text that may stand at the end of a line: a word, or a part of a name up to a separator.
 _WORDS = re.compile(r" *[^ ]+ *| +")
@@ -16,8 +16,8 @@ _NAME_PARTS = re.compile(r"[^/\\_\-.,=+:!|#]*[/\\_\-.,=+:!|#]*")
 
 
 def as_text(value: str, style: str = "") -> Text:
-    """Return one line of text: brackets and colons in it are no markup, and control characters are shown as escapes."""
-    return Text(escape_text(value), style)
+    """Return one line of text: brackets and colons in it are no markup."""
+    return Text(sanitise_text(value), style)
 
 
 def message_text(text: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.metrics.conformal import ConformityScores, has_conformity_scores, in_prediction_sets
 from featx.metrics.scores import align
-from featx.tables.ids import Floats, Ids
+from featx.tables.ids import Floats, Ids, Kind
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
@@ -43,6 +43,17 @@ class CoverageCheck:
             if value is not None and not 0 < value < 1:
                 raise DataError(f"{name} is {value:g}, expected a number between 0 and 1")
 
+    def check_kind(self, target: str, kind: Kind) -> None:
+        """Check that the scores are defined for a target.
+
+        Raises
+        ------
+        DataError
+            Predictions below a probability are asked for, and the target has no classes.
+        """
+        if self.abstain_below is not None and kind != "classes":
+            raise DataError(f"abstain_below is for classes only, target {target!r} has {kind}")
+
     def score(self, rows: Rows, groups: Groups, calibration: Rows | None = None) -> dict[str, float]:
         """Return the scores on some rows.
 
@@ -71,8 +82,6 @@ class CoverageCheck:
     def _score_abstention(self, targets: TargetValues, outputs: Floats) -> dict[str, float]:
         if self.abstain_below is None:
             return {}
-        if targets.kind != "classes":
-            raise DataError(f"abstain_below is for classes only, this target has {targets.kind}")
         is_answered = outputs[np.arange(len(targets)), targets.decisions(outputs)] >= self.abstain_below
         is_right = targets.correctness(outputs)
         accuracy = float(is_right[is_answered].mean()) if is_answered.any() else np.nan

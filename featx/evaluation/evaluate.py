@@ -69,7 +69,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     IncompleteError
         there is no finished run.
     DataError
-        there are no test rows.
+        there are no test rows, or predictions below a probability are asked for and a target has no classes.
     """
     coverage_check = CoverageCheck(coverage, abstain_below)
     return evaluate_study(Study.open(recipe), coverage_check, target, final=final, user=user, progress=progress)
@@ -85,8 +85,13 @@ def evaluate_study(  # noqa: PLR0913 (as `evaluate`)
     progress: ProgressCallback = no_progress,
 ) -> list[Evaluation]:
     """Score all finished runs of an open study; parameters and errors are those of `evaluate`."""
+    names = _targets_with_runs(study, target)
+    for name in names:
+        coverage_check.check_kind(name, study.recipe.targets[name].kind)
     copies = find_copies(study, progress)
-    return [_evaluate(study, name, final, coverage_check, copies, user) for name in _targets_with_runs(study, target)]
+    # The runs of all targets are read before the test split is opened for the first one.
+    selections = {name: _select(study, name) for name in names}
+    return [_evaluate(study, name, selections[name], final, coverage_check, copies, user) for name in names]
 
 
 def _targets_with_runs(study: Study, target: str | None) -> list[str]:
@@ -155,10 +160,15 @@ def _select(study: Study, target: str) -> _Selection:
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)
-    study: Study, target: str, final: bool, coverage_check: CoverageCheck, copies: Copies, opened_by: str | None
+    study: Study,
+    target: str,
+    selection: _Selection,
+    final: bool,
+    coverage_check: CoverageCheck,
+    copies: Copies,
+    opened_by: str | None,
 ) -> Evaluation:
     """Return the table of one target."""
-    selection = _select(study, target)
     names = [run.name for run in selection.runs]
     tables: dict[str, AnyPredictions]
     if final:

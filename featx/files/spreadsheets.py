@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from featx.files.atomic import atomic_file
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # A spreadsheet program evaluates a cell that begins with one of these characters or its full-width form.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -27,8 +27,8 @@ def write_csv(file: Path, frame: pd.DataFrame) -> None:
 def text_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with ``'`` before text that a spreadsheet program would evaluate.
 
-    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
-    also those that are stored as text.
+    Control characters are written as escapes, since a carriage return would begin a new row, and secrets in URLs are
+    masked. Numbers stay unchanged, also those that are stored as text.
     """
     safe_frame = frame.rename(columns=text_cell)
     texts = safe_frame.select_dtypes(["object", "string", "category"]).columns
@@ -46,7 +46,7 @@ def text_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = escape_text(value)
+    text = sanitise_text(value)
     return f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text
 
 

@@ -63,9 +63,10 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     strategies
         Strategies instead of those of the recipe; several are a grid.
     lrs
-        Learning rates instead of those of the recipe; several are a grid.
+        Learning rates instead of those of the recipe; several are a grid. Not for ``progressive``, whose phases have
+        their own, unless `strategies` replace it.
     epochs
-        Number of epochs instead of that of the recipe.
+        Number of epochs instead of that of the recipe; the maximum number of each phase of ``progressive``.
     backbones
         Backbones whose networks are trained; by default all of the recipe. Without ``[[finetune]]`` and `specs`, the
         default network is trained with each of them.
@@ -88,7 +89,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     IncompleteError
         If nothing has been extracted yet.
     DataError
-        If there are no val rows, or the loss does not fit the target.
+        If there are no val rows, the loss does not fit the target, or `lrs` are given for phases.
     UnknownNameError
         If no strategy, block, backbone or loss has the given name, or no section has one of `backbones`.
     DeviceError, MissingExtraError
@@ -102,16 +103,16 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     study = Study.open(recipe)
     progress = _each_note_once(progress)
     find_near_copies(study, progress)
-    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else []}
+    overrides = {"strategy": strategies, "lr": lrs, "epochs": [] if epochs is None else [epochs]}
     changes = {key: list(values) for key, values in overrides.items() if values}
     grids = [Grid(tuple(specs), trials)] if specs else recipe_grids(study.recipe, trials, backbones)
-    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in select_backbones(grids, backbones)]
+    names = study.of_kind(("classes", "numbers"), target)
+    grids = grids_of_targets(select_backbones(grids, backbones), names)
+    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]
     engine = engine or study.recipe.extraction
     _check_environment(engine, tensorboard or any(grid.tensorboard for grid in grids))
     inputs = _phase_inputs(study, engine, progress)
     results = []
-    names = study.of_kind(("classes", "numbers"), target)
-    grids = grids_of_targets(grids, names)
     _check_tasks(study, names, grids)
     check_strategies(spec for grid in grids for spec in grid.specs)
     for name in names:

@@ -116,20 +116,24 @@ def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[
     ------
     RecipeError
         If a value is not allowed.
+    DataError
+        If the rate of a spec is to change whose phases have their own.
     """
     varied_specs = list(specs)
     for key, values in changes.items():
-        varied_specs = [
-            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
-            for spec in varied_specs
-            for value in values
-        ]
+        varied_specs = [_changed_spec(spec, key, value) for spec in varied_specs for value in values]
     return tuple({spec.fingerprint(): spec for spec in varied_specs}.values())
 
 
-def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
-    """Return a spec's fields; phases are removed, as another strategy, rate or number of epochs replaces them."""
-    fields = spec.model_dump()
-    if fields["phases"] and key != "backbone":
-        fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
-    return fields
+def _changed_spec(spec: FinetuneSpec, key: str, value: Any) -> FinetuneSpec:
+    """Return a spec with another value of one key; a strategy replaces its phases, epochs limit each of them."""
+    if key == "lr" and spec.phases:
+        raise DataError(
+            f"found lr {value} for {spec.backbone!r} with strategy = 'progressive', whose phases have a rate each; "
+            f"change 'lr' in its 'phases', or name a strategy too, as 'featx finetune --strategy all --lr {value}'"
+        )
+    changes = {key: value, "phases": ()} if key == "strategy" else {key: value}
+    changed_spec = build_spec(FinetuneSpec, "finetune", **spec.model_dump() | changes)
+    if key == "epochs":
+        return changed_spec.model_copy(update={"phases": changed_spec.limit_phases(changed_spec.epochs)})
+    return changed_spec

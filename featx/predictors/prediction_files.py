@@ -12,6 +12,7 @@ from featx.errors import DataError
 from featx.files.atomic import atomic_file
 from featx.files.spreadsheets import text_cells
 from featx.text.escaping import escape_json
+from featx.text.masking import mask_secrets_in_value
 
 # Takes the records of one batch (`featx.predictors.prediction.Prediction.rows`).
 WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
@@ -19,7 +20,7 @@ WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
 
 @contextmanager
 def open_prediction_file(file: Path) -> Iterator[WriteRows]:
-    """Lend a function that writes records to a file, which appears when the block ends.
+    """Lend a function that writes records to a file, which appears when the block ends; secrets in URLs are masked.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def open_prediction_file(file: Path) -> Iterator[WriteRows]:
     if file.suffix.lower() not in writers:
         raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv, .jsonl or .parquet")
     with atomic_file(file) as private, writers[file.suffix.lower()](private) as write:
-        yield write
+        yield lambda rows: write([mask_secrets_in_value(row) for row in rows])
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from featx.metrics.score_texts import ScoreFormat
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text, plural, score_name
 from featx.specs.split import PARTS
 from featx.tables.ids import Kind
-from featx.text.escaping import escape_text
-from featx.text.masking import mask_secrets
+from featx.text.sanitising import sanitise_text
 
 MODEL_CARD = "MODEL_CARD.md"
 # Names of tasks on Hugging Face; there is none for numbers from images.
@@ -63,14 +62,14 @@ def markdown(text: str) -> str:
     >>> print(markdown("<b>|_a_"))
     \<b\>\|\_a\_
     """
-    return MARKDOWN_MARKS.sub(r"\\\1", escape_text(text))
+    return MARKDOWN_MARKS.sub(r"\\\1", sanitise_text(text))
 
 
 def _metadata(facts: TargetFacts, run: RunFacts) -> str:
     """Return the block of metadata as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    task, recipe = TASKS[facts.evaluation.kind], escape_text(facts.study.recipe.name)
+    task, recipe = TASKS[facts.evaluation.kind], sanitise_text(facts.study.recipe.name)
     rows = [("validation", run.evaluation), *(("test", row) for row in _test_rows(facts, run))]
     results = [
         EvalResult(
@@ -90,7 +89,7 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
         library_name="featx",
         pipeline_tag=None if task == "other" else task,
         tags=["featx", run.folder.kind, facts.evaluation.kind],
-        model_name=escape_text(run.name),
+        model_name=sanitise_text(run.name),
         metrics=list(dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))),
         eval_results=results or None,
     )
@@ -126,7 +125,7 @@ def _use(facts: TargetFacts, run: RunFacts) -> str:
 def _data(facts: TargetFacts) -> str:
     study = facts.study
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
-    source = markdown(mask_secrets(study.recipe.data.source))
+    source = markdown(study.recipe.data.source)
     return f"{study.n_images:,} images from {source}; with embeddings {sizes}."
 
 

@@ -36,7 +36,6 @@ from featx.reports.study_report.summary import summarize
 from featx.reports.study_report.training_figures import build_search_section
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
-from featx.text.masking import mask_secrets
 
 # Coverage of the prediction sets and intervals in the report.
 COVERAGE = 0.9
@@ -150,4 +149,4 @@ def _subtitle(study: Study) -> str:
     creation_time = datetime.now(UTC).isoformat(timespec="seconds")
     name = commit()
     version = f" at {name[:12]}{' (with changes)' if 'dirty' in name else ''}" if name else ""
-    return f"{study.n_images:,} images from {mask_secrets(study.recipe.data.source)} · created {creation_time}{version}"
+    return f"{study.n_images:,} images from {study.recipe.data.source} · created {creation_time}{version}"

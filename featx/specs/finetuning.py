@@ -371,6 +371,10 @@ class FinetuneSpec(Spec):
         """The phases in order; a single one unless the strategy is ``progressive``."""
         return self.phases or (PhaseSpec(trainable=self.strategy, lr=self.initial_lr, epochs=self.epochs),)
 
+    def limit_phases(self, max_epochs: int) -> tuple[PhaseSpec, ...]:
+        """Return `phases` with at most a number of epochs each; empty unless the strategy is ``progressive``."""
+        return tuple(phase.model_copy(update={"epochs": min(phase.epochs, max_epochs)}) for phase in self.phases)
+
     @property
     def initial_lr(self) -> float:
         """The learning rate of the single phase: `lr`, or the default of the strategy."""

@@ -88,8 +88,7 @@ class PresetSpec(Spec):
     def _limit_run(self, run: FinetuneSpec) -> FinetuneSpec:
         changes = self._limit_network(run)
         if self.epochs is not None:
-            phases = [phase.model_copy(update={"epochs": min(phase.epochs, self.epochs)}) for phase in run.phases]
-            changes |= {"epochs": min(run.epochs, self.epochs), "phases": tuple(phases)}
+            changes |= {"epochs": min(run.epochs, self.epochs), "phases": run.limit_phases(self.epochs)}
         return run.model_copy(update=changes)
 
     def _limit_network(self, section: EmbeddingSection | FinetuneSpec) -> dict[str, object]:

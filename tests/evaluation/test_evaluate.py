@@ -18,6 +18,7 @@ from featx.errors import DataError, IncompleteError
 from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 
 def test_runs_are_ranked_by_val_and_scored_on_the_same_rows(toy_home: Path) -> None:
@@ -127,3 +128,16 @@ def test_a_coverage_above_1_is_refused(toy_home: Path) -> None:
     featx.fit(heads=["logreg"])
     with pytest.raises(DataError, match="coverage is 90, expected a number between 0 and 1"):
         featx.evaluate(coverage=90)
+
+
+def test_abstention_is_refused_before_the_test_split_of_any_target_is_opened(toy_home: Path) -> None:
+    names = [path.relative_to("images").as_posix() for path in Path("images").rglob("*.png")]
+    rows = (f"{name},{name.partition('/')[0]},{number}" for number, name in enumerate(names))
+    Path("images/labels.csv").write_text("\n".join(["path,class,age", *rows]))
+    targets = {"class": {"column": "class"}, "age": {"column": "age", "kind": "numbers"}}
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, targets=targets, head=toy_heads("rf")))
+    featx.extract()
+    featx.fit()
+    with pytest.raises(DataError, match="abstain_below is for classes only, target 'age' has numbers"):
+        featx.evaluate(final=True, abstain_below=0.9)
+    assert Study.open(None).openings() == []

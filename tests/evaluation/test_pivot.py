@@ -5,6 +5,7 @@ Modules: metrics.collapse, evaluation.pivot, cli.pivot_table.
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from featx.evaluation.group_biases import GroupBias
 from featx.evaluation.pivot import pivot_runs
 from featx.metrics.collapse import collapse_flags
 from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 from featx.tables.predictions import predictions_of_part
 from featx.tables.truth import Numbers, Truth
 from tests.conftest import make_images
@@ -179,3 +181,33 @@ def test_differences_need_groups_and_exclude_a_score(at_grid: Evaluation) -> Non
         pivot_runs([at_grid], ["lr"], bias="sd")
     result = CliRunner().invoke(app, ["evaluate", "--by", "lr", "--score", "kappa", "--bias", "sd"])
     assert "found --score kappa and --bias sd beside --by" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--score", "kappa"], "found --score kappa without --by"),
+        (["--runs", "logreg"], "found --runs logreg without --by"),
+        (["--by", "lr", "--score", "kappa", "--bias", "sd"], "found --score kappa and --bias sd beside --by"),
+        (["--by", "lrr"], "no runs of a target differ in 'lrr'"),
+        (["--by", "lr", "--score", "rmse"], "runs of 'class' have no score 'rmse'"),
+        (["--by", "lr", "--runs", "other"], "no run is called 'other'"),
+        (["--by", "lr", "--bias", "sd"], "no run has errors of groups to compare"),
+    ],
+)
+def test_options_are_refused_before_the_test_split_is_opened(
+    at_grid: Evaluation, options: list[str], problem: str
+) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "--final", *options])
+    assert problem in str(result.exception)
+    assert Study.open(None).openings() == []
+
+
+def test_a_table_of_test_scores_opens_the_split_once(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(grid, tmp_path / "grid"))
+    result = CliRunner().invoke(app, ["evaluate", "--final", "--by", "lr", "--json"])
+    (pivot,) = json.loads(result.stdout)["pivots"]
+    assert pivot["part"] == "test"
+    assert len(Study.open(None).openings()) == 1

@@ -85,6 +85,13 @@ def url(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
+def run_command(*words: str) -> str:
+    """Run a command that ends without an error, and return its output."""
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.exception
+    return result.output
+
+
 def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,8 +106,18 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     featx.fit(heads="logreg", trials=1)
     featx.evaluate(final=True)
     featx.report()
-    for file in [path for path in home.rglob("*") if path.is_file() and path.name != "featx.toml"]:
-        assert SECRET.encode() not in file.read_bytes(), file
+    images = [f"{url}dark/000.png", f"{url}light/001.png?token={SECRET}&name=001.png"]
+    outputs = [run_command("explore"), run_command("predict", *images, "--html", "page.html")]
+    monkeypatch.setenv("COLUMNS", "80")
+    outputs.append(run_command("predict", *images))
+    assert "001.png?***" in outputs[-1]
+    assert SECRET not in "".join(outputs)
+    for file in ("answers.csv", "answers.jsonl", "answers.parquet"):
+        run_command("predict", *images, "--output", file)
+    assert pd.read_parquet("answers.parquet")["image"].str.startswith("http://***@127").all()
+    assert {"explore.html", "page.html"} <= {path.name for path in home.rglob("*.html")}
+    for path in [path for path in home.rglob("*") if path.is_file() and path.name != "featx.toml"]:
+        assert SECRET.encode() not in path.read_bytes(), path
     assert pd.read_parquet("runs/featx/manifest.parquet")["uri"].str.startswith("http://***@127").all()
     command_result = CliRunner().invoke(app, ["show", "featx.toml", "--json"])
     assert SECRET not in command_result.output

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 # Colour of axes and texts. In a page it becomes the colour of the text, which depends on light or dark display.
 INK = "#1d2733"
@@ -65,7 +65,7 @@ def make_figure(n: int = 1, width: float = 5.2, height: float = 3.6, max_columns
 
 def shorten_name(name: str, max_length: int = MAX_NAME_LENGTH) -> str:
     """Return a name for a figure: on one line, and without its middle if it is long."""
-    text, half = escape_text(name), max_length // 2
+    text, half = sanitise_text(name), max_length // 2
     return text if len(text) <= max_length else f"{text[:half]}…{text[-half:]}"
 
 

@@ -26,7 +26,7 @@ from featx.reports.page.components import (
     ThresholdCounts,
 )
 from featx.reports.page.figure_style import inline_svg, png_file, svg_file
-from featx.text.escaping import escape_text
+from featx.text.sanitising import sanitise_text
 
 TEMPLATES = "page/templates"
 # Number of characters of a name that fits into a column of a table.
@@ -57,7 +57,7 @@ class Page:
             loader=PackageLoader("featx.reports", TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
-            finalize=_escape_controls,
+            finalize=_sanitise,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -147,9 +147,9 @@ def _breakable(text: str) -> str:
     """Return a text in which long names may be broken after separators; else a browser breaks them anywhere."""
     if max(map(len, text.split()), default=0) <= MAX_UNBROKEN_LENGTH:
         return text
-    return Markup("<wbr>").join(escape(escape_text(part)) for part in _NAME_PARTS.findall(text))
+    return Markup("<wbr>").join(escape(part) for part in _NAME_PARTS.findall(sanitise_text(text)))
 
 
-def _escape_controls(value: Any) -> Any:
-    """Return a text with escapes for control characters; HTML that a template made stays."""
-    return escape_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _sanitise(value: Any) -> Any:
+    """Return a text without control characters and secrets; HTML that a template made stays."""
+    return sanitise_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

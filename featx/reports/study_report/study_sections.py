@@ -13,7 +13,6 @@ from featx.specs.split import PARTS
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
-from featx.text.masking import mask_secrets
 
 MAX_SHOWN_FAILURES = 20
 
@@ -31,7 +30,7 @@ def build_what_was_done(study: Study, targets: Sequence[TargetFacts]) -> Section
     header = _header(targets[0].chosen)
     lines = [
         f"Recipe: {study.recipe.name}.",
-        f"Data: {study.n_images:,} images from {mask_secrets(study.recipe.data.source)}; with embeddings {sizes}.",
+        f"Data: {study.n_images:,} images from {study.recipe.data.source}; with embeddings {sizes}.",
         f"Targets: {kind_texts}.",
         f"Runs: {counts}.",
         f"Time: {_hours(runs)} of search and training.",
