@@ -161,6 +161,7 @@ class AttackJob:
             n_rows=self.rows.n_rows,
             source=task.source.name,
             runs={run.name: run.key for run in self.runs},
+            has_gradient={run.name: run.model.has_gradient for run in self.runs},
             height_px=self.pixels.shape[-2],
             width_px=self.pixels.shape[-1],
         )

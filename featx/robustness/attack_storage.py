@@ -32,7 +32,7 @@ MAX_CHANCE = 1
 # The failure of a check that results of whole attacks can show too.
 SEARCH_IS_STRONGER = "a search without gradients deceives more often than gradients"
 # Version of the attacks and of their files; results of another version are not used.
-ATTACKS_VERSION = 2
+ATTACKS_VERSION = 3
 REMEDY = "remove it and run 'featx attack'"
 EXAMPLE_COLUMNS = ("id", "original", "difference", "attacked")
 
@@ -54,6 +54,8 @@ class StoredAttack(BaseModel):
         Name of the attacked run.
     runs
         Name of a run that answered → key of its files (`run_key`).
+    has_gradient
+        Name of a run that answered → whether attacks use its exact gradient.
     height_px, width_px
         Size of the attacked pictures.
     sha256
@@ -70,6 +72,7 @@ class StoredAttack(BaseModel):
     n_rows: int
     source: str
     runs: dict[str, str]
+    has_gradient: dict[str, bool]
     height_px: int
     width_px: int
     sha256: str = ""

@@ -170,6 +170,10 @@ def _merge(tables: Sequence[AttackTable]) -> list[AttackTable]:
     merged_tables: dict[tuple[str, str], AttackTable] = {}
     for table in tables:
         key = table.attack.spec.fingerprint(), table.source
-        earlier_rows = merged_tables[key].rows if key in merged_tables else {}
-        merged_tables[key] = replace(table, rows={**earlier_rows, **table.rows})
+        earlier_table = merged_tables.get(key, table)
+        merged_tables[key] = replace(
+            table,
+            rows={**earlier_table.rows, **table.rows},
+            has_gradient={**earlier_table.has_gradient, **table.has_gradient},
+        )
     return list(merged_tables.values())
