@@ -103,6 +103,12 @@ class AttackedRuns:
             if labels
         ]
 
+    def _missing_checks(self, checks: Sequence[CheckOutcomes]) -> list[str]:
+        """Return a note if some of the runs were not checked, as after an interruption."""
+        checked_runs = {outcomes.run for outcomes in checks}
+        labels = [self.labels[run] for run in self.runs if run not in checked_runs]
+        return [f"sanity checks of {', '.join(labels)} are missing; run 'featx attack' again"] if labels else []
+
     def survives(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
         """Return whether a run answers each image correctly before and after all attacks within a limit."""
         is_deceived = [is_within(table.smallest_norms(run, norm), limit) for table in tables]
@@ -232,7 +238,7 @@ class AttackedRuns:
             worst_cases=worst_cases,
             changes=self.changes() if is_number else [],
             transfer=[] if is_number else self.transfer(),
-            notes=[*notes, *self._missing_attacks()],
+            notes=[*notes, *self._missing_attacks(), *self._missing_checks(checks)],
         )
 
     def _summaries(
@@ -253,7 +259,7 @@ class AttackedRuns:
             clean_accuracy,
             low,
             high,
-            any(outcomes.has_gradient for outcomes in run_checks),
+            next(table.has_gradient[run] for table in self.tables if run in table.rows),
             sum(outcomes.n_checks for outcomes in run_checks),
             tuple(f"{_within(outcomes)}: {text}" for outcomes in run_checks for text in self._failures(outcomes)),
         )

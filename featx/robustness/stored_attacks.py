@@ -73,8 +73,12 @@ def read_attacks(study: Study, target: str, part: str = "val") -> StoredAttacks 
         list(dict.fromkeys(table.attack for table in tables)),
         AttackedUnits(len(tables[0].ids), study.groups(tables[0].ids)),
     )
-    keys = set(stored_files.keys.items())
-    checks = [outcomes for outcomes in stored_checks(_folder(study, target)) if (outcomes.run, outcomes.key) in keys]
+    run_keys, pixels_keys = stored_files.keys, {content.pixels_key for content, _ in largest_group}
+    checks = [
+        outcomes
+        for outcomes in stored_checks(_folder(study, target))
+        if run_keys.get(outcomes.run) == outcomes.key and outcomes.pixels_key in pixels_keys
+    ]
     return StoredAttacks(attacked_runs.evaluate(target, largest_group[-1][0], checks, notes), attacked_runs)
 
 

@@ -1,6 +1,7 @@
 """Stored results of several calls are shown together, each run within the limits that it was attacked within."""
 
 import shutil
+from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import featx
 from featx.cli.attack_table import add_robustness, attack_lines
 from featx.cli.command_summary import Summary
+from featx.files.atomic import read_json, write_json
 from featx.reports.page.components import Table
 from featx.reports.study_report.attack_section import build_attacks
 from featx.reports.study_report.facts import TargetFacts
@@ -26,13 +28,15 @@ def section(run: str, eps: float, **changes: object) -> AttackSection:
 
 
 @pytest.fixture(scope="module")
-def evaluation(study: Study) -> RobustnessEvaluation:
+def evaluation(study: Study) -> Iterator[RobustnessEvaluation]:
     shutil.rmtree(study.folder / "attacks", ignore_errors=True)
     attack(sections=[section("logreg", SMALL)])
     attack(sections=[section("lda", LARGE)])
     stored = read_attacks(study, "class")
     assert stored is not None
-    return stored.evaluation
+    yield stored.evaluation
+    # Other modules of this package attack the same study.
+    shutil.rmtree(study.folder / "attacks")
 
 
 def test_a_run_has_results_only_within_limits_that_it_was_attacked_within(evaluation: RobustnessEvaluation) -> None:
@@ -81,3 +85,27 @@ def test_images_of_another_run_are_no_attack_on_a_run(study: Study, evaluation: 
     assert stored is not None
     assert [row.label for row in stored.evaluation.worst("linf", 0.2).values()] == ["logreg"]
     assert [row.label for row in stored.evaluation.attacks if row.eps == 0.2] == ["logreg"]
+
+
+def test_checks_of_other_images_are_not_counted(study: Study, evaluation: RobustnessEvaluation) -> None:
+    folder = study.folder / "attacks" / "class"
+    before, earlier_files = read_attacks(study, "class"), set(folder.glob("checks-*.json"))
+    attack(sections=[section("logreg", SMALL, images=5)])
+    (file,) = set(folder.glob("checks-*.json")) - earlier_files
+    write_json(file, read_json(file) | {"failures": ["this concerns other images"]})
+    # Checks of an earlier version had other fields.
+    write_json(folder / "checks-old.json", {"run": "logreg", "key": "", "has_gradient": False})
+    after = read_attacks(study, "class")
+    assert before is not None
+    assert after is not None
+    assert after.evaluation.runs == before.evaluation.runs
+    assert all(run.n_checks >= 7 for run in after.evaluation.runs)
+
+
+def test_a_run_without_checks_has_a_note_and_its_gradient(study: Study, evaluation: RobustnessEvaluation) -> None:
+    for file in (study.folder / "attacks" / "class").glob("checks-logreg*.json"):
+        file.unlink()
+    stored = read_attacks(study, "class")
+    assert stored is not None
+    assert stored.evaluation.labels_without_gradient == []
+    assert stored.evaluation.notes[-1] == "sanity checks of logreg are missing; run 'featx attack' again"
