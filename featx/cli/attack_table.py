@@ -116,10 +116,8 @@ def smallest_change_text(result: "RobustnessEvaluation") -> str:
         return ""
     norm, limits = next(iter(result.limits.items()))
     limit_rows = [row for row in result.changes if (row.norm, row.eps) == (norm, limits[-1])]
-    strongest_rows = {
-        run.run: max((r for r in limit_rows if r.run == run.run), key=lambda r: r.mean) for run in result.runs
-    }
-    row = min(strongest_rows.values(), key=lambda item: item.mean)
+    rows_by_run = {row.run: row for row in sorted(limit_rows, key=lambda row: row.mean)}
+    row = min(rows_by_run.values(), key=lambda item: item.mean)
     limit = f"{norm} {limit_text(norm, limits[-1])}"
     return f"least changed within {limit}: {row.label}, by {row.mean:.4g} (95 %: {row.low:.4g} … {row.high:.4g})"
 
@@ -142,8 +140,8 @@ def _add_norm(result: "RobustnessEvaluation", norm: str, summary: Summary, rank:
         (
             run.label,
             f"{run.clean:.3f}",
-            *(f"{rows_by_run[run.run].accuracy:.3f}" for rows_by_run in worst_cases),
-            result.describe_strongest(worst_cases[-1][run.run]),
+            *(_accuracy(rows_by_run.get(run.run)) for rows_by_run in worst_cases),
+            result.describe_strongest(worst_cases[-1].get(run.run)),
         )
         for run in result.runs
     ]
@@ -169,9 +167,9 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
             run.label,
             f"{run.clean:.3f}",
             *(_accuracy(rows_by_method[method].get(run.run)) for method in methods),
-            f"{worst_cases[run.run].accuracy:.3f}",
-            f"{worst_cases[run.run].low:.3f} … {worst_cases[run.run].high:.3f}",
-            result.describe_strongest(worst_cases[run.run]),
+            _accuracy(worst_cases.get(run.run)),
+            _interval(worst_cases.get(run.run)),
+            result.describe_strongest(worst_cases.get(run.run)),
         )
         for run in result.runs
     ]
@@ -180,6 +178,10 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
 
 def _accuracy(row: "RobustAccuracy | None") -> str:
     return "–" if row is None else f"{row.accuracy:.3f}"
+
+
+def _interval(row: "RobustAccuracy | None") -> str:
+    return "–" if row is None else f"{row.low:.3f} … {row.high:.3f}"
 
 
 def _add_unlimited(result: "RobustnessEvaluation", summary: Summary, rank: int) -> None:
@@ -238,8 +240,8 @@ def _add_changes(result: "RobustnessEvaluation", summary: Summary, rank: int) ->
     """Add the mean of the largest changes of a number under each attack."""
     attacks = list(dict.fromkeys((row.method, row.norm, row.eps) for row in result.changes))
     names = [method if eps is None else f"{method} {norm} {limit_text(norm, eps)}" for method, norm, eps in attacks]
-    cells = {(row.run, row.method, row.norm, row.eps): row for row in result.changes}
-    rows = [(run.label, *(cells[run.run, *attack].mean for attack in attacks)) for run in result.runs]
+    cells = {(row.run, row.method, row.norm, row.eps): row.mean for row in result.changes}
+    rows = [(run.label, *(cells.get((run.run, *attack), "–") for attack in attacks)) for run in result.runs]
     title = f"mean largest change of the predicted number on {result.n_images} of {result.n_rows} {result.part} images"
     summary.table(title, ["run", *names], rows, rank)
     summary.say(smallest_change_text(result), rank)

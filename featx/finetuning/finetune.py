@@ -186,15 +186,15 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
 
 
 def _monitored_cost(result: FinetuningResult) -> float:
-    """Return the monitored value of a run's best epoch, negated if greater is better."""
+    """Return the monitored value of a run's best epoch, negated if greater is better; nan if it is not defined."""
     metrics = RunFolder(Path(result.path)).metrics
     assert isinstance(metrics, NetworkMetrics)
     best, part = metrics.epochs[metrics.best_epoch], "val" if metrics.monitor == "val" else "held"
-    if metrics.chosen_by == "loss":
-        loss = getattr(best, f"{part}_loss")
-        return math.nan if loss is None else float(loss)
-    value = getattr(best, f"{part}_scores")[metrics.chosen_by]
-    is_negated = find_score(metrics.chosen_by.removeprefix(WEIGHTED_PREFIX)).greater_is_better
+    is_loss = metrics.chosen_by == "loss"
+    value = getattr(best, f"{part}_loss") if is_loss else getattr(best, f"{part}_scores")[metrics.chosen_by]
+    if value is None:
+        return math.nan
+    is_negated = not is_loss and find_score(metrics.chosen_by.removeprefix(WEIGHTED_PREFIX)).greater_is_better
     return -value if is_negated else float(value)
 
 

@@ -1,6 +1,7 @@
 """Search in a grid of runs: Optuna proposes runs, and stops those whose monitored value falls behind."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ Choice = tuple[int, ...]  # the position of a spec's value on each axis of the g
 OTHER_ROWS = ("holdout", "seed", "monitor", "choose_by")
 # Keys that change what a loss is: its formula or unit, or the weights of the rows.
 OTHER_LOSS = ("loss", "scale", "class_weight", "group_weight")
-# Seed of the proposals.
+# Seed of the first proposal; the next ones have the seeds after it.
 SEED = 0
 FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 # Number of trials that run to their end, and of epochs that each trial runs, before any trial is stopped.
@@ -83,13 +84,14 @@ def search_grid(specs: Sequence[FinetuneSpec], n_trials: int, runner: TrialRunne
 
     Notes
     -----
-    Trials are proposed by TPE, the first ones at random. A run is stopped when its monitored value is worse than the
-    median of the other runs at the same epoch, unless it is trained on several devices: these report only at the end of
-    a phase.
+    Trials are proposed by TPE, the first ones at random. A proposal depends on the finished trials alone, so that an
+    interrupted search goes on with the interrupted run, and tries what it would have tried. A run is stopped when its
+    monitored value is worse than the median of the other runs at the same epoch, unless it is trained on several
+    devices: these report only at the end of a phase.
     """
     axes = _axes(specs)
     _check_comparable(specs, axes)
-    study = _open_study(journal, n_trials)
+    study = _open_study(journal)
     specs_by_choice = {_choice(axes, spec): spec for spec in specs}
     results: dict[Choice, R] = {}
     for trial in study.get_trials(deepcopy=False, states=FINISHED_STATES):
@@ -99,14 +101,18 @@ def search_grid(specs: Sequence[FinetuneSpec], n_trials: int, runner: TrialRunne
         else:
             # The run exists already, so this only reads its result.
             results[choice] = runner.run(specs_by_choice[choice], do_nothing)[0]
-    rng = np.random.default_rng(SEED)
     while len(results) < min(n_trials, len(specs_by_choice)):
+        seed = SEED + len(results)
+        n_random = max(MIN_BEFORE_STOPPING, n_trials // 3)
+        # Interrupted trials, which Optuna takes for running ones, must not count.
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_random, constant_liar=False)
         new_trial = study.ask()
         choice = tuple(new_trial.suggest_categorical(name, range(len(values))) for name, values in axes.items())
         if choice in results or choice not in specs_by_choice:
             study.tell(new_trial, state=TrialState.FAIL)
             untried_candidates = [candidate for candidate in specs_by_choice if candidate not in results]
-            study.enqueue_trial(dict(zip(axes, untried_candidates[rng.integers(len(untried_candidates))], strict=True)))
+            candidate = untried_candidates[np.random.default_rng(seed).integers(len(untried_candidates))]
+            study.enqueue_trial(dict(zip(axes, candidate, strict=True)))
             continue
         results[choice] = _run_trial(study, new_trial, specs_by_choice[choice], runner)
     return list(results.values())
@@ -124,7 +130,7 @@ def _check_comparable(specs: Sequence[FinetuneSpec], axes: dict[str, list[Any]])
         raise DataError("a search compares held-out rows, found holdout = 0; expected a share of train, as 0.1")
 
 
-def _open_study(journal: Path, n_trials: int) -> optuna.Study:
+def _open_study(journal: Path) -> optuna.Study:
     """Return Optuna's study, with the trials of an interrupted search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     n_first = MIN_BEFORE_STOPPING
@@ -133,17 +139,32 @@ def _open_study(journal: Path, n_trials: int) -> optuna.Study:
         study_name="finetune",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=n_first, n_warmup_steps=n_first),
-        sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=max(n_first, n_trials // 3)),
     )
+
+
+def _take_over_reports(study: optuna.Study, trial: optuna.Trial) -> int:
+    """Report the values of interrupted trials of the same run again, and return their last epoch; 0 if there are none.
+
+    Optuna decides by these values whether to stop the run.
+    """
+    values: dict[int, float] = {}
+    for running_trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if running_trial.params == trial.params:
+            values |= running_trial.intermediate_values
+    for epoch, value in values.items():
+        trial.report(value, epoch)
+    return max(values, default=0)
 
 
 def _run_trial(study: optuna.Study, trial: optuna.Trial, spec: FinetuneSpec, runner: TrialRunner[R]) -> R:
     """Run a trial, report its monitored values to Optuna, and return its result."""
+    last_reported_epoch = _take_over_reports(study, trial)
 
     def report(history: TrainingHistory) -> None:
         last_epoch = history.epochs[-1]
-        trial.report(history.choice.cost(last_epoch), last_epoch.number)
-        if trial.should_prune():
+        if last_epoch.number > last_reported_epoch:
+            trial.report(history.choice.cost(last_epoch), last_epoch.number)
+        if last_epoch.number >= last_reported_epoch and trial.should_prune():
             raise RunStopped(last_epoch.number)
 
     try:
@@ -152,7 +173,8 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, spec: FinetuneSpec, run
         trial.set_user_attr("epoch", stop.epoch)
         study.tell(trial, state=TrialState.PRUNED)
         return runner.stopped_result(spec, stop.epoch)
-    study.tell(trial, lowest_cost)
+    # Optuna takes no nan, and such a trial is finished too.
+    study.tell(trial, math.inf if math.isnan(lowest_cost) else lowest_cost)
     return result
 
 

@@ -13,7 +13,7 @@ from featx.finetuning.phase_rows import OutputMeasurer, PhaseRows
 from featx.finetuning.strategies import trainable_names
 from featx.finetuning.task import TrainingTask
 from featx.finetuning.training_rows import Inputs
-from featx.metrics.definitions import MAIN_SCORES
+from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.specs.finetuning import FinetuneSpec
 from featx.study.unit_cuts import held_out
 
@@ -29,6 +29,7 @@ def build_phases(
     objective, held_objective = task.objective.take(train_rows), task.objective.take(held_rows)
     _check_has_weight(objective, "train rows")
     _check_has_weight(held_objective, "rows held out of train")
+    _check_score_is_defined(job, task, held_rows)
     objective = objective.with_mean_weight_one()
     val_rows = job.inputs.n_train + np.arange(len(task.val_targets))
     notes = [*task.notes, *_val_notes(job.spec, task)]
@@ -85,6 +86,25 @@ def _check_has_weight(objective: Objective, rows_name: str) -> None:
         raise DataError(
             f"all {len(objective.weights)} {rows_name} weigh 0; check 'weight' and 'confidence' of the target, and "
             "'class_weight'"
+        )
+
+
+def _check_score_is_defined(job: FinetuningJob, task: TrainingTask, held_rows: NDArray[np.intp]) -> None:
+    """Check that the score which chooses the epoch is defined for the monitored rows, whatever is predicted."""
+    monitors_val = job.spec.monitor == "val"
+    targets = task.val_targets if monitors_val else task.targets.take(held_rows)
+    if job.spec.choose_by != "score" or not len(targets):
+        return
+    metric = job.study.metric(job.target)
+    # Random predictions, because scores such as a correlation are not defined for constant ones either.
+    outputs = np.random.default_rng(0).random((len(targets), targets.n_outputs))
+    if np.isnan(Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]):
+        rows_name, remedy = (
+            ("val rows", "monitor = 'holdout'") if monitors_val else ("rows held out of train", "a larger 'holdout'")
+        )
+        raise DataError(
+            f"choose_by = 'score': {metric!r} of {job.target!r} is not defined on the {len(targets)} {rows_name}, "
+            f"whose true values differ too little; set choose_by = 'loss', or {remedy}"
         )
 
 

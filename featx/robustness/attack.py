@@ -13,7 +13,7 @@ from featx.robustness.attack_goals import NumberGoal
 from featx.robustness.attack_job import AttackedRun, AttackJob, AttackTask, prepare_attacks
 from featx.robustness.attack_plan import evaluated, group_sections
 from featx.robustness.attack_results import AttackedRuns
-from featx.robustness.attack_storage import CheckOutcomes
+from featx.robustness.attack_storage import ATTACKS_VERSION, CheckOutcomes
 from featx.robustness.attack_tables import AttackTable
 from featx.robustness.attacks.attacked_images import QueryMeter
 from featx.robustness.robustness_evaluation import RobustnessEvaluation
@@ -133,11 +133,12 @@ def _check(
     n_images = min(N_CHECKED, len(job.pixels))
     _, (n_checks, failures) = next(halved_batches(n_images, 0, n_images, check))
     outcomes = CheckOutcomes(
+        version=ATTACKS_VERSION,
         run=run.name,
         key=run.key,
+        pixels_key=job.pixels_key,
         norm=spec.norm,
         eps=spec.eps,
-        has_gradient=run.model.has_gradient,
         n_checks=n_checks,
         failures=failures,
     )

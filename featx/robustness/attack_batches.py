@@ -125,7 +125,7 @@ def _perturb(
 
 @torch.no_grad()
 def _effect(images: AttackedImages, pixels: Tensor) -> Tensor:
-    return margin(images.scores(pixels), images.codes)
+    return margin(images.scores(pixels), images)
 
 
 @torch.no_grad()

@@ -145,7 +145,8 @@ class AttackJob:
         return tuple(AttackTask(spec, runs_by_name[name]) for spec, name in dict.fromkeys(tasks))
 
     @cached_property
-    def _pixels_key(self) -> str:
+    def pixels_key(self) -> str:
+        """Fingerprint of the pixels, and of the contents and true values of the images."""
         digest = hashlib.sha256(self.pixels.numpy().tobytes()).hexdigest()
         return fingerprint([digest, list(self.rows.digests), self.rows.truth.texts(), list(self.rows.truth.names)])
 
@@ -161,17 +162,19 @@ class AttackJob:
             n_rows=self.rows.n_rows,
             source=task.source.name,
             runs={run.name: run.key for run in self.runs},
+            has_gradient={run.name: run.model.has_gradient for run in self.runs},
             height_px=self.pixels.shape[-2],
             width_px=self.pixels.shape[-1],
+            pixels_key=self.pixels_key,
         )
 
     def files(self, task: AttackTask) -> AttackFiles:
         """Return the files of a task."""
-        return AttackFiles.of(self.folder, self.content(task), self._pixels_key)
+        return AttackFiles.of(self.folder, self.content(task))
 
     def checks_file(self, run: AttackedRun, spec: AttackSpec) -> Path:
         """Return the file of the sanity checks of a run within the limit of an attack."""
-        facts = [ATTACKS_VERSION, run.key, self._pixels_key, spec.norm, spec.eps, spec.seed]
+        facts = [ATTACKS_VERSION, run.key, self.pixels_key, spec.norm, spec.eps, spec.seed]
         return checks_file(self.folder, run.name, fingerprint(facts)[:12])
 
     @cached_property

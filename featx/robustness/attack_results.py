@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.robustness.attack_statistics import AttackedUnits
 from featx.robustness.attack_storage import MAX_CHANCE, SEARCH_IS_STRONGER, CheckOutcomes, StoredAttack
-from featx.robustness.attack_tables import AttackTable, EvaluatedAttack, counted_tables, is_within
+from featx.robustness.attack_tables import AttackTable, EvaluatedAttack, counted_tables, is_within, tables_on
 from featx.robustness.robustness_evaluation import (
     WORST_CASE,
     AttackedRunSummary,
@@ -82,12 +82,32 @@ class AttackedRuns:
         return rows
 
     def worst_cases(self) -> list[RobustAccuracy]:
-        """Return the accuracy of each run under all attacks within each limit."""
+        """Return the accuracy of each run under all attacks within each limit, of the runs that were attacked there."""
         rows = []
         for norm, eps in self.limits:
-            tables_by_run = {run: [table for table in self.tables if run in table.rows] for run in self.runs}
+            attacked_runs = [run for run in self.runs if tables_on(self.tables, run, norm, eps)]
+            tables_by_run = {run: [table for table in self.tables if run in table.rows] for run in attacked_runs}
             rows += self._compare(WORST_CASE, norm, eps, eps, tables_by_run)
         return rows
+
+    def _missing_attacks(self) -> list[str]:
+        """Return a note for each limit within which some of the runs were not attacked."""
+        labels_by_limit = {
+            limit: [self.labels[run] for run in self.runs if not tables_on(self.tables, run, *limit)]
+            for limit in self.limits
+        }
+        return [
+            f"{', '.join(labels)} {'was' if len(labels) == 1 else 'were'} not attacked within {norm} "
+            f"{limit_text(norm, eps)}; name all runs in one 'featx attack' to compare them"
+            for (norm, eps), labels in labels_by_limit.items()
+            if labels
+        ]
+
+    def _missing_checks(self, checks: Sequence[CheckOutcomes]) -> list[str]:
+        """Return a note if some of the runs were not checked, as after an interruption."""
+        checked_runs = {outcomes.run for outcomes in checks}
+        labels = [self.labels[run] for run in self.runs if run not in checked_runs]
+        return [f"sanity checks of {', '.join(labels)} are missing; run 'featx attack' again"] if labels else []
 
     def survives(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
         """Return whether a run answers each image correctly before and after all attacks within a limit."""
@@ -218,13 +238,13 @@ class AttackedRuns:
             worst_cases=worst_cases,
             changes=self.changes() if is_number else [],
             transfer=[] if is_number else self.transfer(),
-            notes=notes,
+            notes=[*notes, *self._missing_attacks(), *self._missing_checks(checks)],
         )
 
     def _summaries(
         self, checks: Sequence[CheckOutcomes], accuracies: Sequence[RobustAccuracy]
     ) -> list[AttackedRunSummary]:
-        """Return the runs, the one with the highest sum of accuracies first."""
+        """Return the runs, that with the highest sum of accuracies first; a limit without attack on it counts as 0."""
         sums = {run: sum(row.accuracy for row in accuracies if row.run == run) for run in self.runs}
         return [self._summary(run, checks) for run in sorted(self.runs, key=lambda run: -sums[run])]
 
@@ -239,7 +259,7 @@ class AttackedRuns:
             clean_accuracy,
             low,
             high,
-            any(outcomes.has_gradient for outcomes in run_checks),
+            next(table.has_gradient[run] for table in self.tables if run in table.rows),
             sum(outcomes.n_checks for outcomes in run_checks),
             tuple(f"{_within(outcomes)}: {text}" for outcomes in run_checks for text in self._failures(outcomes)),
         )

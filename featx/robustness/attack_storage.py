@@ -13,6 +13,7 @@ The names of files depend on all that their content depends on, so that a file i
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel
 
+from featx.errors import IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import file_sha256, read_json_as, read_table, write_table
 from featx.files.seals import read_sealed, write_sealed
@@ -32,7 +34,7 @@ MAX_CHANCE = 1
 # The failure of a check that results of whole attacks can show too.
 SEARCH_IS_STRONGER = "a search without gradients deceives more often than gradients"
 # Version of the attacks and of their files; results of another version are not used.
-ATTACKS_VERSION = 2
+ATTACKS_VERSION = 3
 REMEDY = "remove it and run 'featx attack'"
 EXAMPLE_COLUMNS = ("id", "original", "difference", "attacked")
 
@@ -54,8 +56,12 @@ class StoredAttack(BaseModel):
         Name of the attacked run.
     runs
         Name of a run that answered → key of its files (`run_key`).
+    has_gradient
+        Name of a run that answered → whether attacks use its exact gradient.
     height_px, width_px
         Size of the attacked pictures.
+    pixels_key
+        Fingerprint of the attacked pixels, and of the contents and true values of the images.
     sha256
         SHA-256 of the table.
     written
@@ -70,8 +76,10 @@ class StoredAttack(BaseModel):
     n_rows: int
     source: str
     runs: dict[str, str]
+    has_gradient: dict[str, bool]
     height_px: int
     width_px: int
+    pixels_key: str
     sha256: str = ""
     written: str = ""
 
@@ -81,23 +89,26 @@ class CheckOutcomes(BaseModel):
 
     Attributes
     ----------
+    version
+        Version of the attacks.
     run, key
         Name of the run, and the key of its files (`run_key`).
+    pixels_key
+        Fingerprint of the images, as in `StoredAttack`.
     norm, eps
         Limit of the perturbations.
-    has_gradient
-        Whether the run has exact gradients; otherwise fewer checks are made.
     n_checks
-        Number of checks that were made.
+        Number of checks that were made; fewer if the run has no exact gradients.
     failures
         A sentence for each check that failed: reasons why robust accuracies of the run cannot be trusted.
     """
 
+    version: int
     run: str
     key: str
+    pixels_key: str
     norm: str
     eps: float
-    has_gradient: bool
     n_checks: int
     failures: list[str]
 
@@ -115,11 +126,10 @@ class AttackFiles:
     stem: Path
 
     @classmethod
-    def of(cls, folder: Path, content: StoredAttack, pixels_key: str) -> "AttackFiles":
+    def of(cls, folder: Path, content: StoredAttack) -> "AttackFiles":
         """Return the files of an attack; their name depends on all that their content depends on."""
-        facts = [content.model_dump(mode="json", exclude={"written", "sha256"}), pixels_key]
-        spec = content.spec
-        return cls(folder / file_name(f"{spec.method}-{spec.norm}-{content.source}", fingerprint(facts)[:12]))
+        key = fingerprint(content.model_dump(mode="json", exclude={"written", "sha256"}))[:12]
+        return cls(folder / file_name(f"{content.spec.method}-{content.spec.norm}-{content.source}", key))
 
     @property
     def header(self) -> Path:
@@ -204,8 +214,13 @@ def checks_file(folder: Path, run: str, key: str) -> Path:
 
 
 def stored_checks(folder: Path) -> list[CheckOutcomes]:
-    """Return the outcomes of all sanity checks in a folder."""
-    return [read_json_as(path, CheckOutcomes) for path in sorted(folder.glob("checks-*.json"))]
+    """Return the outcomes of all sanity checks in a folder that were made by this version of the attacks."""
+    checks = []
+    for path in sorted(folder.glob("checks-*.json")):
+        # Files of other versions have other fields; for a damaged one a note asks for 'featx attack', which names it.
+        with suppress(IncompleteError):
+            checks.append(read_json_as(path, CheckOutcomes))
+    return [outcomes for outcomes in checks if outcomes.version == ATTACKS_VERSION]
 
 
 def stored_attacks(folder: Path) -> list[AttackFiles]:

@@ -1,6 +1,6 @@
 """Tables of attack results by id, and the perturbed images that count for each run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,6 +56,8 @@ class AttackTable:
         ``attacked`` (answers as text), ``is_right_before``, ``is_right``, ``linf`` and ``l2`` (norms of the
         perturbation, for pixels in [0, 1]), ``n_queries``, ``seconds``, and the predicted probabilities or numbers
         before (``clean.NAME``) and after the attack (``attacked.NAME``).
+    has_gradient
+        Name of a run → whether attacks use its exact gradient.
     files
         Files of the attack.
     """
@@ -63,6 +65,7 @@ class AttackTable:
     attack: EvaluatedAttack
     source: str
     rows: dict[str, pd.DataFrame]
+    has_gradient: Mapping[str, bool]
     files: AttackFiles
 
     @classmethod
@@ -71,7 +74,7 @@ class AttackTable:
         content, frame = files.read()
         attack = EvaluatedAttack(content.spec, content.has_limit, content.needs_gradient)
         rows = {str(run): part.reset_index(drop=True) for run, part in frame.groupby("run", sort=False)}
-        return cls(attack, content.source, rows, files)
+        return cls(attack, content.source, rows, content.has_gradient, files)
 
     @cached_property
     def ids(self) -> Ids:
@@ -114,9 +117,9 @@ def is_within(norms: Floats, eps: float) -> NDArray[np.bool_]:
 def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: str) -> list[AttackTable]:
     """Return the tables whose images count for a run under one attack.
 
-    Images that were made on the run itself count alone. For a run that the attack cannot be made on, all images that it
-    made on other runs count, and those of the Square attack on the run within the same limit. For ``transfer``, all
-    images of other runs count.
+    Images that were made on the run itself count alone. For a run without gradient, on which the attack cannot be made,
+    all images that it made on other runs count, and those of the Square attack on the run within the same limit. For
+    ``transfer``, all images of other runs count. There are none if the attack was not made on the run.
     """
     answered_tables = [table for table in tables if run in table.rows]
     if attack.made_by:
@@ -124,15 +127,20 @@ def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: 
         return [table for table in answered_tables if table.attack.spec == generator_spec and table.source != run]
     matching_tables = [table for table in answered_tables if table.attack.spec == attack.spec]
     run_tables = [table for table in matching_tables if table.source == run]
-    if run_tables or not attack.needs_gradient:
+    if not attack.needs_gradient or any(table.has_gradient[run] for table in answered_tables):
         return run_tables
+    if not attack.has_limit:
+        return matching_tables
+    limit = attack.spec.norm, attack.spec.eps
+    searches = [table for table in tables_on(tables, run, *limit) if table.attack.spec.method == "square"]
+    return [*matching_tables, *searches] if searches else []
+
+
+def tables_on(tables: Sequence[AttackTable], run: str, norm: Norm, eps: float) -> list[AttackTable]:
+    """Return the tables of the attacks on a run with a limit; every attacked run has one, if only of a search."""
+    limit = norm, eps
     return [
-        *matching_tables,
-        *(table for table in answered_tables if _is_search(table, attack) and table.source == run),
+        table
+        for table in tables
+        if table.source == run and table.attack.has_limit and (table.attack.spec.norm, table.attack.spec.eps) == limit
     ]
-
-
-def _is_search(table: AttackTable, attack: EvaluatedAttack) -> bool:
-    """Return whether a table is that of the Square attack within the limit of another attack."""
-    spec = table.attack.spec
-    return attack.has_limit and (spec.method, spec.norm, spec.eps) == ("square", attack.spec.norm, attack.spec.eps)

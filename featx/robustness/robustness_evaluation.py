@@ -161,13 +161,14 @@ class RobustnessEvaluation:
     attacks
         Accuracy of each run under each attack; empty for numbers.
     worst_cases
-        Accuracy of each run under all attacks together, for each norm and limit; empty for numbers.
+        Accuracy of each run under all attacks together, for each norm and limit within which it was attacked; empty for
+        numbers.
     changes
         Largest changes of each run under each attack; empty unless the target is a number.
     transfer
         Accuracy of each run on the images that were made on each other run.
     notes
-        Notes about results that are left out.
+        Notes about results that are left out, and about runs that were not checked, or not attacked within a limit.
     """
 
     target: str
@@ -195,8 +196,13 @@ class RobustnessEvaluation:
         """Return the accuracies of all runs under all attacks within a limit, by run."""
         return {row.run: row for row in self.worst_cases if (row.norm, row.eps) == (norm, eps)}
 
-    def describe_strongest(self, row: RobustAccuracy) -> str:
-        """Return the strongest attack on a run, with the run that the images were made on if it is another one."""
+    def describe_strongest(self, row: RobustAccuracy | None) -> str:
+        """Return the strongest attack on a run, with the run that the images were made on if it is another one.
+
+        It is a dash for a run that was not attacked.
+        """
+        if row is None:
+            return "–"
         if row.strongest_source == row.run:
             return row.strongest_method
         label = next(run.label for run in self.runs if run.run == row.strongest_source)

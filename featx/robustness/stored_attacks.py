@@ -73,8 +73,12 @@ def read_attacks(study: Study, target: str, part: str = "val") -> StoredAttacks 
         list(dict.fromkeys(table.attack for table in tables)),
         AttackedUnits(len(tables[0].ids), study.groups(tables[0].ids)),
     )
-    keys = set(stored_files.keys.items())
-    checks = [outcomes for outcomes in stored_checks(_folder(study, target)) if (outcomes.run, outcomes.key) in keys]
+    run_keys, pixels_keys = stored_files.keys, {content.pixels_key for content, _ in largest_group}
+    checks = [
+        outcomes
+        for outcomes in stored_checks(_folder(study, target))
+        if run_keys.get(outcomes.run) == outcomes.key and outcomes.pixels_key in pixels_keys
+    ]
     return StoredAttacks(attacked_runs.evaluate(target, largest_group[-1][0], checks, notes), attacked_runs)
 
 
@@ -170,6 +174,10 @@ def _merge(tables: Sequence[AttackTable]) -> list[AttackTable]:
     merged_tables: dict[tuple[str, str], AttackTable] = {}
     for table in tables:
         key = table.attack.spec.fingerprint(), table.source
-        earlier_rows = merged_tables[key].rows if key in merged_tables else {}
-        merged_tables[key] = replace(table, rows={**earlier_rows, **table.rows})
+        earlier_table = merged_tables.get(key, table)
+        merged_tables[key] = replace(
+            table,
+            rows={**earlier_table.rows, **table.rows},
+            has_gradient={**earlier_table.has_gradient, **table.has_gradient},
+        )
     return list(merged_tables.values())

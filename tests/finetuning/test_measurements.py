@@ -112,6 +112,30 @@ def test_a_loss_that_val_does_not_define_is_noted_or_refused(study: Path) -> Non
         featx.finetune(specs=[changed(strategy="head", loss="mape", monitor="val", holdout=None)], target="level")
 
 
+@pytest.mark.parametrize(
+    ("metric", "monitor", "message"),
+    [
+        ("r2", "holdout", r"'r2' of 'level' is not defined on the \d+ rows held out of train.*or a larger 'holdout'"),
+        ("pearson", "val", r"'pearson' of 'level' is not defined on the \d+ val rows.*or monitor = 'holdout'"),
+    ],
+)
+def test_a_score_that_the_monitored_rows_do_not_define_is_refused(
+    study: Path, metric: str, monitor: str, message: str
+) -> None:
+    labels = pd.read_csv(study / "images" / "labels.csv")
+    labels["person"] = np.arange(len(labels)) // 8
+    labels.assign(level=labels["person"]).to_csv(study / "images" / "labels.csv", index=False)
+    split = {"by": "person", "test": 0, "val": 0.15}
+    changes = {"split": split, "groups": None, "ensemble": [{"target": "level", "metric": metric}]}
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | changes))
+    featx.extract()
+    spec = changed(strategy="head", choose_by="score", monitor=monitor, holdout=0.1 if monitor == "holdout" else None)
+    with pytest.raises(DataError, match=f"choose_by = 'score': {message}"):
+        featx.finetune(specs=[spec], target="level")
+    (run,) = featx.finetune(specs=[spec.model_copy(update={"choose_by": "loss"})], target="level")
+    assert run.best_epoch > 0
+
+
 def test_without_held_out_rows_no_loss_is_called_held_out(study: Path) -> None:
     notes: list[str] = []
     (run,) = featx.finetune(

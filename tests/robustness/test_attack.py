@@ -107,7 +107,8 @@ def test_a_search_stronger_than_gradients_makes_a_run_doubtful(job: AttackJob, r
     for table in tables:
         if table.source == run:
             table.rows[run]["is_right"] = table.attack.spec.method == "pgd"
-    passed = CheckOutcomes(run=run, key="", norm="linf", eps=0.1, has_gradient=True, n_checks=7, failures=[])
+    checked = {"version": 0, "run": run, "key": "", "pixels_key": "", "norm": "linf", "eps": 0.1}
+    passed = CheckOutcomes(**checked, n_checks=7, failures=[])
     runs = AttackedRuns("classes", {run: "label"}, tables, list(map(evaluated, job.specs)), job.units)
     content = job.content(job.tasks[0])
     doubtful, trusted = (runs.evaluate(job.target, content, [item]) for item in (passed, replace_eps(passed, 0.2)))

@@ -1,12 +1,16 @@
 """Attacks on runs that predict labels or a number, from pixels to the stored result and the report."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import featx
+from featx.cli.attack_table import add_robustness
+from featx.cli.command_summary import Summary
 from featx.errors import DataError, UnsuitedError
 from featx.reports.page.components import Table
 from featx.reports.study_report.attack_section import build_attacks
@@ -84,6 +88,20 @@ def test_the_largest_change_of_a_number_grows_with_the_limit(study: Study) -> No
     assert section is not None
     (table,) = (component for component in section.components if isinstance(component, Table))
     assert [row[2] for row in table.rows] == [row.mean for row in result.changes]
+
+
+def test_a_number_that_was_not_attacked_within_a_limit_has_a_dash(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = featx.attack(sections=[NUMBER_ATTACKS])
+    small_change = min(result.changes, key=lambda row: row.eps or 0)
+    other_run = replace(result.runs[0], run="other", label="other")
+    changes = [*result.changes, replace(small_change, run="other", label="other")]
+    with Summary() as summary:
+        add_robustness(replace(result, runs=[*result.runs, other_run], changes=changes), summary)
+    output = capsys.readouterr().out
+    assert re.search(r"other +[\d.]+ +–", output)
+    assert f"least changed within linf 51/255: {result.runs[0].label}" in output
 
 
 def test_named_runs_determine_the_target(study: Study) -> None:

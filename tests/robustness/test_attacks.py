@@ -6,6 +6,7 @@ robustness.attacks.square, robustness.attacks.standard, specs.attacking.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,9 +78,9 @@ def test_the_optimum_of_a_linear_model_is_found(name: str, norm: Norm) -> None:
     weights = model[1].weight[1] - model[1].weight[0]
     # The margin of a linear model falls by the limit times the dual norm of its weights.
     fall = images.eps * (weights.abs().sum() if norm == "linf" else weights.norm())
-    margin_before = margin(model(images.pixels), images.codes)
+    margin_before = margin(model(images.pixels), images)
     perturbed_pixels = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=10))
-    margin_after = margin(model(perturbed_pixels), images.codes)
+    margin_after = margin(model(perturbed_pixels), images)
     # An attack stops at the first wrong answer.
     assert torch.equal(margin_after > 0, margin_before + fall > 0)
     is_within_reach = margin_before + fall <= 0
@@ -121,7 +122,7 @@ def test_the_smallest_perturbation_of_a_linear_model_is_found() -> None:
     model = linear_model(2)
     images = attacked(model, "l2", 0.0)
     weights = model[1].weight[1] - model[1].weight[0]
-    distances = -margin(model(images.pixels), images.codes) / weights.norm()
+    distances = -margin(model(images.pixels), images) / weights.norm()
     perturbed_pixels = cw(images, AttackSpec(method="cw", norm="l2", steps=150, restarts=6)).detach()
     assert bool(is_wrong(model(perturbed_pixels), images.codes).all())
     ratio = l2_norms(perturbed_pixels - images.pixels) / distances
@@ -136,7 +137,7 @@ def test_few_steps_find_small_perturbations_of_large_images() -> None:
     pixels = 0.4 + 0.2 * torch.rand(6, 3, side, side, dtype=torch.float64)
     codes = model(pixels).argmax(dim=1)
     images = AttackedImages(model, pixels, codes, "l2", 0.0, torch.Generator().manual_seed(0))
-    distances = -margin(model(pixels), codes) / (model[1].weight[1] - model[1].weight[0]).norm()
+    distances = -margin(model(pixels), images) / (model[1].weight[1] - model[1].weight[0]).norm()
     perturbed_pixels = cw(images, AttackSpec(method="cw", norm="l2", steps=10)).detach()
     assert bool(is_wrong(model(perturbed_pixels), codes).all())
     assert float((l2_norms(perturbed_pixels - pixels) / distances).median()) < 2.5
@@ -155,8 +156,8 @@ def test_equal_seeds_give_equal_perturbations() -> None:
 def test_the_ratio_does_not_depend_on_the_scale_of_scores() -> None:
     scores = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     codes = scores.argmax(1)
-    loss = targeted_ratio((codes + 1) % 5)
-    torch.testing.assert_close(loss(scores, codes), loss(1000 * scores, codes))
+    images = replace(attacked(linear_model(5), "linf", 0.0), codes=codes, targets=(codes + 1) % 5)
+    torch.testing.assert_close(targeted_ratio(scores, images), targeted_ratio(1000 * scores, images))
 
 
 def test_a_limit_in_levels_is_refused() -> None:
@@ -207,6 +208,17 @@ def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     assert bool((is_wrong_at_worst | ~wrong_by_attack["apgd"]).all())
 
 
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd", "square", "standard", "cw", "patch"])
+def test_parts_of_a_batch_are_attacked_as_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    norm: Norm = "l2" if name == "cw" else "linf"
+    spec = AttackSpec(method=name, norm=norm, eps=0.02, steps=3, n_queries=10)
+    model, attack = curved_model(4), {**ATTACKS, "standard": standard, "cw": cw, "patch": patch}[name]
+    whole_pixels = attack(attacked(model, norm, 0.02), spec).detach()
+    monkeypatch.setattr("featx.robustness.attacks.attacked_images.MAX_PART_PIXELS", 7 * SIDE**2)
+    parts_pixels = attack(attacked(model, norm, 0.02), spec).detach()
+    torch.testing.assert_close(parts_pixels, whole_pixels)
+
+
 def test_attacks_are_registered() -> None:
     assert set(REGISTERED.names()) == {"fgsm", "pgd", "apgd", "cw", "patch", "square", "standard", "transfer"}
     for name in REGISTERED.names():
@@ -222,12 +234,13 @@ def test_a_patch_larger_than_the_image_is_refused() -> None:
 def test_the_loss_has_the_direction_of_the_cross_entropy_and_is_not_saturated() -> None:
     scores = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     codes = torch.arange(8) % 4
-    odds = wrong_log_odds(scores, codes)
+    images = replace(attacked(linear_model(4), "linf", 0.0), codes=codes)
+    odds = wrong_log_odds(scores, images)
     torch.testing.assert_close(functional.softplus(odds), functional.cross_entropy(scores, codes, reduction="none"))
     losses = (odds, functional.softplus(odds))
     gradients = [torch.autograd.grad(loss.sum(), scores, retain_graph=True)[0] for loss in losses]
     cosines = functional.cosine_similarity(*gradients)
     torch.testing.assert_close(cosines, torch.ones_like(cosines))
     certain_outputs = (1e5 * functional.one_hot(codes, 4)).double().requires_grad_()
-    (gradient,) = torch.autograd.grad(wrong_log_odds(certain_outputs, codes).sum(), certain_outputs)
+    (gradient,) = torch.autograd.grad(wrong_log_odds(certain_outputs, images).sum(), certain_outputs)
     assert float(gradient.abs().amax(dim=1).min()) > 0.1

@@ -39,6 +39,16 @@ def test_masked_gradients_and_random_outputs_are_noticed() -> None:
     assert check_attacks(images_of(rounded), PGD, False) == (1, [])
 
 
+def test_large_images_of_three_classes_are_checked() -> None:
+    pixels = torch.rand(8, 3, 400, 400, generator=torch.Generator().manual_seed(0))
+
+    def mean_colours(pixels: torch.Tensor) -> torch.Tensor:
+        return 10 * pixels.double().mean(dim=(2, 3))
+
+    images = replace(images_of(mean_colours), pixels=pixels, codes=mean_colours(pixels).argmax(dim=1), eps=1e-6)
+    assert check_attacks(images, PGD, True)[0] == 7
+
+
 def test_a_misleading_loss_and_an_image_that_withstands_everything_are_noticed() -> None:
     weights = torch.randn(48, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 20
 

@@ -10,7 +10,7 @@ from featx.reports.page.figure_style import PALETTE, STYLE, add_legend, make_fig
 from featx.reports.study_report.probability_figures import MAX_LEGEND_LENGTH, small_figure
 from featx.robustness.attack_results import AttackedRuns
 from featx.robustness.attack_tables import AttackTable
-from featx.robustness.robustness_evaluation import RobustnessEvaluation, limit_text
+from featx.robustness.robustness_evaluation import RobustAccuracy, RobustnessEvaluation, limit_text
 from featx.specs.attacking import Norm
 
 # Number of runs with a curve of their own, the most robust ones; up to this many, curves have intervals.
@@ -26,14 +26,14 @@ AXIS_UNITS = {"linf": 255, "l2": 1}
 def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: Norm) -> Figure:
     """Plot the accuracy of the most robust runs under all attacks within each limit of a norm."""
     figure, axes = small_figure()
-    runs = evaluation.runs[:MAX_PLOTTED_RUNS]
-    limits = evaluation.limits[norm]
-    worst_cases = [evaluation.worst(norm, eps) for eps in limits]
+    rows_by_run = _worst_cases_by_run(evaluation, norm)
+    attacked_runs = [run for run in evaluation.runs if rows_by_run[run.run]]
+    runs = attacked_runs[:MAX_PLOTTED_RUNS]
     for number, run in enumerate(runs):
-        rows = [cases_by_run[run.run] for cases_by_run in worst_cases]
+        rows = rows_by_run[run.run]
         accuracies = [run.clean, *(row.accuracy for row in rows)]
         low, high = [run.low, *(row.low for row in rows)], [run.high, *(row.high for row in rows)]
-        colour, positions = PALETTE[number], [AXIS_UNITS[norm] * eps for eps in (0.0, *limits)]
+        colour, positions = PALETTE[number], [0.0, *(AXIS_UNITS[norm] * (row.eps or 0.0) for row in rows)]
         axes.plot(
             positions,
             accuracies,
@@ -49,15 +49,21 @@ def plot_accuracy_by_limit(name: str, evaluation: RobustnessEvaluation, norm: No
     axes.set_ylabel("accuracy under the strongest attack")
     axes.set_ylim(-0.03, 1.03)
     add_legend(axes)
-    best_run = runs[0]
+    best_run, last_row = runs[0], rows_by_run[runs[0].run][-1]
     band = " Bands: 95 % intervals." if len(runs) <= MAX_RUNS_WITH_INTERVALS else ""
-    omission_note = "" if len(runs) == len(evaluation.runs) else f" The {len(runs)} most robust runs are shown."
+    omission_note = "" if len(runs) == len(attacked_runs) else f" The {len(runs)} most robust runs are shown."
     caption = f"Accuracy within each limit; at 0 the images are unperturbed.{band}{omission_note}"
     description = (
         f"Curves of {len(runs)} runs; {best_run.label} falls from {best_run.clean:.2f} to "
-        f"{worst_cases[-1][best_run.run].accuracy:.2f} at {limit_text(norm, limits[-1])}."
+        f"{last_row.accuracy:.2f} at {limit_text(norm, last_row.eps or 0.0)}."
     )
     return Figure(name, caption, description, figure)
+
+
+def _worst_cases_by_run(evaluation: RobustnessEvaluation, norm: Norm) -> dict[str, list[RobustAccuracy]]:
+    """Return the worst case of each run within each limit of a norm within which it was attacked, limits rising."""
+    worst_cases = [evaluation.worst(norm, eps) for eps in evaluation.limits[norm]]
+    return {run.run: [rows[run.run] for rows in worst_cases if run.run in rows] for run in evaluation.runs}
 
 
 @matplotlib.rc_context(STYLE)
@@ -66,7 +72,7 @@ def plot_smallest_perturbations(
 ) -> Figure | None:
     """Plot the share of images that are deceived by perturbations up to each norm; None if none is."""
     norms_by_run = {run: AXIS_UNITS[norm] * attacked_runs.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
-    finite_norms = np.concatenate([norms[np.isfinite(norms)] for norms in norms_by_run.values()])
+    finite_norms = np.concatenate([np.zeros(0), *(norms[np.isfinite(norms)] for norms in norms_by_run.values())])
     if not finite_norms.any():
         return None
     figure, axes = small_figure()
@@ -118,13 +124,14 @@ def plot_transfer(name: str, attacked_runs: AttackedRuns, tables: Sequence[Attac
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
     figure.colorbar(image, ax=axes, label="accuracy", shrink=0.8)
     is_other = np.array([[run != source for run in runs] for source in sources])
-    mean = float(np.nanmean(matrix[is_other])) if is_other.any() else float("nan")
+    accuracies = matrix[is_other & np.isfinite(matrix)]
+    mean = f"{accuracies.mean():.2f}" if len(accuracies) else "not measured"
     caption = (
         f"Transfer of {attack_name(tables[0])}: accuracy of each run on the images that were made on each run. Low "
         "values off the diagonal: images that deceive one run deceive others."
     )
     description = (
-        f"Matrix of {len(tables)} attacked and {len(runs)} answering runs; mean on images of other runs {mean:.2f}."
+        f"Matrix of {len(tables)} attacked and {len(runs)} answering runs; mean on images of other runs {mean}."
     )
     return Figure(name, caption, description, figure)
 

@@ -81,7 +81,10 @@ def _accuracies(name: str, stored_attacks: StoredAttacks) -> Iterator[Component]
     for norm in evaluation.limits:
         yield plot_accuracy_by_limit(f"{name}-{norm}", evaluation, norm)
     for norm in norms or ["l2"]:
-        figure = plot_smallest_perturbations(f"{name}-smallest-{norm}", attacked_runs, runs, norm)
+        # Perturbations within a limit are found only where a run was attacked.
+        worst_cases = [evaluation.worst(norm, eps) for eps in evaluation.limits.get(norm, [])]
+        comparable_runs = [run for run in runs if all(run in cases_by_run for cases_by_run in worst_cases)]
+        figure = plot_smallest_perturbations(f"{name}-smallest-{norm}", attacked_runs, comparable_runs, norm)
         if figure is not None:
             yield figure
     yield Text(NOTE, "note")
@@ -104,16 +107,18 @@ def _worst_table(name: str, evaluation: RobustnessEvaluation) -> Table:
     hints: dict[tuple[int, int], str] = {}
     rows: list[list[Any]] = []
     for number, run in enumerate(evaluation.runs):
-        worst_rows = [cases_by_run[run.run] for cases_by_run in worst_cases]
+        worst_rows = [cases_by_run.get(run.run) for cases_by_run in worst_cases]
         hints[number, 0] = run.run
         hints |= {(number, 1): f"95 % interval: {interval_text((run.low, run.high), '.3f')}"}
         hints |= {
-            (number, 2 + i): f"95 % interval: {interval_text((r.low, r.high), '.3f')}" for i, r in enumerate(worst_rows)
+            (number, 2 + i): f"95 % interval: {interval_text((row.low, row.high), '.3f')}"
+            for i, row in enumerate(worst_rows)
+            if row is not None
         }
         last_row = worst_rows[-1] if worst_rows else None
-        strongest_text = "" if last_row is None else evaluation.describe_strongest(last_row)
+        accuracies = [None if row is None else row.accuracy for row in worst_rows]
         p_values = (None, None) if last_row is None else (last_row.p, last_row.p_holm)
-        rows.append([run.label, run.clean, *(row.accuracy for row in worst_rows), strongest_text, *p_values])
+        rows.append([run.label, run.clean, *accuracies, evaluation.describe_strongest(last_row), *p_values])
     caption = (
         f"Accuracy of all runs on {evaluation.n_images} images, unperturbed and in the worst case within each limit."
     )

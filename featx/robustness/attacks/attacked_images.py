@@ -79,6 +79,8 @@ class AttackedImages:
         (b,) positions of the images in the batch that `meter` and `compare` know; None for all in order.
     is_counted
         Whether only the number of deceived images matters, so that steps end when all are deceived.
+    targets
+        (b,) codes of the wrong classes that a targeted loss leads to; None for other losses.
     """
 
     model: Scores
@@ -91,10 +93,14 @@ class AttackedImages:
     meter: QueryMeter = field(default_factory=QueryMeter)
     rows: Tensor | None = None
     is_counted: bool = False
+    targets: Tensor | None = None
 
     def take(self, rows: Tensor) -> "AttackedImages":
         """Return the images at the positions, or of the mask, `rows`."""
-        return replace(self, pixels=self.pixels[rows], codes=self.codes[rows], rows=self.positions[rows])
+        targets = None if self.targets is None else self.targets[rows]
+        return replace(
+            self, pixels=self.pixels[rows], codes=self.codes[rows], rows=self.positions[rows], targets=targets
+        )
 
     @property
     def positions(self) -> Tensor:
@@ -158,7 +164,7 @@ class AttackedImages:
         """Return the gradient of all pixels at once."""
         pixels = pixels.detach().requires_grad_()
         scores = self.scores(pixels, cost=GRADIENT_COST)
-        (gradient,) = torch.autograd.grad(loss(scores, self.codes).sum(), pixels)
+        (gradient,) = torch.autograd.grad(loss(scores, self).sum(), pixels)
         return gradient, scores.detach()
 
 
@@ -168,8 +174,8 @@ def _part_size(pixels: Tensor) -> int:
     return max(1, MAX_PART_PIXELS // (height * width)) if pixels.device.type == "cpu" else max(1, n)
 
 
-# (b, k) scores and (b,) codes of the true classes → (b,) losses that an attack increases.
-Loss = Callable[[Tensor, Tensor], Tensor]
+# (b, k) scores and their b images → (b,) losses that an attack increases.
+Loss = Callable[[Tensor, AttackedImages], Tensor]
 
 
 def l2_norms(x: Tensor) -> Tensor:
@@ -183,21 +189,20 @@ def linf_norms(x: Tensor) -> Tensor:
     return x.flatten(1).abs().amax(dim=1)
 
 
-def wrong_log_odds(scores: Tensor, codes: Tensor) -> Tensor:
+def wrong_log_odds(scores: Tensor, images: AttackedImages) -> Tensor:
     """Return the log-odds of a wrong answer, whose softplus is the cross-entropy.
 
     Its gradient has the direction of that of the cross-entropy, but does not vanish where the probability of the true
     class is 1 in floating point.
     """
-    other_scores = scores.scatter(1, codes[:, None], -torch.inf)
-    return other_scores.logsumexp(dim=1) - scores.gather(1, codes[:, None])[:, 0]
+    codes = images.codes[:, None]
+    return scores.scatter(1, codes, -torch.inf).logsumexp(dim=1) - scores.gather(1, codes)[:, 0]
 
 
-def margin(scores: Tensor, codes: Tensor) -> Tensor:
+def margin(scores: Tensor, images: AttackedImages) -> Tensor:
     """Return the largest score of another class minus that of the true class; positive where the answer is wrong."""
-    true = scores.gather(1, codes[:, None])[:, 0]
-    other_scores = scores.scatter(1, codes[:, None], -torch.inf)
-    return other_scores.amax(dim=1) - true
+    codes = images.codes[:, None]
+    return scores.scatter(1, codes, -torch.inf).amax(dim=1) - scores.gather(1, codes)[:, 0]
 
 
 def is_wrong(scores: Tensor, codes: Tensor) -> Tensor:
@@ -219,7 +224,7 @@ class BestFound:
         with torch.no_grad():
             self.scores = images.scores(images.pixels)
         self.pixels = images.pixels.clone()
-        self.margins = margin(self.scores, images.codes)
+        self.margins = margin(self.scores, images)
 
     @property
     def is_wrong(self) -> Tensor:
@@ -233,7 +238,7 @@ class BestFound:
 
     def add(self, pixels: Tensor, scores: Tensor) -> None:
         """Keep the perturbations that are better than those found so far: a wrong answer, or a larger margin."""
-        margins = margin(scores, self._images.codes)
+        margins = margin(scores, self._images)
         are_wrong = is_wrong(scores, self._images.codes)
         is_better = (are_wrong & ~self.is_wrong) | ((margins > self.margins) & (are_wrong | ~self.is_wrong))
         self.pixels[is_better] = pixels.detach()[is_better]

@@ -6,6 +6,8 @@ References
    attacks, ICML 2020.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -38,27 +40,21 @@ def apgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
     for rank in range(min(MAX_TARGETS, n_classes - 1)):
         if best.is_wrong.all():
             break
-        _ascend(images, spec, best, targeted_ratio(order[:, rank]), images.random_start())
+        _ascend(replace(images, targets=order[:, rank]), spec, best, targeted_ratio, images.random_start())
     return best.pixels
 
 
-def targeted_ratio(targets: Tensor) -> Loss:
+def targeted_ratio(scores: Tensor, images: AttackedImages) -> Tensor:
     """Return the targeted difference-of-logits ratio: (target - true) / (largest - mean of third and fourth) [1]_.
 
     It does not change if all scores are scaled, so that a head with large scores does not hide its gradient.
     """
-
-    def loss(scores: Tensor, codes: Tensor) -> Tensor:
-        sorted_scores = scores.sort(dim=1, descending=True).values
-        lower = (
-            sorted_scores[:, 2]
-            if scores.shape[1] == MIN_CLASSES_FOR_RATIO
-            else (sorted_scores[:, 2] + sorted_scores[:, 3]) / 2
-        )
-        true, target = (scores.gather(1, columns[:, None])[:, 0] for columns in (codes, targets))
-        return (target - true) / (sorted_scores[:, 0] - lower).clamp(min=MIN_DIFFERENCE)
-
-    return loss
+    assert images.targets is not None
+    sorted_scores = scores.sort(dim=1, descending=True).values
+    # With three classes, the mean is the third score.
+    lower = sorted_scores[:, 2:4].mean(dim=1)
+    true, target = (scores.gather(1, columns[:, None])[:, 0] for columns in (images.codes, images.targets))
+    return (target - true) / (sorted_scores[:, 0] - lower).clamp(min=MIN_DIFFERENCE)
 
 
 def _check_numbers(steps: int) -> set[int]:
@@ -76,7 +72,7 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
     pixels = previous = start
     step = torch.full(shape, 2 * images.eps, dtype=start.dtype, device=start.device)
     gradient, scores = images.gradient(pixels, loss)
-    max_loss = loss(scores, images.codes)
+    max_loss = loss(scores, images)
     max_loss_pixels, max_loss_gradient, max_loss_at_check = pixels, gradient, max_loss
     n_successes, last_check, last_value = torch.zeros_like(max_loss), 0, max_loss
     was_halved = torch.zeros_like(max_loss, dtype=torch.bool)
@@ -90,7 +86,7 @@ def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Los
         pixels, previous = next_pixels, pixels
         gradient, scores = images.gradient(pixels, loss)
         best.add(pixels, scores)
-        value = loss(scores, images.codes)
+        value = loss(scores, images)
         n_successes += value > last_value
         last_value, is_max = value, value > max_loss
         max_loss = torch.where(is_max, value, max_loss)

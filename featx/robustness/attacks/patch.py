@@ -32,7 +32,7 @@ def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     optimiser = torch.optim.Adam([patch_logits], lr=LEARNING_RATE)
     for _ in range(spec.steps):
         scores = images.scores(_place(images, patch_logits.sigmoid()), cost=GRADIENT_COST)
-        loss = -functional.logsigmoid(wrong_log_odds(scores, images.codes)).mean()
+        loss = -functional.logsigmoid(wrong_log_odds(scores, images)).mean()
         (patch_logits.grad,) = torch.autograd.grad(loss, patch_logits)
         optimiser.step()
     with torch.no_grad():

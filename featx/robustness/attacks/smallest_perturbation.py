@@ -61,7 +61,7 @@ def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[
         pixels = (variable.tanh() + 1) / 2
         scores = images.scores(pixels, cost=GRADIENT_COST)
         squared_norms = ((pixels - images.pixels) ** 2).flatten(1).sum(1)
-        shortfall = (-margin(scores, images.codes)).clamp(min=0).to(squared_norms)
+        shortfall = (-margin(scores, images)).clamp(min=0).to(squared_norms)
         (variable.grad,) = torch.autograd.grad((squared_norms + weight * shortfall).sum(), variable)
         optimiser.step()
         with torch.no_grad():
