@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from featx.evaluation.comparison import ALPHA, drawable_scores
 from featx.evaluation.group_membership import GroupMembership
-from featx.evaluation.group_tests import fit_group_thresholds, group_p_values
+from featx.evaluation.group_tests import cross_fit_threshold, group_p_values
 from featx.evaluation.intervals import Resamples, draw_scores, score_intervals
 from featx.evaluation.paired_tests import holm
 from featx.metrics.definitions import MAIN_SCORES, Scorer
@@ -332,20 +332,19 @@ def _add_differences(grouping: Grouping, membership: GroupMembership, errors: Fl
 def _add_thresholds(
     grouping: Grouping, predictions: GroupPredictions, membership: GroupMembership, groups: Sequence[int]
 ) -> Grouping:
-    """Add one threshold per group, and the accuracy and the largest difference with it."""
-    thresholds, is_right = fit_group_thresholds(
-        membership.codes, predictions.targets.y, predictions.outputs[:, 1], MIN_GROUP_ROWS
-    )
+    """Add one threshold per compared group, and the accuracy and the largest difference with it."""
     results = [
-        replace(
-            result,
-            threshold=float(thresholds[group]),
-            score_by_threshold=float(is_right[membership.rows_of(group)].mean()),
-        )
-        if result.is_compared
-        else result
+        _add_threshold(result, predictions, membership.rows_of(group)) if result.is_compared else result
         for group, result in zip(groups, grouping.groups, strict=True)
     ]
     values = [result.score_by_threshold for result in results if result.score_by_threshold is not None]
     difference = float(np.ptp(values)) if len(values) > 1 else None
     return replace(grouping, groups=results, largest_difference_by_thresholds=difference)
+
+
+def _add_threshold(group: Group, predictions: GroupPredictions, rows: NDArray[np.bool_]) -> Group:
+    """Add the threshold of one group, whose rows are a (n,) mask, and the accuracy with it."""
+    threshold, accuracy = cross_fit_threshold(
+        predictions.targets.y[rows], predictions.outputs[rows, 1], predictions.unit_codes[rows]
+    )
+    return replace(group, threshold=threshold, score_by_threshold=accuracy)

@@ -75,40 +75,24 @@ def _permutation_p(errors: Floats, group_masks: Sequence[NDArray[np.bool_]]) -> 
     return np.where(exceeding == 0, np.minimum(resolution, tail), (exceeding + 1) * resolution)
 
 
-def fit_group_thresholds(
-    codes: NDArray[np.intp], y: NDArray[np.int64], proba: Floats, min_rows: int
-) -> tuple[Floats, Floats]:
-    """Fit one threshold per group by cross-fitting.
+def cross_fit_threshold(y: NDArray[np.int64], proba: Floats, units: NDArray[np.intp]) -> tuple[float, float]:
+    """Return the threshold of one group, and the accuracy with thresholds that were fitted to other units.
 
-    The rows of each fold are decided with the threshold that gives the most correct predictions in the other folds.
+    The rows of each fold are decided with the threshold that gives the most correct predictions in the other folds. The
+    threshold of the group is the median over the folds.
 
     Parameters
     ----------
-    codes
-        (n,) groups, -1 for rows without a group.
     y, proba
         (n,) classes 0 or 1, and the probability of class 1.
-    min_rows
-        Number of rows below which a group keeps the threshold of 0.5.
-
-    Returns
-    -------
-    thresholds, is_right
-        (g,) for each group the median threshold over the folds; and (n,) whether the decision for each row is correct.
+    units
+        (n,) codes of the units that are sampled independently; all rows of a unit are in one fold.
     """
-    n_groups = int(codes.max(initial=-1)) + 1
-    thresholds = np.full((N_FOLDS, n_groups), MIN_LABEL_PROBABILITY)
-    is_right = ((proba >= MIN_LABEL_PROBABILITY) == y).astype(np.float64)
-    for group in range(n_groups):
-        rows = np.flatnonzero(codes == group)
-        if len(rows) < min_rows:
-            continue
-        folds = np.random.default_rng(0).permutation(len(rows)) % N_FOLDS
-        for fold in range(N_FOLDS):
-            train, test = rows[folds != fold], rows[folds == fold]
-            thresholds[fold, group] = _best_threshold(y[train], proba[train])
-            is_right[test] = (proba[test] >= thresholds[fold, group]) == y[test]
-    return np.median(thresholds, axis=0), is_right
+    codes = np.unique(units, return_inverse=True)[1]
+    folds = (np.random.default_rng(0).permutation(codes.max() + 1) % N_FOLDS)[codes]
+    thresholds = np.array([_best_threshold(y[folds != fold], proba[folds != fold]) for fold in range(N_FOLDS)])
+    is_right = (proba >= thresholds[folds]) == y
+    return float(np.median(thresholds)), float(is_right.mean())
 
 
 def _best_threshold(y: NDArray[np.int64], proba: Floats) -> float:

@@ -78,7 +78,7 @@ class SplitGroup:
     name, column
         Name of the grouping in the recipe, and its label column.
     n_groups, n_torn
-        Number of all groups, and of those in several parts.
+        Number of all groups, and of those in several parts. Images without a value belong to no group.
     first
         Name of the first group that is in several parts.
     """
@@ -299,7 +299,7 @@ def _split_groups(study: Study) -> Iterator[SplitGroup]:
         ids = np.concatenate([study.ids(part) for part in PARTS])
         groups = pd.Series(study.group_names([column], ids))
         n_groups = groups.nunique()
-        if n_groups < MIN_IDENTITY_GROUPS or len(ids) > MAX_MEAN_IMAGES_PER_IDENTITY * n_groups:
+        if n_groups < MIN_IDENTITY_GROUPS or groups.count() > MAX_MEAN_IMAGES_PER_IDENTITY * n_groups:
             continue
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
         torn_groups = n_parts.index[n_parts > 1]

@@ -237,6 +237,7 @@ class FinetuneSpec(Spec):
         Weights of classes, with the same meaning as in a ``[[head]]``.
     group_weight
         Name of a group of ``[groups]``, or several joined by ``+``, whose values get equal total weight; ``none``.
+        Images without a value belong to no group and have weight 1.
     scale
         Scaling of numbers for training: ``none``, or by the train rows to [0, 1] (``unit``), [-1, 1] (``symmetric``) or
         mean 0 and standard deviation 1 (``standard``); predictions are scaled back.

@@ -52,7 +52,7 @@ class HeadSpec(Spec):
         calibrated without it; the model predicts the class with the largest product of probability and weight.
     group_weight
         Names of ``[groups]`` joined by ``+``: each combination of their values gets equal total weight in training, not
-        in calibration.
+        in calibration. Images without a value belong to no group and have weight 1.
     embeddings
         ``all``: all embeddings of the recipe, concatenated; ``search``: the search also chooses which of them are
         used, alone or concatenated; otherwise those with this name (`EmbeddingRequest.is_called`). A list is a

@@ -132,10 +132,11 @@ class LabelledRows(ExtractedData):
         return rows.column(column)
 
     def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
-        """Return the joined values of some label columns for each id, shape (n,)."""
+        """Return the joined values of some label columns for each id, shape (n,); None where one has no value."""
         rows = self._labelled.take(ids)
-        texts = [rows.column(column).map(category_text) for column in columns]
-        return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
+        texts = [rows.column(column).map(category_text, na_action="ignore") for column in columns]
+        names = [None if any(map(pd.isna, values)) else " × ".join(values) for values in zip(*texts, strict=True)]
+        return np.array(names, dtype=object)
 
     @cached_property
     def contents(self) -> dict[str, str]:

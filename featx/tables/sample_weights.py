@@ -1,6 +1,7 @@
 """Weights of rows and of classes in training."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
@@ -16,7 +17,7 @@ def compute_row_weights(truth: AnyTruth, groups: NDArray[np.object_] | None = No
     Parameters
     ----------
     groups
-        (n,) names of groups, each of which gets the same total weight; None for no group weights.
+        (n,) names of groups, as in `group_weights`; None for no group weights.
 
     Raises
     ------
@@ -74,9 +75,19 @@ def _named_weights(owner: str, class_weight: dict[str, float], truth: Truth) -> 
 
 
 def group_weights(groups: NDArray[np.object_]) -> Floats:
-    """Return (n,) row weights of mean 1 that give each group the same total weight."""
-    _, codes, counts = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
-    return np.asarray(len(groups) / (len(counts) * counts[codes]))
+    """Return (n,) row weights of mean 1 that give each group the same total weight.
+
+    Parameters
+    ----------
+    groups
+        (n,) names of groups; rows without a name (None) belong to no group and have weight 1.
+    """
+    codes, names = pd.factorize(groups)
+    rows = codes >= 0
+    counts = np.bincount(codes[rows], minlength=len(names))
+    weights = np.ones(len(groups))
+    weights[rows] = rows.sum() / (len(names) * counts[codes[rows]])
+    return weights
 
 
 def scale_to_mean_one(weights: Floats) -> Floats:

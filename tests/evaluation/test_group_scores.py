@@ -23,7 +23,7 @@ from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.group_biases import group_biases
 from featx.evaluation.group_membership import GroupMembership, group_rows, groupings
 from featx.evaluation.group_scores import Grouping, GroupPredictions, score_groups
-from featx.evaluation.group_tests import fit_group_thresholds, group_p_values
+from featx.evaluation.group_tests import cross_fit_threshold, group_p_values
 from featx.evaluation.group_texts import describe_differences
 from featx.evaluation.paired_tests import holm
 from featx.tables.target_values import ClassTargets, NumberTargets
@@ -338,9 +338,21 @@ def test_group_thresholds_correct_shifted_probabilities() -> None:
 
 def test_group_thresholds_are_cross_fitted() -> None:
     rng = np.random.default_rng(0)
-    y, p = rng.integers(0, 2, 2000), rng.random(2000)
-    _, is_right = fit_group_thresholds(np.arange(2000) // 40, y, p, min_rows=20)
-    assert is_right.mean() == pytest.approx(0.5, abs=0.03)
+    scores = [cross_fit_threshold(rng.integers(0, 2, 40), rng.random(40), np.arange(40))[1] for _ in range(50)]
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
+
+
+def test_group_thresholds_are_cross_fitted_by_whole_units() -> None:
+    rng, scores = np.random.default_rng(0), []
+    group = np.repeat(["x", "y"], 120)
+    for _ in range(20):
+        # The rows of a patient are equal, and no probability says anything about the class of another patient.
+        y, p = np.repeat(rng.integers(0, 2, 24), 10), np.repeat(rng.random(24), 10)
+        patients = np.repeat(np.arange(24), 10).astype(str)
+        predictions = GroupPredictions(ClassTargets(("no", "yes"), y), np.stack([1 - p, p], axis=1), patients)
+        (grouping,) = score_groups(predictions, [group_by_site(group)])
+        scores += [group.score_by_threshold for group in grouping.groups]
+    assert np.mean(scores) < 0.5
 
 
 def test_columns_of_many_values_show_the_largest_groups() -> None:

@@ -221,6 +221,15 @@ def test_groups_of_an_identity_in_several_parts_are_reported(rows: pd.DataFrame)
     assert featx.leaks().groups == []
 
 
+def test_images_without_a_group_are_no_group_in_several_parts(rows: pd.DataFrame) -> None:
+    numbers = np.arange(N)
+    # The images of each patient are in one part, whose number is that of the image modulo 4.
+    rows["patient"] = [f"p{number % 4}-{number // 20}" for number in numbers]
+    rows.loc[numbers % 10 < 3, "patient"] = None
+    extract(rows)
+    assert featx.leaks().groups == []
+
+
 def test_groups_of_one_image_are_not_reported(rows: pd.DataFrame) -> None:
     extract(rows)
     assert featx.leaks().groups == []

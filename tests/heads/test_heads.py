@@ -22,7 +22,7 @@ from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
-from featx.tables.sample_weights import class_weights, compute_row_weights
+from featx.tables.sample_weights import class_weights, compute_row_weights, group_weights
 from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth
 
@@ -122,6 +122,15 @@ def test_row_weights_are_those_of_the_target_times_the_class() -> None:
     assert (heavier / heavier[0]).tolist() == [1, 0.5, 0, 3]
     with pytest.raises(DataError, match="all train rows weigh 0"):
         row_weights("head", "none", truth_of(codes, "a", "b", weights=np.zeros(4)))
+
+
+def test_rows_without_a_group_have_weight_one_and_groups_equal_weight() -> None:
+    groups = np.array(["f"] * 6 + ["m"] * 2 + [None] * 2, dtype=object)
+    weights = group_weights(groups)
+    assert weights[groups == "f"].sum() == pytest.approx(weights[groups == "m"].sum())
+    assert weights[8:].tolist() == [1, 1]
+    assert weights.mean() == pytest.approx(1)
+    assert group_weights(np.full(3, None, dtype=object)).tolist() == [1, 1, 1]
 
 
 def test_class_weights_have_mean_one_and_name_classes() -> None:

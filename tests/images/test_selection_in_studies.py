@@ -169,6 +169,8 @@ def test_a_grouping_by_bands_is_a_label_column(faces: pd.DataFrame) -> None:
     assert bands.isna().tolist() == faces["age"].isna().tolist()
     assert bands.dropna().tolist() == expected.dropna().tolist()
     assert study.group_names(["gender", "generation"], ids[:2]).tolist() == ["f × <20", "m × 20–40"]
+    names = study.group_names(["gender", "generation"], ids)
+    assert [name is None for name in names] == faces["age"].isna().tolist()
 
 
 def test_changed_bands_need_a_new_extraction(faces: pd.DataFrame) -> None:
