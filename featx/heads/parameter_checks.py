@@ -20,6 +20,7 @@ from featx.heads.head_settings import (
     inner_estimator,
     make_head,
     searched_parameters,
+    stored_choice,
 )
 from featx.heads.scaling import SCALERS, Params
 from featx.heads.search.regularisation_paths import ParameterPath
@@ -118,7 +119,10 @@ def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
     if unknown_names := [name for name in scalings if name not in SCALERS]:
         return [f"scaling: found {unknown_names[0]!r}, expected one of {', '.join(SCALERS)}"]
     head = make_head(spec, CHECKED_SHAPE, kind, N_CHECKED_OUTPUTS)
-    trials: list[Params] = [{}, *({name: value} for name, values in spec.space.items() for value in values)]
+    trials: list[Params] = [
+        {},
+        *({name: stored_choice(value)} for name, values in spec.space.items() for value in values),
+    ]
     for answers in trials:
         trial = RecordingTrial(answers)
         path = {} if head.path is None or not head.path.name else {head.path.name: head.path.values[0]}

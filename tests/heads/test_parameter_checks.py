@@ -28,6 +28,7 @@ from tests.recipes import toy_recipe
         ),
         ("rf", {"params": {"scaling": "l2"}}, "no parameter of head 'rf' is called 'scaling'; known: bootstrap, "),
         ("svm", {"space": {"kernel": ["linear", "pol"]}}, "space: The 'kernel' parameter of SVC must be .* Got 'pol'"),
+        ("mlp", {"space": {"hidden_layer_sizes": [[64], "64"]}}, "space: The 'hidden_layer_sizes' .* Got '64'"),
         ("rf", {"space": {"max_depth": [2, 4]}}, "no parameter that is searched is called 'max_depth'; known: max_fea"),
         ("logreg", {"space": {"C": [1.0]}}, r"space.C: found \[1.0\], expected \[low, high\], two numbers with 0 < "),
         ("rf", {"space": {"n_estimators": [9.5, 20]}}, r"space.n_estimators: found \[9.5, 20\], .*two integers"),
