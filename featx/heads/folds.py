@@ -109,6 +109,10 @@ class TrainRows:
         """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
         return assign_folds(self.targets.strata(), self.groups, n_folds, seed)
 
+    def n_fold_rows(self, n_folds: int, seed: int) -> int:
+        """Return the number of train rows of the fold that has the fewest: large groups make folds of unequal sizes."""
+        return len(self) - int(np.bincount(self.fold_numbers(n_folds, seed)).max())
+
     def drop_copies(self) -> "TrainRows":
         """Return one row of each unit if most units are single rows; otherwise all rows."""
         if self.groups is None or not are_mostly_single(self.groups):

@@ -33,13 +33,15 @@ SCALING_PARAMS = ("scaling", "components")
 MACHINE_PARAMS = ("random_state", "n_jobs", "device", "cache_size")
 
 
-def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
-    """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
+def make_head(
+    spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int, n_fold_rows: int | None = None
+) -> Head:
+    """Return the head of a spec for (n, d) features, a kind of target with so many outputs, and the smallest fold."""
     n, d = shape
     spec = spec.model_copy(
         update={"params": {name: value for name, value in spec.params.items() if name != EARLY_STOPPING}}
     )
-    task = HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver, spec.params, spec.space)
+    task = HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver, spec.params, spec.space, n_fold_rows)
     head: Head = HEADS.get(spec.name)(task)
     if spec.trials == 0:
         return _without_search(head, task)

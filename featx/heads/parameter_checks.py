@@ -118,6 +118,9 @@ def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
     scalings = (*spec.space.get("scaling", ()), *([spec.params["scaling"]] if "scaling" in spec.params else []))
     if unknown_names := [name for name in scalings if name not in SCALERS]:
         return [f"scaling: found {unknown_names[0]!r}, expected one of {', '.join(SCALERS)}"]
+    components = spec.params.get("components", 1)
+    if type(components) is not int or components < 1:
+        return [f"params.components: found {components!r}, expected a number of components of 1 or more"]
     head = make_head(spec, CHECKED_SHAPE, kind, N_CHECKED_OUTPUTS)
     trials: list[Params] = [
         {},

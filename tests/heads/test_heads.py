@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import IntDistribution
 from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
@@ -17,7 +18,9 @@ from featx.errors import DataError
 from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.head_definition import Head, HeadTask
+from featx.heads.head_settings import searched_parameters
 from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.regularisation_paths import ParameterPath
 from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
@@ -184,6 +187,54 @@ def test_too_few_groups_are_refused() -> None:
         check_folds(rows_of([0, 1] * 15, [0, 1, 2] * 10), HeadSpec(name="rf"))
     with pytest.raises(DataError, match="class 'rare' has 1 different train images"):
         check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"))
+
+
+def rows_with_large_group(n_large: int) -> TrainRows:
+    """Return 100 rows of two classes with 200 features, so many of which are one group and the others pairs."""
+    rng, groups = np.random.default_rng(0), np.maximum(np.arange(100) - n_large, -1) // 2
+    codes = np.arange(100) % 2
+    x = (rng.normal(size=(100, 200)) + codes[:, None]).astype(np.float32)
+    return TrainRows(x, ClassTargets(("often", "rare"), codes), groups=groups)
+
+
+@pytest.mark.parametrize("n_large", [60, 88])
+def test_every_setting_of_a_search_fits_the_smallest_fold(name: str, n_large: int) -> None:
+    rows, spec = rows_with_large_group(n_large), HeadSpec(name=name)
+    head = SearchSpace.of(spec, rows).head
+    searched_params = searched_parameters(head)
+    largest = {}
+    if isinstance(components := searched_params.get("components"), IntDistribution):
+        largest = {"scaling": "pca", "components": components.high}
+        assert components.high <= 100 - n_large
+    if isinstance(neighbors := searched_params.get("n_neighbors"), ParameterPath):
+        largest["n_neighbors"] = neighbors.values[-1]
+    for train, held_out in rows.folds(spec.folds, spec.seed):
+        model = fit_pipeline(head, start_of(head) | largest, rows.take(train), "none", spec)
+        assert len(model.predict(rows.x[held_out])) == len(held_out)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"params": {"components": 45}},
+            r"'knn': params.components = 45, but a fold is trained on 34 rows with 200 f",
+        ),
+        ({"space": {"components": [16, 35]}}, r"space.components = 35, .*; expected at most 34"),
+        ({"params": {"n_neighbors": 50}}, r"params.n_neighbors = 50, .*; expected at most 34"),
+        ({"space": {"n_neighbors": [3, 50]}}, r"space.n_neighbors = 50, .*; expected at most 34"),
+    ],
+)
+def test_settings_that_the_smallest_fold_cannot_fit_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        SearchSpace.of(HeadSpec(name="knn", **fields), rows_with_large_group(60))
+
+
+def test_few_components_are_fixed_where_few_exist(tmp_path: Path) -> None:
+    rows, params = digits(2, 20), {"scaling": "pca", "components": 3}
+    spec = HeadSpec(name="svm", trials=1, folds=2, params=params)
+    result = search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "journal", no_progress)
+    assert result.params.items() >= params.items()
 
 
 def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.recipes import toy_recipe
             {"params": {"scaling": "minmax"}},
             "scaling: found 'minmax', expected one of none, standard, l2, ",
         ),
+        ("svm", {"params": {"components": 0.9}}, "params.components: found 0.9, expected a number of components of 1"),
         ("rf", {"params": {"scaling": "l2"}}, "no parameter of head 'rf' is called 'scaling'; known: bootstrap, "),
         ("svm", {"space": {"kernel": ["linear", "pol"]}}, "space: The 'kernel' parameter of SVC must be .* Got 'pol'"),
         ("mlp", {"space": {"hidden_layer_sizes": [[64], "64"]}}, "space: The 'hidden_layer_sizes' .* Got '64'"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from featx.artifacts.outputs import predict_outputs
-from featx.errors import OutOfTimeError
+from featx.errors import DataError, OutOfTimeError
 from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head
@@ -85,8 +85,27 @@ class SearchSpace:
 
     @classmethod
     def of(cls, spec: HeadSpec, rows: TrainRows) -> Self:
-        """Return the head of a spec for the shape of the rows, and the rows."""
-        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs), rows)
+        """Return the head of a spec for the shape of the rows and of their folds, and the rows.
+
+        Raises
+        ------
+        DataError
+            The spec has more components or neighbours than the train rows of a fold allow.
+        """
+        n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
+        _check_against_folds(spec, n_fold_rows, rows.x.shape[1])
+        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs, n_fold_rows), rows)
+
+
+def _check_against_folds(spec: HeadSpec, n_fold_rows: int, n_features: int) -> None:
+    for name, limit in (("components", min(n_fold_rows, n_features)), ("n_neighbors", n_fold_rows)):
+        value = max((spec.params[name],) if name in spec.params else spec.space.get(name, (0,)))
+        if value > limit:
+            section = "params" if name in spec.params else "space"
+            raise DataError(
+                f"[[head]] {spec.name!r}: {section}.{name} = {value}, but a fold is trained on {n_fold_rows} rows with "
+                f"{n_features} features; expected at most {limit}"
+            )
 
 
 class CrossValidation:
