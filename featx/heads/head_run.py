@@ -130,7 +130,6 @@ def _nested_scores(
     fold_scores = []
     for number, (train, held_out) in enumerate(job.searched_rows.folds(job.spec.nested, job.spec.seed)):
         progress("nested search", number, job.spec.nested)
-        check_folds(job.searched_rows.take(train), job.spec)
         spaces = {name: job.search_space(space.rows.take(train)) for name, space in all_spaces.items()}
         with tempfile.TemporaryDirectory() as folder:
             result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)

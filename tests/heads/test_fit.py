@@ -180,6 +180,13 @@ def test_the_one_standard_error_rule_chooses_a_simpler_setting(toy_home: Path) -
     assert simple.params["C"] <= best.params["C"]
 
 
+def test_nested_folds_that_cannot_be_made_are_refused_before_the_search(toy_home: Path) -> None:
+    featx.extract()
+    with pytest.raises(DataError, match=r"99 folds need one each; set a smaller 'nested' in \[\[head\]\]"):
+        featx.fit(heads="svm", trials=3, nested=99)
+    assert not list(Path("runs/featx").glob(".trials-*.journal"))
+
+
 def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path) -> None:
     featx.extract()
     (cold,) = featx.fit(heads="svm", trials=3, nested=2)

@@ -3,6 +3,7 @@
 Modules: heads.fitting, heads.folds, heads.head_definition, heads.search.search, heads.solvers.gpu.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,19 @@ def test_too_few_groups_are_refused() -> None:
         check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"))
 
 
+def test_nested_folds_are_checked_before_the_search() -> None:
+    by_patient = rows_of([0, 1] * 15, [*range(6)] * 5)
+    with pytest.raises(DataError, match=r"leave 6 groups in train, 10 folds need one each; set a smaller 'nested'"):
+        check_folds(by_patient, HeadSpec(name="rf", folds=3, nested=10))
+    with pytest.raises(DataError, match=r"train has 30 rows, 40 folds need one each; set a smaller 'nested'"):
+        check_folds(rows_of([0, 1] * 15), HeadSpec(name="rf", folds=3, nested=40))
+    with pytest.raises(DataError, match=r"one of 3 nested folds: split.by .* leave 4 groups in train, 5 folds need"):
+        check_folds(by_patient, HeadSpec(name="rf", folds=5, nested=3))
+    with pytest.raises(DataError, match=r"one of 5 nested folds: class 'rare' has 4 train rows, 5 folds need at least"):
+        check_folds(rows_of([0] * 20 + [1] * 5), HeadSpec(name="rf", folds=5, nested=5))
+    check_folds(by_patient, HeadSpec(name="rf", folds=3, nested=6))
+
+
 def rows_with_large_group(n_large: int) -> TrainRows:
     """Return 100 rows of two classes with 200 features, so many of which are one group and the others pairs."""
     rng, groups = np.random.default_rng(0), np.maximum(np.arange(100) - n_large, -1) // 2
@@ -214,20 +228,27 @@ def test_every_setting_of_a_search_fits_the_smallest_fold(name: str, n_large: in
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    "fields",
     [
-        (
-            {"params": {"components": 45}},
-            r"'knn': params.components = 45, but a fold is trained on 34 rows with 200 f",
-        ),
-        ({"space": {"components": [16, 35]}}, r"space.components = 35, .*; expected at most 34"),
-        ({"params": {"n_neighbors": 50}}, r"params.n_neighbors = 50, .*; expected at most 34"),
-        ({"space": {"n_neighbors": [3, 50]}}, r"space.n_neighbors = 50, .*; expected at most 34"),
+        {"params": {"components": 35}},
+        {"space": {"components": [16, 35]}},
+        {"params": {"n_neighbors": 35}},
+        {"space": {"n_neighbors": [3, 35]}},
     ],
 )
-def test_settings_that_the_smallest_fold_cannot_fit_are_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        SearchSpace.of(HeadSpec(name="knn", **fields), rows_with_large_group(60))
+def test_settings_that_the_smallest_fold_cannot_fit_are_refused(fields: dict[str, Any]) -> None:
+    rows, spec = rows_with_large_group(60), HeadSpec(name="knn", **fields)
+    with pytest.raises(DataError, match=r"'knn': (components|n_neighbors) = 35, but one fold is trained on 34 rows"):
+        check_folds(rows, spec)
+    rows = replace(rows, groups=None)
+    check_folds(rows, spec)
+    with pytest.raises(DataError, match=r"one of 2 nested folds: \[\[head\]\] 'knn': .* = 35, but one fold .* 25 rows"):
+        check_folds(rows, spec.model_copy(update={"folds": 2, "nested": 2}))
+
+
+def test_more_components_than_features_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'svm': components = 99, but there are 64 features; expected at most 64"):
+        SearchSpace.of(HeadSpec(name="svm", params={"components": 99}), digits(2))
 
 
 def test_few_components_are_fixed_where_few_exist(tmp_path: Path) -> None:

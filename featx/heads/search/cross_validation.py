@@ -90,22 +90,16 @@ class SearchSpace:
         Raises
         ------
         DataError
-            The spec has more components or neighbours than the train rows of a fold allow.
+            The spec has more components than there are features.
         """
-        n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
-        _check_against_folds(spec, n_fold_rows, rows.x.shape[1])
-        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs, n_fold_rows), rows)
-
-
-def _check_against_folds(spec: HeadSpec, n_fold_rows: int, n_features: int) -> None:
-    for name, limit in (("components", min(n_fold_rows, n_features)), ("n_neighbors", n_fold_rows)):
-        value = max((spec.params[name],) if name in spec.params else spec.space.get(name, (0,)))
-        if value > limit:
-            section = "params" if name in spec.params else "space"
+        n_features = rows.x.shape[1]
+        if spec.largest_value("components") > n_features:
             raise DataError(
-                f"[[head]] {spec.name!r}: {section}.{name} = {value}, but a fold is trained on {n_fold_rows} rows with "
-                f"{n_features} features; expected at most {limit}"
+                f"[[head]] {spec.name!r}: components = {spec.largest_value('components')}, but there are {n_features} "
+                f"features; expected at most {n_features}"
             )
+        n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
+        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs, n_fold_rows), rows)
 
 
 class CrossValidation:
