@@ -115,12 +115,13 @@ def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
     """Return the setting chosen by the last finished search for this head and target, as Optuna suggested it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
     specs_and_metrics = [(run.spec, run.metrics) for run in runs if run.kind == "head"]
-    trials = [
-        metrics.search.trials
+    searches = [
+        metrics.search
         for spec, metrics in specs_and_metrics
         if isinstance(spec, HeadRunSpec) and isinstance(metrics, HeadMetrics) and spec.head_name == job.spec.name
     ]
-    return (max(trials[-1], key=lambda trial: trial.score).suggested,) if trials else ()
+    # Runs without a search have no trials.
+    return tuple(search.suggested for search in searches if search.trials)[-1:]
 
 
 def _nested_scores(
