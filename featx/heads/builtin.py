@@ -317,7 +317,8 @@ def knn(task: HeadTask) -> Head:
         neighbors = KNeighborsRegressor if task.is_regression else KNeighborsClassifier
         return neighbors(params["n_neighbors"], weights="distance", algorithm="brute")
 
-    values = tuple(k for k in N_NEIGHBORS if k <= max(2, task.n_rows // 4))
+    max_neighbors = min(max(2, task.n_rows // 4), task.max_rows_of_setting)
+    values = tuple(k for k in N_NEIGHBORS if k <= max_neighbors)
     path = ParameterPath(
         "n_neighbors", values, regularisation_paths.neighbours_path, regularisation_paths.distance_bytes
     )

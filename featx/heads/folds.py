@@ -109,6 +109,10 @@ class TrainRows:
         """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
         return assign_folds(self.targets.strata(), self.groups, n_folds, seed)
 
+    def n_fold_rows(self, n_folds: int, seed: int) -> int:
+        """Return the number of train rows of the fold that has the fewest: large groups make folds of unequal sizes."""
+        return len(self) - int(np.bincount(self.fold_numbers(n_folds, seed)).max())
+
     def drop_copies(self) -> "TrainRows":
         """Return one row of each unit if most units are single rows; otherwise all rows."""
         if self.groups is None or not are_mostly_single(self.groups):
@@ -119,11 +123,26 @@ class TrainRows:
 def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
     """Check that every class occurs in the train rows of every fold, twice where calibration makes folds of its own.
 
+    With nested cross-validation, the outer folds are checked as well, and the folds within the train rows of each.
+
     Raises
     ------
     DataError
-        A class or label has too few rows, or there are fewer rows or groups than folds. Copies of one image count once.
+        A class or label has too few rows, there are fewer rows or groups than folds, or a fold has fewer rows than the
+        components or neighbours of the spec. Copies of one image count once.
     """
+    _check_search_folds(rows, spec)
+    if not spec.nested:
+        return
+    _check_units(rows, spec.nested, "set a smaller 'nested' in [[head]] or with 'featx fit --nested'")
+    for train, _ in rows.folds(spec.nested, spec.seed):
+        try:
+            _check_search_folds(rows.take(train), spec)
+        except DataError as error:
+            raise DataError(f"in the train rows of one of {spec.nested} nested folds: {error}") from error
+
+
+def _check_search_folds(rows: TrainRows, spec: HeadSpec) -> None:
     # The train rows of each fold then hold two rows or more of every class.
     min_rows = spec.folds if spec.folds > 2 else MIN_CLASS_ROWS
     unique_rows = rows.drop_copies()
@@ -141,12 +160,24 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
                 f"{noun} {name!r} has {count} {rows_text}, {spec.folds} folds need at least {min_rows} of each; add "
                 f"images or drop it{fewer_folds}"
             )
-    if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
-        raise DataError(
-            f"split.by and copies leave {n_groups} groups in train, {spec.folds} folds need one each; "
-            "set 'folds = …' in [[head]]"
-        )
+    _check_units(rows, spec.folds, "set 'folds = …' in [[head]]")
     _check_train_rows_of_folds(rows, spec)
+    n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
+    for name in ("components", "n_neighbors"):
+        if (value := spec.largest_value(name)) > n_fold_rows:
+            raise DataError(
+                f"[[head]] {spec.name!r}: {name} = {value}, but one fold is trained on {n_fold_rows} rows; expected at "
+                f"most {n_fold_rows}"
+            )
+
+
+def _check_units(rows: TrainRows, n_folds: int, remedy: str) -> None:
+    n_units = len(rows) if rows.groups is None else len(np.unique(rows.groups))
+    if n_units < n_folds:
+        count_text = f"train has {n_units} rows"
+        if rows.groups is not None:
+            count_text = f"split.by and copies leave {n_units} groups in train"
+        raise DataError(f"{count_text}, {n_folds} folds need one each; {remedy}")
 
 
 def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:

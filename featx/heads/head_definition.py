@@ -38,6 +38,8 @@ class HeadTask:
         Implementation that fits the head, by default scikit-learn's.
     params, space
         Fixed parameters and ranges of a recipe (`HeadSpec`); by default none.
+    n_fold_rows
+        Number of train rows of the fold that has the fewest; by default half of the rows.
     """
 
     n_rows: int
@@ -48,6 +50,7 @@ class HeadTask:
     solver: Solver = "sklearn"
     params: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    n_fold_rows: int | None = None
 
     def configure(self, estimator: Any) -> Any:
         """Return an estimator after its fixed parameters were set."""
@@ -66,9 +69,15 @@ class HeadTask:
         return 1 if self.n_rows * self.n_features < small_table else available_cores()
 
     @property
+    def max_rows_of_setting(self) -> int:
+        """Number of rows that every fit has, at most half of all rows, so that a setting suits any number of folds."""
+        half = self.n_rows // 2
+        return half if self.n_fold_rows is None else min(half, self.n_fold_rows)
+
+    @property
     def max_components(self) -> int:
-        """Number of principal components that the train rows of every fold have, for two folds or more."""
-        return min(self.n_rows // 2, self.n_features)
+        """Number of principal components that the train rows of every fold have."""
+        return min(self.max_rows_of_setting, self.n_features)
 
     @property
     def is_regression(self) -> bool:

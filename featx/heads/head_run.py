@@ -89,15 +89,15 @@ def run_search(
     deadline: float | None = None,
 ) -> CompletedSearch:
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
-    spaces, spec = job.search_spaces(), job.spec
-    rows = next(iter(spaces.values())).rows
-    if spec.trials or spec.nested or not job.is_fitted_once or EARLY_STOPPING in spec.params:
-        check_folds(rows, spec)
+    spec = job.searched_spec
+    if job.needs_folds:
+        check_folds(job.searched_rows, spec)
+    spaces = job.search_spaces()
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator, deadline)
     result = _with_early_stopping(search(spaces, spec, journal, progress, options), spaces, spec)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
-    nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
+    nested = _nested_scores(job, spaces, replace(options, starts=()), progress) if spec.nested else None
     is_cut_short = options.is_deadline_past and len(result.trials) + result.n_pruned <= spec.trials
     embeddings = job.embedding_choices[result.embeddings]
     return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested, is_cut_short)
@@ -115,25 +115,27 @@ def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
     """Return the setting chosen by the last finished search for this head and target, as Optuna suggested it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
     specs_and_metrics = [(run.spec, run.metrics) for run in runs if run.kind == "head"]
-    trials = [
-        metrics.search.trials
+    searches = [
+        metrics.search
         for spec, metrics in specs_and_metrics
         if isinstance(spec, HeadRunSpec) and isinstance(metrics, HeadMetrics) and spec.head_name == job.spec.name
     ]
-    return (max(trials[-1], key=lambda trial: trial.score).suggested,) if trials else ()
+    # Runs without a search have no trials.
+    return tuple(search.suggested for search in searches if search.trials)[-1:]
 
 
-def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progress: ProgressCallback) -> NestedScores:
+def _nested_scores(
+    job: HeadJob, all_spaces: Mapping[str, SearchSpace], options: SearchOptions, progress: ProgressCallback
+) -> NestedScores:
     """Return the scores of the whole search: in each outer fold it uses the train rows of this fold only."""
     fold_scores = []
-    for number, (train, held_out) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
+    for number, (train, held_out) in enumerate(job.searched_rows.folds(job.spec.nested, job.spec.seed)):
         progress("nested search", number, job.spec.nested)
-        spaces = job.search_spaces(train)
-        check_folds(next(iter(spaces.values())).rows, job.spec)
+        spaces = {name: job.search_space(space.rows.take(train)) for name, space in all_spaces.items()}
         with tempfile.TemporaryDirectory() as folder:
             result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
         result = _with_early_stopping(result, spaces, job.spec)
-        space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
+        space, held_out_rows = spaces[result.embeddings], all_spaces[result.embeddings].rows.take(held_out)
         if job.is_fitted_once:
             model = fit_once(space.head, result.params, space.rows, job.spec)
         else:

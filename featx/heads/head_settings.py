@@ -4,6 +4,7 @@ Fixed parameters are those of the estimator's constructor; parameters that the h
 that answers with the fixed value, so that this works for heads of other packages as well.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -32,33 +33,36 @@ SCALING_PARAMS = ("scaling", "components")
 MACHINE_PARAMS = ("random_state", "n_jobs", "device", "cache_size")
 
 
-def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
-    """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
+def make_head(
+    spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int, n_fold_rows: int | None = None
+) -> Head:
+    """Return the head of a spec for (n, d) features, a kind of target with so many outputs, and the smallest fold."""
     n, d = shape
     spec = spec.model_copy(
         update={"params": {name: value for name, value in spec.params.items() if name != EARLY_STOPPING}}
     )
-    task = HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver, spec.params, spec.space)
+    task = HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver, spec.params, spec.space, n_fold_rows)
     head: Head = HEADS.get(spec.name)(task)
     if spec.trials == 0:
         return _without_search(head, task)
     return _restricted(head, spec) if spec.params or spec.space else head
 
 
-def adapted_start(start: Mapping[str, Any], spec: HeadSpec) -> Params:
-    """Return a setting to start a search from, without fixed parameters and inside the ranges of a spec."""
-    adapted_params = {}
-    for name, value in start.items():
-        recipe_name = RECIPE_NAMES.get(name, name)
-        if recipe_name in spec.params:
-            continue
-        values = spec.space.get(recipe_name)
-        if values is not None and isinstance(value, str):
-            value = value if value in values else values[0]
-        elif values is not None and value not in values:
-            value = min(max(value, values[0]), values[-1])
-        adapted_params[name] = value
-    return adapted_params
+def adapted_start(start: Mapping[str, Any], head: Head) -> Params:
+    """Return the values of a setting that the search of a head can start from.
+
+    A number outside its range becomes the nearest end, a choice that does not exist the first one. Parameters that the
+    head does not search are left out.
+    """
+    trial = RecordingTrial(start)
+    head.suggest(cast(optuna.Trial, trial))
+    distributions = trial.distributions.items()
+    return {name: _value_inside(start[name], distribution) for name, distribution in distributions if name in start}
+
+
+def stored_choice(choice: Any) -> Any:
+    """Return a choice as the journal of a search stores it: a list as text."""
+    return json.dumps(choice) if isinstance(choice, tuple) else choice
 
 
 # Heads whose search is restricted
@@ -85,7 +89,8 @@ class _RestrictedTrial:
         return self.params[name] if name in self.params else self._choose(name, choices)
 
     def _choose(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.trial.suggest_categorical(name, list(self.space.get(name, choices)))
+        choice_by_text = {stored_choice(choice): choice for choice in self.space.get(name, choices)}
+        return choice_by_text[self.trial.suggest_categorical(name, list(choice_by_text))]
 
     def _suggest(self, method: str, name: str, bounds: tuple[Any, Any], options: Mapping[str, Any]) -> Any:
         recipe_name = RECIPE_NAMES.get(name, name)
@@ -107,7 +112,7 @@ def _restricted(head: Head, spec: HeadSpec) -> Head:
         return _configured(head.build(params), {**spec.params, **changed_params})
 
     path = None if head.path is None else _restricted_path(head, head.path, spec)
-    return replace(head, suggest=suggest, build=build, start=adapted_start(head.start, spec), path=path)
+    return replace(head, suggest=suggest, build=build, path=path)
 
 
 def _restricted_path(head: Head, path: ParameterPath, spec: HeadSpec) -> ParameterPath:
@@ -199,9 +204,9 @@ class RecordingTrial:
     Attributes
     ----------
     answers
-        Values to suggest; other parameters get the lowest number or the first choice.
+        Values to suggest, moved into the ranges; other parameters get the lowest number or the first choice.
     distributions
-        Range of each parameter that was asked for, by its name in a recipe.
+        Range of each parameter that was asked for.
     """
 
     answers: Mapping[str, Any] = field(default_factory=dict)
@@ -220,8 +225,15 @@ class RecordingTrial:
         return self._record(name, CategoricalDistribution(choices), choices[0])
 
     def _record(self, name: str, distribution: BaseDistribution, answer: Any) -> Any:
-        self.distributions.setdefault(RECIPE_NAMES.get(name, name), distribution)
-        return self.answers.get(name, answer)
+        self.distributions.setdefault(name, distribution)
+        return _value_inside(self.answers.get(name, answer), distribution)
+
+
+def _value_inside(value: Any, distribution: Any) -> Any:
+    """Return the nearest number of a range to a value, or the first choice if the value is none of the choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value if value in distribution.choices else distribution.choices[0]
+    return min(max(value, distribution.low), distribution.high)
 
 
 def searched_parameters(head: Head) -> dict[str, BaseDistribution | ParameterPath]:
@@ -235,5 +247,8 @@ def searched_parameters(head: Head) -> dict[str, BaseDistribution | ParameterPat
             trial = RecordingTrial({name: choice})
             head.suggest(cast(optuna.Trial, trial))
             distributions = trial.distributions | distributions
+    searched_params: dict[str, BaseDistribution | ParameterPath] = {}
+    for name, distribution in distributions.items():
+        searched_params.setdefault(RECIPE_NAMES.get(name, name), distribution)
     path = {} if head.path is None or not head.path.name else {head.path.name: head.path}
-    return distributions | path
+    return searched_params | path

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx.errors import UnsuitedError
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head
-from featx.heads.head_settings import make_head
+from featx.heads.head_settings import EARLY_STOPPING, make_head
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
 from featx.specs.head import HeadSpec
@@ -131,30 +131,41 @@ class HeadJob:
         positions = [self.locked_embeddings.index(embedding) for embedding in choice]
         return np.hstack([x[:, edges[position] : edges[position + 1]] for position in positions])
 
-    def search_spaces(self, row_numbers: NDArray[np.intp] | None = None) -> dict[str, SearchSpace]:
-        """Return the train rows, or those with the given numbers, with each choice of embeddings."""
-        spaces = {name: self._search_space(choice) for name, choice in self.embedding_choices.items()}
-        if row_numbers is None:
-            return spaces
-        subsets = {name: space.rows.take(row_numbers) for name, space in spaces.items()}
-        return {name: SearchSpace(self._make_head(*rows.x.shape), rows) for name, rows in subsets.items()}
-
-    def _search_space(self, choice: EmbeddingChoice) -> SearchSpace:
-        rows, ids = self.rows_without_features, self.ids["train"]
+    def search_spaces(self) -> dict[str, SearchSpace]:
+        """Return the train rows with each choice of embeddings, or a sample of them if they exceed the memory."""
+        rows, ids = self.searched_rows, self.ids["train"]
         if self.exceeds_memory:
-            sample = self._sample_rows()
-            x = self.open_stored_rows(np.asarray(ids)[sample]).read(np.arange(len(sample)))
-            rows = rows.take(sample)
-        else:
-            x = self.features(ids, choice)
-        return SearchSpace(self._make_head(*x.shape), replace(rows, x=x))
+            stored_rows = self.open_stored_rows(np.asarray(ids)[self._sample_rows])
+            (name,) = self.embedding_choices
+            return {name: self.search_space(replace(rows, x=stored_rows.read(np.arange(len(rows)))))}
+        return {
+            name: self.search_space(replace(rows, x=self.features(ids, choice)))
+            for name, choice in self.embedding_choices.items()
+        }
 
-    def _make_head(self, n_rows: int, n_features: int) -> Head:
-        shape, kind, n_outputs = (n_rows, n_features), self.target_table.kind, len(self.target_table.names)
-        head = make_head(self.spec, shape, kind, n_outputs)
-        if self.exceeds_memory and "minibatch" in head.solvers:
-            head = make_head(self.spec.model_copy(update={"solver": "minibatch"}), shape, kind, n_outputs)
-        return head
+    def search_space(self, rows: TrainRows) -> SearchSpace:
+        """Return the head for these rows, and for their folds if it needs some, and the rows."""
+        if self.needs_folds:
+            return SearchSpace.of(self.searched_spec, rows)
+        head = make_head(self.searched_spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs)
+        return SearchSpace(head, rows)
+
+    @cached_property
+    def searched_spec(self) -> HeadSpec:
+        """The spec, with the minibatch solver if the rows exceed the memory and the head has it."""
+        if self.exceeds_memory and "minibatch" in self._make_head(self.spec).solvers:
+            return self.spec.model_copy(update={"solver": "minibatch"})
+        return self.spec
+
+    def _make_head(self, spec: HeadSpec) -> Head:
+        shape = (len(self.ids["train"]), self.n_features)
+        return make_head(spec, shape, self.target_table.kind, len(self.target_table.names))
+
+    @property
+    def needs_folds(self) -> bool:
+        """Whether the search, early stopping or the predictions of the train rows need folds."""
+        is_searched = self.spec.trials > 0 or self.spec.nested > 0 or EARLY_STOPPING in self.spec.params
+        return (is_searched and not self.is_refit) or not self.is_fitted_once
 
     # Rows that stay in the store
 
@@ -185,8 +196,14 @@ class HeadJob:
         targets = TargetValues.of(self.target_table.take(ids))
         return TrainRows(zeros, targets, self.weights, self.study.groups(ids), self.class_weights)
 
+    @cached_property
+    def searched_rows(self) -> TrainRows:
+        """The train rows, or a sample if they exceed the memory, with a column of zeros instead of their vectors."""
+        return self.rows_without_features.take(self._sample_rows) if self.exceeds_memory else self.rows_without_features
+
+    @cached_property
     def _sample_rows(self) -> NDArray[np.intp]:
-        """Return the numbers of randomly chosen rows, as many as the search has memory for."""
+        """Numbers of randomly chosen rows, as many as the search has memory for."""
         assert self.spec.memory_gb is not None
         n = len(self.ids["train"])
         max_rows = int(self.spec.memory_gb * 1e9 / (SAMPLE_COPIES * FLOAT_BYTES * self.n_features))
@@ -204,7 +221,7 @@ class HeadJob:
     def unsuited_error(self) -> UnsuitedError | None:
         """Return the error of a head that cannot learn the target with these settings and weights; None if it can."""
         try:
-            head = self._make_head(len(self.ids["train"]), self.n_features)
+            head = self._make_head(self.searched_spec)
         except UnsuitedError as error:
             return error
         problem = self._calibration_problem(head) or self._out_of_core_problem(head)

@@ -20,6 +20,7 @@ from featx.heads.head_settings import (
     inner_estimator,
     make_head,
     searched_parameters,
+    stored_choice,
 )
 from featx.heads.scaling import SCALERS, Params
 from featx.heads.search.regularisation_paths import ParameterPath
@@ -117,8 +118,14 @@ def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
     scalings = (*spec.space.get("scaling", ()), *([spec.params["scaling"]] if "scaling" in spec.params else []))
     if unknown_names := [name for name in scalings if name not in SCALERS]:
         return [f"scaling: found {unknown_names[0]!r}, expected one of {', '.join(SCALERS)}"]
+    components = spec.params.get("components", 1)
+    if type(components) is not int or components < 1:
+        return [f"params.components: found {components!r}, expected a number of components of 1 or more"]
     head = make_head(spec, CHECKED_SHAPE, kind, N_CHECKED_OUTPUTS)
-    trials: list[Params] = [{}, *({name: value} for name, values in spec.space.items() for value in values)]
+    trials: list[Params] = [
+        {},
+        *({name: stored_choice(value)} for name, values in spec.space.items() for value in values),
+    ]
     for answers in trials:
         trial = RecordingTrial(answers)
         path = {} if head.path is None or not head.path.name else {head.path.name: head.path.values[0]}

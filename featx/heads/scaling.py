@@ -42,9 +42,8 @@ def suggest_scaling(trial: optuna.Trial, methods: Sequence[str], max_components:
     params: Params = {"scaling": trial.suggest_categorical("scaling", methods)}
     if params["scaling"] not in WITH_COMPONENTS:
         return params
-    if max_components > MIN_COMPONENTS:
-        return params | {"components": trial.suggest_int("components", MIN_COMPONENTS, max_components, log=True)}
-    return params | {"components": max_components}
+    min_components = min(MIN_COMPONENTS, max_components)
+    return params | {"components": trial.suggest_int("components", min_components, max_components, log=True)}
 
 
 def make_scaler(params: Params, shape: tuple[int, ...]) -> Any:

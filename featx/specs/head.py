@@ -106,6 +106,10 @@ class HeadSpec(Spec):
         """Return the fields that determine the head for a given target."""
         return {name: value for name, value in super().identity().items() if name != "target"}
 
+    def largest_value(self, name: str) -> Any:
+        """Return the largest value that `params` or `space` gives a parameter; 0 if neither names it."""
+        return max((self.params[name],) if name in self.params else self.space.get(name, (0,)))
+
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
+from featx.heads.fit import FitResult
 from featx.specs.head import HeadSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
@@ -180,6 +182,13 @@ def test_the_one_standard_error_rule_chooses_a_simpler_setting(toy_home: Path) -
     assert simple.params["C"] <= best.params["C"]
 
 
+def test_nested_folds_that_cannot_be_made_are_refused_before_the_search(toy_home: Path) -> None:
+    featx.extract()
+    with pytest.raises(DataError, match=r"99 folds need one each; set a smaller 'nested' in \[\[head\]\]"):
+        featx.fit(heads="svm", trials=3, nested=99)
+    assert not list(Path("runs/featx").glob(".trials-*.journal"))
+
+
 def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path) -> None:
     featx.extract()
     (cold,) = featx.fit(heads="svm", trials=3, nested=2)
@@ -190,3 +199,33 @@ def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path)
     cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["search"]["trials"]
     best = max(cold_trials, key=lambda trial: trial["score"])
     assert best["suggested"] in [trial["suggested"] for trial in trials]
+
+
+def suggested_settings(run: FitResult) -> list[dict[str, Any]]:
+    """Return the settings of a run's trials as they were suggested."""
+    metrics = RunFolder(Path(run.path)).metrics
+    assert isinstance(metrics, HeadMetrics)
+    return [trial.suggested for trial in metrics.search.trials]
+
+
+@pytest.mark.parametrize("earlier", [{"trials": 0}, {"space": {"scaling": ["standard_l2"]}}])
+def test_a_warm_search_starts_after_runs_that_it_cannot_repeat(toy_home: Path, earlier: dict[str, Any]) -> None:
+    featx.extract()
+    featx.fit(heads=HeadSpec(name="ridge", folds=3, **{"trials": 1} | earlier))
+    (warm,) = featx.fit(heads=HeadSpec(name="ridge", trials=3, folds=3, warm_start=True))
+    assert warm.n_trials == 3
+    assert {setting["scaling"] for setting in suggested_settings(warm)} <= {"none", "standard", "l2", "pca"}
+
+
+def test_a_warm_search_starts_without_embeddings_that_were_removed(toy_home: Path) -> None:
+    write_recipe("search")
+    featx.extract()
+    featx.fit(heads=HeadSpec(name="ridge", trials=3, folds=3, embeddings="search", space={"scaling": ["l2"]}))
+    embeddings = [TWO_EMBEDDINGS[1], TWO_EMBEDDINGS[0] | {"size_px": 24}]
+    Path("featx.toml").write_text(toy_recipe(embedding=embeddings, head=[{"name": "ridge"}]))
+    featx.extract()
+    warm_spec = HeadSpec(name="ridge", trials=2, folds=3, warm_start=True, embeddings="search")
+    (warm,) = featx.fit(heads=warm_spec)
+    assert warm.n_trials == 2
+    (single,) = featx.fit(heads=warm_spec.model_copy(update={"embeddings": "all"}))
+    assert all("embeddings" not in setting for setting in suggested_settings(single))

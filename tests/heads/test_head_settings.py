@@ -7,16 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 import featx
-from featx.heads.head_settings import MACHINE_PARAMS, adapted_start, inner_estimator, make_head
+from featx.heads.head_settings import (
+    MACHINE_PARAMS,
+    adapted_start,
+    inner_estimator,
+    make_head,
+    searched_parameters,
+)
+from featx.heads.parameter_checks import check_heads
 from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.diagnostics import boundary_warnings
 from featx.heads.search.search import search
 from featx.progress import no_progress
+from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics, SearchResult
@@ -111,7 +120,49 @@ def test_a_path_that_cannot_respect_a_fixed_parameter_fits_pipelines(tmp_path: P
 def test_a_start_outside_the_ranges_is_moved_inside() -> None:
     spec = HeadSpec(name="svm", params={"kernel": "rbf"}, space={"C": [10.0, 20.0], "scaling": ["l2", "pca"]})
     start = {"kernel": "linear", "scaling": "standard", "C": 3.0, "C_linear": 99.0, "relative_gamma": 1.0}
-    assert adapted_start(start, spec) == {"scaling": "l2", "C": 10.0, "C_linear": 20.0, "relative_gamma": 1.0}
+    head = make_head(spec, (120, 64), "classes", 3)
+    assert adapted_start(start, head) == {"scaling": "l2", "C": 10.0, "relative_gamma": 1.0}
+    linear_head = make_head(spec.model_copy(update={"params": {"kernel": "linear"}}), (120, 64), "classes", 3)
+    assert adapted_start(start, linear_head) == {"scaling": "l2", "C_linear": 20.0}
+
+
+def choices_without_start(name: str) -> dict[str, list[Any]]:
+    """Return the choices of a head's parameters except those that its search starts with."""
+    head = make_head(HeadSpec(name=name), (120, 64), "classes", 3)
+    return {
+        parameter: [choice for choice in distribution.choices if choice != head.start[parameter]]
+        for parameter, distribution in searched_parameters(head).items()
+        if isinstance(distribution, CategoricalDistribution)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        *((name, space) for name in HEADS.names() if (space := choices_without_start(name))),
+        ("mlp", {"hidden_layer_sizes": [16, 128]}),
+        ("mlp", {"hidden_layer_sizes": [50, 100, 200]}),
+        ("mlp", {"hidden_layer_sizes": [[64], [64, 32]]}),
+        ("mlp", {"hidden_layer_sizes": [8, [8, 4]]}),
+    ],
+)
+def test_a_search_starts_although_its_choices_lack_the_usual_start(
+    name: str, space: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    spec = HeadSpec(name=name, trials=2, folds=2, space=space)
+    check_heads([spec], {"y": "classes"})
+    result = run_search(spec, tmp_path)
+    assert len(result.trials) + result.n_pruned == 2
+    assert run_search(spec, tmp_path).trials == result.trials
+    for parameter, choices in space.items():
+        assert result.trials[0].params[parameter] == choices[0]
+        assert {repr(trial.params[parameter]) for trial in result.trials} <= set(map(repr, choices))
+
+
+def test_the_calibrations_of_a_head_with_fixed_parameters_are_known() -> None:
+    for name, params in (("svm", {"kernel": "linear"}), ("mlp", {"alpha": 0.1}), ("ridge", {"scaling": "l2"})):
+        head = make_head(HeadSpec(name=name, params=params), (120, 64), "labels", 2)
+        assert head.allowed_calibrations("labels")[0] == "auto"
 
 
 def test_the_remedy_of_a_boundary_warning_is_a_range_that_can_be_set() -> None:

@@ -3,6 +3,7 @@
 Modules: heads.fitting, heads.folds, heads.head_definition, heads.search.search, heads.solvers.gpu.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import IntDistribution
 from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
@@ -17,7 +19,9 @@ from featx.errors import DataError
 from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.head_definition import Head, HeadTask
+from featx.heads.head_settings import searched_parameters
 from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.regularisation_paths import ParameterPath
 from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
@@ -193,6 +197,74 @@ def test_too_few_groups_are_refused() -> None:
         check_folds(rows_of([0, 1] * 15, [0, 1, 2] * 10), HeadSpec(name="rf"))
     with pytest.raises(DataError, match="class 'rare' has 1 different train images"):
         check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"))
+
+
+def test_nested_folds_are_checked_before_the_search() -> None:
+    by_patient = rows_of([0, 1] * 15, [*range(6)] * 5)
+    with pytest.raises(DataError, match=r"leave 6 groups in train, 10 folds need one each; set a smaller 'nested'"):
+        check_folds(by_patient, HeadSpec(name="rf", folds=3, nested=10))
+    with pytest.raises(DataError, match=r"train has 30 rows, 40 folds need one each; set a smaller 'nested'"):
+        check_folds(rows_of([0, 1] * 15), HeadSpec(name="rf", folds=3, nested=40))
+    with pytest.raises(DataError, match=r"one of 3 nested folds: split.by .* leave 4 groups in train, 5 folds need"):
+        check_folds(by_patient, HeadSpec(name="rf", folds=5, nested=3))
+    with pytest.raises(DataError, match=r"one of 5 nested folds: class 'rare' has 4 train rows, 5 folds need at least"):
+        check_folds(rows_of([0] * 20 + [1] * 5), HeadSpec(name="rf", folds=5, nested=5))
+    check_folds(by_patient, HeadSpec(name="rf", folds=3, nested=6))
+
+
+def rows_with_large_group(n_large: int) -> TrainRows:
+    """Return 100 rows of two classes with 200 features, so many of which are one group and the others pairs."""
+    rng, groups = np.random.default_rng(0), np.maximum(np.arange(100) - n_large, -1) // 2
+    codes = np.arange(100) % 2
+    x = (rng.normal(size=(100, 200)) + codes[:, None]).astype(np.float32)
+    return TrainRows(x, ClassTargets(("often", "rare"), codes), groups=groups)
+
+
+@pytest.mark.parametrize("n_large", [60, 88])
+def test_every_setting_of_a_search_fits_the_smallest_fold(name: str, n_large: int) -> None:
+    rows, spec = rows_with_large_group(n_large), HeadSpec(name=name)
+    head = SearchSpace.of(spec, rows).head
+    searched_params = searched_parameters(head)
+    largest = {}
+    if isinstance(components := searched_params.get("components"), IntDistribution):
+        largest = {"scaling": "pca", "components": components.high}
+        assert components.high <= 100 - n_large
+    if isinstance(neighbors := searched_params.get("n_neighbors"), ParameterPath):
+        largest["n_neighbors"] = neighbors.values[-1]
+    for train, held_out in rows.folds(spec.folds, spec.seed):
+        model = fit_pipeline(head, start_of(head) | largest, rows.take(train), "none", spec)
+        assert len(model.predict(rows.x[held_out])) == len(held_out)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"params": {"components": 35}},
+        {"space": {"components": [16, 35]}},
+        {"params": {"n_neighbors": 35}},
+        {"space": {"n_neighbors": [3, 35]}},
+    ],
+)
+def test_settings_that_the_smallest_fold_cannot_fit_are_refused(fields: dict[str, Any]) -> None:
+    rows, spec = rows_with_large_group(60), HeadSpec(name="knn", **fields)
+    with pytest.raises(DataError, match=r"'knn': (components|n_neighbors) = 35, but one fold is trained on 34 rows"):
+        check_folds(rows, spec)
+    rows = replace(rows, groups=None)
+    check_folds(rows, spec)
+    with pytest.raises(DataError, match=r"one of 2 nested folds: \[\[head\]\] 'knn': .* = 35, but one fold .* 25 rows"):
+        check_folds(rows, spec.model_copy(update={"folds": 2, "nested": 2}))
+
+
+def test_more_components_than_features_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'svm': components = 99, but there are 64 features; expected at most 64"):
+        SearchSpace.of(HeadSpec(name="svm", params={"components": 99}), digits(2))
+
+
+def test_few_components_are_fixed_where_few_exist(tmp_path: Path) -> None:
+    rows, params = digits(2, 20), {"scaling": "pca", "components": 3}
+    spec = HeadSpec(name="svm", trials=1, folds=2, params=params)
+    result = search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "journal", no_progress)
+    assert result.params.items() >= params.items()
 
 
 def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from featx.artifacts.outputs import predict_outputs
-from featx.errors import OutOfTimeError
+from featx.errors import DataError, OutOfTimeError
 from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head
@@ -85,8 +85,21 @@ class SearchSpace:
 
     @classmethod
     def of(cls, spec: HeadSpec, rows: TrainRows) -> Self:
-        """Return the head of a spec for the shape of the rows, and the rows."""
-        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs), rows)
+        """Return the head of a spec for the shape of the rows and of their folds, and the rows.
+
+        Raises
+        ------
+        DataError
+            The spec has more components than there are features.
+        """
+        n_features = rows.x.shape[1]
+        if spec.largest_value("components") > n_features:
+            raise DataError(
+                f"[[head]] {spec.name!r}: components = {spec.largest_value('components')}, but there are {n_features} "
+                f"features; expected at most {n_features}"
+            )
+        n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
+        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs, n_fold_rows), rows)
 
 
 class CrossValidation:

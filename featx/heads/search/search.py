@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -99,8 +100,7 @@ def search(
     notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
     for note in dict.fromkeys(filter(None, notes)):
         progress("note", 0, 1, f"{spec.name}: {note}")
-    choices = {} if len(spaces) == 1 else {EMBEDDINGS: next(iter(spaces))}
-    starts = [dict(first_validation.head.start) | choices, *(adapted_start(start, spec) for start in options.starts)]
+    starts = [_possible_start(start, spaces) for start in (first_validation.head.start, *options.starts)]
     with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         scored_records, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
@@ -122,6 +122,13 @@ def search(
         n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
     )
+
+
+def _possible_start(start: Mapping[str, Any], spaces: Mapping[str, SearchSpace]) -> Params:
+    """Return a setting that the search can suggest, with the first embeddings unless it names others of the search."""
+    name = next((name for name in spaces if name == start.get(EMBEDDINGS)), next(iter(spaces)))
+    choice = {EMBEDDINGS: name} if len(spaces) > 1 else {}
+    return adapted_start(start, spaces[name].head) | choice
 
 
 def _scored_trials(trials: Sequence[optuna.trial.FrozenTrial]) -> tuple[ScoredTrial, ...]:
