@@ -23,16 +23,15 @@ from featx.embeddings.extraction_warnings import (
     precision_changes,
     remove_damaged_files,
 )
+from featx.embeddings.extraction_writing import write_extraction
 from featx.embeddings.fill import Plan, fill, plans_for
 from featx.embeddings.groups import network_groups
-from featx.embeddings.labelled_listing import AssignedParts, assign_parts, read_listing
+from featx.embeddings.labelled_listing import assign_parts, read_listing
 from featx.embeddings.outcomes import OUTCOMES, check_outside, quarantine, tabulate_outcomes
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.throughput import Throughput, rate_of_batches, record_throughput
 from featx.embeddings.workers import Decoder, decode_images
 from featx.errors import DataError
-from featx.files.atomic import write_table
-from featx.files.seals import write_sealed
 from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
 from featx.images.readers import Listing
 from featx.locations import resolve_source
@@ -42,14 +41,12 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 from featx.specs.sections import EmbeddingSection
 from featx.specs.validation import build_spec
-from featx.storage.leases import remove_leftovers
-from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
-from featx.study.extraction_tables import SPLIT, seal_extraction
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.extraction_tables import extraction_lock
 from featx.study.study import Study
-from featx.study.study_owner import write_owner
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth
-from featx.text.masking import remove_secrets
 
 FAILED = ("unreadable", "missing")
 
@@ -171,8 +168,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     listing, identities, n_read = _identify_images(study, listing, progress)
     assigned_parts = assign_parts(study, listing, truths, label_problem)
     listing, truths, parts = assigned_parts.listing, assigned_parts.truths, assigned_parts.parts
-    warnings = [*listing.warnings, *remove_damaged_files(study)]
-    warnings += [] if parts is None else _split_warnings(study, listing.manifest, parts, truths)
+    warnings = [*listing.warnings, *_compare_with_last_extraction(study, listing.manifest, parts, truths)]
     uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     ready_requests = [request for request in requests if not study.recipe.needs_untrained_network(request)]
@@ -187,13 +183,13 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     warnings += filter(None, dict.fromkeys(plan.group.weights_note for plan in plans))
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported_vectors), on_error)
-    _write_tables(study, listing.manifest, assigned_parts, outcomes, locked_embeddings)
+    write_extraction(study, listing.manifest, assigned_parts, outcomes, locked_embeddings)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
         embeddings=[_describe_embedding(study, embedding) for embedding in locked_embeddings],
-        parts={} if parts is None else {part: len(study.ids(part)) for part in ("train", "val", "test")},
+        parts={} if parts is None else _count_parts(parts, outcomes),
         label_problem=assigned_parts.problem,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
@@ -210,10 +206,20 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     return requests or list(study.recipe.requests)
 
 
-def _split_warnings(study: Study, manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
-    """Return warnings about images that moved to another part, parts without images, and copies in several parts."""
-    moved_warnings, empty_warnings = moved_images(study, parts), empty_parts(study, parts, truths[0])
-    return [*moved_warnings, *empty_warnings, *copied_images(manifest, parts, truths)]
+def _compare_with_last_extraction(
+    study: Study, manifest: Manifest, parts: "pd.Series[str] | None", truths: Sequence[Truth]
+) -> list[str]:
+    """Remove damaged tables of the last extraction; return warnings about them, and about the parts if there are any.
+
+    The parts are compared with those of the last extraction, and examined for copies and empty ones.
+    """
+    with extraction_lock(study.folder):
+        warnings = remove_damaged_files(study)
+        if parts is not None:
+            warnings += moved_images(study, parts)
+    if parts is not None:
+        warnings += [*empty_parts(study, parts, truths[0]), *copied_images(manifest, parts, truths)]
+    return warnings
 
 
 def _identify_images(
@@ -275,7 +281,8 @@ def _check_readable(
     statistics = PassStatistics()
     if not study.recipe.finetune and any(request.vectors is not None for request in study.recipe.requests):
         return statistics
-    readable_digests = study.readable()
+    with extraction_lock(study.folder):
+        readable_digests = study.readable()
     unchecked_images = [(digest, uri) for digest, uri in uris.items() if digest not in readable_digests]
     decoder = Decoder(study.recipe.decoding, ())
     workers, clipped = workers_for(engine), statistics.clipped
@@ -330,6 +337,13 @@ def _describe_embedding(study: Study, embedding: LockedEmbedding) -> dict[str, A
     }
 
 
+def _count_parts(parts: "pd.Series[str]", outcomes: pd.DataFrame) -> dict[str, int]:
+    """Return the number of images with an embedding in each part."""
+    embedded_ids = outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
+    embedded_parts = parts.reindex(embedded_ids)
+    return {part: int((embedded_parts == part).sum()) for part in ("train", "val", "test")}
+
+
 def _describe_pass(statistics: PassStatistics) -> dict[str, Any]:
     n_embedded = len(statistics.embedded)
     return {
@@ -359,31 +373,3 @@ def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[s
             codes = np.setdiff1d(truth.codes, truth.codes[is_embedded])
             class_texts += [f"{name}: {truth.classes[code]}" for code in codes.tolist()]
     return class_texts
-
-
-def _write_tables(
-    study: Study,
-    manifest: Manifest,
-    assigned_parts: AssignedParts,
-    outcomes: pd.DataFrame,
-    locked_embeddings: Sequence[LockedEmbedding],
-) -> None:
-    """Write the tables that the later stages read; without a split, an earlier one is removed."""
-    remove_leftovers(study.folder)
-    new_requests = {embedding.request for embedding in locked_embeddings}
-    kept_embeddings = [embedding for embedding in study.locked if embedding.request not in new_requests]
-    entries = [*kept_embeddings, *locked_embeddings]
-    frame = manifest.to_frame()
-    frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
-    write_table(study.folder / "manifest.parquet", frame)
-    if assigned_parts.parts is None:
-        for name in (SPLIT, "split.json"):
-            (study.folder / name).unlink(missing_ok=True)
-    else:
-        write_table(study.folder / SPLIT, assigned_parts.parts.rename_axis("id").reset_index())
-        write_sealed(study.folder / "split.json", study.split_state())
-    write_table(study.folder / "outcomes.parquet", outcomes)
-    write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
-    write_sealed(study.folder / "source.json", study.labels_state())
-    write_owner(study.recipe)
-    seal_extraction(study.folder, assigned_parts.problem)

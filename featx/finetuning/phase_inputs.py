@@ -25,6 +25,7 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import BOUNDARIES, EmbeddingLock, LockedEmbedding
+from featx.study.extraction_tables import extraction_lock
 from featx.study.study import Study
 from featx.tables.ids import Ids
 from featx.tables.manifest import Manifest
@@ -181,10 +182,11 @@ class PhaseInputs:
     def _record_boundary(self, boundary: LockedEmbedding) -> None:
         """Record that the recipe uses a boundary, so that clearing the cache keeps it."""
         file = self.study.folder / BOUNDARIES
-        recorded = read_sealed(file, "remove it", EmbeddingLock).embeddings if file.is_file() else []
         entry = boundary.model_dump(mode="json")
-        if entry not in recorded:
-            write_sealed(file, {"embeddings": [*recorded, entry]})
+        with extraction_lock(self.study.folder):
+            recorded = read_sealed(file, "remove it", EmbeddingLock).embeddings if file.is_file() else []
+            if entry not in recorded:
+                write_sealed(file, {"embeddings": [*recorded, entry]})
 
     def _pixels(self, network: FinetunedNetwork, spec: FinetuneSpec) -> PixelRows:
         """Return the decoded images as inputs."""

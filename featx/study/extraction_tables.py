@@ -5,13 +5,14 @@ that asks for another extraction, which writes all tables again.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from featx.errors import IncompleteError
-from featx.files.atomic import file_sha256, read_table
+from featx.files.atomic import file_lock, file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
 from featx.study.embedding_lock import EMBEDDINGS
 
@@ -42,6 +43,11 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     if name not in checksums:
         raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
     return read_table(folder / name, "write it again with 'featx extract'", TABLES[name], str(checksums[name]))
+
+
+def extraction_lock(folder: Path) -> AbstractContextManager[None]:
+    """Return a context in which no other process writes the files of an extraction in a study's folder."""
+    return file_lock(folder / ".extraction.lock")
 
 
 def check_has_split(folder: Path) -> None:
