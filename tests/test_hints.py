@@ -36,6 +36,7 @@ COMMANDS_OF_MODULES = {
     "embeddings/external.py": ("predict",),
     "embeddings/outcomes.py": ("extract",),
     "exports/export.py": ("export",),
+    "exports/onnx_estimators.py": ("export",),
     "exports/fp32_refit.py": ("export",),
     "heads/refit.py": ("fit",),
     "parallel/dask_client.py": CLUSTER_COMMANDS,
