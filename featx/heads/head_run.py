@@ -22,7 +22,7 @@ from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
 from featx.heads.boosting_curves import embedding_gains, score_trees, stop_early
 from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
-from featx.heads.folds import TrainRows, check_folds
+from featx.heads.folds import TrainRows, check_folds, smallest_fold
 from featx.heads.head_settings import EARLY_STOPPING
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
@@ -162,7 +162,7 @@ def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, pro
     run_warnings = (
         *_cut_short_warnings(job, completed_search),
         *_prediction_warnings(target_table, predictions),
-        *boundary_warnings(result.space, result.suggested, result.params),
+        *(_boundary_warnings(completed_search, job.spec) if job.spec.trials else ()),
         *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
     )
     rate = steady_rate(lambda: _predictions_per_s(job, completed_search, model))
@@ -188,6 +188,14 @@ def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, pro
     write_head(folder, model, header, completed_search.space.rows.x[:N_GOLDEN_ROWS])
     if job.spec.trials:
         shutil.copy(completed_search.journal, folder / "trials.journal")
+
+
+def _boundary_warnings(completed_search: CompletedSearch, spec: HeadSpec) -> list[RunWarning]:
+    """Return warnings of values at the ends of the search space, with ranges that the rows allow."""
+    result, rows = completed_search.result, completed_search.space.rows
+    n_rows = smallest_fold(rows, spec)
+    limits = {"n_neighbors": n_rows, "components": min(n_rows, rows.x.shape[1])}
+    return boundary_warnings(result.space, result.suggested, result.params, limits)
 
 
 def _cut_short_warnings(job: HeadJob, completed_search: CompletedSearch) -> list[RunWarning]:
