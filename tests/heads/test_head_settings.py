@@ -161,6 +161,29 @@ def test_a_search_starts_although_its_choices_lack_the_usual_start(
         assert {repr(trial.params[parameter]) for trial in result.trials} <= set(map(repr, choices))
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *((name, {}) for name in HEADS.names()),
+        ("mlp", {"params": {"hidden_layer_sizes": [8, 4], "max_iter": 20}}),
+        ("mlp", {"params": {"max_iter": 20}, "space": {"hidden_layer_sizes": [[8, 4], 8, [4, 4, 4]]}}),
+        ("lda", {"params": {"shrinkage": "auto"}}),
+        ("svm", {"params": {"gamma": "auto"}}),
+    ],
+)
+def test_settings_of_every_head_are_ordered_by_complexity(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    spec = HeadSpec(name=name, trials=3, folds=2, rule="one_se", **fields)
+    check_heads([spec], {"y": "classes"})
+    assert run_search(spec, tmp_path).score is not None
+
+
+def test_more_units_in_hidden_layers_are_more_complex() -> None:
+    complexity = make_head(HeadSpec(name="mlp"), (120, 64), "classes", 3).complexity
+    assert complexity is not None
+    sizes: list[Any] = [16, [16, 4], (16, 8), 32]
+    assert sorted(sizes, key=lambda size: complexity({"hidden_layer_sizes": size})) == sizes
+
+
 def test_the_calibrations_of_a_head_with_fixed_parameters_are_known() -> None:
     for name, params in (("svm", {"kernel": "linear"}), ("mlp", {"alpha": 0.1}), ("ridge", {"scaling": "l2"})):
         head = make_head(HeadSpec(name=name, params=params), (120, 64), "labels", 2)
