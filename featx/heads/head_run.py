@@ -69,8 +69,6 @@ class CompletedSearch:
         Path of the journal of its trials.
     nested
         Scores of the whole search on outer folds that it did not use; None if they were not requested.
-    is_cut_short
-        Whether a deadline ended the search; by default False.
     """
 
     space: SearchSpace
@@ -78,7 +76,6 @@ class CompletedSearch:
     result: SearchResult
     journal: Path
     nested: NestedScores | None
-    is_cut_short: bool = False
 
 
 def run_search(
@@ -98,9 +95,8 @@ def run_search(
     result = _with_early_stopping(search(spaces, spec, journal, progress, options), spaces, spec)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, spaces, replace(options, starts=()), progress) if spec.nested else None
-    is_cut_short = options.is_deadline_past and len(result.trials) + result.n_pruned <= spec.trials
     embeddings = job.embedding_choices[result.embeddings]
-    return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested, is_cut_short)
+    return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested)
 
 
 def _with_early_stopping(result: SearchResult, spaces: Mapping[str, SearchSpace], spec: HeadSpec) -> SearchResult:
@@ -200,9 +196,9 @@ def _boundary_warnings(completed_search: CompletedSearch, spec: HeadSpec) -> lis
 
 def _cut_short_warnings(job: HeadJob, completed_search: CompletedSearch) -> list[RunWarning]:
     """Return a warning if a budget ended the search."""
-    if not completed_search.is_cut_short:
-        return []
     result = completed_search.result
+    if not result.is_cut_short:
+        return []
     count_text = f"{len(result.trials)} of {job.spec.trials} settings were scored"
     text = (
         f"{count_text} before the share of the budget was spent; 'featx fit --force' without a budget searches them all"
