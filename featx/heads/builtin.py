@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import optuna
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -87,9 +88,16 @@ def _complexity_by(*names: str) -> Callable[[Params], tuple[float, ...]]:
 
     def complexity(params: Params) -> tuple[float, ...]:
         signs = ((-1, name[1:]) if name.startswith("-") else (1, name) for name in names)
-        return tuple(sign * float(params.get(name, 0)) for sign, name in signs)
+        return tuple(sign * _magnitude(params.get(name, 0)) for sign, name in signs)
 
     return complexity
+
+
+def _magnitude(value: Any) -> float:
+    """Return the sum of a list, such as the sizes of layers; 0 for text, which is a fixed value such as ``"auto"``."""
+    if isinstance(value, str):
+        return 0.0
+    return float(np.sum(value))
 
 
 def _sgd_head(task: HeadTask, loss: str) -> Head:

@@ -132,8 +132,26 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
         components or neighbours of the spec. Copies of one image count once.
     """
     _check_search_folds(rows, spec)
-    if not spec.nested:
-        return
+    if spec.nested:
+        _check_nested_folds(rows, spec)
+    n_rows = smallest_fold(rows, spec)
+    for name in ("components", "n_neighbors"):
+        if (value := spec.largest_value(name)) > n_rows:
+            raise DataError(
+                f"[[head]] {spec.name!r}: {name} = {value}, but one fold is trained on {n_rows} rows; expected at most "
+                f"{n_rows}"
+            )
+
+
+def smallest_fold(rows: TrainRows, spec: HeadSpec) -> int:
+    """Return the number of train rows of the fold of a search that has the fewest, nested searches included."""
+    searched_rows = [rows]
+    if spec.nested:
+        searched_rows += [rows.take(train) for train, _ in rows.folds(spec.nested, spec.seed)]
+    return min(some_rows.n_fold_rows(spec.folds, spec.seed) for some_rows in searched_rows)
+
+
+def _check_nested_folds(rows: TrainRows, spec: HeadSpec) -> None:
     _check_units(rows, spec.nested, "set a smaller 'nested' in [[head]] or with 'featx fit --nested'")
     for train, _ in rows.folds(spec.nested, spec.seed):
         try:
@@ -162,13 +180,6 @@ def _check_search_folds(rows: TrainRows, spec: HeadSpec) -> None:
             )
     _check_units(rows, spec.folds, "set 'folds = …' in [[head]]")
     _check_train_rows_of_folds(rows, spec)
-    n_fold_rows = rows.n_fold_rows(spec.folds, spec.seed)
-    for name in ("components", "n_neighbors"):
-        if (value := spec.largest_value(name)) > n_fold_rows:
-            raise DataError(
-                f"[[head]] {spec.name!r}: {name} = {value}, but one fold is trained on {n_fold_rows} rows; expected at "
-                f"most {n_fold_rows}"
-            )
 
 
 def _check_units(rows: TrainRows, n_folds: int, remedy: str) -> None:

@@ -22,7 +22,7 @@ from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
 from featx.heads.boosting_curves import embedding_gains, score_trees, stop_early
 from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
-from featx.heads.folds import TrainRows, check_folds
+from featx.heads.folds import TrainRows, check_folds, smallest_fold
 from featx.heads.head_settings import EARLY_STOPPING
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
@@ -69,8 +69,6 @@ class CompletedSearch:
         Path of the journal of its trials.
     nested
         Scores of the whole search on outer folds that it did not use; None if they were not requested.
-    is_cut_short
-        Whether a deadline ended the search; by default False.
     """
 
     space: SearchSpace
@@ -78,7 +76,6 @@ class CompletedSearch:
     result: SearchResult
     journal: Path
     nested: NestedScores | None
-    is_cut_short: bool = False
 
 
 def run_search(
@@ -98,9 +95,8 @@ def run_search(
     result = _with_early_stopping(search(spaces, spec, journal, progress, options), spaces, spec)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, spaces, replace(options, starts=()), progress) if spec.nested else None
-    is_cut_short = options.is_deadline_past and len(result.trials) + result.n_pruned <= spec.trials
     embeddings = job.embedding_choices[result.embeddings]
-    return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested, is_cut_short)
+    return CompletedSearch(spaces[result.embeddings], embeddings, result, journal, nested)
 
 
 def _with_early_stopping(result: SearchResult, spaces: Mapping[str, SearchSpace], spec: HeadSpec) -> SearchResult:
@@ -162,7 +158,7 @@ def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, pro
     run_warnings = (
         *_cut_short_warnings(job, completed_search),
         *_prediction_warnings(target_table, predictions),
-        *boundary_warnings(result.space, result.suggested, result.params),
+        *(_boundary_warnings(completed_search, job.spec) if job.spec.trials else ()),
         *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
     )
     rate = steady_rate(lambda: _predictions_per_s(job, completed_search, model))
@@ -190,11 +186,19 @@ def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, pro
         shutil.copy(completed_search.journal, folder / "trials.journal")
 
 
+def _boundary_warnings(completed_search: CompletedSearch, spec: HeadSpec) -> list[RunWarning]:
+    """Return warnings of values at the ends of the search space, with ranges that the rows allow."""
+    result, rows = completed_search.result, completed_search.space.rows
+    n_rows = smallest_fold(rows, spec)
+    limits = {"n_neighbors": n_rows, "components": min(n_rows, rows.x.shape[1])}
+    return boundary_warnings(result.space, result.suggested, result.params, limits)
+
+
 def _cut_short_warnings(job: HeadJob, completed_search: CompletedSearch) -> list[RunWarning]:
     """Return a warning if a budget ended the search."""
-    if not completed_search.is_cut_short:
-        return []
     result = completed_search.result
+    if not result.is_cut_short:
+        return []
     count_text = f"{len(result.trials)} of {job.spec.trials} settings were scored"
     text = (
         f"{count_text} before the share of the budget was spent; 'featx fit --force' without a budget searches them all"

@@ -115,6 +115,8 @@ class SearchResult(Measurements):
         Trials that were not pruned, in order.
     n_pruned
         Number of pruned trials.
+    is_cut_short
+        Whether a budget ended the search, or one of its trials; by default False.
     space
         Range or choices of each parameter.
     importances
@@ -139,6 +141,7 @@ class SearchResult(Measurements):
     shared_bytes: int
     n_parallel_trials: int
     seconds: float
+    is_cut_short: bool = False
 
 
 class NestedScores(Measurements):

@@ -53,6 +53,7 @@ def test_a_deadline_ends_a_search_within_a_trial(tmp_path: Path) -> None:
     options = SearchOptions(deadline=time.perf_counter() + 1.0)
     result = search(spaces, spec, tmp_path / "journal", no_progress, options)
     assert 1 <= len(result.trials) + result.n_pruned < 200
+    assert result.is_cut_short
     with pytest.raises(OutOfTimeError, match="head 'logreg' scored no setting within its share of the time"):
         search(spaces, spec, tmp_path / "other", no_progress, SearchOptions(deadline=time.perf_counter()))
 
@@ -84,3 +85,18 @@ def test_a_search_that_is_cut_short_says_so(study: None) -> None:
         f"{run.n_trials - run.n_pruned} of 5000 settings were scored before the share of the budget" in run.warnings[0]
     )
     assert RunFolder(Path(run.path)).metrics.flags[0] == "cut short"
+
+
+def test_a_deadline_after_the_last_trial_cuts_nothing_short(tmp_path: Path) -> None:
+    rows, options = digits(3, 120), SearchOptions(deadline=time.perf_counter() + 3600)
+
+    def pass_deadline(_stage: str, n_done: int, _total: int, /, _note: str = "") -> None:
+        if n_done == 1:
+            object.__setattr__(options, "deadline", time.perf_counter())
+
+    spec = HeadSpec(name="ridge", trials=1, folds=3)
+    result = search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "journal", pass_deadline, options)
+    assert options.is_deadline_past
+    assert (len(result.trials), result.is_cut_short) == (1, False)
+    spec = HeadSpec(name="ridge", trials=0, folds=3)
+    assert not search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "none", no_progress, options).is_cut_short

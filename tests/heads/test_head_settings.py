@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import SVC
 from xgboost import XGBClassifier
@@ -23,12 +23,14 @@ from featx.heads.head_settings import (
 from featx.heads.parameter_checks import check_heads
 from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.diagnostics import boundary_warnings
+from featx.heads.search.regularisation_paths import ParameterPath
 from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics, SearchResult
+from featx.study.run_warnings import RunWarning
 from tests.heads.test_heads import digits
 from tests.recipes import toy_recipe
 
@@ -159,18 +161,81 @@ def test_a_search_starts_although_its_choices_lack_the_usual_start(
         assert {repr(trial.params[parameter]) for trial in result.trials} <= set(map(repr, choices))
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *((name, {}) for name in HEADS.names()),
+        ("mlp", {"params": {"hidden_layer_sizes": [8, 4], "max_iter": 20}}),
+        ("mlp", {"params": {"max_iter": 20}, "space": {"hidden_layer_sizes": [[8, 4], 8, [4, 4, 4]]}}),
+        ("lda", {"params": {"shrinkage": "auto"}}),
+        ("svm", {"params": {"gamma": "auto"}}),
+    ],
+)
+def test_settings_of_every_head_are_ordered_by_complexity(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    spec = HeadSpec(name=name, trials=3, folds=2, rule="one_se", **fields)
+    check_heads([spec], {"y": "classes"})
+    assert run_search(spec, tmp_path).score is not None
+
+
+def test_more_units_in_hidden_layers_are_more_complex() -> None:
+    complexity = make_head(HeadSpec(name="mlp"), (120, 64), "classes", 3).complexity
+    assert complexity is not None
+    sizes: list[Any] = [16, [16, 4], (16, 8), 32]
+    assert sorted(sizes, key=lambda size: complexity({"hidden_layer_sizes": size})) == sizes
+
+
 def test_the_calibrations_of_a_head_with_fixed_parameters_are_known() -> None:
     for name, params in (("svm", {"kernel": "linear"}), ("mlp", {"alpha": 0.1}), ("ridge", {"scaling": "l2"})):
         head = make_head(HeadSpec(name=name, params=params), (120, 64), "labels", 2)
         assert head.allowed_calibrations("labels")[0] == "auto"
 
 
+def advised_space(warning: RunWarning) -> Any:
+    """Return the `space` that a warning tells to set."""
+    return tomllib.loads(warning.text[warning.text.index("space = ") :].removesuffix(" in [[head]]"))["space"]
+
+
 def test_the_remedy_of_a_boundary_warning_is_a_range_that_can_be_set() -> None:
     space = {"C": {"values": [0.1, 1.0, 10.0]}, "max_depth": {"low": 3, "high": 6, "log": False}}
-    texts = [item.text for item in boundary_warnings(space, {"max_depth": 6}, {"C": 0.1, "max_depth": 6})]
-    ranges = [tomllib.loads(text[text.index("space = ") :].removesuffix(" in [[head]]"))["space"] for text in texts]
+    ranges = list(map(advised_space, boundary_warnings(space, {"max_depth": 6}, {"C": 0.1, "max_depth": 6}, {})))
     assert ranges == [{"C": [0.01, 10.0]}, {"max_depth": [3, 18]}]
     assert HeadSpec(name="xgboost", space=ranges[1]).space == {"max_depth": (3, 18)}
+
+
+@pytest.mark.parametrize("n_features", [40, 1280])
+@pytest.mark.parametrize("name", HEADS.names())
+def test_the_advice_at_each_end_of_a_search_space_can_be_followed(name: str, n_features: int) -> None:
+    params = searched_parameters(make_head(HeadSpec(name=name), (100, n_features), "classes", 3))
+    limits = {"n_neighbors": 50, "components": min(50, n_features)}
+    for parameter, searched in params.items():
+        if isinstance(searched, CategoricalDistribution):
+            continue
+        bounds: dict[str, Any]
+        if isinstance(searched, ParameterPath):
+            low, high, bounds = searched.values[0], searched.values[-1], {"values": searched.values}
+        else:
+            assert isinstance(searched, FloatDistribution | IntDistribution)
+            low, high, bounds = searched.low, searched.high, vars(searched)
+        for value in (low, high):
+            for warning in boundary_warnings({parameter: bounds}, {parameter: value}, {parameter: value}, limits):
+                advice = advised_space(warning)
+                assert advice[parameter] != [low, high]
+                assert advice[parameter][1] <= limits.get(parameter, np.inf)
+                check_heads([HeadSpec(name=name, space=advice)], {"y": "classes"})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "high", "expected"),
+    [
+        ("colsample_bytree", 0.3, [{"colsample_bytree": [0.03, 1.0]}]),
+        ("colsample_bytree", 1.0, []),
+        ("n_neighbors", 20, [{"n_neighbors": [1, 34]}]),
+    ],
+)
+def test_the_advice_ends_at_the_largest_possible_value(parameter: str, high: float, expected: list[Any]) -> None:
+    space = {parameter: {"low": 1 if isinstance(high, int) else 0.03, "high": high, "log": True}}
+    run_warnings = boundary_warnings(space, {parameter: high}, {parameter: high}, {"n_neighbors": 34})
+    assert [advised_space(warning) for warning in run_warnings] == expected
 
 
 def test_a_head_without_trials_and_calibration_is_fitted_once(toy_home: Path) -> None:

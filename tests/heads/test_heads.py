@@ -251,7 +251,7 @@ def test_settings_that_the_smallest_fold_cannot_fit_are_refused(fields: dict[str
         check_folds(rows, spec)
     rows = replace(rows, groups=None)
     check_folds(rows, spec)
-    with pytest.raises(DataError, match=r"one of 2 nested folds: \[\[head\]\] 'knn': .* = 35, but one fold .* 25 rows"):
+    with pytest.raises(DataError, match=r"'knn': .* = 35, but one fold is trained on 25 rows"):
         check_folds(rows, spec.model_copy(update={"folds": 2, "nested": 2}))
 
 

@@ -59,15 +59,6 @@ class TrialRecorder(Protocol):
         """Return the error to raise if the record holds another search space."""
 
 
-@contextmanager
-def _pruned_after_deadline(trial: optuna.Trial, recorder: TrialRecorder) -> Iterator[None]:
-    """Prune the trial if the deadline of the search passes within the block."""
-    try:
-        yield
-    except OutOfTimeError:
-        recorder.prune(trial)
-
-
 @dataclass(frozen=True)
 class SearchSpace:
     """A head and the rows that its settings are tried on.
@@ -128,6 +119,8 @@ class CrossValidation:
         Parameter whose values each trial tries; with one value if the head has no path.
     deadline
         Time on `time.perf_counter` after which no value is tried; None, until it is set, for no limit.
+    is_cut_short
+        Whether the deadline has ended a trial.
     """
 
     def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared_arrays: SharedArrays) -> None:
@@ -135,6 +128,7 @@ class CrossValidation:
         metric = resolve_metric(rows.targets, spec.metric)
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
         self.deadline: float | None = None
+        self.is_cut_short = False
         folds = rows.folds(spec.folds, spec.seed)
         self.folds = [FoldCache((name, number), rows, fold, shared_arrays) for number, fold in enumerate(folds)]
         n_held_out = len(rows) // spec.folds
@@ -161,7 +155,7 @@ class CrossValidation:
         if (previous_attributes := recorder.find([self.name, params])) is not None:
             recorder.complete(trial, previous_attributes.pop("score"), previous_attributes)
             return
-        with _pruned_after_deadline(trial, recorder):
+        with self._pruned_after_deadline(trial, recorder):
             all_columns = np.arange(len(self.path.values))
             fold_scores = np.full((len(self.folds), len(all_columns)), np.nan)
             first_folds, other_folds = np.split(np.arange(len(self.folds)), [N_FIRST_FOLDS])
@@ -189,6 +183,15 @@ class CrossValidation:
                 },
             }
             recorder.complete(trial, float(means[best]), attributes)
+
+    @contextmanager
+    def _pruned_after_deadline(self, trial: optuna.Trial, recorder: TrialRecorder) -> Iterator[None]:
+        """Prune the trial if the deadline of the search passes within the block."""
+        try:
+            yield
+        except OutOfTimeError:
+            self.is_cut_short = True
+            recorder.prune(trial)
 
     def scored_settings(self, trial: ScoredTrial) -> Iterator[tuple[Params, float]]:
         """Yield all settings that a trial has scored on all folds, with their mean scores."""

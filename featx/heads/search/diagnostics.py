@@ -20,14 +20,8 @@ MIN_CLASS_ROWS_PER_FOLD = 5
 MAX_LISTED_CLASSES = 5
 # Parameters that Optuna knows by another name than a recipe, because their range depends on another parameter.
 RECIPE_NAMES = {"C_linear": "C"}
-# Parameters and ends of their ranges (-1 lower, 1 upper) beyond which no values exist.
-NATURAL_BOUNDARIES = {
-    ("subsample", 1),
-    ("shrinkage", 1),
-    ("components", 1),
-    ("min_samples_leaf", -1),
-    ("n_neighbors", -1),
-}
+# Largest possible values of parameters that are shares.
+MAX_SHARES = {"subsample": 1.0, "shrinkage": 1.0, "colsample_bytree": 1.0, "max_features": 1.0}
 
 
 def describe_space(trials: Sequence[optuna.trial.FrozenTrial], name: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -74,9 +68,14 @@ def parameter_importances(
 
 
 def boundary_warnings(
-    space: Mapping[str, Any], suggested_params: Mapping[str, Any], selected_params: Mapping[str, Any]
+    space: Mapping[str, Any],
+    suggested_params: Mapping[str, Any],
+    selected_params: Mapping[str, Any],
+    limits: Mapping[str, float],
 ) -> list[RunWarning]:
     """Return a warning for each parameter whose chosen value is the smallest or largest of its search space.
+
+    Values at the end of all possible values get no warning.
 
     Parameters
     ----------
@@ -84,6 +83,8 @@ def boundary_warnings(
         Parameters of the chosen trial as Optuna suggested them.
     selected_params
         Parameters of the chosen setting, including the value of the path.
+    limits
+        Largest possible values of parameters that the rows limit.
     """
     found_warnings = []
     for name, bounds in space.items():
@@ -97,20 +98,24 @@ def boundary_warnings(
             side = _boundary_side(scale(value), scale(bounds["low"]), scale(bounds["high"]))
         else:
             continue
-        if side and (name, side) not in NATURAL_BOUNDARIES:
+        limit = (MAX_SHARES | dict(limits)).get(name, np.inf)
+        wider_range = _wider_range(low, high, side, limit)
+        if side and wider_range != _wider_range(low, high, 0, np.inf):
             end = "largest" if side > 0 else "smallest"
             text = f"{name} {value:.4g} is the {end} value of the search space: values outside may score better; "
-            text += f"to search them, set space = {_wider_range(name, low, high, side)} in [[head]]"
+            text += f"to search them, set space = {{ {RECIPE_NAMES.get(name, name)} = {wider_range} }} in [[head]]"
             found_warnings.append(RunWarning("search boundary", text))
     return found_warnings
 
 
-def _wider_range(name: str, low: float, high: float, side: int) -> str:
-    """Return a range as TOML that is ten times as wide beyond one end, for integers three times."""
+def _wider_range(low: float, high: float, side: int, limit: float) -> list[float]:
+    """Return the ends of a range of positive numbers, one of them ten times farther, for integers three times."""
     factor = 3 if isinstance(low, int) else 10
-    low, high = (low, high * factor) if side > 0 else (low / factor, high)
-    ends = [max(1, round(end)) if factor == 3 else float(f"{end:.4g}") for end in (low, high)]
-    return f"{{ {RECIPE_NAMES.get(name, name)} = {ends} }}"
+    if side > 0:
+        high = max(high, min(high * factor, limit))
+    elif side < 0:
+        low = low / factor
+    return [max(1, round(end)) if factor == 3 else float(f"{end:.4g}") for end in (low, high)]
 
 
 def _boundary_side(value: float, low: float, high: float) -> int:

@@ -103,6 +103,7 @@ def search(
     starts = [_possible_start(start, spaces) for start in (first_validation.head.start, *options.starts)]
     with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
+        is_cut_short = options.is_deadline_past and trials.n_finished < spec.trials
         scored_records, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
     if not scored_records:
         raise OutOfTimeError(f"head {spec.name!r} scored no setting within its share of the time")
@@ -116,6 +117,7 @@ def search(
         metric=first_validation.metric,
         trials=scored_trials,
         n_pruned=n_pruned,
+        is_cut_short=is_cut_short or any(validation.is_cut_short for validation in cross_validations.values()),
         space=describe_space(scored_records, first_validation.path.name, first_validation.path.values),
         importances=importances,
         shared_bytes=shared_arrays.peak_bytes,

@@ -44,7 +44,7 @@ def test_values_at_the_search_boundary_are_reported(
     c: float, gamma: float, subsample: float, expected: list[str]
 ) -> None:
     suggested = {"gamma": gamma, "subsample": subsample, "scaling": "l2"}
-    run_warnings = boundary_warnings(SPACE, suggested, suggested | {"C": c})
+    run_warnings = boundary_warnings(SPACE, suggested, suggested | {"C": c}, {})
     assert [warning.text.split(" value of ")[0] for warning in run_warnings] == expected
 
 
