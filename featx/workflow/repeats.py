@@ -263,7 +263,9 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
     table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
     complete_names = [name for name, values in table.items() if np.isfinite(values).all()]
-    order = sorted(table, key=lambda name: (name not in complete_names, -find_score(metric).signed(_mean(table[name]))))
+    order = sorted(
+        table, key=lambda name: (name not in complete_names, -find_score(metric).sort_key(_mean(table[name])))
+    )
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
     p_values = [
