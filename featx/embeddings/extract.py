@@ -45,6 +45,7 @@ from featx.specs.validation import build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import SPLIT, seal_extraction
+from featx.study.split_state import split_state
 from featx.study.study import Study
 from featx.study.study_owner import write_owner
 from featx.tables.manifest import Manifest
@@ -381,7 +382,7 @@ def _write_tables(
             (study.folder / name).unlink(missing_ok=True)
     else:
         write_table(study.folder / SPLIT, assigned_parts.parts.rename_axis("id").reset_index())
-        write_sealed(study.folder / "split.json", study.split_state())
+        write_sealed(study.folder / "split.json", split_state(study.recipe))
     write_table(study.folder / "outcomes.parquet", outcomes)
     write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
     write_sealed(study.folder / "source.json", study.labels_state())

@@ -58,9 +58,7 @@ def test_a_run_without_a_score_is_never_chosen(home: Path) -> None:
 
 def test_a_metric_that_no_run_has_is_named(home: Path) -> None:
     fit_numbers(home, [ONE_COLUMN])
-    with pytest.raises(
-        DataError, match="'pearson' of target 'y' is undefined on the selection rows for every run"
-    ):
+    with pytest.raises(DataError, match="'pearson' of target 'y' is undefined on the selection rows for every run"):
         featx.evaluate()
 
 
