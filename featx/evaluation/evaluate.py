@@ -96,7 +96,7 @@ def _targets_with_runs(study: Study, target: str | None) -> list[str]:
     names = study.target_names(target)
     if len(names) == 1:
         return names
-    return [name for name in names if study.has_runs(name)] or names
+    return [name for name in names if study.comparable_runs(name)] or names
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def cost_text(study: Study, n_repeats: int) -> str:
     """Return an estimate of the cost of the remaining repeats; empty without finished runs to estimate from."""
     seconds: dict[str, float] = {}
     for target in study.recipe.targets:
-        for run in study.runs(target) if study.has_runs(target) else []:
+        for run in study.comparable_runs(target):
             seconds[run.kind] = seconds.get(run.kind, 0.0) + (run.metrics.elapsed_s or 0.0)
     n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
     if not (seconds and n_left):
