@@ -126,7 +126,7 @@ def test_an_extraction_reports_how_the_split_differs_from_the_last_one(toy_home:
     split_after = Study.open(None).split
     n_left = int((split_after[split_before.index[split_before == "test"]] != "test").sum())
     assert f"{n_left} of {int((split_before == 'test').sum())} test images moved" in lines[0]
-    assert lines[0].endswith("[split] of the recipe changed")
+    assert lines[0].endswith("[split] changed")
     assert not [line for line in featx.extract().warnings if "differs" in line]
 
 

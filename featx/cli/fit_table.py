@@ -44,10 +44,12 @@ def summary(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"])
 
 def _merit(run: "FitResult") -> float:
     """Return the score used to compare runs; greater is better."""
+    from featx.metrics.definitions import find_score
+
     value = run.oof_score if run.val_score is None else run.val_score
     # A head without out-of-fold predictions has a val part.
     assert value is not None
-    return -value if run.score == "mae" else value
+    return find_score(run.score).sort_key(value)
 
 
 def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:

@@ -13,6 +13,7 @@ from featx.images.value_ranges import format_value
 from featx.specs.embedding import Decoding
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extraction_tables import read_extracted
+from featx.study.split_state import describe_split_change
 from featx.study.splits import classes_without
 from featx.study.study import Study
 from featx.tables.manifest import Manifest
@@ -52,8 +53,9 @@ def moved_images(study: Study, parts: "pd.Series[str]") -> list[str]:
 
 def _cause_of_moves(study: Study) -> str:
     state = study.folder / "split.json"
-    if not state.is_file() or read_sealed(state) != study.split_state():
-        return "[split] of the recipe changed"
+    change = describe_split_change(study.recipe, read_sealed(state)) if state.is_file() else "[split]"
+    if change:
+        return f"{change} changed"
     if study.recipe.split.method == "train_test_split":
         return "images or labels changed; split.method = 'hash' keeps the part of each image"
     return "images, labels or groups changed"

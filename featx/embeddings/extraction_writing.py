@@ -10,6 +10,7 @@ from featx.files.seals import write_sealed
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
 from featx.study.extraction_tables import SPLIT, extraction_lock, seal_extraction
+from featx.study.split_state import split_state
 from featx.study.study import Study
 from featx.study.study_owner import write_owner
 from featx.tables.manifest import Manifest
@@ -48,7 +49,7 @@ def write_extraction(
                 (study.folder / name).unlink(missing_ok=True)
         else:
             write_table(study.folder / SPLIT, assigned_parts.parts.rename_axis("id").reset_index())
-            write_sealed(study.folder / "split.json", study.split_state())
+            write_sealed(study.folder / "split.json", split_state(study.recipe))
         write_table(study.folder / "outcomes.parquet", outcomes)
         _record_embeddings(study, locked_embeddings)
         write_sealed(study.folder / "source.json", study.labels_state())

@@ -16,6 +16,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.predictions import AnyPredictions
 from featx.tables.resampling_units import are_mostly_single, assign_folds
+from featx.tables.sample_weights import check_some_weight
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
 
@@ -70,8 +71,7 @@ class CrossFitting:
         order = np.argsort(first_table.ids.astype(str))
         ids = first_table.ids[order]
         targets = TargetValues.of(truth.take(ids))
-        if targets.weights is not None and not targets.weights.any():
-            raise DataError(f"all {len(ids)} selection rows weigh 0; check 'weight' and 'confidence' of the target")
+        check_some_weight(targets.weights, f"{len(ids)} selection rows")
         members = MemberOutputs.of([first_table.take(ids), *tables[1:]], truth.names)
         spec = spec.model_copy(update={"metric": resolve_metric(targets, spec.metric)})
         return cls(ids, members, targets, spec, None if groups is None else groups[order])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.errors import DataError
 from featx.evaluation.certified_runs import measure_certificates
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import Cost, read_costs
@@ -28,6 +29,7 @@ from featx.study.run_folder import RunFolder
 from featx.study.run_settings import RunDescription, describe_runs
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
+from featx.tables.sample_weights import check_some_weight
 from featx.tables.truth import AnyTruth, Truth
 
 
@@ -99,7 +101,7 @@ def _targets_with_runs(study: Study, target: str | None) -> list[str]:
     names = study.target_names(target)
     if len(names) == 1:
         return names
-    return [name for name in names if study.has_runs(name)] or names
+    return [name for name in names if study.comparable_runs(name)] or names
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,33 @@ def _select(study: Study, target: str) -> _Selection:
     runs, truth, metric = study.runs(target), study.labels(target), study.metric(target)
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
-    selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
+    selection_scores = _selection_scores(target, metric, truth, tables)
     failed_names = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
     chosen_name = choose_run(selection_scores, failed_names, costs)
     ranked_runs = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen_name, run.name))
     descriptions = describe_runs({run.name: run.spec for run in runs})
     return _Selection(truth, metric, ranked_runs, tables, costs, failed_names, chosen_name, descriptions)
+
+
+def _selection_scores(
+    target: str, metric: Metric, truth: AnyTruth, tables: Mapping[str, AnyPredictions]
+) -> dict[str, float]:
+    """Return the selection score of each run; greater is better, and an undefined score is minus infinity.
+
+    Raises
+    ------
+    DataError
+        All selection rows weigh 0, or no run has a defined score.
+    """
+    name, table = next(iter(tables.items()))
+    check_some_weight(truth.take(table.ids).weights, f"{len(table.ids)} selection rows of target {target!r}")
+    selection_scores = {run: find_score(metric).sort_key(score(metric, truth, table)) for run, table in tables.items()}
+    if max(selection_scores.values()) == -math.inf:
+        raise DataError(
+            f"metric {metric!r} of target {target!r} is undefined on the selection rows for every run, first {name!r}; "
+            "set another 'metric' in [[ensemble]]"
+        )
+    return selection_scores
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)

@@ -28,7 +28,7 @@ def choose_run(selection_scores: Mapping[str, float], failed_names: Collection[s
     Parameters
     ----------
     selection_scores
-        Run name → selection score, greater is better.
+        Run name → selection score, greater is better; minus infinity if it is undefined.
     failed_names
         Names of the runs whose training failed; they are chosen only if all runs failed.
     costs

@@ -140,4 +140,4 @@ class ExploredImages:
 
     def runs(self, target: str) -> list[RunFolder]:
         """Return the finished runs of a target that match the current data, oldest first; empty if there are none."""
-        return self.study.runs(target) if self.is_extracted and self.study.has_runs(target) else []
+        return self.study.comparable_runs(target) if self.is_extracted else []

@@ -109,7 +109,7 @@ def _with_early_stopping(result: SearchResult, spaces: Mapping[str, SearchSpace]
 
 def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
     """Return the setting chosen by the last finished search for this head and target, as Optuna suggested it."""
-    runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
+    runs = job.study.comparable_runs(job.target)
     specs_and_metrics = [(run.spec, run.metrics) for run in runs if run.kind == "head"]
     searches = [
         metrics.search

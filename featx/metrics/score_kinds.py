@@ -48,6 +48,10 @@ class Score:
         """Return values with a sign that makes greater ones better, or values with such a sign as they were before."""
         return value if self.greater_is_better else -value
 
+    def sort_key(self, value: float) -> float:
+        """Return a number that is greater for better values; an undefined value (nan) is the worst."""
+        return -math.inf if math.isnan(value) else float(self.signed(value))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summed(Score):

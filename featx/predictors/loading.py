@@ -299,10 +299,10 @@ class _RunDescriptions:
 
     @classmethod
     def of(cls, study: Study | None) -> "_RunDescriptions":
-        """Return the labels and scores of all finished runs of a study; none without a study."""
+        """Return the labels and scores of the comparable runs of a study; none without a study, and for refits."""
         if study is None:
             return cls({}, {})
-        runs = study.runs()
+        runs = study.comparable_runs()
         metrics = {target: study.metric(target) for target in {run.spec.target for run in runs}}
         scores = {run.name: _selection_score(run, metrics[run.spec.target]) for run in runs}
         return cls(label_runs({run.name: run.spec for run in runs}), scores)

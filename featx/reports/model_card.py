@@ -83,7 +83,7 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
         )
         for split, row in rows
         for name in dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))
-        if math.isfinite(row.scores[name])
+        if math.isfinite(row.scores.get(name, math.nan))
     ]
     data = ModelCardData(
         library_name="featx",

@@ -176,8 +176,8 @@ def summarise_corruptions(  # noqa: PLR0913 (each is one part of an evaluation)
     run_scores = [_score_run(run.name, labels[run.name], rows.truth, outputs, metric, resamples) for run in runs]
     if reference is not None:
         run_scores = _with_errors(run_scores, reference, metric)
-    sign = find_score(metric).signed(1.0)
-    ranked_runs = sorted(run_scores, key=lambda run: -sign * (run.original.score if run.mean is None else run.mean))
+    sort_key = find_score(metric).sort_key
+    ranked_runs = sorted(run_scores, key=lambda run: -sort_key(run.original.score if run.mean is None else run.mean))
     ids = tuple(map(str, rows.ids))
     return CorruptionResults(
         target, rows.truth.kind, rows.part, ids, rows.n_rows, metric, reference, tuple(ranked_runs)

@@ -115,7 +115,7 @@ class _StoredFiles:
         files = stored_attacks(_folder(study, target))
         if not files:
             return cls([], {}, {}, [])
-        runs = study.runs(target) if study.has_runs(target) else []
+        runs = study.comparable_runs(target)
         keys = {run.name: run_key(run) for run in runs}
         labels = {name: item.label for name, item in describe_runs({run.name: run.spec for run in runs}).items()}
         stored_tables = [_read(item) for item in files]

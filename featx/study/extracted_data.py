@@ -24,6 +24,7 @@ from featx.study.extraction_tables import (
     read_label_problem,
 )
 from featx.study.folders import cache_of, place_of, runs_folder_of, store_path, study_folder
+from featx.study.split_state import describe_split_change
 from featx.study.variant_runs import describe_preset_runs
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
@@ -107,8 +108,9 @@ class ExtractedData:
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
         frame = self._table(SPLIT)
-        if read_sealed(self._made("split.json"), self._extract_again()) != self.split_state():
-            raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
+        recorded_state = read_sealed(self._made("split.json"), self._extract_again())
+        if change := describe_split_change(self.recipe, recorded_state):
+            raise IncompleteError(f"{change} changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
 
     @cached_property
@@ -153,10 +155,6 @@ class ExtractedData:
             },
             "bands": {name: group.identity() for name, group in self.recipe.groups.items() if group.bins is not None},
         }
-
-    def split_state(self) -> dict[str, Any]:
-        """Return the settings of the split."""
-        return self.recipe.split.identity()
 
     def damaged_extraction(self) -> list[Path]:
         """Return the files of the last extraction that were changed, or written by another version."""

@@ -113,12 +113,12 @@ class Study(LabelledRows):
         spec_files = () if path.exists() else sorted(self.folder.glob(f"[!.]*-{key}/{SPEC}"))
         return next((file.parent for file in spec_files if _is_spec(file, spec)), path)
 
-    def has_runs(self, target: str) -> bool:
-        """Return whether there is a finished run of a target that can be compared."""
+    def comparable_runs(self, target: str | None = None) -> list[RunFolder]:
+        """Return the finished runs of one target, or of all, as `runs` does; empty if there are none."""
         try:
-            return bool(self.runs(target))
+            return self.runs(target)
         except IncompleteError:
-            return False
+            return []
 
     def run_folders(self) -> list[RunFolder]:
         """Return all finished runs in the recipe's folder, whatever their state, by name."""

@@ -98,6 +98,17 @@ def scale_to_mean_one(weights: Floats) -> Floats:
     DataError
         All weights are 0.
     """
-    if not weights.any():
-        raise DataError("all train rows weigh 0; check 'weight' and 'confidence' of the target")
+    check_some_weight(weights, "train rows")
     return np.asarray(weights / weights.mean())
+
+
+def check_some_weight(weights: Floats | None, rows_text: str) -> None:
+    """Check that not all weights of some rows, if they have weights, are 0.
+
+    Raises
+    ------
+    DataError
+        All weights are 0; `rows_text` names the rows.
+    """
+    if weights is not None and not weights.any():
+        raise DataError(f"all {rows_text} weigh 0; check 'weight' and 'confidence' of the target")

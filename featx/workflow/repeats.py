@@ -156,7 +156,7 @@ def cost_text(study: Study, n_repeats: int) -> str:
     """Return an estimate of the cost of the remaining repeats; empty without finished runs to estimate from."""
     seconds: dict[str, float] = {}
     for target in study.recipe.targets:
-        for run in study.runs(target) if study.has_runs(target) else []:
+        for run in study.comparable_runs(target):
             seconds[run.kind] = seconds.get(run.kind, 0.0) + (run.metrics.elapsed_s or 0.0)
     n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
     if not (seconds and n_left):
@@ -263,7 +263,9 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
     table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
     complete_names = [name for name, values in table.items() if np.isfinite(values).all()]
-    order = sorted(table, key=lambda name: (name not in complete_names, -find_score(metric).signed(_mean(table[name]))))
+    order = sorted(
+        table, key=lambda name: (name not in complete_names, -find_score(metric).sort_key(_mean(table[name])))
+    )
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
     p_values = [

@@ -9,6 +9,7 @@ from featx.files.seals import write_sealed
 from featx.study.embedding_lock import EMBEDDINGS
 from featx.study.extraction_tables import SPLIT, seal_extraction
 from featx.study.near_copy_table import COPIES, COPIES_STATE
+from featx.study.split_state import split_state
 from featx.study.study import Study
 
 # Files of a study that do not depend on its split.
@@ -32,5 +33,5 @@ def write_split_tables(study: Study, split_study: Study, parts: "pd.Series[str]"
         if (study.folder / name).is_file():
             shutil.copy(study.folder / name, split_study.folder)
     write_table(split_study.folder / SPLIT, parts.rename_axis("id").rename("part").reset_index())
-    write_sealed(split_study.folder / "split.json", split_study.split_state())
+    write_sealed(split_study.folder / "split.json", split_state(split_study.recipe))
     seal_extraction(split_study.folder)

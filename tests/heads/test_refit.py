@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import typer
 from sklearn.linear_model import LogisticRegression
+from typer.testing import CliRunner
 
 import featx
 from featx.artifacts.header import read_header
 from featx.cli.fit_command import check_refit_options
+from featx.cli.main import app
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnsuitedError
 from featx.heads.fit import FitResult
+from featx.study.run_changes import remove_runs
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.conftest import make_images
@@ -83,6 +86,20 @@ def test_a_refit_is_not_compared_but_predicts_by_its_name(study: dict[str, FitRe
     assert refit.run in str(featx.export("refit-svm", "joblib", out="exported")[0].path)
     with pytest.raises(DataError, match=f"{refit.run} is a refit, which is not scored itself"):
         featx.ensemble(members=["svm", "refit-svm"])
+
+
+def test_a_refit_is_of_use_when_its_run_was_removed(toy_home: Path) -> None:
+    Path("featx.toml").write_text(toy_recipe(head=HEADS[:1]))
+    featx.extract()
+    featx.fit()
+    refit = featx.refit("logreg")
+    remove_runs(Study.open(None).runs())
+    predictions = featx.predict(["images/dark/000.png"], runs=["refit-logreg"])
+    assert {name: prediction.label for name, prediction in predictions.items()} == {refit.run: refit.run}
+    assert refit.run in str(featx.export("refit-logreg", "joblib", out="exported")[0].path)
+    for command in ("predict images --run refit-logreg --html page.html", "runs ls", "runs show refit-logreg"):
+        result = CliRunner().invoke(app, command.split())
+        assert (result.exit_code, "refit-logreg" in result.output) == (0, True), result.output
 
 
 def test_all_rows_open_the_test_split_and_this_is_logged(study: dict[str, FitResult]) -> None:

@@ -82,7 +82,7 @@ def _read_ensembles(facts: TargetFacts) -> Ensembles:
         return []
     metric = ensembles[0][1].metric
     comparable_ensembles = [(label, metrics) for label, metrics in ensembles if metrics.metric == metric]
-    return sorted(comparable_ensembles, key=lambda pair: -find_score(metric).signed(pair[1].score))
+    return sorted(comparable_ensembles, key=lambda pair: -find_score(metric).sort_key(pair[1].score))
 
 
 def _similarity(pair: MemberPair) -> float:

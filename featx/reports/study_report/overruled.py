@@ -49,7 +49,7 @@ def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows |
     ensembles = [pair for pair in ensembles if pair[1].best_member in runs]
     if not ensembles:
         return None
-    ensemble, metrics = max(ensembles, key=lambda pair: find_score(pair[1].metric).signed(pair[1].score))
+    ensemble, metrics = max(ensembles, key=lambda pair: find_score(pair[1].metric).sort_key(pair[1].score))
     member = runs[metrics.best_member]
     reasons = _reasons(ensemble, member)
     counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}

@@ -89,7 +89,7 @@ def _ensembles(facts: TargetFacts) -> str:
     sign = find_score(metric).signed
     run, metrics = max(
         ((run, metrics) for run, metrics in scored_runs if metrics.metric == metric),
-        key=lambda pair: sign(pair[1].score),
+        key=lambda pair: find_score(metric).sort_key(pair[1].score),
     )
     rows = metrics.disagreements
     member = {candidate.name: candidate.label for candidate in facts.runs}.get(metrics.best_member, metrics.best_member)
