@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from featx.embeddings.engine import is_out_of_memory
-from featx.robustness.attack_job import BATCH_SIZE, AttackedRun, AttackJob, AttackTask
+from featx.robustness.attack_job import AttackedRun, AttackJob, AttackTask
 from featx.robustness.attack_plan import method_of
 from featx.robustness.attack_tables import ATTACKED, CLEAN
-from featx.robustness.attacked_rows import batches
+from featx.robustness.attacked_rows import BATCH_SIZE, batches
 from featx.robustness.attacks.attacked_images import AttackedImages, QueryMeter, l2_norms, linf_norms, margin
 from featx.robustness.example_images import add_examples
 

@@ -21,7 +21,7 @@ from featx.robustness.attack_plan import count_queries, made_spec, method_of, pl
 from featx.robustness.attack_statistics import AttackedUnits
 from featx.robustness.attack_storage import ATTACKS_VERSION, FOLDER, AttackFiles, StoredAttack, checks_file
 from featx.robustness.attacked_model import AttackedModel, find_gradient_problem
-from featx.robustness.attacked_rows import load_pictures, to_pixels
+from featx.robustness.attacked_rows import BATCH_SIZE, load_pictures, to_pixels
 from featx.robustness.pixel_embedder import make_embedders
 from featx.robustness.run_keys import run_key
 from featx.robustness.sampled_rows import SampledRows, only_target, sample_rows, targets_of
@@ -33,7 +33,6 @@ from featx.study.run_folder import RunFolder
 from featx.study.run_settings import label_runs
 from featx.study.study import Study
 
-BATCH_SIZE = 32
 # Number of images by which the duration of a pass is measured.
 N_MEASURED = 8
 # Number of draws of a run with random outputs whose mean is attacked.
@@ -147,7 +146,7 @@ class AttackJob:
     @cached_property
     def pixels_key(self) -> str:
         """Fingerprint of the pixels, and of the contents and true values of the images."""
-        digest = hashlib.sha256(self.pixels.numpy().tobytes()).hexdigest()
+        digest = hashlib.sha256(self.pixels.numpy().data).hexdigest()
         return fingerprint([digest, list(self.rows.digests), self.rows.truth.texts(), list(self.rows.truth.names)])
 
     def content(self, task: AttackTask) -> StoredAttack:

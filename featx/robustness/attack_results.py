@@ -19,7 +19,7 @@ from featx.robustness.robustness_evaluation import (
     TransferAccuracy,
     limit_text,
 )
-from featx.specs.attacking import Norm
+from featx.specs.attacking import AttackSpec, Norm
 from featx.tables.ids import Floats, Ids, Kind
 
 # Norms in the order in which results are shown.
@@ -90,18 +90,31 @@ class AttackedRuns:
             rows += self._compare(WORST_CASE, norm, eps, eps, tables_by_run)
         return rows
 
+    def has_gradient(self, run: str) -> bool:
+        """Return whether attacks use the exact gradient of a run."""
+        return next(table.has_gradient[run] for table in self.tables if run in table.rows)
+
     def _missing_attacks(self) -> list[str]:
-        """Return a note for each limit within which some of the runs were not attacked."""
-        labels_by_limit = {
-            limit: [self.labels[run] for run in self.runs if not tables_on(self.tables, run, *limit)]
-            for limit in self.limits
-        }
-        return [
-            f"{', '.join(labels)} {'was' if len(labels) == 1 else 'were'} not attacked within {norm} "
-            f"{limit_text(norm, eps)}; name all runs in one 'featx attack' to compare them"
-            for (norm, eps), labels in labels_by_limit.items()
-            if labels
-        ]
+        """Return a note for each limit within which other runs were attacked in more ways, or by more steps."""
+        notes = []
+        for norm, eps in self.limits:
+            specs = {run: {table.attack.spec for table in tables_on(self.tables, run, norm, eps)} for run in self.runs}
+            # Runs without gradient are searched instead, so that they are compared with each other.
+            all_specs: dict[bool, set[AttackSpec]] = {True: set(), False: set()}
+            for run in self.runs:
+                all_specs[self.has_gradient(run)] |= specs[run]
+            labels = [
+                self.labels[run]
+                for run in self.runs
+                if not specs[run] or specs[run] != all_specs[self.has_gradient(run)]
+            ]
+            if labels:
+                limit = f"{norm} {limit_text(norm, eps)}"
+                notes.append(
+                    f"not all attacks within {limit} were made on {', '.join(labels)}; name all runs in one "
+                    "'featx attack' to compare them"
+                )
+        return notes
 
     def _missing_checks(self, checks: Sequence[CheckOutcomes]) -> list[str]:
         """Return a note if some of the runs were not checked, as after an interruption."""
@@ -259,7 +272,7 @@ class AttackedRuns:
             clean_accuracy,
             low,
             high,
-            next(table.has_gradient[run] for table in self.tables if run in table.rows),
+            self.has_gradient(run),
             sum(outcomes.n_checks for outcomes in run_checks),
             tuple(f"{_within(outcomes)}: {text}" for outcomes in run_checks for text in self._failures(outcomes)),
         )

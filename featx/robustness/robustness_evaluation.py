@@ -168,7 +168,7 @@ class RobustnessEvaluation:
     transfer
         Accuracy of each run on the images that were made on each other run.
     notes
-        Notes about results that are left out, and about runs that were not checked, or not attacked within a limit.
+        Notes about results that are left out, and about runs that were checked or attacked less than others.
     """
 
     target: str

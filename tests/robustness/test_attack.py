@@ -2,7 +2,7 @@
 
 Modules: robustness.attack_job, robustness.attack_plan, robustness.attack_results,
 robustness.stored_attacks, robustness.attack_storage,
-robustness.attack_tables, robustness.attacked_rows, robustness.example_images, robustness.robustness_evaluation.
+robustness.attack_tables, robustness.example_images, robustness.robustness_evaluation.
 """
 
 import operator

@@ -45,8 +45,8 @@ def test_a_run_has_results_only_within_limits_that_it_was_attacked_within(evalua
     assert [labels[run] for run in evaluation.worst("linf", LARGE)] == ["lda"]
     assert all(row.p is None for row in evaluation.worst_cases)
     assert evaluation.notes == [
-        "lda was not attacked within linf 0.1; name all runs in one 'featx attack' to compare them",
-        "logreg was not attacked within linf 0.3; name all runs in one 'featx attack' to compare them",
+        "not all attacks within linf 0.1 were made on lda; name all runs in one 'featx attack' to compare them",
+        "not all attacks within linf 0.3 were made on logreg; name all runs in one 'featx attack' to compare them",
     ]
 
 
@@ -60,7 +60,7 @@ def test_tables_and_report_have_dashes_for_missing_limits(
     assert cells["logreg"][1] == cells["lda"][0] == "–"
     (scores,) = featx.evaluate()
     (line,) = attack_lines(study, [scores], {"class": evaluation})["class"]
-    assert "lda was not attacked within linf 0.1" in line
+    assert "not all attacks within linf 0.1 were made on lda" in line
     report_section = build_attacks(TargetFacts.collect(study, scores))
     assert report_section is not None
     worst_table = next(item for item in report_section.components if isinstance(item, Table))
@@ -85,6 +85,13 @@ def test_images_of_another_run_are_no_attack_on_a_run(study: Study, evaluation: 
     assert stored is not None
     assert [row.label for row in stored.evaluation.worst("linf", 0.2).values()] == ["logreg"]
     assert [row.label for row in stored.evaluation.attacks if row.eps == 0.2] == ["logreg"]
+
+
+def test_a_run_with_a_weaker_attack_has_a_note(study: Study, evaluation: RobustnessEvaluation) -> None:
+    attack(sections=[section("lda", SMALL, steps=1)])
+    stored = read_attacks(study, "class")
+    assert stored is not None
+    assert stored.evaluation.notes[0].startswith("not all attacks within linf 0.1 were made on logreg, lda; ")
 
 
 def test_checks_of_other_images_are_not_counted(study: Study, evaluation: RobustnessEvaluation) -> None:
