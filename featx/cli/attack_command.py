@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 def attack(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Runs, or beginnings of their names.", autocompletion=complete_run, show_default="all"),
+        typer.Argument(
+            help="Runs, or beginnings of their names.",
+            autocompletion=complete_run,
+            show_default="the recipe's, or all",
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -26,21 +30,23 @@ def attack(
         ),
     ] = None,
     norm: Annotated[
-        list[str] | None, typer.Option("--norm", help="linf or l2 (repeatable).", show_default="the method's first")
+        list[str] | None,
+        typer.Option("--norm", help="linf or l2 (repeatable).", show_default="the recipe's, or the method's first"),
     ] = None,
     eps: Annotated[
         list[str] | None,
         typer.Option(
             "--eps",
             help="Largest perturbation of pixels in [0, 1], as a number or a fraction; repeat for a curve.",
-            show_default="8/255",
+            show_default="the recipe's, or 8/255",
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the gradient.", show_default="20")
+        int | None, typer.Option("--steps", min=1, help="Steps of the gradient.", show_default="the recipe's, or 20")
     ] = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="100")
+        int | None,
+        typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="the recipe's, or 100"),
     ] = None,
     restarts: Annotated[
         int | None,
@@ -48,12 +54,14 @@ def attack(
             "--restarts",
             min=1,
             help="Random starts; for cw the weights that are tried, five at least.",
-            show_default="1",
+            show_default="the recipe's, or 1",
         ),
     ] = None,
     n_images: Annotated[
         int | None,
-        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="32"),
+        typer.Option(
+            "--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="the recipe's, or 32"
+        ),
     ] = None,
     white_box: Annotated[
         bool,
@@ -62,7 +70,10 @@ def attack(
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", help="Target.", autocompletion=complete_target, show_default="that of the runs, or the only one"
+            "--target",
+            help="Target.",
+            autocompletion=complete_target,
+            show_default="the recipe's, that of the runs, or the only one",
         ),
     ] = None,
     final: Annotated[
@@ -84,11 +95,10 @@ def attack(
     from featx.specs.recipe import load_recipe
 
     loaded_recipe = load_recipe(recipe)
-    options = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
+    options: dict[str, Any] = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
     options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}
-    attack_options = {name: value for name, value in options.items() if value is not None}
-    scope = {name: value for name, value in {"runs": runs, "target": target}.items() if value}
-    sections = _sections(loaded_recipe, attack_options, scope)
+    options |= {"runs": runs or None, "target": target}
+    sections = attack_sections(loaded_recipe, {name: value for name, value in options.items() if value is not None})
     with watching() as progress:
         results = attack_runs(loaded_recipe, sections=sections, final=final, user=user, progress=progress)
     if json:
@@ -97,14 +107,13 @@ def attack(
     print_all(results)
 
 
-def _sections(recipe: "Recipe", attack_options: dict[str, Any], scope: dict[str, Any]) -> "list[AttackSection]":
-    """Return the recipe's sections on the runs and the target of the call, or one section of the call's options."""
+def attack_sections(recipe: "Recipe", options: dict[str, Any]) -> "list[AttackSection]":
+    """Return the recipe's sections, or the default one, with the options in place of their values."""
     from featx.specs.attacking import AttackSection
     from featx.specs.validation import build_spec
 
-    if recipe.attack and not attack_options:
-        return [build_spec(AttackSection, "the attack", **section.model_dump() | scope) for section in recipe.attack]
-    return [build_spec(AttackSection, "the attack", **attack_options, **scope)]
+    fields = [section.model_dump() for section in recipe.attack or (AttackSection(seed=recipe.seed),)]
+    return [build_spec(AttackSection, "the attack", **item | options) for item in fields]
 
 
 def parse_fraction(text: str, option: str = "--eps") -> float:

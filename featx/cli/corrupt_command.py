@@ -19,16 +19,18 @@ def corrupt(
             "--kind",
             help="A kind of damage such as fog, or a group: noise, blur, weather, light, compression, geometry, "
             "probe, imagenet-c (repeatable).",
-            show_default="all",
+            show_default="the recipe's, or all",
         ),
     ] = None,
     severity: Annotated[
         list[int] | None,
-        typer.Option("--severity", min=1, max=5, help="Severity (repeatable).", show_default="1 to 5"),
+        typer.Option("--severity", min=1, max=5, help="Severity (repeatable).", show_default="the recipe's, or 1 to 5"),
     ] = None,
     n_images: Annotated[
         int | None,
-        typer.Option("--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="100"),
+        typer.Option(
+            "--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="the recipe's, or 100"
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -36,7 +38,7 @@ def corrupt(
             "--reference",
             help="Run that the mean corruption error is relative to.",
             autocompletion=complete_run,
-            show_default="none",
+            show_default="the recipe's, or none",
         ),
     ] = None,
     target: Annotated[

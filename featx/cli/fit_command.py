@@ -80,14 +80,15 @@ def fit(
     from featx.cli.progress_bars import watching
     from featx.heads.budget import Budget
 
-    cluster = cluster_of(scheduler, workers_local)
-    options = {"--head": head, "--target": target, "--embedding": embedding, "--trials": trials, "--nested": nested}
-    check_refit_options(refit, all_rows, {**options, "--budget": budget})
+    options: dict[str, Any] = {"--head": head, "--target": target, "--embedding": embedding, "--trials": trials}
+    options |= {"--nested": nested, "--timeout": timeout, "--budget": budget}
+    options |= {"--scheduler": scheduler, "--workers-local": workers_local}
+    check_refit_options(refit, all_rows, options)
     limit = None if budget is None else Budget.parse(budget)
     with watching() as progress:
         runs = (
             [featx.refit(refit, recipe, all_rows=all_rows, force=force, progress=progress)]
-            if refit
+            if refit is not None
             else featx.fit(
                 recipe,
                 heads=head or (),
@@ -98,7 +99,7 @@ def fit(
                 nested=nested,
                 budget=limit,
                 force=force,
-                cluster=cluster,
+                cluster=cluster_of(scheduler, workers_local),
                 progress=progress,
             )
         )

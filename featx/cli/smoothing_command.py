@@ -25,22 +25,28 @@ def smooth(
     ] = None,
     sigma: Annotated[
         str | None,
-        typer.Option(help="Standard deviation of the noise, for pixels in [0, 1].", show_default="0.25"),
+        typer.Option(
+            help="Standard deviation of the noise, for pixels in [0, 1].", show_default="the recipe's, or 0.25"
+        ),
     ] = None,
     n0: Annotated[
-        int | None, typer.Option("--n0", min=1, help="Noisy copies that choose an answer.", show_default="100")
+        int | None,
+        typer.Option("--n0", min=1, help="Noisy copies that choose an answer.", show_default="the recipe's, or 100"),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Further copies that certify it.", show_default="1000")
+        int | None,
+        typer.Option("--n", min=1, help="Further copies that certify it.", show_default="the recipe's, or 1000"),
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Largest probability of a wrong certificate.", show_default="0.001")
+        float | None,
+        typer.Option(help="Largest probability of a wrong certificate.", show_default="the recipe's, or 0.001"),
     ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Number of certified val images.", show_default="200")
+        int | None,
+        typer.Option("--images", min=1, help="Number of certified val images.", show_default="the recipe's, or 200"),
     ] = None,
     noise_at: Annotated[
-        str | None, typer.Option("--noise-at", help="network or picture.", show_default="network")
+        str | None, typer.Option("--noise-at", help="network or picture.", show_default="the recipe's, or network")
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,

@@ -15,7 +15,7 @@ from featx.heads.head_settings import EARLY_STOPPING, make_head
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import EMBEDDINGS_KEYWORDS
+from featx.specs.head_embeddings import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.run_spec import RULES, HeadRunSpec

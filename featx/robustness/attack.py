@@ -58,7 +58,7 @@ def attack(
         as in `featx.robustness.attack_job.prepare_attacks`.
     """
     loaded_recipe = load_recipe(recipe)
-    attack_sections = sections or loaded_recipe.attack or (AttackSection(),)
+    attack_sections = sections or loaded_recipe.attack or (AttackSection(seed=loaded_recipe.seed),)
     return [
         run_attacks(prepare_attacks(loaded_recipe, sections=group, final=final, user=user, progress=progress), progress)
         for group in group_sections(attack_sections)

@@ -8,6 +8,7 @@ from featx.registry import suggest_names
 from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.head import HeadSpec
+from featx.specs.head_embeddings import rename_embeddings
 from featx.specs.sections import EmbeddingSection, FinetuneSection
 from featx.specs.target import TargetSpec
 
@@ -111,19 +112,9 @@ def sections_with_backbones(
     def changed(section: EmbeddingSection | FinetuneSpec) -> Any:
         return section.model_copy(update={"backbone": paths[section.backbone]})
 
-    changed_heads = [
-        head.model_copy(
-            update={
-                "embeddings": renamed(head.embeddings)
-                if isinstance(head.embeddings, str)
-                else tuple(map(renamed, head.embeddings))
-            }
-        )
-        for head in heads
-    ]
     changed_networks = [section.model_copy(update={"runs": tuple(map(changed, section.runs))}) for section in networks]
     return {
         "embedding": tuple(map(changed, embeddings)),
         "finetune": tuple(changed_networks),
-        "head": tuple(changed_heads),
+        "head": rename_embeddings(heads, renamed),
     }

@@ -146,10 +146,15 @@ class EmbeddingRequest(Spec):
 
         Vectors that were made elsewhere are also called by the name of their file, with and without its suffix.
         """
+        return text in self.names
+
+    @property
+    def names(self) -> list[str]:
+        """All names of the embedding, in the same order for all embeddings of networks (`is_called`)."""
         if self.vectors is not None:
-            return text in {self.name, PurePath(self.vectors).name, PurePath(self.vectors).stem}
-        backbones = {self.backbone, without_folders(self.backbone)}
-        return text in {self.name, self.tap, self.pool} | backbones | {f"{name}/{self.tap}" for name in backbones}
+            return [self.name, PurePath(self.vectors).name, PurePath(self.vectors).stem]
+        backbones = [self.backbone, without_folders(self.backbone)]
+        return [self.tap, self.pool, *backbones, *(f"{name}/{self.tap}" for name in backbones), self.name]
 
     @property
     def nickname(self) -> str:

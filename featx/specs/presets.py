@@ -1,12 +1,15 @@
 """Presets of a recipe: limits that make a smaller study of it, for a first look or a slow machine."""
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from featx.registry import suggest_names
 from featx.specs.base import Count, LabelText, Spec
 from featx.specs.data import ReaderSpec
+from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection
@@ -42,9 +45,10 @@ class PresetSpec(Spec):
     trials
         Maximum number of settings that each search of a head tries.
     size_px
-        Maximum side of the networks' input in pixels.
+        Maximum side of the networks' input in pixels; each section needs a `size_px` that it limits, other than those
+        of fine-tuned networks (``checkpoint:``), which take images of the size that they were trained with.
     backbones
-        Backbone → backbone that takes its place, with that one's default weights.
+        Backbone → backbone that takes its place, with that one's default weights; in `embeddings` of heads too.
     """
 
     sample: Count | None = None
@@ -90,6 +94,26 @@ class PresetSpec(Spec):
         if self.epochs is not None:
             changes |= {"epochs": min(run.epochs, self.epochs), "phases": run.limit_phases(self.epochs)}
         return run.model_copy(update=changes)
+
+    def find_ineffective_limits(
+        self, embeddings: Sequence[EmbeddingSection], networks: Sequence[FinetuneSection]
+    ) -> Iterator[str]:
+        """Yield one message for each limit without effect on the networks of a recipe, with the path of its key."""
+        items: list[tuple[str, EmbeddingSection | FinetuneSpec]] = [
+            (f"embedding[{number}]", item) for number, item in enumerate(embeddings) if item.vectors is None
+        ]
+        items += [(f"finetune[{number}]", run) for number, section in enumerate(networks) for run in section.runs]
+        backbones = {item.backbone for _, item in items}
+        for name in self.backbones.keys() - backbones:
+            yield f"backbones: no section has the backbone {name!r}; {suggest_names(name, sorted(backbones))}"
+        for key, item in items:
+            backbone = self.backbones.get(item.backbone, item.backbone)
+            if self.size_px is not None and item.size_px is None and not backbone.startswith(CHECKPOINT_PREFIX):
+                yield (
+                    f"size_px: found {self.size_px}, but {key} ({item.backbone}) states no size_px to limit; "
+                    "set size_px in that section too"
+                )
+                return
 
     def _limit_network(self, section: EmbeddingSection | FinetuneSpec) -> dict[str, object]:
         """Return the changed fields of the backbone and its input."""

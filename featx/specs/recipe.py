@@ -15,7 +15,6 @@ from pydantic import Field, ValidationError, model_validator
 
 from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
-from featx.registry import suggest_names
 from featx.specs.attacking import AttackSection
 from featx.specs.base import Seed, Spec
 from featx.specs.checkpoint_names import find_checkpoint_problems, resolve_checkpoint, sections_with_backbones
@@ -27,6 +26,7 @@ from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
+from featx.specs.head_embeddings import find_unknown_embeddings, rename_embeddings
 from featx.specs.presets import PresetName, PresetSpec
 from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec, find_repeated_networks
@@ -36,8 +36,6 @@ from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
 from featx.specs.validation import build_spec, describe_problems
 
-# Values of `HeadSpec.embeddings` that are not the name of an embedding.
-EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
 
@@ -113,24 +111,10 @@ class Recipe(Spec):
             )
         return self
 
-    @property
-    def _short_names_of_embeddings(self) -> list[str]:
-        """``backbone/tap`` of each embedding, or its full name where several have the same backbone and tap."""
-        short_names = [f"{request.backbone}/{request.tap}" for request in self.requests]
-        return [
-            request.name if short_names.count(name) > 1 else name
-            for name, request in zip(short_names, self.requests, strict=True)
-        ]
-
     @model_validator(mode="after")
     def _check_embeddings_of_heads(self) -> "Recipe":
-        for number, head in enumerate(self.head):
-            for name in (str(run.embeddings) for run in head.grid()):
-                if name not in EMBEDDINGS_KEYWORDS and not any(request.is_called(name) for request in self.requests):
-                    raise ValueError(
-                        f"head[{number}].embeddings: no embedding is called {name!r}; "
-                        f"{suggest_names(name, [*EMBEDDINGS_KEYWORDS, *self._short_names_of_embeddings])}"
-                    )
+        for problem in find_unknown_embeddings(self.head, self.requests):
+            raise ValueError(problem)
         return self
 
     def with_preset(self, name: str) -> "Recipe":
@@ -145,6 +129,8 @@ class Recipe(Spec):
         ------
         DataError
             The recipe has no such preset or outer split.
+        RecipeError
+            Limits of the preset have no effect, or the sections do not fit together within them.
         """
         preset_name, _, split_name = name.partition("/") if name not in self.presets else (name, "", "")
         if split_name:
@@ -157,17 +143,34 @@ class Recipe(Spec):
             raise DataError(f"{self.name} has no preset or outer split {name!r}; expected one of {names_text}")
         if name not in self.presets:
             raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
-        preset = self.presets[name]
+        return self._limit(self.presets[name], name)
+
+    def _limit(self, preset: PresetSpec, name: str) -> "Recipe":
+        """Return the recipe within the limits of a preset; errors are those of `with_preset`."""
         changes = {
             "name": f"{self.name}-{name}",
             "variant": name,
             "data": preset.limit_data(self.data),
             "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
-            "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
         }
-        return self.model_copy(update=changes)
+        limited = self.model_copy(update=changes)
+        limited_names = {
+            name: limited_name
+            for requests in zip(self._all_requests, limited._all_requests, strict=True)
+            for name, limited_name in zip(*(request.names for request in requests), strict=True)
+        }
+        heads = tuple(map(preset.limit_head, self.head))
+        heads = rename_embeddings(heads, lambda name: limited_names.get(name, name))
+        limited = limited.model_copy(update={"head": heads})
+        limit_problems = preset.find_ineffective_limits(self.embedding, self.finetune)
+        problems = [f"presets.{name}.{problem}" for problem in limit_problems]
+        problems += find_unknown_embeddings(limited.head, limited.requests)
+        problems += find_checkpoint_problems(self.targets, limited.embedding, limited.finetune)
+        if problems:
+            raise RecipeError(limited.reference, problems)
+        return limited
 
     @property
     def outer_recipes(self) -> "tuple[Recipe, ...]":
@@ -205,8 +208,11 @@ class Recipe(Spec):
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
         """All requested embeddings without duplicates, grids expanded, with the recipe's folder and decoding."""
-        requests = (request for section in self.embedding for request in section.requests())
-        return tuple(dict.fromkeys(self.completed(request) for request in requests))
+        return tuple(dict.fromkeys(self._all_requests))
+
+    @property
+    def _all_requests(self) -> list[EmbeddingRequest]:
+        return [self.completed(request) for section in self.embedding for request in section.requests()]
 
     def completed(self, request: EmbeddingRequest) -> EmbeddingRequest:
         """Return a request with the recipe's decoding, and its files relative to the recipe's folder."""

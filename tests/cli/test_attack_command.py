@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from featx.cli.attack_command import attack_sections
 from featx.robustness.robustness_evaluation import limit_text
+from featx.specs.attacking import AttackSection
+from featx.specs.recipe import load_recipe
 from featx.study.study import Study
 from tests.printed import run_command
 from tests.robustness.conftest import RECIPE
@@ -68,6 +71,29 @@ def test_the_sections_of_a_recipe_give_the_whole_matrix(
     assert "transfer of pgd within linf 75/255: accuracy in % of each run" in output
     assert "without a limit" in output
     assert all(len(line) <= 80 for line in output.splitlines())
+
+
+def test_options_replace_their_keys_in_each_section_and_other_keys_stay(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("featx.toml").write_text(RECIPE + CURVE)
+    code, output, errors = run_command("attack logreg lda --images 5 --json", capsys)
+    Path("featx.toml").write_text(RECIPE)
+    assert code == 0, errors
+    (evaluation,) = json.loads(output)["evaluations"]
+    assert evaluation["n_images"] == 5
+    assert {row["method"] for row in evaluation["attacks"]} == {"fgsm", "pgd", "transfer", "cw", "patch"}
+
+
+def test_sections_keep_what_no_option_names(tmp_path: Path) -> None:
+    file = tmp_path / "featx.toml"
+    file.write_text("seed = 7\n" + RECIPE + CURVE)
+    curve, smallest = attack_sections(load_recipe(file), {"eps": ["1/255"], "restarts": 2})
+    assert (curve.methods, smallest.methods) == (("fgsm", "pgd", "transfer"), ("cw", "patch"))
+    assert {(section.eps, section.restarts, section.steps) for section in (curve, smallest)} == {((1 / 255,), 2, 3)}
+    assert {section.seed for section in (curve, smallest)} == {7}
+    file.write_text("seed = 7\n" + RECIPE)
+    assert attack_sections(load_recipe(file), {"images": 9}) == [AttackSection(images=9, seed=7)]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,19 @@ def test_options_that_do_not_go_together_are_refused(
         check_refit_options(refit, all_rows, options)
 
 
+SEARCH_OPTIONS = """
+--head svm, --target class, --embedding toy, --trials 0, --nested 0, --timeout 60, --budget 10m,
+--scheduler tcp://host:1, --workers-local 4
+"""
+
+
+@pytest.mark.parametrize("option", SEARCH_OPTIONS.strip().split(","))
+def test_options_of_a_search_are_refused_beside_a_refit(option: str) -> None:
+    result = CliRunner().invoke(app, ["fit", "--refit", "svm", *option.split()])
+    assert result.exit_code == 2
+    assert f"leave out {option.split()[0]}" in result.output
+
+
 def test_a_split_without_val_rows_leaves_nothing_to_add(toy_home: Path) -> None:
     Path("featx.toml").write_text(toy_recipe(head=HEADS[1:], split={"test": 0.25, "val": 0.0}))
     featx.extract()

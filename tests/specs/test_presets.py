@@ -1,6 +1,10 @@
-"""Presets limit a recipe: fewer images, epochs and trials, smaller inputs and other backbones."""
+"""Presets limit a recipe: fewer images, epochs and trials, smaller inputs and other backbones.
+
+Modules: specs.head_embeddings.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +26,16 @@ PHASES = [{"trainable": "head", "lr": 1e-3, "epochs": 1}, {"trainable": "all", "
 def write_recipe(folder: Path, **preset: object) -> Path:
     """Write a recipe with a grid, a run in phases, a head and a preset ``small``."""
     file = folder / "study.toml"
-    finetune = [GRID, {"strategy": "progressive", "phases": PHASES}]
-    embedding = [{"backbone": "vgg16", "size_px": 48}, {"backbone": "small_cnn", "weights": "none"}]
-    heads = [{"name": "rf", "trials": 30}, {"name": "logreg", "trials": 2}]
+    finetune = [GRID, {"strategy": "progressive", "phases": PHASES, "size_px": 32}]
+    embedding = [{"backbone": "vgg16", "size_px": 48}, {"backbone": "small_cnn", "weights": "none", "size_px": 96}]
+    names = [
+        "all",
+        "vgg16/last",
+        "small_cnn",
+        "vgg16/last/avg,size_px=48",
+        "small_cnn/last/avg,weights=none,size_px=96",
+    ]
+    heads = [{"name": "rf", "trials": 30}, {"name": "logreg", "trials": 2, "embeddings": names}]
     file.write_text(toy_recipe(finetune=finetune, embedding=embedding, head=heads, presets={"small": preset}))
     return file
 
@@ -38,9 +49,10 @@ def test_a_preset_limits_training_and_searches(tmp_path: Path) -> None:
     assert [run.epochs for run in grid] == [2] * 4
     assert {run.size_px for run in grid} == {64}
     assert [phase.epochs for phase in phased[0].phases] == [1, 2]
-    assert phased[0].size_px is None
+    assert phased[0].size_px == 32
     assert [head.trials for head in recipe.head] == [5, 2]
-    assert [section.size_px for section in recipe.embedding] == [48, None]
+    assert [section.size_px for section in recipe.embedding] == [48, 64]
+    assert recipe.head[1].embeddings[-1] == "small_cnn/last/avg,weights=none,size_px=64"
 
 
 def test_a_preset_replaces_backbones_and_their_weights(tmp_path: Path) -> None:
@@ -48,6 +60,62 @@ def test_a_preset_replaces_backbones_and_their_weights(tmp_path: Path) -> None:
     assert [section.backbone for section in recipe.embedding] == ["efficientnet_lite0", "small_cnn"]
     assert [section.weights for section in recipe.embedding] == ["default", "none"]
     assert {(run.backbone, run.weights) for run in recipe.finetune[0].runs} == {("efficientnet_lite0", "default")}
+    assert recipe.head[0].embeddings == "all"
+    assert recipe.head[1].embeddings == (
+        *("all", "efficientnet_lite0/last", "small_cnn", "efficientnet_lite0/last/avg,size_px=48"),
+        "small_cnn/last/avg,weights=none,size_px=96",
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "preset", "problem"),
+    [
+        (
+            {"embedding": [{"backbone": "vgg16", "tap": "last"}]},
+            {"size_px": 64},
+            r"presets.small.size_px: found 64, but embedding\[0\] \(vgg16\) states no size_px .*; set size_px in that",
+        ),
+        (
+            {
+                "finetune": [
+                    {"backbone": "vgg16", "size_px": 64},
+                    {"backbone": ["vgg16", "small_cnn"], "weights": "none"},
+                ]
+            },
+            {"size_px": 64},
+            r"presets.small.size_px: found 64, but finetune\[1\] \(vgg16\) states no size_px",
+        ),
+        (
+            {"embedding": [{"backbone": "vgg16"}]},
+            {"backbones": {"resnet50": "small_cnn"}},
+            "presets.small.backbones: no section has the backbone 'resnet50'; .*'?vgg16",
+        ),
+        (
+            {"finetune": [{"backbone": "vgg16"}, {"backbone": "small_cnn", "name": "net"}]},
+            {"backbones": {"vgg16": "checkpoint:net"}},
+            r"finetune\[0\].backbone: section 'net' is trained later; move its",
+        ),
+    ],
+)
+def test_a_preset_whose_limits_cannot_apply_is_refused(
+    tmp_path: Path, sections: dict[str, Any], preset: dict[str, Any], problem: str
+) -> None:
+    file = tmp_path / "study.toml"
+    removed = {} if "embedding" in sections else {"embedding": None, "head": None}
+    file.write_text(toy_recipe(**removed, **sections, presets={"small": preset}))
+    assert load_recipe(file).variant == ""
+    with pytest.raises(RecipeError, match=problem):
+        load_recipe(f"{file}#small")
+
+
+def test_networks_that_keep_their_size_need_none_in_a_preset(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    embedding = [{"vectors": "clip.npz"}, {"backbone": "checkpoint:net"}]
+    finetune = [{"name": "net", "backbone": "vgg16", "size_px": 128}]
+    file.write_text(toy_recipe(embedding=embedding, finetune=finetune, presets={"small": {"size_px": 64}}))
+    recipe = load_recipe(f"{file}#small")
+    assert [run.size_px for run in recipe.finetune[0].runs] == [64]
+    assert [section.size_px for section in recipe.embedding] == [None, None]
 
 
 def test_a_preset_balances_only_targets_that_have_a_balance(tmp_path: Path) -> None:
