@@ -48,9 +48,9 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
 
 
 def _read_parquet_labels(content: bytes) -> pd.DataFrame:
-    frame = read_parquet(content)
-    # pandas stores the numbers of rows as a range, reversed or with an offset for a part of a table.
-    frame = frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex))
+    stored_frame = read_parquet(content)
+    frame: pd.DataFrame = parse_with("a Parquet table", lambda: index_to_columns(stored_frame))
+    check_column_names(frame)
     for name in frame.select_dtypes(["object", "str"]).columns:
         values = frame[name].dropna()
         if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():
@@ -58,6 +58,38 @@ def _read_parquet_labels(content: bytes) -> pd.DataFrame:
         elif len(values) and values.map(lambda value: isinstance(value, bytes)).all():
             frame[name] = frame[name].map(lambda value: value.decode(errors="backslashreplace"), na_action="ignore")
     return frame
+
+
+def index_to_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose index is columns, except for numbers of rows and levels that repeat a column of their name.
+
+    Examples
+    --------
+    >>> index_to_columns(pd.DataFrame({"age": [3, 4]}, index=pd.Index(["a", "b"], name="id"))).columns.tolist()
+    ['id', 'age']
+    """
+    index = frame.index
+    repeats = [
+        level
+        for level, name in enumerate(index.names)
+        if name in frame.columns and index.get_level_values(level).equals(pd.Index(frame[name]))
+    ]
+    frame = frame.reset_index(level=repeats, drop=True)
+    # pandas stores the numbers of rows as a range, reversed or with an offset for a part of a table.
+    return frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex), allow_duplicates=True)
+
+
+def check_column_names(frame: pd.DataFrame) -> None:
+    """Check that the columns of a table have different names.
+
+    Raises
+    ------
+    ParseError
+        Two have the same name.
+    """
+    if not frame.columns.is_unique:
+        repeated_name = frame.columns[frame.columns.duplicated()][0]
+        raise ParseError(f"has several columns called {repeated_name!r}; expected different names")
 
 
 def list_sheets(content: bytes) -> list[str]:

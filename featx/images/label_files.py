@@ -10,7 +10,13 @@ import pandas as pd
 
 from featx.errors import DataError, MissingExtraError, ReadError
 from featx.files.parsing import ParseError
-from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, list_sheets, read_binary_table
+from featx.files.table_files import (
+    TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
+    check_column_names,
+    list_sheets,
+    read_binary_table,
+)
 from featx.files.text_tables import TextFormat, detect_format, parse_text_table
 from featx.images.names import file_suffix, is_image_name, non_image_rule
 from featx.images.path_matching import ImageIndex, PathRule
@@ -165,9 +171,8 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
         raise ReadError(f"{file.name}: data.labels.columns names the columns of a text table, found another format")
     # Names of columns in a Parquet file may be numbers or tuples.
     frame.columns = pd.Index([to_normal_form(str(name)) for name in frame.columns])
-    if not frame.columns.is_unique:
-        repeated_name = frame.columns[frame.columns.duplicated()][0]
-        raise ReadError(f"{file.name} has several columns called {repeated_name!r}; expected different names")
+    with _naming_file(file):
+        check_column_names(frame)
     for name, column in frame.items():
         if column.dtype == object:
             frame[name] = column.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)

@@ -53,6 +53,30 @@ def test_an_index_and_decimals_of_parquet_are_columns() -> None:
     assert frame["age"].tolist() == [1.5, 2.5]
 
 
+LEVELS: dict[str, tuple[pd.DataFrame, list[str]]] = {
+    "one": (FRAME.set_index("path"), ["path", "label", "age"]),
+    "a copy": (FRAME.set_index("path", drop=False), ["path", "label", "age"]),
+    "two, a copy": (FRAME.set_index(["path", "age"], drop=False).drop(columns="age"), ["age", "path", "label"]),
+    "numbers of rows": (FRAME[1:], ["path", "label", "age"]),
+}
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_levels_of_the_index_are_columns_unless_they_are_copies(kind: str) -> None:
+    frame, names = LEVELS[kind]
+    stream = io.BytesIO()
+    frame.to_parquet(stream)
+    read_frame = read_binary_table(stream.getvalue(), ".parquet")
+    assert (read_frame.columns.tolist(), read_frame.index.tolist()) == (names, list(range(len(frame))))
+
+
+def test_an_index_with_the_name_of_another_column_is_reported() -> None:
+    stream = io.BytesIO()
+    FRAME.set_index(pd.Index(["x", "y"], name="path")).to_parquet(stream)
+    with pytest.raises(ParseError, match=r"^has several columns called 'path'; expected different names$"):
+        read_binary_table(stream.getvalue(), ".parquet")
+
+
 @pytest.mark.parametrize("rows", [slice(None, None, -1), slice(1, None), slice(None, None, 2)])
 def test_rows_of_parquet_are_numbered_from_zero(rows: slice) -> None:
     stream = io.BytesIO()

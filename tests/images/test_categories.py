@@ -254,6 +254,16 @@ def test_a_table_of_other_values_is_reported(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["filename", "cat"])
+def test_a_table_with_two_columns_of_one_name_is_reported(name: str, tmp_path: Path) -> None:
+    content = f"filename,cat,{name}\n6.png,1,1\n".encode()
+    on_disk(tmp_path, {**one_hot_files(PNGS), "val/_classes.csv": content})
+    assert refused(tmp_path, "one_hot") == (
+        f"annotation 'val/_classes.csv' has several columns called {name!r}; expected different names; correct or "
+        "remove it"
+    )
+
+
 @pytest.mark.parametrize(
     ("reader", "file"),
     [

@@ -74,6 +74,21 @@ def test_a_window_and_a_rescaling_are_applied(tmp_path: Path) -> None:
     assert np.abs(65535 - expected - inverted).max() <= 0.5
 
 
+EMPTY_TAGS: list[dict[str, Any]] = [
+    {"WindowCenter": None, "WindowWidth": None},
+    {"WindowCenter": 400, "WindowWidth": None},
+    {"WindowCenter": [], "WindowWidth": []},
+    {"RescaleSlope": None, "RescaleIntercept": None, "NumberOfFrames": None},
+]
+
+
+@pytest.mark.filterwarnings("ignore:A value of 'None' for .* 'Number of Frames'")
+@pytest.mark.parametrize("tags", EMPTY_TAGS)
+def test_a_tag_without_a_value_counts_as_missing(tags: dict[str, Any], tmp_path: Path) -> None:
+    expected = pixels(write_dicom(tmp_path / "a.dcm", GREY))
+    assert (pixels(write_dicom(tmp_path / "b.dcm", GREY, **tags)) == expected).all()
+
+
 def test_colours_are_unchanged_in_folders_and_archives(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
     for name in ("cat/0.dcm", "dog/1.DCM"):
@@ -92,6 +107,7 @@ def test_colours_are_unchanged_in_folders_and_archives(tmp_path: Path) -> None:
         ({"WindowCenter": 5, "WindowWidth": 0}, "has a window of width 0, expected at least 1"),
         ({"RescaleSlope": 0, "RescaleIntercept": 0}, "has a rescale slope of 0"),
         ({"Rows": 9}, "cannot be read as DICOM: "),
+        ({"Rows": None}, "is DICOM without an image"),
     ],
 )
 def test_an_unusual_file_is_unreadable(tags: dict[str, Any], reason: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -175,6 +176,15 @@ def test_hugging_face_files_have_named_classes_and_parts(bytes_only: bool, tmp_p
         "other.parquet": "is a Parquet file without a column of images",
         "README.md": "is not an image: its suffix is '.md'",
     }
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_an_index_of_labels_is_a_column(drop: bool, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"image": [{"bytes": png, "path": None} for png in PNGS[:6]], "label": ["cat", "dog"] * 3})
+    frame[::-1].set_index("label", drop=drop).to_parquet(tmp_path / "a.parquet")
+    listing = listed(tmp_path, "parquet")
+    assert listing.manifest.labels.to_dict("list") == {"label": ["dog", "cat"] * 3}
+    assert contents(listing) == PNGS[5::-1]
 
 
 def test_lists_of_classes_become_columns(tmp_path: Path) -> None:

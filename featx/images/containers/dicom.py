@@ -75,13 +75,25 @@ def _check_pixels(dataset: Any) -> None:
     ReadError
         it holds none, several, or a larger one.
     """
-    if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
+    n_pixels = int(_read_number(dataset, "Rows", 0) * _read_number(dataset, "Columns", 0))
+    if not n_pixels or not dataset.get("PixelData"):
         raise ReadError("is DICOM without an image, for example a report or a structure set")
-    n_frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    # Zero frames are written for one.
+    n_frames = int(_read_number(dataset, "NumberOfFrames", 1)) or 1
     if n_frames != 1:
         raise ReadError(f"has {n_frames} frames, expected one; write each frame into a file")
-    n_values = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
-    check_size(n_values * math.ceil(int(dataset.get("BitsAllocated", 8)) / 8))
+    n_values = n_pixels * int(_read_number(dataset, "SamplesPerPixel", 1))
+    check_size(n_values * math.ceil(_read_number(dataset, "BitsAllocated", 8) / 8))
+
+
+def _read_number(dataset: Any, name: str, default: float) -> float:
+    """Return the number of a tag, or the first of several; the default if the tag is missing or has no value."""
+    return float(value) if (value := _first_value(dataset, name)) is not None else default
+
+
+def _first_value(dataset: Any, name: str) -> Any:
+    value = next(iter(np.ravel(dataset.get(name))), None)
+    return None if value == "" else value
 
 
 def _to_array(dataset: Any) -> NDArray[Any]:
@@ -93,7 +105,7 @@ def _to_array(dataset: Any) -> NDArray[Any]:
         return np.asarray(apply_color_lut(values, dataset))
     if not kind.startswith("MONOCHROME"):
         return values
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    slope, intercept = _read_number(dataset, "RescaleSlope", 1), _read_number(dataset, "RescaleIntercept", 0)
     low, high = _find_window(dataset, slope, intercept)
     grey: NDArray[np.float64] = ((values.astype(np.float64) * slope + intercept - low) / (high - low)).clip(0, 1)
     if not np.isfinite(grey).all():
@@ -107,14 +119,15 @@ def _find_window(dataset: Any, slope: float, intercept: float) -> tuple[float, f
 
     Source: DICOM PS3.3, C.11.2.1.2 (window), linear function.
     """
-    if "WindowCenter" in dataset and "WindowWidth" in dataset:
-        center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+    window = [_first_value(dataset, name) for name in ("WindowCenter", "WindowWidth")]
+    if None not in window:
+        center, width = map(float, window)
         if not width >= 1:
             raise ReadError(f"has a window of width {width:g}, expected at least 1")
         half_width = max(width - 1, 1) / 2
         return center - 0.5 - half_width, center - 0.5 + half_width
     bits = int(dataset.BitsStored)
-    is_signed = int(dataset.get("PixelRepresentation", 0)) == 1
+    is_signed = _read_number(dataset, "PixelRepresentation", 0) == 1
     ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
     low, high = sorted(end * slope + intercept for end in ends)
     if not low < high:

@@ -4,6 +4,7 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.files.parsing import ParseError
+from featx.files.table_files import check_column_names
 from featx.files.text_tables import detect_format, parse_text_table
 from featx.images.containers.categories import Categories, CategoryReader, read_annotation
 from featx.images.names import base_name
@@ -58,6 +59,7 @@ def _read_table(table: Entry) -> pd.DataFrame:
     try:
         content = read_annotation(table)
         frame = parse_text_table(content, detect_format(content))
+        check_column_names(frame)
     except ParseError as error:
         raise DataError(f"annotation {table.name!r} {error}; correct or remove it") from error
     values = frame.drop(columns=PATH_COLUMN, errors="ignore")

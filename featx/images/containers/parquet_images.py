@@ -1,6 +1,7 @@
 """Parquet files that hold the images themselves, as Hugging Face's datasets are published."""
 
 import os
+import re
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ import pandas as pd
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
 from featx.files.parsing import MAX_TABLE_VALUES, ParseError, parse_json
+from featx.files.table_files import index_to_columns
 from featx.images.containers.array_pairing import IMAGE_MAGICS
 from featx.images.contents import FileState, check_size, file_uri, oversize_reason
 from featx.images.names import file_suffix, find_part
@@ -33,6 +35,8 @@ ROWS_PER_BATCH = 1
 MAX_UNPACKED_GROUPS = 8
 # Rows that are inspected for the first bytes of an image.
 N_INSPECTED_ROWS = 3
+# Name under which pandas stores an index without a name, or with that of a column.
+UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
 
 class ParquetImageReader:
@@ -241,10 +245,11 @@ def _read_labels(file: Path, image_column: str) -> pd.DataFrame:
     try:
         with _open(file) as parquet:
             schema, n_rows = parquet.schema_arrow, parquet.metadata.num_rows
-            names = [name for name in schema.names if name != image]
+            names = [name for name in schema.names if name != image and not UNNAMED_INDEX.fullmatch(name)]
             n_values = n_rows * max(1, len(names))
             is_small = n_values <= MAX_TABLE_VALUES
             frame = parquet.read(columns=names).to_pandas() if names and is_small else pd.DataFrame(index=range(0))
+            frame = index_to_columns(frame)
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
         raise DataError(f"{file} cannot be read as Parquet: {_format_error(error)}") from error
