@@ -13,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from featx.errors import DataError, IncompleteError
 from featx.files.parsing import ParseError, parse_json, validate_as
-from featx.files.seals import has_valid_seal, read_sealed
+from featx.files.seals import has_valid_seal
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import STORE_SUFFIX, Stores
 from featx.storage.segment_store import SegmentStore
-from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
+from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS, read_lock
 from featx.study.extraction_tables import read_extracted
 from featx.study.folders import cache_place, runs_folder
 from featx.study.study import Study
@@ -27,10 +27,11 @@ from featx.study.study import Study
 T = TypeVar("T")
 # The files of a recipe that name the embeddings it needs.
 LOCK_FILES = (EMBEDDINGS, BOUNDARIES)
+LOCK_REMEDY = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
 
 
 class NeededEmbeddings(BaseModel):
-    """The part of a JSON file that names the embeddings that a recipe or a model needs."""
+    """The part of a model's header that names the embeddings that it needs."""
 
     embeddings: list[dict[str, Any]] = []
 
@@ -93,7 +94,8 @@ class Cache:
         for name in LOCK_FILES:
             for file in sorted(self.runs.rglob(name)):
                 owner = file.parent.relative_to(self.runs).as_posix()
-                for fields in _read_lock_file(file).embeddings:
+                lock = read_lock(file, LOCK_REMEDY)
+                for fields in (*lock.embeddings, *lock.pending):
                     yield owner, _parse_embedding(file, fields)
 
     def _needed_by_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
@@ -145,11 +147,6 @@ def _unreadable(file: Path, error: Exception) -> IncompleteError:
     return IncompleteError(
         f"{file} cannot be read ({error}): the embeddings that it needs are unknown; repair or remove it"
     )
-
-
-def _read_lock_file(file: Path) -> NeededEmbeddings:
-    remedy = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
-    return read_sealed(file, remedy, NeededEmbeddings)
 
 
 def _parse_embedding(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:

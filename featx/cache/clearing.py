@@ -109,20 +109,23 @@ def gc(
 
     Notes
     -----
-    Files of a live writer are never touched (`featx.storage.leases`). If no recipe is known, no store is removed.
+    Files of a live writer are never touched (`featx.storage.leases`), nor the stores that an extraction or a training
+    fills, which it records before. If no recipe is known, no store is removed.
     """
     place = Cache.find(recipe, cache)
     unneeded_stores = [store for store in place.stores() if place.is_unneeded(store)]
     leftovers = place.all_stores.leftovers()
+    is_removed = not dry_run and (not unneeded_stores or agree([store.name for store in unneeded_stores]))
+    if is_removed:
+        # An extraction may have begun to fill one of them before the caller agreed.
+        current_place = Cache.find(recipe, cache)
+        unneeded_stores = [store for store in unneeded_stores if current_place.is_unneeded(store)]
     n_bytes = sum(leftover.n_bytes for leftover in leftovers)
     n_bytes += sum(size for store in unneeded_stores for _, size in store.file_sizes())
-    is_removed = not dry_run
-    if is_removed:
-        for leftover in leftovers:
-            leftover.remove()
-        is_removed = not unneeded_stores or agree([store.name for store in unneeded_stores])
-        for store in unneeded_stores if is_removed else []:
-            store.remove()
+    for leftover in leftovers if not dry_run else []:
+        leftover.remove()
+    for store in unneeded_stores if is_removed else []:
+        store.remove()
     owners = {owner for embeddings in place.needed.values() for owner in embeddings}
     return ClearingResult(
         [leftover.name for leftover in leftovers],

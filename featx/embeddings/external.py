@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.embeddings.extraction_writing import record_pending
 from featx.embeddings.read import locked_store
 from featx.embeddings.space import check_space
 from featx.embeddings.vector_files import VectorFile, find_positions, read_vector_file
@@ -95,6 +96,7 @@ def import_vectors(
         store = locked_store(study.cache, locked_embedding)
         new_digests = store.missing(rows)
         check_space([store], rows, study.cache, progress)
+        record_pending(study, [locked_embedding])
         _check_stored(vectors, rows, store, manifest)
         for start in range(0, len(new_digests), segment_rows):
             digests = new_digests[start : start + segment_rows]

@@ -23,7 +23,7 @@ from featx.embeddings.extraction_warnings import (
     precision_changes,
     remove_damaged_files,
 )
-from featx.embeddings.extraction_writing import write_extraction
+from featx.embeddings.extraction_writing import record_pending, write_extraction
 from featx.embeddings.fill import Plan, fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.labelled_listing import assign_parts, read_listing
@@ -177,6 +177,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     locked_embeddings = [*(embedding for plan in plans for embedding in plan.locked), *imported_vectors.locked]
     warnings += [*imported_vectors.warnings, *precision_changes(study.locked, locked_embeddings)]
     if plans:
+        record_pending(study, (embedding for plan in plans for embedding in plan.locked))
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)

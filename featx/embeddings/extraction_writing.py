@@ -1,14 +1,18 @@
 """Write the tables of an extraction, also while other extractions of the same recipe run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import pandas as pd
 
+from featx.artifacts.header import HEADER_FILE, read_header
 from featx.embeddings.labelled_listing import AssignedParts
+from featx.errors import ArtifactError
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
 from featx.storage.leases import remove_leftovers
-from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
+from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, parse_entries, read_lock
 from featx.study.extraction_tables import SPLIT, extraction_lock, seal_extraction
 from featx.study.split_state import split_state
 from featx.study.study import Study
@@ -37,7 +41,7 @@ def write_extraction(
     outcomes
         Outcome of each file.
     locked_embeddings
-        The resolved embeddings. Those that other extractions have recorded stay.
+        The resolved embeddings. Others stay recorded if the recipe, ``--backbone`` or a run needs them.
     """
     with extraction_lock(study.folder):
         remove_leftovers(study.folder)
@@ -57,10 +61,55 @@ def write_extraction(
         seal_extraction(study.folder, assigned_parts.problem)
 
 
-def _record_embeddings(study: Study, locked_embeddings: Sequence[LockedEmbedding]) -> None:
-    """Write the embeddings into the lock file, in place of those of the same requests."""
-    new_requests = {embedding.request for embedding in locked_embeddings}
+def record_pending(study: Study, embeddings: Iterable[LockedEmbedding]) -> None:
+    """Record embeddings before their stores are filled, so that clearing the cache meanwhile keeps these stores."""
+    file = study.folder / EMBEDDINGS
+    with extraction_lock(study.folder):
+        lock = read_lock(file)
+        entries = [item.model_dump(mode="json") for item in _marked_as_extra(study, embeddings)]
+        new_entries = [entry for entry in entries if entry not in (*lock.embeddings, *lock.pending)]
+        if new_entries:
+            lock.pending += new_entries
+            write_sealed(file, lock.model_dump())
+
+
+def _record_embeddings(study: Study, embeddings: Sequence[LockedEmbedding]) -> None:
+    """Write the embeddings into the lock file, with those that others recorded and that are still needed."""
+    new_requests = {embedding.request for embedding in embeddings}
+    run_embeddings = _embeddings_of_runs(study)
+
+    def still_needed(entries: Sequence[dict[str, Any]]) -> list[LockedEmbedding]:
+        """Return the other embeddings of the recipe and of ``--backbone``, and those of finished runs."""
+        return [
+            item
+            for item in parse_entries(entries)
+            if item.request not in new_requests
+            and (
+                item.request in study.recipe.requests
+                or (item.is_extra and item.request.decoding == study.recipe.decoding)
+                or item.spec.fingerprint() in run_embeddings
+            )
+        ]
+
     # Another extraction may have recorded embeddings since this one began.
-    kept_embeddings = [item for item in read_locked(study.folder) if item.request not in new_requests]
-    entries = [item.model_dump(mode="json") for item in (*kept_embeddings, *locked_embeddings)]
-    write_sealed(study.folder / EMBEDDINGS, {"embeddings": entries})
+    lock = read_lock(study.folder / EMBEDDINGS)
+    complete = [*still_needed(lock.embeddings), *_marked_as_extra(study, embeddings)]
+    lists = {"embeddings": complete, "pending": still_needed(lock.pending)}
+    entries = {name: [item.model_dump(mode="json") for item in items] for name, items in lists.items()}
+    write_sealed(study.folder / EMBEDDINGS, entries)
+
+
+def _marked_as_extra(study: Study, embeddings: Iterable[LockedEmbedding]) -> list[LockedEmbedding]:
+    """Return the embeddings, marked if the recipe does not name them."""
+    requests = set(study.recipe.requests)
+    return [item.model_copy(update={"is_extra": item.request not in requests}) for item in embeddings]
+
+
+def _embeddings_of_runs(study: Study) -> set[str]:
+    """Return the fingerprints of the embeddings that the finished runs of a study use."""
+    fingerprints: set[str] = set()
+    for file in study.folder.rglob(f"[!.]*/{HEADER_FILE}"):
+        # A damaged run is reported where it is used.
+        with suppress(ArtifactError):
+            fingerprints |= {item.spec.fingerprint() for item in read_header(file.parent)[1].embeddings}
+    return fingerprints

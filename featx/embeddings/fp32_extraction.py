@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from featx.embeddings.extraction_writing import record_pending
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -54,5 +55,6 @@ def extract_in_fp32(
                 f"the network, weights or preprocessing of {embedding.request.name!r} have changed since the run was "
                 "fitted; run 'featx extract' and 'featx fit' again"
             )
+    record_pending(study, locked_embeddings.values())
     fill(plans, uris, selector, progress)
     return tuple(locked_embeddings[request] for request in requests)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ class AssignedParts:
 def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback) -> tuple[Listing, list[Truth], str]:
     """Return the selected images, the strata of each target, and the problem of the labels if there is one.
 
-    All images are selected if there is a problem: they are embedded all the same.
+    The images are embedded also if there is a problem: those that the targets select if they can be applied, otherwise
+    those that ``data.keep`` and ``data.sample`` select.
 
     Parameters
     ----------
@@ -64,23 +66,34 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     recipe = study.recipe
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
+    select = partial(select_images, split=recipe.split, sample=recipe.data.sample, keep=recipe.data.keep)
     if not recipe.targets:
         problem = "the recipe has no [targets]; add one, such as [targets.class] with column = 'class'"
-        data = recipe.data
-        return select_images(listing, {}, recipe.split, sample=data.sample, keep=data.keep), [], problem
+        return select(listing, {}), [], problem
+    selected_listing: Listing | None = None
     try:
         listing = _with_bands(listing, recipe.groups)
-        selected_listing = select_images(
-            listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample, recipe.data.keep
-        )
+        selected_listing = select(listing, recipe.targets, drop_unlabelled=drop_unlabelled)
         truths = [strata(selected_listing.manifest, name, target) for name, target in recipe.targets.items()]
         for column in recipe.group_labels.values():
             selected_listing.manifest.column(column)
         _split_and_balance(recipe, selected_listing, truths)
     except DataError as error:
+        if selected_listing is None:
+            selected_listing = _select_without_targets(listing, recipe)
         progress("note", 0, 1, f"labels: {error}; the images are embedded all the same")
-        return listing, [], str(error)
+        return selected_listing, [], str(error)
     return selected_listing, truths, ""
+
+
+def _select_without_targets(listing: Listing, recipe: Recipe) -> Listing:
+    """Return the images that ``data.keep`` and ``data.sample`` select; `keep` is left out if it cannot be applied."""
+    select = partial(select_images, listing, {}, recipe.split, sample=recipe.data.sample)
+    try:
+        return select(keep=recipe.data.keep)
+    except DataError:
+        # The problem of the labels that is reported names the column or the value.
+        return select()
 
 
 def _with_bands(listing: Listing, groups: Mapping[str, GroupSpec]) -> Listing:

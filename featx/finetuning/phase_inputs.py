@@ -13,7 +13,7 @@ from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import ROW_BYTES, gigabytes, room_bytes
 from featx.embeddings.workers import ImageSource
 from featx.errors import DataError
-from featx.files.seals import read_sealed, write_sealed
+from featx.files.seals import write_sealed
 from featx.finetuning.augmentation import augment
 from featx.finetuning.network import Boundary, FinetunedNetwork
 from featx.finetuning.training_rows import CachedRows, DecodedImages, Inputs, PixelRows, augmentation_keys
@@ -24,7 +24,7 @@ from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.storage.store import EmbeddingStore
-from featx.study.embedding_lock import BOUNDARIES, EmbeddingLock, LockedEmbedding
+from featx.study.embedding_lock import BOUNDARIES, LockedEmbedding, read_lock
 from featx.study.extraction_tables import extraction_lock
 from featx.study.study import Study
 from featx.tables.ids import Ids
@@ -175,18 +175,19 @@ class PhaseInputs:
         """Return the store of an embedding with all images in it."""
         runtimes = RuntimeSelector(self.study.cache, self.engine, places, self.progress)
         (plan,) = plans_for(network_groups([request]), runtimes)
-        self._check_none_failed(fill([plan], places, runtimes, self.progress).failed)
         self._record_boundary(plan.locked[0])
+        self._check_none_failed(fill([plan], places, runtimes, self.progress).failed)
         return plan.stores[0]
 
     def _record_boundary(self, boundary: LockedEmbedding) -> None:
-        """Record that the recipe uses a boundary, so that clearing the cache keeps it."""
+        """Record a boundary before it is filled, so that clearing the cache keeps it."""
         file = self.study.folder / BOUNDARIES
         entry = boundary.model_dump(mode="json")
         with extraction_lock(self.study.folder):
-            recorded = read_sealed(file, "remove it", EmbeddingLock).embeddings if file.is_file() else []
-            if entry not in recorded:
-                write_sealed(file, {"embeddings": [*recorded, entry]})
+            lock = read_lock(file, "remove it")
+            if entry not in lock.embeddings:
+                lock.embeddings.append(entry)
+                write_sealed(file, lock.model_dump())
 
     def _pixels(self, network: FinetunedNetwork, spec: FinetuneSpec) -> PixelRows:
         """Return the decoded images as inputs."""

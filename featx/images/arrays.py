@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from featx.images.containers.array_pairing import (
     pair_datasets,
     row_bytes,
 )
-from featx.images.containers.hdf5 import check_filters, check_values_inside
+from featx.images.containers.hdf5 import check_filters, check_values_inside, find_external_files
 from featx.images.contents import Content, check_size, file_uri
 from featx.images.names import find_part, non_image_rule
 from featx.images.readers import Listing
@@ -213,7 +214,8 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     n = shape[-1 if is_last else 0]
     _check_row_count(spec.images, n, file)
     name, file_name = get_dataset_name(spec.images), get_dataset_file(spec.images)
-    state = file_state(file)
+    # The state of its own file does not tell whether values in other files have changed: such rows are always read.
+    state = None if find_external_files(images) else file_state(file)
     uri = f"row:{file_uri(str(file.absolute()))}//{name}/"
     prefix = f"{file_name}#{name}/" if name and not is_only_spec else f"{file_name}#"
     options = [EXTERNAL_OPTION] * external + [LAST_AXIS_OPTION] * is_last
@@ -227,6 +229,28 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     if spec.split is not None:
         columns["split"] = np.full(n, spec.split, dtype=object)
     return entries, pd.DataFrame(columns, index=range(n))
+
+
+def external_label_files(data: ReaderSpec, folder: Path) -> list[Path]:
+    """Return the files from which the label datasets of a source take their values, other than their own.
+
+    Parameters
+    ----------
+    data
+        The source; without ``data.external`` there are no such files.
+    folder
+        Folder of the recipe.
+    """
+    source = Path(resolve_source(data.source, folder))
+    home = source if source.is_dir() else source.parent
+    files: list[Path] = []
+    for place in dict.fromkeys(place for spec in data.arrays if data.external for place in spec.labels.values()):
+        # A dataset that is missing now has no state either.
+        with suppress(DataError):
+            names = find_external_files(_open_dataset(place, home, external=True)[1])
+            # HDF5 looks for a relative path in the folder of the file and in the working directory.
+            files += [path for name in names for path in (home / name, Path.cwd() / name) if path.is_file()]
+    return list(dict.fromkeys(files))
 
 
 def _without_repeats(new_columns: Mapping[str, Any], columns: Mapping[str, Any], place: str) -> Mapping[str, Any]:

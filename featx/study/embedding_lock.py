@@ -1,5 +1,6 @@
 """The resolved specification of each embedding, as the last extraction recorded it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ class LockedEmbedding(ResolvedEmbedding):
         The measured deviation of a reduced precision from fp32 (fields of `featx.embeddings.drift.Drift`).
     reason
         The inputs of the choice of precision (`RuntimeSelector.reason`). `spec` is valid while these are unchanged.
+    is_extra
+        Whether ``featx extract --backbone`` requested it, beside the embeddings of the recipe.
     """
 
     weights_file: tuple[str, int, int] | None
     drift: dict[str, float] | None = None
     reason: str
+    is_extra: bool = False
 
     @property
     def holds(self) -> bool:
@@ -41,19 +45,35 @@ class LockedEmbedding(ResolvedEmbedding):
 
 
 class EmbeddingLock(BaseModel):
-    """The content of a lock file."""
+    """The content of a lock file.
 
-    embeddings: list[dict[str, Any]]
+    Attributes
+    ----------
+    embeddings
+        Entries of the embeddings that are complete.
+    pending
+        Entries of the embeddings that a running or interrupted extraction fills. They are recorded before the first
+        image is embedded, so that clearing the cache keeps their stores.
+    """
+
+    embeddings: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
+
+
+def read_lock(file: Path, remedy: str = "run 'featx extract' again") -> EmbeddingLock:
+    """Return the content of a lock file; an empty one where there is no file."""
+    return read_sealed(file, remedy, EmbeddingLock) if file.is_file() else EmbeddingLock()
+
+
+def parse_entries(entries: Sequence[dict[str, Any]]) -> tuple[LockedEmbedding, ...]:
+    """Return the resolved specs in entries of a lock file; empty if another version of featx wrote them."""
+    try:
+        return tuple(map(LockedEmbedding.model_validate, entries))
+    except ValidationError:
+        # The next extraction replaces them.
+        return ()
 
 
 def read_locked(folder: Path) -> tuple[LockedEmbedding, ...]:
     """Return the resolved specs of the last extraction in a study's folder; empty before the first one."""
-    path = folder / EMBEDDINGS
-    if not path.is_file():
-        return ()
-    entries = read_sealed(path, "run 'featx extract' again", EmbeddingLock).embeddings
-    try:
-        return tuple(map(LockedEmbedding.model_validate, entries))
-    except ValidationError:
-        # Another version wrote the file; the next extraction replaces it.
-        return ()
+    return parse_entries(read_lock(folder / EMBEDDINGS).embeddings)

@@ -25,6 +25,7 @@ from tests.conftest import TOY_RECIPE, make_images
 from tests.printed import unwrapped
 
 RunCommand = Callable[..., tuple[int, str, str]]
+LARGER_IMAGES = TOY_RECIPE.replace('weights = "none"', 'weights = "none"\nsize_px = 20')
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_only_leftovers_of_dead_writers_are_removed(store: Path, run_command: Ru
 
 
 def test_unneeded_stores_are_removed_after_confirmation(store: Path, run_command: RunCommand) -> None:
-    Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "none"\nsize_px = 20'))
+    Path("featx.toml").write_text(LARGER_IMAGES)
     featx.extract()
     shutil.rmtree("runs")
     featx.extract()
@@ -201,6 +202,66 @@ def test_without_a_recipe_in_sight_nothing_is_unneeded(store: Path, run_command:
     assert code == 0
     assert "no recipe is known, so all stores are kept" in out
     assert store.exists()
+
+
+def interrupt_after_32_images(stage: str, n_done: int, total: int, note: str = "") -> None:
+    if stage == "embed" and n_done > 32:
+        raise KeyboardInterrupt
+
+
+def test_the_store_of_a_running_or_interrupted_extraction_is_kept(store: Path) -> None:
+    Path("other.toml").write_text(LARGER_IMAGES)
+
+    def clear(stage: str, n_done: int, total: int, note: str = "") -> None:
+        assert featx.cache.gc(agree=lambda _: True).unneeded == []
+        interrupt_after_32_images(stage, n_done, total, note)
+
+    with pytest.raises(KeyboardInterrupt):
+        featx.extract("other.toml", progress=clear)
+    assert featx.cache.gc(agree=lambda _: True).unneeded == []
+    assert len(list(Path("cache").glob("*.zarr"))) == 2
+
+
+def test_an_extraction_that_begins_before_the_confirmation_keeps_its_store(store: Path) -> None:
+    Path("other.toml").write_text(LARGER_IMAGES)
+    featx.extract("other.toml")
+    shutil.rmtree("runs/other")
+
+    def agree(names: list[str]) -> bool:
+        featx.extract("other.toml")
+        return len(names) == 1
+
+    result = featx.cache.gc(agree=agree)
+
+    assert (result.unneeded, result.n_bytes) == ([], 0)
+    assert len(list(Path("cache").glob("*.zarr"))) == 2
+
+
+def test_the_store_of_a_replaced_embedding_is_unneeded(store: Path) -> None:
+    Path("featx.toml").write_text(LARGER_IMAGES)
+    with pytest.raises(KeyboardInterrupt):
+        featx.extract(progress=interrupt_after_32_images)
+    assert featx.cache.gc().unneeded == []
+    Path("featx.toml").write_text(TOY_RECIPE + '\n[decoding]\nbackground = "#000000"\n')
+    featx.extract()
+
+    (needed_embedding,) = Study.open(None).locked
+    unneeded = featx.cache.gc(agree=lambda _: True).unneeded
+
+    assert len(unneeded) == 2
+    assert store.name in unneeded
+    assert [path.name for path in Path("cache").glob("*.zarr")] == [
+        Path(Study.open(None).store_path(needed_embedding.spec)).name
+    ]
+
+
+def test_replaced_embeddings_of_runs_stay_recorded(store: Path) -> None:
+    featx.fit(heads=["logreg"])
+    Path("featx.toml").write_text(LARGER_IMAGES)
+    featx.extract()
+
+    assert [embedding.request.size_px for embedding in Study.open(None).locked] == [None, 20]
+    assert featx.cache.gc().unneeded == []
 
 
 def test_a_model_alone_makes_its_embedding_needed(store: Path) -> None:

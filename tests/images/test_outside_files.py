@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from PIL import Image
 
 import featx
-from featx.errors import DataError, ReadError
+from featx.errors import DataError, IncompleteError, ReadError
 from featx.files.parsing import ParseError, read_parquet
 from featx.images.arrays import read_row
 from featx.images.readers import read_source
 from featx.specs.data import LabelsSpec, ReaderSpec
+from featx.study.study import Study
 
 SHAPE = (6, 8, 8)
 SECRET = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
@@ -151,3 +153,37 @@ def test_members_that_lead_out_of_an_archive_are_ignored_with_a_reason(kind: str
     recognition = featx.init(f"a.{kind}")
     assert recognition.classes == {"dark": 1, "light": 1}
     assert recognition.ignored == {"its path leads out of its folder in the archive": 2}
+
+
+def set_time(file: Path, seconds_ago: float) -> None:
+    """Set the time of the last change, since digests of files that changed just now are not cached."""
+    time_ns = time.time_ns() - int(seconds_ago * 1e9)
+    os.utime(file, ns=(time_ns, time_ns))
+
+
+def test_changed_values_in_other_files_are_noticed(home: Path) -> None:
+    with h5py.File("a.h5", "w") as file:
+        external(file, home / "secret")
+        file["y"] = [0, 1, 0, 1, 0, 1]
+    for name in ("a.h5", "secret"):
+        set_time(home / name, 3600)
+    recipe = recipe_of(home, "external = true")
+    assert featx.extract(recipe).n_embedded == 6
+    (home / "secret").write_bytes((255 - SECRET).tobytes())
+    set_time(home / "secret", 1800)
+
+    assert featx.extract(recipe).n_embedded == 6
+
+
+def test_changed_labels_in_other_files_need_a_new_extraction(home: Path) -> None:
+    (home / "labels").write_bytes(bytes([0, 1, 0, 1, 0, 1]))
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = SECRET
+        file.create_dataset("y", (6,), "u1", external=[(str(home / "labels"), 0, 6)])
+    recipe = recipe_of(home, "external = true")
+    featx.extract(recipe)
+    assert len(Study.open(recipe).manifest) == 6
+    (home / "labels").write_bytes(bytes([1, 0, 1, 0, 1, 0]))
+
+    with pytest.raises(IncompleteError, match=r"\[data\] or its label file changed"):
+        Study.open(recipe).manifest  # noqa: B018

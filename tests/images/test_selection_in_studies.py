@@ -1,6 +1,7 @@
 """Selection of images from extraction to truth: parts, tables with gaps, groups and errors of recipes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -295,3 +296,35 @@ def test_nothing_is_called_sealed_without_a_test_part(home: Path, capsys: pytest
     assert "there is no test part" in output
     assert "The split has no test part" in page
     assert "sealed" not in output + page
+
+
+F_SAMPLE = {"sample": 3, "keep": {"gender": ["f"]}}
+
+
+@pytest.mark.parametrize(
+    ("selection", "sections", "n_images", "problem"),
+    [
+        (
+            F_SAMPLE,
+            {"targets": {"age": {"column": "age", "kind": "numbers"}}},
+            3,
+            "2 of 3 images have no finite number",
+        ),
+        (F_SAMPLE, {"targets": {"age": {"column": "ages"}}}, 3, "'ages'"),
+        (F_SAMPLE, {"targets": {"emotion": {"column": "emotion"}}, "groups": {"g": "genders"}}, 3, "'genders'"),
+        (F_SAMPLE, {"groups": {"gender": {"column": "emotion", "bins": [1]}}}, 3, "'emotion'"),
+        ({"keep": {"gender": ["f"]}}, {"targets": {"age": {"column": "ages"}}}, 6, "'ages'"),
+        ({"sample": 3, "keep": {"gender": ["x"]}}, {}, 3, "column 'gender' holds no 'x'"),
+    ],
+)
+def test_a_label_problem_leaves_the_selection_of_images(
+    faces: pd.DataFrame, selection: dict[str, Any], sections: dict[str, Any], n_images: int, problem: str
+) -> None:
+    faces.assign(age=faces["age"].where(faces.index < 2)).to_csv("images/faces.csv", index=False)
+    data = {"source": "images", "labels": {"file": "faces.csv"}, **selection}
+    Path("featx.toml").write_text(toy_recipe(**{**BAND_SECTIONS, "data": data, **sections}))
+
+    extraction = featx.extract()
+
+    assert problem in extraction.label_problem
+    assert extraction.n_embedded == n_images

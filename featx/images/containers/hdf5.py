@@ -139,11 +139,21 @@ def check_values_inside(place: str, dataset: Any) -> None:
     ReadError
         they are in other files.
     """
-    if hasattr(dataset, "id") and (files := _find_external_files(dataset)):
+    if files := find_external_files(dataset):
         raise ReadError(
             f"{place} takes its values from other files, first {files[0]!r}; copy them into the file, or set "
             "'external = true' in [data] if you trust its author"
         )
+
+
+def find_external_files(dataset: Any) -> list[str]:
+    """Return the files that a dataset takes its values from, other than its own; none for arrays of other formats."""
+    if not hasattr(dataset, "id"):
+        return []
+    names = [os.fsdecode(entry[0]) for entry in dataset.external or ()]
+    if dataset.is_virtual:
+        names += [source.file_name for source in dataset.virtual_sources()]
+    return [name for name in dict.fromkeys(names) if name not in {".", dataset.file.filename}]
 
 
 def check_filters(place: str, dataset: Any) -> None:
@@ -169,14 +179,6 @@ def check_filters(place: str, dataset: Any) -> None:
         else 'which needs an extra: pip install "featx[hdf5plugin]"'
     )
     raise ReadError(f"{place} is compressed with {missing_filter}, {next_step}")
-
-
-def _find_external_files(dataset: Any) -> list[str]:
-    """Return the files that a dataset takes its values from, other than its own."""
-    names = [os.fsdecode(entry[0]) for entry in dataset.external or ()]
-    if dataset.is_virtual:
-        names += [source.file_name for source in dataset.virtual_sources()]
-    return [name for name in dict.fromkeys(names) if name not in {".", dataset.file.filename}]
 
 
 def _find_missing_filter(dataset: Any) -> str:
