@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from featx.errors import DataError
 from featx.heads.job import HeadJob
 
-# Heads from the cheapest to the dearest (docs/adr/0040), heads of other packages after these. The time of `svm` grows
+# Heads from the cheapest to the most expensive (docs/adr/0040), heads of other packages after these. The time of `svm` grows
 # with the square of the rows.
 HEADS_BY_COST = ("knn", "ridge", "logreg", "lda", "svm", "mlp", "rf", "xgboost")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -85,6 +85,6 @@ class Budget:
 
 
 def ordered_by_cost(jobs: Sequence[HeadJob]) -> list[HeadJob]:
-    """Return jobs from the cheapest head to the dearest."""
+    """Return jobs from the cheapest head to the most expensive."""
     ranks = {name: rank for rank, name in enumerate(HEADS_BY_COST)}
     return sorted(jobs, key=lambda job: ranks.get(job.spec.name, len(ranks)))

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from featx.specs.base import Seed
 
-# From the cheapest to the dearest (docs/adr/0040-default-heads-by-evidence.md).
+# From the cheapest to the most expensive (docs/adr/0040-default-heads-by-evidence.md).
 DEFAULT_HEADS = ("logreg", "lda", "svm", "xgboost")
 # Default heads that take no weights of rows, and keys of targets that weight them.
 UNWEIGHTED_HEADS = ("lda",)

@@ -243,6 +243,8 @@ def check_outer_splits(recipe: Recipe, repeats: int) -> None:
 def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:
     """Yield ``split`` with the result of each outer split, then ``splits`` with the summary of all of them."""
     splits = []
+    if note := _skipped_stages_text(outer.study.recipe):
+        progress(NOTE_STAGE, 0, 1, note)
     for result in outer.run(progress):
         splits.append(result)
         yield "split", result
@@ -250,6 +252,19 @@ def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tup
     summaries = [summarize_splits(scores) for scores in target_scores]
     seeds = [result.seed for result in splits]
     yield "splits", SummaryOfSplits(summaries, seeds, str(write_split_page(outer.study, summaries, seeds)))
+
+
+def _skipped_stages_text(recipe: Recipe) -> str:
+    """Return that sections for later stages have no effect on outer splits; empty if the recipe has none of them."""
+    commands = {"smoothing": "smooth", "attack": "attack", "corruption": "corrupt"}
+    keys = [key for key in commands if getattr(recipe, key)]
+    if not keys:
+        return ""
+    examples = [f"'featx {commands[key]} -r {recipe.outer_recipes[0].reference}'" for key in keys]
+    return (
+        f"{', '.join(f'[{key}]' for key in keys)} {'has' if len(keys) == 1 else 'have'} no effect: with several outer "
+        f"splits, heads, networks and ensembles alone are made; run {', '.join(examples)} for one split"
+    )
 
 
 def _kept_runs_text(recipes: Sequence[Recipe]) -> str:

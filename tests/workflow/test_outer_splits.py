@@ -102,6 +102,19 @@ def test_without_final_the_test_parts_stay_sealed_and_models_may_go(toy_home: Pa
     assert split_study.run_folders() == []
 
 
+def test_sections_that_have_no_effect_on_outer_splits_are_named(toy_home: Path) -> None:
+    sections = {"attack": [{"methods": ["fgsm"]}], "corruption": {"severities": [1]}}
+    text = toy_recipe(split=SPLIT | {"repeats": 2}, head=toy_heads("logreg"), ensemble=[], **sections)
+    Path("featx.toml").write_text(text)
+    notes = []
+    list(stages(progress=lambda stage, _n, _total, /, note="": notes.append(note) if stage == "note" else None))
+    (note,) = [note for note in notes if "no effect" in note]
+    assert note == (
+        "[attack], [corruption] have no effect: with several outer splits, heads, networks and ensembles alone are "
+        "made; run 'featx attack -r featx.toml#repeat-00', 'featx corrupt -r featx.toml#repeat-00' for one split"
+    )
+
+
 def test_runs_are_made_again_where_they_are_to_be_kept_later(toy_home: Path) -> None:
     split = SPLIT | {"repeats": 2}
     dropping = toy_recipe(split=split | {"keep_runs": False}, head=toy_heads("logreg"))

@@ -10,14 +10,14 @@ from featx.specs.attacking import AttackSpec
 
 
 def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
-    """Return the worst case of each image: APGD on two losses, then PGD, then the Square attack on the survivors."""
+    """Return the worst case of each image: APGD on two losses, then PGD, then Square, each on the rest."""
     best = BestFound(images)
     for perturb in (apgd, pgd, square):
-        survivors = (~best.is_wrong).nonzero()[:, 0]
-        if not len(survivors):
+        unchanged_rows = (~best.is_wrong).nonzero()[:, 0]
+        if not len(unchanged_rows):
             break
-        perturbed = perturb(images.take(survivors), spec)
+        perturbed = perturb(images.take(unchanged_rows), spec)
         pixels = best.pixels.clone()
-        pixels[survivors] = perturbed
+        pixels[unchanged_rows] = perturbed
         best.add(pixels, images.scores(pixels).detach())
     return best.pixels
