@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from featx.errors import DataError
 from featx.heads.job import HeadJob
 
-# Heads from the cheapest to the most expensive (docs/adr/0040), heads of other packages after these. The time of `svm` grows
-# with the square of the rows.
+# Heads from the cheapest to the most expensive (docs/adr/0040), heads of other packages after these. The time of `svm`
+# grows with the square of the rows.
 HEADS_BY_COST = ("knn", "ridge", "logreg", "lda", "svm", "mlp", "rf", "xgboost")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")

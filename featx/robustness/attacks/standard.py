@@ -13,11 +13,11 @@ def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the worst case of each image: APGD on two losses, then PGD, then Square, each on the rest."""
     best = BestFound(images)
     for perturb in (apgd, pgd, square):
-        unchanged_rows = (~best.is_wrong).nonzero()[:, 0]
-        if not len(unchanged_rows):
+        right_rows = (~best.is_wrong).nonzero()[:, 0]
+        if not len(right_rows):
             break
-        perturbed = perturb(images.take(unchanged_rows), spec)
+        perturbed = perturb(images.take(right_rows), spec)
         pixels = best.pixels.clone()
-        pixels[unchanged_rows] = perturbed
+        pixels[right_rows] = perturbed
         best.add(pixels, images.scores(pixels).detach())
     return best.pixels
