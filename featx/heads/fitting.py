@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 
 from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
 from featx.heads.decisions import add_decision_rule, divide_by_class_weights
-from featx.heads.folds import TrainingData, TrainRows
+from featx.heads.folds import TrainingData, TrainRows, n_calibration_folds
 from featx.heads.head_definition import Head
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.pair_margins import PairMachine, add_class_probabilities, is_pair_machine
@@ -147,13 +147,13 @@ def _calibration_folds(rows: TrainRows, data: TrainingData, min_class_rows: int,
 
     A row whose label is soft occurs in several samples, which are all in the same fold.
     """
-    n_folds = min(spec.folds, min_class_rows)
+    n_folds = n_calibration_folds(rows, min_class_rows, spec)
     if rows.groups is None and rows.targets.shares is None:
         return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
     units = data.row_numbers if rows.groups is None else rows.groups[data.row_numbers]
     targets = replace(rows.targets, y=data.y, weights=None, shares=None)
     samples = TrainRows(rows.x[data.row_numbers, :1], targets, None, units)
-    return samples.folds(min(n_folds, len(np.unique(units))), spec.seed)
+    return samples.folds(n_folds, spec.seed)
 
 
 @single_threaded()

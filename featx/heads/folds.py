@@ -109,6 +109,11 @@ class TrainRows:
         """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
         return assign_folds(self.targets.strata(), self.groups, n_folds, seed)
 
+    @property
+    def n_units(self) -> int:
+        """Number of resampling units."""
+        return len(self) if self.groups is None else len(np.unique(self.groups))
+
     def n_fold_rows(self, n_folds: int, seed: int) -> int:
         """Return the number of train rows of the fold that has the fewest: large groups make folds of unequal sizes."""
         return len(self) - int(np.bincount(self.fold_numbers(n_folds, seed)).max())
@@ -120,10 +125,20 @@ class TrainRows:
         return self.take(np.unique(self.groups, return_index=True)[1])
 
 
-def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
+def n_calibration_folds(rows: TrainRows, min_class_rows: int, spec: HeadSpec) -> int:
+    """Return the number of folds of a calibration within some rows, which the rarest class and the groups limit."""
+    return min(spec.folds, min_class_rows, rows.n_units)
+
+
+def check_folds(rows: TrainRows, spec: HeadSpec, *, calibrates_trials: bool = False) -> None:
     """Check that every class occurs in the train rows of every fold, twice where calibration makes folds of its own.
 
     With nested cross-validation, the outer folds are checked as well, and the folds within the train rows of each.
+
+    Parameters
+    ----------
+    calibrates_trials
+        Whether the trials of the search make folds within each fold for calibration; by default False.
 
     Raises
     ------
@@ -131,9 +146,9 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
         A class or label has too few rows, there are fewer rows or groups than folds, or a fold has fewer rows than the
         components or neighbours of the spec. Copies of one image count once.
     """
-    _check_search_folds(rows, spec)
+    _check_search_folds(rows, spec, calibrates_trials)
     if spec.nested:
-        _check_nested_folds(rows, spec)
+        _check_nested_folds(rows, spec, calibrates_trials)
     n_rows = smallest_fold(rows, spec)
     for name in ("components", "n_neighbors"):
         if (value := spec.largest_value(name)) > n_rows:
@@ -151,16 +166,16 @@ def smallest_fold(rows: TrainRows, spec: HeadSpec) -> int:
     return min(some_rows.n_fold_rows(spec.folds, spec.seed) for some_rows in searched_rows)
 
 
-def _check_nested_folds(rows: TrainRows, spec: HeadSpec) -> None:
+def _check_nested_folds(rows: TrainRows, spec: HeadSpec, calibrates_trials: bool) -> None:
     _check_units(rows, spec.nested, "set a smaller 'nested' in [[head]] or with 'featx fit --nested'")
     for train, _ in rows.folds(spec.nested, spec.seed):
         try:
-            _check_search_folds(rows.take(train), spec)
+            _check_search_folds(rows.take(train), spec, calibrates_trials)
         except DataError as error:
             raise DataError(f"in the train rows of one of {spec.nested} nested folds: {error}") from error
 
 
-def _check_search_folds(rows: TrainRows, spec: HeadSpec) -> None:
+def _check_search_folds(rows: TrainRows, spec: HeadSpec, calibrates_trials: bool) -> None:
     # The train rows of each fold then hold two rows or more of every class.
     min_rows = spec.folds if spec.folds > 2 else MIN_CLASS_ROWS
     unique_rows = rows.drop_copies()
@@ -180,14 +195,15 @@ def _check_search_folds(rows: TrainRows, spec: HeadSpec) -> None:
             )
     _check_units(rows, spec.folds, "set 'folds = …' in [[head]]")
     _check_train_rows_of_folds(rows, spec)
+    if calibrates_trials and rows.groups is not None:
+        _check_calibration_folds(rows, spec)
 
 
 def _check_units(rows: TrainRows, n_folds: int, remedy: str) -> None:
-    n_units = len(rows) if rows.groups is None else len(np.unique(rows.groups))
-    if n_units < n_folds:
-        count_text = f"train has {n_units} rows"
+    if rows.n_units < n_folds:
+        count_text = f"train has {rows.n_units} rows"
         if rows.groups is not None:
-            count_text = f"split.by and copies leave {n_units} groups in train"
+            count_text = f"split.by and copies leave {rows.n_units} groups in train"
         raise DataError(f"{count_text}, {n_folds} folds need one each; {remedy}")
 
 
@@ -199,4 +215,19 @@ def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:
                 raise DataError(
                     f"{rows.targets.noun} {name!r} is in too few {unit}: one fold would be trained without it; "
                     f"add {unit} with it, or drop it"
+                )
+
+
+def _check_calibration_folds(rows: TrainRows, spec: HeadSpec) -> None:
+    for train, _ in rows.folds(spec.folds, spec.seed):
+        train_rows = rows.take(train)
+        counts = train_rows.targets.counts_to_learn
+        n_folds = n_calibration_folds(train_rows, min(counts.values(), default=spec.folds), spec)
+        folds = train_rows.folds(n_folds, spec.seed) if n_folds > 1 else []
+        fold_counts = [train_rows.targets.take(fold_train).counts_to_learn for fold_train, _ in folds]
+        for name in counts:
+            if not folds or not all(fold[name] for fold in fold_counts):
+                raise DataError(
+                    f"{rows.targets.noun} {name!r} is in too few groups to calibrate head {spec.name!r} within "
+                    f"each fold for metric = {spec.metric!r}; add groups with it, or set another metric"
                 )

@@ -88,7 +88,7 @@ def run_search(
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
     spec = job.searched_spec
     if job.needs_folds:
-        check_folds(job.searched_rows, spec)
+        check_folds(job.searched_rows, spec, calibrates_trials=job.calibrates_trials)
     spaces = job.search_spaces()
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator, deadline)

@@ -14,6 +14,7 @@ from featx.heads.head_definition import Head
 from featx.heads.head_settings import EARLY_STOPPING, make_head
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
+from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric
 from featx.specs.head import HeadSpec
 from featx.specs.head_embeddings import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
@@ -166,6 +167,13 @@ class HeadJob:
         """Whether the search, early stopping or the predictions of the train rows need folds."""
         is_searched = self.spec.trials > 0 or self.spec.nested > 0 or EARLY_STOPPING in self.spec.params
         return (is_searched and not self.is_refit) or not self.is_fitted_once
+
+    @property
+    def calibrates_trials(self) -> bool:
+        """Whether a trial of the search needs probabilities that the head lacks."""
+        metric = resolve_metric(self.searched_rows.targets, self.spec.metric)
+        is_searched = self.spec.trials > 0 and metric in NEEDS_PROBABILITIES
+        return is_searched and self._make_head(self.searched_spec).needs_calibration
 
     # Rows that stay in the store
 

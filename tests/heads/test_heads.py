@@ -212,6 +212,21 @@ def test_nested_folds_are_checked_before_the_search() -> None:
     check_folds(by_patient, HeadSpec(name="rf", folds=3, nested=6))
 
 
+@pytest.mark.parametrize("groups", [[0] * 20 + [1] * 20, [0, 2] * 10 + [1, 3] * 10])
+def test_groups_that_leave_calibration_without_a_class_are_refused(groups: list[int]) -> None:
+    rows, spec = rows_of([0, 1] * 20, groups), HeadSpec(name="svm", metric="log_loss", folds=2, trials=1)
+    check_folds(rows, spec)
+    with pytest.raises(DataError, match="'often' is in too few groups .* within each fold for metric = 'log_loss'"):
+        check_folds(rows, spec, calibrates_trials=True)
+
+
+def test_groups_with_all_classes_allow_calibration_within_folds(tmp_path: Path) -> None:
+    rows, spec = rows_of([0, 1] * 20, [0, 0, 1, 1, 2, 2, 3, 3] * 5), HeadSpec(name="svm", metric="log_loss", folds=2)
+    check_folds(rows, spec, calibrates_trials=True)
+    spec = spec.model_copy(update={"trials": 1})
+    assert search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "journal", no_progress).trials
+
+
 def rows_with_large_group(n_large: int) -> TrainRows:
     """Return 100 rows of two classes with 200 features, so many of which are one group and the others pairs."""
     rng, groups = np.random.default_rng(0), np.maximum(np.arange(100) - n_large, -1) // 2
