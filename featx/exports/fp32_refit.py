@@ -74,9 +74,9 @@ def parity_with_source(study: Study, run: RunFolder, header: Header, model: Mode
         None for a run that is no refit, one that learnt from more rows than its source, and one whose source was
         removed.
     """
-    if header.refit is None or header.refit.parts != ("train",):
+    if run.refit_of is None or header.refit is None or header.refit.parts != ("train",):
         return None
-    source = RunFolder(run.path.parent / header.refit.run)
+    source = RunFolder(run.path.parent / run.refit_of)
     part = "val" if len(study.ids("val")) else "test"
     ids = study.ids(part)
     if not source.path.is_dir() or not len(ids):

@@ -367,7 +367,7 @@ def fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResul
         search,
         is_new=is_new,
         label=run.name,
-        refit_of=None if run.spec.refit is None else run.spec.refit.run,
+        refit_of=run.refit_of,
         head=run.spec.head_name,
         n_trials=len(search.trials) + search.n_pruned,
         calibration=metrics.calibration.method,

@@ -12,6 +12,8 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.study.run_folder import RunFolder
 from featx.study.run_listing import HEADER
 
+NOT_RENAMED = "no run is renamed: remove the file, or write it again with 'featx evaluate --final'"
+
 
 @dataclass(frozen=True)
 class RemovedRuns:
@@ -75,6 +77,8 @@ def rename_run(run: RunFolder, new_name: str) -> RunFolder:
     ------
     DataError
         The new name is taken, or the run is a member of an ensemble, which knows it by its name.
+    IncompleteError
+        A file of test scores, which name the run, cannot be read; nothing is renamed.
     """
     key = KEY_SUFFIX.search(run.name)
     path = run.path.with_name(file_name(new_name, key.group()[1:]) if key else file_name(new_name))
@@ -85,9 +89,11 @@ def rename_run(run: RunFolder, new_name: str) -> RunFolder:
             f"{run.name} is a member of {len(ensembles)} ensembles, which know it by its name: {', '.join(ensembles)}; "
             "remove these first ('featx runs rm'), rename the run, and run 'featx ensemble' again"
         )
+    files = sorted(path.parent.glob("final-*.json"))
+    final_scores = {file: read_sealed(file, NOT_RENAMED) for file in files}
     run.path.rename(path)
-    for file in sorted(path.parent.glob("final-*.json")):
-        write_sealed(file, _with_name(read_sealed(file), run.name, path.name))
+    for file, fields in final_scores.items():
+        write_sealed(file, _with_name(fields, run.name, path.name))
     return RunFolder(path)
 
 

@@ -156,9 +156,16 @@ class RunFolder:
 
     @property
     def refit_of(self) -> str | None:
-        """Name of the run whose setting was fitted on more rows here, and whose scores this run has; else None."""
-        refit_spec = self.spec.refit if isinstance(self.spec, HeadRunSpec) else None
-        return None if refit_spec is None else refit_spec.run
+        """Name of the run whose setting was fitted on more rows here, and whose scores this run has; else None.
+
+        If that run was renamed, it is its new name, at the end of which the key stayed.
+        """
+        if not isinstance(self.spec, HeadRunSpec) or self.spec.refit is None:
+            return None
+        name = self.spec.refit.run
+        headers = self.path.parent.glob(f"[!.]*-{name.rpartition('-')[2]}/header.json")
+        run_names = sorted(header.parent.name for header in headers)
+        return name if name in run_names else next(iter(run_names), name)
 
     @property
     def is_ensemble(self) -> bool:

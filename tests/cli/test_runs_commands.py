@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import featx
 from featx.cli.main import app
-from featx.errors import DataError, RecipeError
+from featx.errors import DataError, IncompleteError, RecipeError
 from featx.study.run_changes import rename_run
 from featx.study.run_listing import find_finished_run, list_runs
 from featx.study.study import Study
@@ -146,6 +146,17 @@ def test_a_renamed_run_is_found_by_its_commands_and_keeps_its_test_scores(study:
     assert len(Study.open(None).run_folders()) == 2
     with pytest.raises(DataError, match="there is a run 'best_one-"):
         rename_run(renamed_run, "best one")
+
+
+def test_a_run_keeps_its_name_if_test_scores_cannot_be_read(study: Path) -> None:
+    shutil.rmtree(next(study.glob("soft-*")))
+    final = next(study.glob("final-*.json"))
+    final.write_text(final.read_text().replace('"accuracy"', '"accurate"', 1))
+    with pytest.raises(IncompleteError, match=r"final-\S+ was changed after it was written; no run is renamed: remove"):
+        rename_run(find_finished_run("lda"), "best")
+    assert find_finished_run("lda").name.startswith("lda-class-")
+    final.unlink()
+    assert rename_run(find_finished_run("lda"), "best").name.startswith("best-")
 
 
 def test_a_new_name_is_shown_wherever_the_short_one_was(study: Path) -> None:

@@ -20,7 +20,7 @@ from featx.cli.main import app
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnsuitedError
 from featx.heads.fit import FitResult
-from featx.study.run_changes import remove_runs
+from featx.study.run_changes import remove_runs, rename_run
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.conftest import make_images
@@ -88,11 +88,15 @@ def test_a_refit_is_not_compared_but_predicts_by_its_name(study: dict[str, FitRe
         featx.ensemble(members=["svm", "refit-svm"])
 
 
-def test_a_refit_is_of_use_when_its_run_was_removed(toy_home: Path) -> None:
+def test_a_refit_knows_its_renamed_run_and_outlives_it(toy_home: Path) -> None:
     Path("featx.toml").write_text(toy_recipe(head=HEADS[:1]))
     featx.extract()
     featx.fit()
     refit = featx.refit("logreg")
+    (source,) = Study.open(None).runs()
+    assert refit.refit_of == source.name
+    renamed = rename_run(source, "best")
+    assert RunFolder(Path(refit.path)).refit_of == renamed.name
     remove_runs(Study.open(None).runs())
     predictions = featx.predict(["images/dark/000.png"], runs=["refit-logreg"])
     assert {name: prediction.label for name, prediction in predictions.items()} == {refit.run: refit.run}
