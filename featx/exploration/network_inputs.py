@@ -45,6 +45,14 @@ class SeenNetwork:
     request: EmbeddingRequest
     finetuning: FinetuneSpec | None = None
 
+    @property
+    def may_cache_views(self) -> bool:
+        """Whether the activations of frozen layers for augmented views may be cached, which runs of all seeds share."""
+        spec = self.finetuning
+        if spec is None or spec.augment.does_nothing or spec.adversarial is not None:
+            return False
+        return any(phase.trainable not in {"all", "scratch"} for phase in spec.training_phases)
+
 
 def make_network_inputs(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
     """Return the inputs of the recipe's first embedding and first fine-tuned network for some train images.
@@ -64,6 +72,11 @@ def make_network_inputs(images: ExploredImages, progress: ProgressCallback) -> A
             notes.append(f"inputs of {network.name} are not shown: {error}")
             continue
         facts[network.name] = preprocessing.model_dump(mode="json")
+        if network.may_cache_views:
+            notes.append(
+                f"{network.name}: if the activations of its frozen layers are cached, its epochs take other views of "
+                "the same augmentation in turn"
+            )
         for image_id, part, view, pixels in _views(images, network, preprocessing):
             file = f"{len(rows):03}-network{number}.png"
             rows.append({"file": file, "network": network.name, "id": image_id, "part": part, "view": view})
@@ -153,7 +166,7 @@ def _batch_rows(images: ExploredImages) -> NDArray[np.intp]:
 
 
 def _augmented(pixels: Pixels, spec: FinetuneSpec, digest: str) -> Iterator[tuple[str, Pixels]]:
-    """Yield the views that the first epochs of a training make of an image; none if nothing is augmented."""
+    """Yield the views that the first epochs of a training on pixels make of an image; none without augmentation."""
     if spec.augment.does_nothing:
         return
     # Both modules import torch, which takes seconds.
@@ -161,5 +174,6 @@ def _augmented(pixels: Pixels, spec: FinetuneSpec, digest: str) -> Iterator[tupl
     from featx.finetuning.training_rows import augmentation_keys
 
     (key,) = augmentation_keys([digest], spec.seed).tolist()
-    for epoch in range(N_EPOCHS):
-        yield f"epoch {epoch + 1}", augment(pixels, spec.augment, (key, epoch))
+    # Epoch 0 is the state before training.
+    for epoch in range(1, N_EPOCHS + 1):
+        yield f"epoch {epoch}", augment(pixels, spec.augment, (key, epoch))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import featx
 from featx.embeddings.workers import Decoder, decode_images
 from featx.exploration.image_loading import load_images, open_source
 from featx.exploration.network_inputs import N_EPOCHS, N_IMAGES, PLAIN, make_network_inputs, save_inputs
@@ -15,7 +16,7 @@ from featx.finetuning.training_rows import PixelRows, augmentation_keys
 from featx.networks.backbones import get_backbone
 from featx.networks.features import preprocessing_for
 from featx.progress import no_progress
-from featx.specs.finetuning import AugmentSpec
+from featx.specs.finetuning import AugmentSpec, FinetuneSpec
 from tests.conftest import make_images
 from tests.recipes import toy_recipe
 
@@ -47,12 +48,39 @@ def test_inputs_are_those_that_a_training_gets(recipe: Path) -> None:
         pixels = np.stack([result[0] for _, result, _ in decoded])
     augment = AugmentSpec(**FINETUNE["augment"])  # type: ignore[arg-type]
     batches = PixelRows(pixels, np.arange(len(ids)), augment, augmentation_keys(digests, 3))
-    for epoch in range(N_EPOCHS):
-        files = network_rows.loc[network_rows["view"] == f"epoch {epoch + 1}", "file"]
+    for epoch in range(1, N_EPOCHS + 1):
+        files = network_rows.loc[network_rows["view"] == f"epoch {epoch}", "file"]
         expected = batches.batch(np.arange(len(ids)), epoch).numpy()
         assert np.array_equal(np.stack([result.arrays[file] for file in files]), expected)
     plain_files = network_rows.loc[network_rows["view"] == PLAIN, "file"]
     assert np.array_equal(np.stack([result.arrays[file] for file in plain_files]), pixels)
+
+
+def test_epochs_are_numbered_as_in_a_training(recipe: Path) -> None:
+    featx.extract()
+    (run,) = featx.finetune(specs=[FinetuneSpec(backbone="toy", weights="none", strategy="all", epochs=N_EPOCHS)])
+    log = pd.read_csv(Path(run.path) / "log.csv")
+    result = make_network_inputs(load_images(open_source(None, recipe), None, no_progress), no_progress)
+    views = result.tables["network_inputs"]["view"].drop_duplicates()
+    assert [f"epoch {epoch}" for epoch in log["number"] if epoch] == views[views != PLAIN].tolist()
+
+
+@pytest.mark.parametrize(
+    ("network", "n_notes"),
+    [
+        ({"strategy": "all"}, 0),
+        ({"strategy": "last-block"}, 1),
+        ({"strategy": "last-block", "augment": {}}, 0),
+        ({"strategy": "last-block", "adversarial": {}}, 0),
+    ],
+)
+def test_views_of_cached_activations_are_said_to_be_others(
+    recipe: Path, network: dict[str, object], n_notes: int
+) -> None:
+    recipe.write_text(toy_recipe(finetune=[FINETUNE | network]))
+    result = make_network_inputs(load_images(open_source(None, recipe), None, no_progress), no_progress)
+    assert len(result.notes) == n_notes
+    assert all("take other views of the same augmentation in turn" in note for note in result.notes)
 
 
 def test_saved_inputs_are_exact_and_listed(recipe: Path, tmp_path: Path) -> None:
