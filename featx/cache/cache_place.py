@@ -17,7 +17,7 @@ from featx.files.seals import has_valid_seal
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe
 from featx.storage.all_stores import stores_at
-from featx.storage.places import STORE_SUFFIX, Stores
+from featx.storage.places import STORE_SUFFIX, CachePlace, Stores
 from featx.storage.segment_store import SegmentStore
 from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS, read_lock
 from featx.study.extraction_tables import read_extracted
@@ -42,15 +42,15 @@ class Cache:
 
     Attributes
     ----------
-    all_stores
-        All stores of the cache.
+    place
+        The place of the stores.
     runs
         The folder of all runs.
     recipe
         The recipe with which lost rows are embedded again; None where there is none.
     """
 
-    all_stores: Stores
+    place: CachePlace
     runs: Path
     recipe: Recipe | None = None
 
@@ -58,10 +58,15 @@ class Cache:
     def find(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
         """Return the named cache, or the one that a recipe uses; by default that of the working directory."""
         if recipe is None and not has_recipe():
-            return cls(stores_at(cache_place(cache)), runs_folder())
+            return cls(cache_place(cache), runs_folder())
         study = Study.open(recipe)
         place = cache_place(cache) if cache else study.cache
-        return cls(stores_at(place), study.folder.parent, study.recipe)
+        return cls(place, study.folder.parent, study.recipe)
+
+    @cached_property
+    def all_stores(self) -> Stores:
+        """All stores of the cache."""
+        return stores_at(self.place)
 
     def stores(self, names: Sequence[str] = ()) -> list[SegmentStore]:
         """Return the stores whose names begin with one of the names; all by default.

@@ -123,7 +123,9 @@ def _say_checked(result: "VerificationResult", repair: bool) -> None:
         console.say(f"    {name}")
     if len(result.lost_ids) > N_LOST_SHOWN:
         console.say(f"    {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
-    if repair:
+    if result.repair_problem:
+        console.say(f"  not repaired: {result.repair_problem}")
+    elif repair:
         header_note = "header written again, " if result.problem else ""
         console.say(f"  repaired: {header_note}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
 
@@ -136,6 +138,11 @@ def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
         raise CorruptError(
             f"{len(damaged_stores)} of {len(results)} stores are damaged; run 'featx cache verify --repair'"
         )
+    unrepaired_stores = [result for result in damaged_stores if result.repair_problem]
+    if unrepaired_stores:
+        n_others = len(unrepaired_stores) - 1
+        note = f" ({n_others} more stores could not be repaired)" if n_others else ""
+        raise CorruptError(f"{unrepaired_stores[0].repair_problem}{note}")
     n_unrepaired_rows = sum(result.n_lost - result.n_embedded for result in damaged_stores)
     if n_unrepaired_rows:
         raise CorruptError(

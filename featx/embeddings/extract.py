@@ -176,15 +176,15 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     imported_vectors = import_vectors(study, ready_requests, listing.manifest, selector.engine.segment_rows, progress)
     locked_embeddings = [*(embedding for plan in plans for embedding in plan.locked), *imported_vectors.locked]
     warnings += [*imported_vectors.warnings, *precision_changes(study.locked, locked_embeddings)]
-    if plans:
-        record_pending(study, (embedding for plan in plans for embedding in plan.locked))
-        statistics = _fill_stores(plans, uris, selector, cluster, progress)
-    else:
-        statistics = _check_readable(study, uris, selector.engine, progress)
+    record_pending(study, (embedding for plan in plans for embedding in plan.locked))
+    statistics = _fill_stores(plans, uris, selector, cluster, progress) if plans else PassStatistics()
+    # Fine-tuning decodes images whose vectors are cached or were made elsewhere.
+    if needs_all_decoded := bool(study.recipe.finetune) or not locked_embeddings:
+        _check_readable(study, uris, statistics, selector.engine, progress)
     warnings += filter(None, dict.fromkeys(plan.group.weights_note for plan in plans))
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported_vectors), on_error)
-    write_extraction(study, listing.manifest, assigned_parts, outcomes, locked_embeddings)
+    write_extraction(study, assigned_parts, outcomes, locked_embeddings, needs_all_decoded)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,
@@ -273,18 +273,13 @@ def _fill_stores(
 
 
 def _check_readable(
-    study: Study, uris: Mapping[str, str], engine: EngineSpec, progress: ProgressCallback
-) -> PassStatistics:
-    """Decode images that have not been decoded before, for recipes whose embeddings do not decode them.
-
-    Images whose vectors were made elsewhere are decoded only if the recipe also fine-tunes networks on them.
-    """
-    statistics = PassStatistics()
-    if not study.recipe.finetune and any(request.vectors is not None for request in study.recipe.requests):
-        return statistics
+    study: Study, uris: Mapping[str, str], statistics: PassStatistics, engine: EngineSpec, progress: ProgressCallback
+) -> None:
+    """Decode the images that neither this pass nor the last extraction has decoded, and record those that fail."""
     with extraction_lock(study.folder):
-        readable_digests = study.readable()
-    unchecked_images = [(digest, uri) for digest, uri in uris.items() if digest not in readable_digests]
+        checked_digests = study.decoded_digests()
+    checked_digests |= statistics.embedded | statistics.failed.keys()
+    unchecked_images = [(digest, uri) for digest, uri in uris.items() if digest not in checked_digests]
     decoder = Decoder(study.recipe.decoding, ())
     workers, clipped = workers_for(engine), statistics.clipped
     with closing(decode_images(unchecked_images, decoder, workers, engine.batch_size, clipped)) as images:
@@ -293,7 +288,6 @@ def _check_readable(
                 statistics.failed[digest] = pixels
             n_failed = len(statistics.failed)
             progress("check images", number, len(unchecked_images), f"{n_failed} unreadable" if n_failed else "")
-    return statistics
 
 
 def _tabulate(

@@ -17,16 +17,15 @@ from featx.study.extraction_tables import SPLIT, extraction_lock, seal_extractio
 from featx.study.split_state import split_state
 from featx.study.study import Study
 from featx.study.study_owner import write_owner
-from featx.tables.manifest import Manifest
 from featx.text.masking import remove_secrets
 
 
 def write_extraction(
     study: Study,
-    manifest: Manifest,
     assigned_parts: AssignedParts,
     outcomes: pd.DataFrame,
     locked_embeddings: Sequence[LockedEmbedding],
+    is_decoded: bool,
 ) -> None:
     """Write the tables that the later stages read; without a split, an earlier one is removed.
 
@@ -34,18 +33,18 @@ def write_extraction(
     ----------
     study
         The study that was extracted.
-    manifest
-        All its images, with digests where they can be read.
     assigned_parts
-        The split, or the problem of the labels.
+        All its images, with digests where they can be read, and the split or the problem of the labels.
     outcomes
         Outcome of each file.
     locked_embeddings
         The resolved embeddings. Others stay recorded if the recipe, ``--backbone`` or a run needs them.
+    is_decoded
+        Whether all readable images were decoded by the recipe's ``[decoding]``.
     """
     with extraction_lock(study.folder):
         remove_leftovers(study.folder)
-        frame = manifest.to_frame()
+        frame = assigned_parts.listing.manifest.to_frame()
         frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
         write_table(study.folder / "manifest.parquet", frame)
         if assigned_parts.parts is None:
@@ -58,7 +57,7 @@ def write_extraction(
         _record_embeddings(study, locked_embeddings)
         write_sealed(study.folder / "source.json", study.labels_state())
         write_owner(study.recipe)
-        seal_extraction(study.folder, assigned_parts.problem)
+        seal_extraction(study.folder, assigned_parts.problem, study.recipe.decoding if is_decoded else None)
 
 
 def record_pending(study: Study, embeddings: Iterable[LockedEmbedding]) -> None:

@@ -199,9 +199,11 @@ def timm_backbone(name: str) -> Backbone:
         raise UnknownNameError(f"timm has no weights {name!r}; {suggest_names(name, tags)}") from error
     # timm.is_model has checked the name.
     assert cfg is not None
-    repository = cfg.hf_hub_id or f"timm/{name}"
+    # The default weights of a name may change with timm's version.
+    full_name = f"{cfg.architecture}.{cfg.tag}" if cfg.tag else name
+    repository = cfg.hf_hub_id or f"timm/{full_name}"
     cached_file = try_to_load_from_cache(repository, "model.safetensors")
-    file = Path(cached_file) if isinstance(cached_file, str) else hub_folder() / f"timm-{name}.safetensors"
+    file = Path(cached_file) if isinstance(cached_file, str) else hub_folder() / f"timm-{full_name}.safetensors"
     url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
 
     def build() -> nn.Module:

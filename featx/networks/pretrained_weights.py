@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,17 @@ class WeightsFile:
             try:
                 with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as response, private.open("wb") as file:
                     shutil.copyfileobj(response, file)
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 raise WeightsError(self._problem(f"not found, and {url} cannot be downloaded ({error})")) from error
+            # A connection that ends early is no error of urllib.
+            n_bytes, stated_bytes = private.stat().st_size, response.headers.get("Content-Length")
+            if stated_bytes is not None and str(n_bytes) != stated_bytes.strip():
+                raise WeightsError(
+                    self._problem(
+                        f"not found, and the download of {url} ended after {n_bytes} of {stated_bytes} bytes; run the "
+                        "command again"
+                    )
+                )
             self._check(private, f"{url} returned another file")
 
     def _problem(self, problem: str) -> str:
@@ -154,7 +164,10 @@ def read_state(path: Path) -> State:
                 "them, and save torch.save(network.state_dict(), 'weights.pth')"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"weights {path} cannot be read ({reason}); expected a state dict or safetensors") from error
+        raise WeightsError(
+            f"weights {path} cannot be read ({reason}); expected a state dict or safetensors; if featx downloaded the "
+            "file, remove it and run the command again"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"weights {path} hold {type(state).__name__}; expected a state dict of tensors")
     return state

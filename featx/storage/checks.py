@@ -29,6 +29,8 @@ class Damage:
         Digests of the broken rows, as far as they can be read.
     n_lost, n_good
         Number of broken rows and of all others.
+    lists_all
+        Whether `lost` names all broken rows.
     """
 
     segment: str
@@ -36,6 +38,7 @@ class Damage:
     lost: list[str]
     n_lost: int
     n_good: int
+    lists_all: bool
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def check_store(place: Path | str, progress: ProgressCallback = no_progress) -> 
         n_rows += len(result.keys)
         if result.problems:
             n_good = int(result.is_good.sum())
+            n_lost = len(result.keys) - n_good
             damages.append(
-                Damage(segment.name, result.problems, result.lost_digests, len(result.keys) - n_good, n_good)
+                Damage(segment.name, result.problems, result.lost_digests, n_lost, n_good, result.has_all_keys)
             )
         progress("verify", number, len(segments))
     return StoreCheck(str(place), len(segments), n_rows, "", damages)

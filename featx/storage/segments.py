@@ -275,14 +275,14 @@ class Segment:
         keys = _complete_rows(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
         x = _complete_rows(chunks["x"], self.dtype, self.n_features)
         if is_intact["digest"] and is_intact["x"] and len(keys) == len(x):
-            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool))
+            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool), has_all_keys=True)
         checksums = _complete_rows(chunks["crc"], np.dtype("<u4"), 1)[:, 0]
         # The files may have been cut to different lengths.
         n = min(len(keys), len(x), len(checksums))
         is_good = np.zeros(len(keys), dtype=bool)
         is_good[:n] = row_checksums(keys[:n], x[:n]) == checksums[:n]
         readable_keys = keys if is_intact["digest"] else np.where(is_good, keys, b"")
-        return SegmentCheck(problems, readable_keys, x, is_good)
+        return SegmentCheck(problems, readable_keys, x, is_good, has_all_keys=is_intact["digest"])
 
     def _read_raw(self, array: str) -> NDArray[np.uint8]:
         """Return (n_bytes,) a chunk's file, its checksum included; empty where there is none."""
@@ -316,12 +316,15 @@ class SegmentCheck:
         (n, d) rows.
     is_good
         (n,) whether the row and its digest match their checksum.
+    has_all_keys
+        Whether the digests of all rows can be trusted.
     """
 
     problems: list[str]
     keys: Keys
     x: Rows
     is_good: NDArray[np.bool_]
+    has_all_keys: bool
 
     @property
     def lost_digests(self) -> list[str]:

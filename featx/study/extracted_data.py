@@ -22,6 +22,7 @@ from featx.study.extraction_tables import (
     SPLIT,
     check_has_split,
     damaged_files,
+    read_decoding,
     read_extracted,
     read_label_problem,
 )
@@ -130,9 +131,11 @@ class ExtractedData:
         """The resolved specs of the last extraction; empty before the first one."""
         return read_locked(self.folder)
 
-    def readable(self) -> set[str]:
-        """Return the digests of images that the last extraction could read; empty before the first one."""
+    def decoded_digests(self) -> set[str]:
+        """Return the digests of the images that are known to be decodable by the recipe's ``[decoding]``."""
         if not all((self.folder / name).is_file() for name in ("manifest.parquet", "outcomes.parquet")):
+            return set()
+        if read_decoding(self.folder) != self.recipe.decoding.model_dump(mode="json"):
             return set()
         outcomes = self._table("outcomes.parquet")
         embedded_ids = set(outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"])

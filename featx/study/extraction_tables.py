@@ -8,18 +8,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from featx.errors import IncompleteError
 from featx.files.atomic import file_lock, file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
+from featx.specs.embedding import Decoding
 from featx.study.embedding_lock import EMBEDDINGS
 
 SPLIT = "split.parquet"
 # The sealed file with the SHA-256 of each table, and the problem of the labels if there is no split.
 EXTRACTION = "extraction.json"
 LABEL_PROBLEM = "label_problem"
+# The decoding by which all images with an outcome other than unreadable were decoded; absent if it is not known.
+DECODING = "decoding"
 # The required columns of each table.
 TABLES = {
     "manifest.parquet": ("id", "uri", "digest"),
@@ -69,7 +73,12 @@ def read_label_problem(folder: Path) -> str:
     return str(read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(LABEL_PROBLEM, ""))
 
 
-def seal_extraction(folder: Path, label_problem: str = "") -> None:
+def read_decoding(folder: Path) -> Any:
+    """Return the fields of the decoding by which the last extraction decoded its images; None if it is not known."""
+    return read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(DECODING)
+
+
+def seal_extraction(folder: Path, label_problem: str = "", decoding: Decoding | None = None) -> None:
     """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions.
 
     Parameters
@@ -78,10 +87,17 @@ def seal_extraction(folder: Path, label_problem: str = "") -> None:
         The study's folder.
     label_problem
         Reason why there is no split, with the way out; empty if there is one.
+    decoding
+        The decoding by which all readable images were decoded; None if some were not.
     """
     names = [name for name in TABLES if not (label_problem and name == SPLIT)]
-    problem = {LABEL_PROBLEM: label_problem} if label_problem else {}
-    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in names} | problem)
+    fields: dict[str, Any] = {name: file_sha256(folder / name) for name in names}
+    if label_problem:
+        fields[LABEL_PROBLEM] = label_problem
+    if decoding is not None:
+        # The limit of bytes is no part of its identity, and decides which images can be read.
+        fields[DECODING] = decoding.model_dump(mode="json")
+    write_sealed(folder / EXTRACTION, fields)
 
 
 def damaged_files(folder: Path) -> list[Path]:

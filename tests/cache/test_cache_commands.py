@@ -1,6 +1,7 @@
 """``featx cache`` on stores of real extractions: list, verify, compact and clear.
 
-Modules: cache.cache_place, cache.clearing, cache.listing, cache.verification, cli.cache_commands.
+Modules: cache.cache_place, cache.clearing, cache.listing, cache.verification, cli.cache_commands,
+embeddings.lost_rows.
 """
 
 import json
@@ -107,6 +108,49 @@ def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, run_co
     assert vectors(store) == vectors_before
     assert run_command("cache verify")[0] == 0
     assert [len(segment) for segment in open_store(store).segments if len(segment) == 1] == [1]
+
+
+def test_a_repair_embeds_nothing_but_the_lost_rows(store: Path) -> None:
+    vectors_before = vectors(store)
+    break_row(store, 7)
+    make_images(Path("images"), ("new",), n_each=2)
+    Path("featx.toml").write_text(
+        Path("featx.toml").read_text() + '\n[[embedding]]\nbackbone = "deep"\nweights = "none"\n'
+    )
+
+    (result,) = featx.cache.verify(repair=True)
+
+    assert result.n_embedded == 1
+    assert list(Path("cache").glob("*.zarr")) == [store]
+    assert vectors(store) == vectors_before
+
+
+def test_lost_rows_of_another_cache_are_embedded_there(store: Path) -> None:
+    vectors_before = vectors(store)
+    Path("cache").rename("other")
+    break_row(Path("other") / store.name, 7)
+
+    (result,) = featx.cache.verify(cache="other", repair=True)
+
+    assert result.n_embedded == 1
+    assert vectors(Path("other") / store.name) == vectors_before
+    assert list(Path("cache").glob("*.zarr")) == []
+
+
+def test_a_store_that_cannot_be_repaired_does_not_stop_the_others(store: Path, run_command: RunCommand) -> None:
+    vectors_before = vectors(store)
+    break_row(store, 7)
+    folder = store.with_name("a-folder.zarr")
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no store")
+
+    code, out, err = run_command("cache verify --repair")
+
+    assert code == 1
+    assert "not repaired: cache/a-folder.zarr is no embedding store of featx" in unwrapped(out)
+    assert "error: cache/a-folder.zarr is no embedding store of featx" in unwrapped(err)
+    assert "repaired: 1 of 1 damaged rows embedded again" in out
+    assert vectors(store) == vectors_before
 
 
 @pytest.mark.parametrize("array", ["x", "digest", "crc"])

@@ -1,7 +1,9 @@
 """Weights are the right file, or an error names the file and the folder; they are random only on request."""
 
 import hashlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -89,6 +91,50 @@ def test_weights_are_downloaded_and_checked_before_they_are_visible(
         == source.read_bytes()
     )
     assert [path.name for path in place.parent.iterdir()] == ["net.pth"]
+
+
+class CutOffServer(BaseHTTPRequestHandler):
+    """A server that sends ten bytes and closes the connection: ``/length`` states 1000 bytes, ``/chunks`` no number."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        is_chunked = self.path == "/chunks"
+        self.send_response(200)
+        self.send_header(*(("Transfer-Encoding", "chunked") if is_chunked else ("Content-Length", "1000")))
+        self.end_headers()
+        self.wfile.write((b"3e8\r\n" if is_chunked else b"") + bytes(10))
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("length", r"ended after 10 of 1000 bytes; run the command again"),
+        ("chunks", r"cannot be downloaded \(IncompleteRead"),
+    ],
+)
+def test_a_download_that_is_cut_off_is_not_installed(
+    path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEATX_OFFLINE", raising=False)
+    place = tmp_path / "hub" / "net.safetensors"
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), CutOffServer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(WeightsError, match=message):
+            WeightsFile(place, "", f"http://127.0.0.1:{server.server_port}/{path}", "").ensure_available()
+        server.shutdown()
+
+    assert list(place.parent.iterdir()) == []
+
+
+def test_weights_of_timm_are_stored_under_their_full_name() -> None:
+    for name in ("test_resnet", "test_resnet.r160_in1k"):
+        assert get_backbone(f"timm:{name}").weights.path.name == "timm-test_resnet.r160_in1k.safetensors"
 
 
 def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

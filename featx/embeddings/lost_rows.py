@@ -1,0 +1,51 @@
+"""Embed the lost rows of repaired stores again."""
+
+from collections.abc import Collection, Mapping
+
+from featx.embeddings.external import import_vectors
+from featx.embeddings.fill import Plan, fill
+from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.read import locked_store
+from featx.embeddings.runtime_selection import RuntimeSelector
+from featx.progress import ProgressCallback
+from featx.storage.places import CachePlace
+from featx.study.study import Study
+
+
+def embed_lost_rows(
+    study: Study, cache: CachePlace, lost: Mapping[str, Collection[str] | None], progress: ProgressCallback
+) -> None:
+    """Embed lost rows of a recipe's embeddings again, from the images of its last extraction.
+
+    Vectors that were made elsewhere are read again from their file, in the recipe's own cache only.
+
+    Parameters
+    ----------
+    study
+        The study of the recipe.
+    cache
+        The cache of the stores, which may be another one than the recipe's.
+    lost
+        Fingerprint of an embedding → digests of the lost rows; None if they cannot be read, so that all images without
+        a row are embedded.
+    progress
+        Receives the progress.
+
+    Raises
+    ------
+    IncompleteError
+        Data or labels have changed since the last extraction, or nothing has been extracted.
+    """
+    engine = study.recipe.extraction
+    for embedding in study.locked:
+        fingerprint = embedding.spec.fingerprint()
+        if fingerprint not in lost or not embedding.holds:
+            continue
+        if embedding.request.vectors is not None:
+            if cache.absolute() == study.cache.absolute():
+                import_vectors(study, [embedding.request], study.manifest, engine.segment_rows, progress)
+            continue
+        digests = lost[fingerprint]
+        uris = {digest: uri for digest, uri in study.contents.items() if digests is None or digest in digests}
+        plan = Plan(NetworkGroup((embedding.request,)), (embedding,), (locked_store(cache, embedding),))
+        fill([plan], uris, RuntimeSelector(cache, engine, uris, progress), progress)
