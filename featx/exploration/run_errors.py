@@ -13,6 +13,7 @@ from featx.metrics.scores import align
 from featx.tables.ids import take_rows
 from featx.tables.predictions import AnyPredictions, selection_rows
 from featx.tables.truth import AnyTruth
+from featx.text.four_digits import digits_that_differ, show_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,8 @@ def error_texts(errors: NDArray[np.floating[Any]], is_binary: bool) -> NDArray[A
         return texts
     if len(scored_rows):
         edges = np.quantile(errors[scored_rows], [0.25, 0.5, 0.75])
-        names = [f"error < {edges[0]:.3g}", *(f"error ≥ {edge:.3g}" for edge in edges)]
+        n_digits = digits_that_differ(edges.tolist())
+        texts_of_edges = [show_digits(edge, n_digits) for edge in edges.tolist()]
+        names = [f"error < {texts_of_edges[0]}", *(f"error ≥ {text}" for text in texts_of_edges)]
         texts[scored_rows] = np.asarray(names, dtype=object)[np.searchsorted(edges, errors[scored_rows], side="right")]
     return texts

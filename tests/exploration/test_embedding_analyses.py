@@ -168,6 +168,11 @@ def test_errors_of_numbers_are_in_quarters() -> None:
     assert texts.tolist() == ["error < 0.75", "error ≥ 0.75", "error ≥ 1.5", "error ≥ 2.25", None]
 
 
+def test_quarters_of_errors_in_a_narrow_range_differ() -> None:
+    texts = error_texts(np.array([1013.01, 1013.02, 1013.03, 1013.04]), is_binary=False)
+    assert len(set(texts)) == 4
+
+
 def test_numbers_are_bands_on_the_map(home: Path) -> None:
     make_images(home / "images")
     names = sorted(path.relative_to(home / "images").as_posix() for path in (home / "images").rglob("*.png"))
