@@ -56,7 +56,9 @@ def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
     _, _, run, selection, predictions = min(candidates, key=lambda candidate: candidate[:2])
     rows = images.rows(selection.ids)
     unit_predictions = replace(predictions, units=images.units[rows])
-    return RunErrors(run.name, str(selection.part[0]), selection.ids, unit_predictions, _error_texts(run.answers, truth))
+    return RunErrors(
+        run.name, str(selection.part[0]), selection.ids, unit_predictions, _error_texts(run.answers, truth)
+    )
 
 
 def _with_labels(predictions: AnyPredictions, truth: AnyTruth) -> AnyPredictions:
