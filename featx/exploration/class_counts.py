@@ -14,7 +14,7 @@ from featx.tables.encoding import category_text
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
-from featx.text.four_digits import four_digits
+from featx.text.four_digits import digits_that_differ, show_digits
 
 LABELLED_PARTS = ("train", "val")
 # A class with fewer labelled images than this is reported.
@@ -68,11 +68,12 @@ def class_members(images: ExploredImages, target: str) -> dict[str, np.ndarray[A
     if truth.kind == "classes":
         return {name: truth.ids[truth.values == code] for code, name in enumerate(truth.names)}
     codes = TargetValues.of(truth).strata()
-    members = {}
-    for code in range(codes.max() + 1 if len(codes) else 0):
-        values = truth.values[codes == code, 0]
-        members[f"{four_digits(values.min())} to {four_digits(values.max())}"] = truth.ids[codes == code]
-    return members
+    fifths = pd.Series(truth.values[:, 0]).groupby(codes).agg(["min", "max"])
+    n_digits = digits_that_differ(fifths["min"].tolist())
+    return {
+        f"{show_digits(low, n_digits)} to {show_digits(high, n_digits)}": truth.ids[codes == code]
+        for code, low, high in fifths.itertuples(name=None)
+    }
 
 
 def _no_counts() -> pd.DataFrame:

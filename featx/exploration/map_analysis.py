@@ -13,7 +13,7 @@ from featx.exploration.analysis import AnalysisResult
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.labelled_vectors import reasons_without_vectors
 from featx.exploration.projections import PrincipalComponents, principal_components, project
-from featx.exploration.run_errors import best_run_errors, error_texts
+from featx.exploration.run_errors import best_run_errors
 from featx.progress import ProgressCallback
 from featx.tables.encoding import category_text
 
@@ -99,8 +99,7 @@ def _map_table(images: ExploredImages, positions: pd.DataFrame, facts: dict[str,
     for target in images.truths:
         errors = best_run_errors(images, target)
         if errors is not None:
-            row_errors = errors.errors.reindex(images.ids).to_numpy(np.float64)
-            table[f"{ERROR}{target}"] = error_texts(row_errors, images.truths[target].kind == "classes")
+            table[f"{ERROR}{target}"] = errors.error_texts.reindex(images.ids, fill_value=None).to_numpy(object)
             facts.setdefault("runs", {})[target] = errors.run
     return table
 

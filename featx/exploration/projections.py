@@ -32,8 +32,9 @@ ROWS_PER_BLOCK = 2000
 MAX_PROJECTED = {"tsne": 5000, "umap": 20_000}
 TSNE_ITERATIONS = 500
 PERPLEXITY = 30.0
-# Smallest number of vectors for t-SNE and UMAP.
-MIN_PROJECTED = 8
+# Smallest number of vectors for t-SNE and UMAP, and smallest standard deviation of their coordinates: t-SNE divides by
+# it, and ends the process if the quotients are not finite.
+MIN_PROJECTED, MIN_SPREAD = 8, float(np.finfo(np.float32).eps)
 # Number of projected neighbours beside which a further vector is placed.
 N_ANCHORS = 5
 MAX_PRODUCTS_IN_MEMORY = 5_000_000
@@ -90,7 +91,7 @@ class Projection:
     points
         (n, 2) positions.
     method
-        Method that was used: ``pca`` if there are too few vectors for others.
+        Method that was used: ``pca`` if there are too few vectors for others, or if all of them are equal.
     n_fitted
         Number of vectors that were projected by the method; others were placed beside their nearest ones.
     """
@@ -137,17 +138,23 @@ def project(coordinates: NDArray[np.float32], method: Method, seed: int = 0) -> 
         raise MissingExtraError(
             "UMAP is not installed; run 'pip install \"featx[umap]\"', or choose another projection"
         )
-    if method == "pca" or n < MIN_PROJECTED:
+    rows = sample_rows(n, MAX_PROJECTED.get(method, n))
+    if method == "pca" or not _can_be_projected(coordinates[rows]):
         points = np.zeros((n, 2))
         points[:, : min(2, coordinates.shape[1])] = coordinates[:, :2]
         return Projection(points, "pca", n)
-    rows = sample_rows(n, MAX_PROJECTED[method])
     fitted_points = (_tsne if method == "tsne" else _umap)(coordinates[rows], seed)
     points = np.empty((n, 2))
     points[rows] = fitted_points
     remaining_rows = np.setdiff1d(np.arange(n), rows)
     points[remaining_rows] = _place(coordinates[remaining_rows], coordinates[rows], fitted_points)
     return Projection(points, method, len(rows))
+
+
+def _can_be_projected(coordinates: NDArray[np.float32]) -> bool:
+    """Return whether there are enough different vectors, of two dimensions or more, for t-SNE and UMAP."""
+    n, n_axes = coordinates.shape
+    return n >= MIN_PROJECTED and n_axes >= 2 and bool(coordinates.std(axis=0, dtype=np.float64).max() > MIN_SPREAD)
 
 
 @single_threaded()

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from featx.evaluation.group_scores import GroupPredictions
 from featx.exploration.explored_images import ExploredImages
 from featx.metrics.scores import align
-from featx.tables.ids import take_rows
+from featx.tables.ids import Floats, take_rows
 from featx.tables.predictions import AnyPredictions, selection_rows
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
+from featx.text.four_digits import digits_that_differ, show_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +31,15 @@ class RunErrors:
         (n,) ids of the selection rows.
     predictions
         Predictions for the selection rows.
-    errors
-        Error of each image that the run was not trained on, by id.
+    error_texts
+        Error of each image that the run was not trained on as text for colours, by id.
     """
 
     run: str
     part: str
     ids: NDArray[np.object_]
     predictions: GroupPredictions
-    errors: "pd.Series[float]"
+    error_texts: "pd.Series[Any]"
 
 
 def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
@@ -54,7 +56,9 @@ def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
     _, _, run, selection, predictions = min(candidates, key=lambda candidate: candidate[:2])
     rows = images.rows(selection.ids)
     unit_predictions = replace(predictions, units=images.units[rows])
-    return RunErrors(run.name, str(selection.part[0]), selection.ids, unit_predictions, _errors(run.answers, truth))
+    return RunErrors(
+        run.name, str(selection.part[0]), selection.ids, unit_predictions, _error_texts(run.answers, truth)
+    )
 
 
 def _with_labels(predictions: AnyPredictions, truth: AnyTruth) -> AnyPredictions:
@@ -63,29 +67,31 @@ def _with_labels(predictions: AnyPredictions, truth: AnyTruth) -> AnyPredictions
     return take_rows(predictions, np.flatnonzero(is_known))
 
 
-def _errors(predictions: AnyPredictions, truth: AnyTruth) -> "pd.Series[float]":
+def _error_texts(predictions: AnyPredictions, truth: AnyTruth) -> "pd.Series[Any]":
     table = _with_labels(predictions, truth)
-    targets, outputs = align(truth, table)
-    return pd.Series(targets.errors(outputs), index=pd.Index(table.ids))
+    return pd.Series(error_texts(*align(truth, table)), index=pd.Index(table.ids), dtype=object)
 
 
-def error_texts(errors: NDArray[np.floating[Any]], is_binary: bool) -> NDArray[Any]:
-    """Return errors as texts for colours: ``right`` and ``wrong`` for classes, otherwise quarters of their range.
+def error_texts(targets: TargetValues, outputs: Floats) -> NDArray[np.object_]:
+    """Return the (n,) errors of rows as texts for colours.
+
+    The texts are ``right`` and ``wrong`` for classes, where the class of soft labels is the most probable one. Errors
+    of labels and numbers are in quarters of their values.
 
     Parameters
     ----------
-    errors
-        (n,) errors; nan for images without a prediction, whose text is None.
-    is_binary
-        Whether errors are 0 or 1.
+    targets
+        True values of n rows.
+    outputs
+        (n, k) probabilities or (n, t) values.
     """
-    texts = np.full(len(errors), None, dtype=object)
-    scored_rows = np.flatnonzero(np.isfinite(errors))
-    if is_binary:
-        texts[scored_rows] = np.where(errors[scored_rows] > 0, "wrong", "right")
-        return texts
-    if len(scored_rows):
-        edges = np.quantile(errors[scored_rows], [0.25, 0.5, 0.75])
-        names = [f"error < {edges[0]:.3g}", *(f"error ≥ {edge:.3g}" for edge in edges)]
-        texts[scored_rows] = np.asarray(names, dtype=object)[np.searchsorted(edges, errors[scored_rows], side="right")]
-    return texts
+    if targets.kind == "classes":
+        return np.where(targets.are_right(outputs), "right", "wrong").astype(object)
+    errors = targets.errors(outputs)
+    if not len(errors):
+        return np.empty(0, dtype=object)
+    edges = np.quantile(errors, [0.25, 0.5, 0.75])
+    n_digits = digits_that_differ(edges.tolist())
+    texts_of_edges = [show_digits(edge, n_digits) for edge in edges.tolist()]
+    names = [f"error < {texts_of_edges[0]}", *(f"error ≥ {text}" for text in texts_of_edges)]
+    return np.asarray(names, dtype=object)[np.searchsorted(edges, errors, side="right")]

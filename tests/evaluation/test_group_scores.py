@@ -304,6 +304,11 @@ def test_numbers_are_binned_and_bins_have_an_order() -> None:
     assert not group_by_site(sites()).ordered
 
 
+def test_bins_of_a_narrow_range_have_different_names() -> None:
+    groups = group_rows("pressure", pd.Series(1013 + np.arange(50) / 100)).groups
+    assert len(set(groups)) == 5
+
+
 def test_errors_that_increase_with_the_bins_have_a_step() -> None:
     ages = np.random.default_rng(0).uniform(0, 100, 2000)
     (grouping,) = score_groups(make_predictions(0.95 - ages / 250), [group_rows("age", pd.Series(ages))])

@@ -67,6 +67,14 @@ def test_labels_and_numbers_are_counted_by_label_and_fifth() -> None:
     assert [row["mean"], row["min"], row["max"]] == [11.5, 0, 23]
 
 
+def test_fifths_of_a_narrow_range_have_different_names() -> None:
+    values = 1013 + np.arange(24.0)[:, None] / 50
+    images = make_explored(IDS, truths={"pressure": Numbers(np.array(IDS, dtype=object), values, ("pressure",))})
+    counts = count_images(images, no_progress).tables["class_counts"]
+    assert counts["n"].sum() == 24
+    assert counts["label"].tolist()[:2] == ["1013 to 1013.1", "1013.1 to 1013.2"]
+
+
 def test_samples_are_members_of_their_class_and_reproducible() -> None:
     images = make_explored(IDS, CLASSES, parts=PARTS)
     samples = sample_images(images, no_progress).tables["samples"]

@@ -23,6 +23,8 @@ from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
 from featx.reports.exploration import map_section
 from featx.reports.exploration.explore_page import build_explore_page
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import Numbers, Truth
 from tests.conftest import make_images
 from tests.exploration.digit_study import NOISE, WRONG, make_digit_study
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
@@ -163,9 +165,19 @@ def test_segments_are_those_of_the_best_run_on_the_selection_rows(
     assert "Images of the weak segments" in page
 
 
-def test_errors_of_numbers_are_in_quarters() -> None:
-    texts = error_texts(np.array([0.0, 1, 2, 3, np.nan]), is_binary=False)
-    assert texts.tolist() == ["error < 0.75", "error ≥ 0.75", "error ≥ 1.5", "error ≥ 2.25", None]
+@pytest.mark.parametrize("unit", [1, 0.001])
+def test_errors_of_numbers_are_in_quarters(unit: float) -> None:
+    targets = TargetValues.of(Numbers(np.array(list("abcd"), dtype=object), np.zeros((4, 1)), ("age",)))
+    texts = error_texts(targets, 1000 + unit * np.arange(4.0)[:, None]).tolist()
+    assert texts[0].startswith("error < 1000")
+    assert len(set(texts)) == 4
+
+
+def test_right_decisions_of_soft_labels_are_right() -> None:
+    shares = np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3], [1, 0]])
+    truth = Truth(np.array(list("abc"), dtype=object), np.array([0, 1, 0]), ("no", "yes"), shares=shares)
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    assert error_texts(TargetValues.of(truth), outputs).tolist() == ["right", "right", "wrong"]
 
 
 def test_numbers_are_bands_on_the_map(home: Path) -> None:

@@ -68,6 +68,20 @@ def test_few_vectors_are_projected_by_pca() -> None:
     assert project(np.ones((3, 1), dtype=np.float32), "pca").points.tolist() == [[1, 0]] * 3
 
 
+@pytest.mark.parametrize("spread", [0, 1e-30])
+def test_equal_vectors_are_projected_by_pca(spread: float) -> None:
+    vectors = np.zeros((20, 3), dtype=np.float32)
+    vectors[:, 0] = spread * np.arange(20)
+    # t-SNE of vectors without a spread ends the process with a segmentation fault.
+    projection = project(vectors, "tsne")
+    assert projection.method == "pca"
+    assert np.isfinite(projection.points).all()
+
+
+def test_vectors_of_one_number_are_projected_by_pca() -> None:
+    assert project(np.arange(20, dtype=np.float32)[:, None], "tsne").method == "pca"
+
+
 def test_a_missing_extra_is_named(clusters: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install \"featx\[umap\]\""):

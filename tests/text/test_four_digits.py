@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from featx.text.four_digits import four_digits
+from featx.text.four_digits import digits_that_differ, four_digits, show_digits
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,19 @@ from featx.text.four_digits import four_digits
 )
 def test_numbers_have_four_digits(number: float, text: str) -> None:
     assert four_digits(number) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts"),
+    [
+        ([0.5, 3.0, 3.0], ["0.5", "3", "3"]),
+        ([1013.01, 1013.1, 1013.45], ["1013", "1013.1", "1013.5"]),
+        ([1_700_000_001.0, 1_700_000_002.0], ["1,700,000,001", "1,700,000,002"]),
+        ([54321.6, 54321.7], ["54,321.6", "54,321.7"]),
+        ([0.1, math.nextafter(0.1, 1)], ["0.10000000000000001", "0.10000000000000002"]),
+        ([0.0, -0.0], ["0", "-0"]),
+    ],
+)
+def test_different_numbers_have_different_texts(numbers: list[float], texts: list[str]) -> None:
+    n_digits = digits_that_differ(numbers)
+    assert [show_digits(number, n_digits) for number in numbers] == texts

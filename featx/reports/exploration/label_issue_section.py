@@ -55,7 +55,8 @@ def _item(row: Mapping[Any, Any], thumbnails: Thumbnails) -> GalleryItem:
     neighbours = [
         (row[f"neighbour_{number}"], row[f"neighbour_{number}_label"])
         for number in range(1, N_SHOWN_NEIGHBOURS + 1)
-        if row.get(f"neighbour_{number}") is not None
+        # A frame holds nan for images with fewer neighbours.
+        if pd.notna(row.get(f"neighbour_{number}"))
     ]
     pictures = [thumbnails.picture(row["id"])]
     pictures += [
