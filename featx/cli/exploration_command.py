@@ -82,18 +82,20 @@ def _print(exploration: "Exploration", report: "WrittenExploration", source: str
         summary.say(f"tables: {report.folder}", DETAIL)
         for note in report.notes:
             summary.say(f"note: {note}", DETAIL)
-        summary.next_step(_next_command(exploration, source, recipe))
+        summary.next_step(_next_command(exploration, source))
 
 
-def _next_command(exploration: "Exploration", source: str | None, recipe: Path | None) -> str:
+def _next_command(exploration: "Exploration", source: str | None) -> str:
     from shlex import quote
 
+    from featx.cli.output_settings import with_recipe_option
+
     images = exploration.images
-    option = f" -r {quote(str(recipe))}" if recipe else ""
+    extract = with_recipe_option("featx extract")
     if not images.is_extracted:
-        source_argument = f" {quote(source)}" if source else ""
-        return f"featx extract{source_argument}{option}"
+        return with_recipe_option(f"featx extract {quote(source)}") if source else extract
     if not images.truths:
-        return f"featx cache export{option}; when the labels of the recipe are corrected, featx extract{option}"
+        export = with_recipe_option("featx cache export EMBEDDING --to vectors.npz")
+        return f"{export}; when the labels of the recipe are corrected, {extract}"
     has_runs = any(images.runs(target) for target in images.truths)
-    return f"featx report{option}" if has_runs else f"featx fit{option}"
+    return with_recipe_option("featx report" if has_runs else "featx fit")

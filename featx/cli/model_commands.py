@@ -348,7 +348,7 @@ def run(
     recipe = recipe or recipe_option
     loaded_recipe, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     loaded_recipe = loaded_recipe if preset is None else loaded_recipe.with_preset(preset)
-    printer = StagePrinter("" if recipe is None else f"{recipe}{'' if preset is None else f'#{preset}'}")
+    printer = StagePrinter()
     with watching() as progress:
         finished_stages = []
         steps = stages(

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class OutputSettings:
     quiet
         Whether only the result and errors are printed.
     recipe
-        Path of the recipe as it was typed; empty for the default one.
+        Recipe as it was typed, with ``#PRESET`` if a preset was named; empty for the default one.
     """
 
     wide: bool = False
@@ -71,13 +71,22 @@ def with_recipe_option(command: str) -> str:
     return f"{command} {option}{shlex.quote(recipe)}"
 
 
+def _typed_recipe(options: Mapping[str, Any]) -> str:
+    """Return the recipe that the options of a command name, with its preset; empty for the whole default recipe."""
+    recipe = options.get("recipe") or options.get("recipe_option") or ""
+    if not options.get("preset"):
+        return str(recipe)
+    from featx.specs.recipe import find_recipe
+
+    return f"{recipe or find_recipe()}#{options['preset']}"
+
+
 def with_output_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that has the options of `OutputSettings` beside its own."""
 
     @functools.wraps(command)
     def call(*args: Any, **options: Any) -> None:
-        recipe = str(options.get("recipe") or "")
-        settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS}, recipe=recipe)
+        settings = OutputSettings(**{name: options.pop(name) for name in OPTIONS}, recipe=_typed_recipe(options))
         if settings.verbose and settings.quiet:
             raise typer.BadParameter("--verbose and --quiet exclude each other; leave out one of them")
         with printing(settings), refusing_exits(), json_alone() if options.get("json") else nullcontext():

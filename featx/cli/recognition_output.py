@@ -28,7 +28,9 @@ def print_recognition(recognition: "Recognition", explain: bool = False) -> None
             _add_inventory(recognition, summary)
         has_target = bool(recognition.target)
         first_command, second_command = (
-            ("featx run", "or featx extract") if has_target else ("featx extract", "then featx cache export")
+            ("featx run", "or featx extract")
+            if has_target
+            else ("featx extract", "then featx cache export EMBEDDING --to vectors.npz")
         )
         if recognition.recipe != DEFAULT_RECIPE:
             first_command, second_command = with_recipe_option(first_command), with_recipe_option(second_command)

@@ -1,11 +1,12 @@
 """The output of ``featx run``: a line for each finished stage, then the comparison of all runs."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import console
 from featx.cli.extraction_output import images_text
-from featx.cli.output_settings import output_settings
+from featx.cli.output_settings import output_settings, with_recipe_option
 
 if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
@@ -20,16 +21,9 @@ if TYPE_CHECKING:
 
 
 class StagePrinter:
-    """Prints the stages of a recipe as they finish, and at the end what they led to.
+    """Prints the stages of a recipe as they finish, and at the end what they led to."""
 
-    Parameters
-    ----------
-    recipe
-        The recipe as it was typed, for the commands to type next; empty for the default one.
-    """
-
-    def __init__(self, recipe: str) -> None:
-        self._option = f" -r {recipe}" if recipe else ""
+    def __init__(self) -> None:
         self._evaluations: Sequence[Evaluation] = ()
         self._splits: SummaryOfSplits | None = None
         self._report = ""
@@ -71,9 +65,9 @@ class StagePrinter:
     def _next_step(self) -> str:
         evaluation = self._evaluations[0]
         run = evaluation.label(evaluation.recommended or evaluation.chosen)
-        predict = f"featx predict PHOTOS --run {run}{self._option}"
+        predict = with_recipe_option(f"featx predict PHOTOS --run {shlex.quote(run)}")
         if evaluation.part != "test" and evaluation.n_test and not evaluation.n_openings:
-            return f"{predict}; when all models are made, featx evaluate --final{self._option}"
+            return f"{predict}; when all models are made, {with_recipe_option('featx evaluate --final')}"
         return predict
 
 

@@ -306,7 +306,7 @@ def test_smoothing_is_announced_and_printed(
     assert json.loads(run_command("smooth --json", capsys)[1])["runs"][0]["run"] == smoothed.run
     assert run_command("smooth logreg --sigma 64", capsys)[0] == 1
     capsys.readouterr()
-    StagePrinter("").add("smooth", [smoothed])
+    StagePrinter().add("smooth", [smoothed])
     assert capsys.readouterr().out.startswith("smooth   val acc smoothed-logreg 0.")
     evaluations([evaluation])
     text = " ".join(capsys.readouterr().out.split())
