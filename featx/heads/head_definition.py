@@ -109,7 +109,8 @@ class Head:
     Attributes
     ----------
     suggest
-        Function that suggests to a trial all parameters that need a new fit.
+        Function that returns all parameters that need a new fit, from the `suggest_float`, `suggest_int` and
+        `suggest_categorical` of a trial; it must use nothing else of the trial.
     build
         Function that returns the unfitted Pipeline of a complete setting.
     start
