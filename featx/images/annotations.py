@@ -11,7 +11,15 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.parsing import parse_json
-from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, non_image_rule
+from featx.images.names import (
+    base_name,
+    file_suffix,
+    find_part,
+    is_archive_name,
+    is_image_name,
+    make_twin_key,
+    non_image_rule,
+)
 from featx.images.npy import read_npy
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
@@ -19,10 +27,6 @@ from featx.images.trees import Entry
 from featx.locations import ANNOTATION_SUFFIXES, resolve_source
 from featx.specs.data import ReaderSpec
 
-# Folders whose names do not tell an image from its annotations: they are left out of the key that both share.
-GENERIC_FOLDERS = frozenset(
-    {"images", "image", "img", "imgs", "annotations", "annotation", "labels", "label", "targets"}
-)
 STEM_SEPARATORS = "_-."
 NUMBER_PATTERN = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 # Number of values of one npy annotation that become columns; landmarks and maps have more and are skipped.
@@ -97,7 +101,7 @@ def _match_annotations(entries: Sequence[Entry]) -> _MatchedFiles:
         if entry.outcome == "ignored":
             files.ignored.append((entry, entry.reason))
         elif is_image_name(entry.name):
-            key = _image_key(entry.name, _stem(entry.name))
+            key = make_twin_key(entry.name)
             if key in files.images:
                 files.ignored.append((entry, f"shares its annotations with {files.images[key].name!r}"))
             else:
@@ -125,12 +129,6 @@ def _stem(name: str) -> str:
     return base_name(name).rpartition(".")[0]
 
 
-def _image_key(name: str, stem: str) -> str:
-    """Return what an image and its annotations have in common: the stem, and all folders but generic ones."""
-    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
-    return "/".join([*folders, stem])
-
-
 def _find_annotated_image(name: str, images: Mapping[str, Entry]) -> tuple[str, str] | None:
     """Return the key of the image that an annotation belongs to, and its kind; None if there is no such image.
 
@@ -139,10 +137,10 @@ def _find_annotated_image(name: str, images: Mapping[str, Entry]) -> tuple[str, 
     if file_suffix(name) not in ANNOTATION_SUFFIXES:
         return None
     stem = _stem(name)
-    if (key := _image_key(name, stem)) in images:
+    if (key := make_twin_key(name, stem)) in images:
         return key, file_suffix(name).removeprefix(".")
     for end in range(len(stem) - 1, 0, -1):
-        if stem[end] in STEM_SEPARATORS and (key := _image_key(name, stem[:end])) in images:
+        if stem[end] in STEM_SEPARATORS and (key := make_twin_key(name, stem[:end])) in images:
             return key, stem[end + 1 :]
     return None
 

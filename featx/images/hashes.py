@@ -1,6 +1,6 @@
 """Grey thumbnails of images, cached by digest, and their difference hashes of 64 bits.
 
-Copies that were encoded again or resized have nearly the same thumbnails. `featx.evaluation.leaks` finds candidates by
+Copies that were encoded again or resized have nearly the same thumbnails. `featx.embeddings.copies` finds candidates by
 these hashes and compares their thumbnails.
 """
 

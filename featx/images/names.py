@@ -14,6 +14,11 @@ IMAGE_SUFFIXES = frozenset(
         *("heic", "heif", "ppm", "pgm", "pbm", "pnm", "dcm", "dicom"),
     )
 )
+# Folders whose names do not tell an image from its annotations: they are left out of the key that both share.
+GENERIC_FOLDERS = frozenset(
+    {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "targets"}
+    | {"xmls", "json"}
+)
 # Part of a split by the folder name or label that stands for it, in lower case without separators.
 PARTS = {
     "train": "train",
@@ -112,3 +117,22 @@ def split_words(name: str) -> list[str]:
     (['x', 'train', 'v2'], ['y', 'val'])
     """
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+
+
+def make_twin_key(name: str, stem: str | None = None) -> str:
+    """Return what an image and its annotations have in common: the stem, and all folders but generic ones.
+
+    Parameters
+    ----------
+    name
+        Path of the image or the annotation.
+    stem
+        Stem of the image; by default that of the name.
+
+    Examples
+    --------
+    >>> make_twin_key("VOC/JPEGImages/1.jpg") == make_twin_key("VOC/Annotations/1.xml")
+    True
+    """
+    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
+    return "/".join([*folders, base_name(name).rpartition(".")[0] if stem is None else stem])

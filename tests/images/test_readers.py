@@ -14,7 +14,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnknownNameError
 from featx.images.contents import digest
 from featx.images.digests import identify_image
-from featx.images.names import is_image_name
+from featx.images.names import is_image_name, make_twin_key
 from featx.images.readers import Listing, read_source
 from featx.networks.features import resolve_network
 from featx.registry import READERS
@@ -176,3 +176,8 @@ def test_images_are_recognised_by_their_suffix(name: str) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "png", ".png", "a/.b.png", "a.png.part", "a", "1.0"])
 def test_other_files_and_hidden_ones_are_not_images(name: str) -> None:
     assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "images", "xmls", "json", "targets"])
+def test_generic_folders_do_not_tell_an_image_from_its_annotations(folder: str) -> None:
+    assert make_twin_key(f"train/{folder}/1.jpg") == make_twin_key("train/annotations/1_exp.npy", "1") == "train/1"

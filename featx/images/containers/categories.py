@@ -10,17 +10,13 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
-from featx.images.names import base_name, find_part
+from featx.images.names import find_part, make_twin_key
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
 from featx.images.trees import Entry, Tree
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
-# Folders whose names do not tell an image from its annotation.
-GENERIC_FOLDERS = frozenset(
-    {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "xmls", "json"}
-)
 # Rules of files that readers of categories use, although the images are not listed in them one row each.
 ANNOTATION_RULES = frozenset(
     {"is an annotation", "is the label table", "names the classes", "names the same images as another COCO file"}
@@ -139,18 +135,6 @@ def find_path_part(path: str) -> str | None:
     """Return the part that the last folder or file of a path stands for; years at the end of a word are left out."""
     parts = (find_part(re.sub(r"\d+", " ", name)) for name in reversed(path.split("/")))
     return next((part for part in parts if part is not None), None)
-
-
-def make_twin_key(name: str) -> str:
-    """Return what an image and its annotation file have in common: the stem, and all folders but generic ones.
-
-    Examples
-    --------
-    >>> make_twin_key("VOC/JPEGImages/1.jpg") == make_twin_key("VOC/Annotations/1.xml")
-    True
-    """
-    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
-    return "/".join([*folders, base_name(name).rpartition(".")[0]])
 
 
 def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
