@@ -44,6 +44,7 @@ def _plain(result: "Leaks") -> dict[str, Any]:
 
 def _print(result: "Leaks", limit: int) -> None:
     from featx.cli import console
+    from featx.study.near_copy_table import notes_on_search
 
     _print_pairs(result, limit)
     for grouping in result.groups:
@@ -51,12 +52,8 @@ def _print(result: "Leaks", limit: int) -> None:
             f"{grouping.n_torn} of {grouping.n_groups} groups of {grouping.name!r} are in several parts of the split, "
             f"first {grouping.first!r}; if images of one group resemble each other, set split.by = {grouping.column!r}"
         )
-    if result.n_unseen:
-        console.say(f"{result.n_unseen} images can no longer be read; only their digests were compared")
-    if result.n_uncompared:
-        console.say(f"{result.n_uncompared} images are too many to compare in pairs; near copies are not listed")
-    if result.n_unembedded:
-        console.say(f"{result.n_unembedded} images have no cached vector; only their thumbnail hashes were compared")
+    for note in notes_on_search(result.n_unseen, result.n_unembedded, result.n_uncompared):
+        console.say(note)
 
 
 def _print_pairs(result: "Leaks", limit: int) -> None:

@@ -12,8 +12,10 @@ from featx.exploration.explored_images import ExploredImages
 from featx.exploration.measurement import THUMBNAILS_FILE
 from featx.images.hashes import ThumbnailCache
 from featx.progress import ProgressCallback
+from featx.study.near_copy_table import NearCopies
 
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
+NO_PAIRS = pd.DataFrame({"digest": [], "copy": [], "similarity": []})
 EXACT, NEAR = "exact", "near"
 # Comparing the embeddings of more images takes minutes.
 MAX_IMAGES_BY_EMBEDDING = 20_000
@@ -55,21 +57,36 @@ def _near_pairs(
     images: ExploredImages, first_ids: "pd.Series[Any]", progress: ProgressCallback
 ) -> tuple[list[tuple[str, str, str, float]], list[str]]:
     """Return the first images of contents that show the same picture, and what was not compared."""
-    study, n_contents = images.study, len(first_ids)
-    notes = []
-    if images.is_extracted and (study.knows_copies or n_contents <= MAX_IMAGES_BY_EMBEDDING):
-        pairs = find_near_copies(study, progress).pairs
-    elif n_contents <= MAX_IMAGES_TO_COMPARE:
-        pairs = find_pairs(*_thumbnail_hashes(images, list(first_ids.index)), progress)
-        if images.is_extracted:
-            notes.append("near copies were searched by thumbnails; 'featx leaks' also compares embeddings")
-    else:
-        pairs = pd.DataFrame({"digest": [], "copy": [], "similarity": []})
-        notes.append(f"{n_contents} images are too many to be compared in pairs; near copies are not listed")
+    copies, notes = _search(images, list(first_ids.index), progress)
+    pairs = copies.pairs
     image_pairs = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
     ids, copy_ids = (first_ids.reindex(image_pairs[name]).to_numpy(object) for name in ("digest", "copy"))
     rows = zip(ids, copy_ids, image_pairs["similarity"], strict=True)
-    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], notes
+    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], [*notes, *copies.notes]
+
+
+def _search(images: ExploredImages, digests: list[str], progress: ProgressCallback) -> tuple[NearCopies, list[str]]:
+    """Return the near copies among all images of the study, or among the explored ones only, and a note on the method.
+
+    Parameters
+    ----------
+    digests
+        Digests of the explored images, each once.
+    """
+    study = images.study
+    # The search of a study compares all its images, of which the explored ones may be a small sample.
+    n_contents = len(study.contents) if images.is_extracted else 0
+    is_comparable = n_contents <= MAX_IMAGES_TO_COMPARE
+    if images.is_extracted and is_comparable and (study.knows_copies or n_contents <= MAX_IMAGES_BY_EMBEDDING):
+        return find_near_copies(study, progress), []
+    if len(digests) > MAX_IMAGES_TO_COMPARE:
+        return NearCopies(NO_PAIRS, n_uncompared=len(digests)), []
+    cached_digests, hashes = _thumbnail_hashes(images, digests)
+    copies = NearCopies(find_pairs(cached_digests, hashes, progress), n_unseen=len(digests) - len(cached_digests))
+    if not images.is_extracted:
+        return copies, []
+    advice = "'featx leaks' also compares embeddings" if is_comparable else "the study has too many for embeddings"
+    return copies, [f"near copies were searched among the explored images, by thumbnails; {advice}"]
 
 
 def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[str], ThumbnailHashes]:

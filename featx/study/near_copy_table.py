@@ -31,3 +31,24 @@ class NearCopies:
     n_unseen: int = 0
     n_unembedded: int = 0
     n_uncompared: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about the images that were not fully compared."""
+        return notes_on_search(self.n_unseen, self.n_unembedded, self.n_uncompared)
+
+
+def notes_on_search(n_unseen: int, n_unembedded: int, n_uncompared: int) -> list[str]:
+    """Return sentences about the images that a search for near copies did not fully compare (`NearCopies`).
+
+    Examples
+    --------
+    >>> notes_on_search(2, 0, 0)
+    ['2 images can no longer be read; only their digests were compared']
+    """
+    notes = {
+        "can no longer be read; only their digests were compared": n_unseen,
+        "are too many to compare in pairs; near copies are not listed": n_uncompared,
+        "have no cached vector; only their thumbnail hashes were compared": n_unembedded,
+    }
+    return [f"{n} images {note}" for note, n in notes.items() if n]

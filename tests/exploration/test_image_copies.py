@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 import featx
+from featx.embeddings import near_copies
+from featx.exploration import image_copies
 from featx.exploration.explored_images import ExploredImages
 from featx.exploration.image_copies import EXACT, NEAR, find_image_copies
 from featx.exploration.image_loading import load_images, open_source
@@ -77,3 +79,31 @@ def test_images_without_copies_have_an_empty_table(toy_home: Path) -> None:
     result = find_image_copies(load(), no_progress)
     assert len(result.tables["copies"]) == 0
     assert result.highlights == ()
+
+
+def test_samples_of_large_studies_are_compared_by_thumbnails(
+    rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    featx.extract()
+    # The study has 81 contents, which its own search does not compare.
+    for module in (near_copies, image_copies):
+        monkeypatch.setattr(module, "MAX_IMAGES_TO_COMPARE", 80)
+    assert near_copies.find_near_copies(load().study).n_uncompared == 81
+    sample = load_images(open_source(None, None), 80, no_progress)
+    result = find_image_copies(measure_images(sample, no_progress), no_progress)
+    assert result.notes == (
+        "near copies were searched among the explored images, by thumbnails; the study has too many for embeddings",
+    )
+    assert find_image_copies(load(), no_progress).notes == (
+        "81 images are too many to compare in pairs; near copies are not listed",
+    )
+
+
+def test_images_that_were_not_compared_are_counted(rows: pd.DataFrame) -> None:
+    featx.extract()
+    images = load()
+    for store in Path("cache").glob("*.zarr"):
+        shutil.rmtree(store)
+    assert find_image_copies(images, no_progress).notes == (
+        "81 images have no cached vector; only their thumbnail hashes were compared",
+    )

@@ -41,7 +41,8 @@ def build_copy_section(exploration: Exploration, thumbnails: Thumbnails) -> Sect
     table = result.tables["copies"]
     components: list[Component] = [Text(note, "note") for note in result.notes]
     if not len(table):
-        return Section("Copies", [*components, Text("No two images show the same picture.")])
+        text = "No copies were found by this search." if result.notes else "No two images show the same picture."
+        return Section("Copies", [*components, Text(text)])
     facts = result.facts
     components.append(
         Text(

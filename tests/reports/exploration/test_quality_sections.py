@@ -54,6 +54,9 @@ def test_pairs_are_shown_side_by_side_with_their_parts() -> None:
 
 def test_a_study_without_copies_says_so() -> None:
     images = make_explored(["a.png"])
+    result = AnalysisResult({"copies": pd.DataFrame()})
+    components = build_copy_section(Exploration(images, {"copies": result}), Thumbnails(images)).components
+    assert components == [Text("No two images show the same picture.")]
     result = AnalysisResult({"copies": pd.DataFrame()}, notes=("a note",))
     components = build_copy_section(Exploration(images, {"copies": result}), Thumbnails(images)).components
-    assert components == [Text("a note", "note"), Text("No two images show the same picture.")]
+    assert components == [Text("a note", "note"), Text("No copies were found by this search.")]
