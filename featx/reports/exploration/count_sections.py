@@ -84,7 +84,9 @@ def _group_section(exploration: Exploration, grouping: str) -> Section:
         labels = list(dict.fromkeys(target_counts["label"]))
         table = target_counts.pivot(index="group", columns="label", values="n")[labels]
         caption = f"Labelled images of each class of {target} in the largest groups of {grouping}."
-        components.append(frame_table(f"{target} by {grouping}", caption, table.reset_index()))
+        # A class may be called "group" too.
+        table.insert(0, "group", table.index, allow_duplicates=True)
+        components.append(frame_table(f"{target} by {grouping}", caption, table, {label: label for label in labels}))
     return Section(f"Groups of {grouping}", components)
 
 
