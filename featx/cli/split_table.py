@@ -37,7 +37,7 @@ def print_split_summary(summary: "SummaryOfSplits") -> None:
 
 def _print_target(summary: "SplitSummary") -> None:
     metric = summary.metric
-    score_names = [name for name in SHOWN_SCORES if name in summary.rows[0].means and name != metric][:2]
+    score_names = [name for name in SHOWN_SCORES if name in summary.score_names and name != metric][:2]
     columns = [
         console.Column("  run", is_text=True),
         console.Column(console.short_name(metric), 0),
@@ -47,7 +47,7 @@ def _print_target(summary: "SplitSummary") -> None:
         console.Column("p", 6),
         console.Column("chosen in", 5),
     ]
-    formats = {name: summary.score_format(name) for name in summary.rows[0].means}
+    formats = {name: summary.score_format(name) for name in summary.score_names}
     rows = [
         [
             ("* " if number == 0 else "  ") + run.run,

@@ -125,22 +125,22 @@ class CrossFitting:
         return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
 
     def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
-        """Return the contribution of each of the m members: the score of the ensemble minus its score without it.
+        """Return the contribution of each of the m members: the merit of the ensemble minus that without it.
 
         Parameters
         ----------
         outputs
             (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
         """
-        score = self.merit(outputs, self.decision_rule(method))
+        merit = self.merit(outputs, self.decision_rule(method))
         used_members = self._used_members(method)
         return [
-            score - self._merit_without(member, method) if member in used_members else 0.0
+            merit - self._merit_without(member, method) if member in used_members else 0.0
             for member in range(len(self.members))
         ]
 
     def _merit_without(self, excluded_member: int, method: VotingMethod) -> float:
-        """Return the score of the ensemble without a member."""
+        """Return the merit of the ensemble without a member."""
         other_members = [member for member in range(len(self.members)) if member != excluded_member]
         cross_fitting = replace(self, members=self.members.select(other_members))
         return cross_fitting.merit(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))

@@ -152,7 +152,8 @@ def _describe_contributions(contributions: dict[str, float], score_format: Score
     top, bottom = (choose(contributions, key=contributions.__getitem__) for choose in (max, min))
     if contributions[top] <= 0:
         return "No single member is needed: without any one of them the ensemble scores the same or better."
-    text = f"Without {top} the ensemble loses most ({score_format.show(-contributions[top], '+')})"
+    # Contributions are positive where the member makes the score better, also a loss, which it makes smaller.
+    text = f"Without {top} the ensemble's score becomes worse by {score_format.show(contributions[top])}, the most"
     if contributions[bottom] < 0 and bottom != top:
-        text += f"; without {bottom} it gains ({score_format.show(-contributions[bottom], '+')})"
+        text += f"; without {bottom} it becomes better by {score_format.show(-contributions[bottom])}"
     return f"{text}."

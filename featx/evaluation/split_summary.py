@@ -161,6 +161,11 @@ class SplitSummary:
     fit_s: float
     rows: list[RunOverSplits]
 
+    @property
+    def score_names(self) -> list[str]:
+        """Names of the scores that some run has in all splits; `metric` is one of them even if no run has it."""
+        return list(dict.fromkeys([*(name for row in self.rows for name in row.means), self.metric]))
+
     def score_format(self, score: str) -> ScoreFormat:
         """Return the formats of a score of all runs, of its deviations and of its differences."""
         return ScoreFormat.of(score, [row.means.get(score) for row in self.rows])
@@ -184,13 +189,13 @@ def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:
     labels = list(dict.fromkeys(label for split in splits for label in split.scores))
     rows = {label: _summarize_run(label, [split.scores.get(label, {}) for split in splits], share) for label in labels}
     chosen_summary = _summarize_run(CHOSEN, [split.scores[split.chosen] for split in splits], share)
-    values = {label: np.array(rows[label].scores.get(first_split.metric, [math.nan] * len(splits))) for label in labels}
+    values = {label: _scores_of(rows[label], first_split.metric, len(splits)) for label in labels}
     signed = find_score(first_split.metric.removeprefix(WEIGHTED_PREFIX)).signed
     # A mean over a part of the splits is not comparable, so such runs come last.
     order = sorted(
         labels, key=lambda label: -signed(float(values[label].mean())) if _is_whole(values[label]) else math.inf
     )
-    reference = np.array(chosen_summary.scores[first_split.metric])
+    reference = _scores_of(chosen_summary, first_split.metric, len(splits))
     differences = [values[label] - reference for label in order]
     p = holm(
         [
@@ -228,6 +233,11 @@ def _summarize_run(label: str, splits: Sequence[Mapping[str, float]], share: flo
         sds={name: float(values[name].std(ddof=1)) for name in means},
         intervals={name: list(corrected_interval(values[name], share)) for name in means},
     )
+
+
+def _scores_of(run: RunOverSplits, metric: str, n_splits: int) -> Floats:
+    """Return a score of a run in each split; nan in all of them where it is undefined everywhere."""
+    return np.array(run.scores.get(metric, [math.nan] * n_splits))
 
 
 def _with_difference(run: RunOverSplits, differences: Floats, share: float, p: float) -> RunOverSplits:

@@ -21,7 +21,6 @@ from featx.images.sources import URI_SCHEME
 from featx.locations import is_url, reads_source
 from featx.progress import ProgressCallback
 from featx.specs.recipe import DEFAULT_RECIPE, Recipe, load_recipe, parse_recipe
-from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.encoding import encode_target
 from featx.tables.ids import sample_rows
@@ -138,10 +137,9 @@ def _load_extracted(study: Study) -> ExploredImages:
     IncompleteError
         nothing was extracted, or the data or the recipe changed since.
     """
-    manifest, outcomes = study.manifest, study.outcomes
-    failed_outcomes = outcomes[~outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
+    manifest = study.manifest
     usable_images = manifest.take(manifest.ids[[bool(digest) for digest in manifest.digests]])
-    reasons = dict(zip(failed_outcomes["id"], failed_outcomes["reason"], strict=True))
+    reasons = dict(zip(study.failures["id"], study.failures["reason"], strict=True))
     reasons |= _find_changed(study, usable_images)
     has_split = not study.label_problem
     parts = (
@@ -159,7 +157,7 @@ def _load_extracted(study: Study) -> ExploredImages:
         truths={name: study.labels(name) for name in study.recipe.targets} if has_split else {},
         groups={name: study.group_column(column, usable_images.ids) for name, column in columns.items()},
         unreadable=reasons,
-        ignored=_count_ignored(outcomes),
+        ignored=study.ignored,
         label_problem=study.label_problem,
         is_extracted=True,
     )
@@ -183,11 +181,6 @@ def _find_changed(study: Study, manifest: Manifest) -> dict[str, str]:
             if identity.digest != manifest.digests[row]:
                 reasons[manifest.ids[row]] = CHANGED
     return reasons
-
-
-def _count_ignored(outcomes: pd.DataFrame) -> dict[str, int]:
-    ignored = outcomes.loc[outcomes["outcome"] == "ignored", "reason"]
-    return {str(rule): int(n) for rule, n in ignored.value_counts().items()}
 
 
 def _load_listed(study: Study, progress: ProgressCallback) -> ExploredImages:

@@ -15,6 +15,8 @@ from featx.tables.ids import Kind
 from featx.text.sanitising import sanitise_text
 
 MODEL_CARD = "MODEL_CARD.md"
+# Part of scored rows → their split on Hugging Face, and their name. Out-of-fold rows are rows of train.
+SPLITS = {"val": ("validation", "validation"), "oof": ("train", "out-of-fold train"), "test": ("test", "test")}
 # Names of tasks on Hugging Face; there is none for numbers from images.
 TASKS: dict[Kind, str] = {"classes": "image-classification", "labels": "image-classification", "numbers": "other"}
 MARKDOWN_MARKS = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -70,18 +72,18 @@ def _metadata(facts: TargetFacts, run: RunFacts) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     task, recipe = TASKS[facts.evaluation.kind], sanitise_text(facts.study.recipe.name)
-    rows = [("validation", run.evaluation), *(("test", row) for row in _test_rows(facts, run))]
+    rows = [(facts.evaluation.part, run.evaluation), *(("test", row) for row in _test_rows(facts, run))]
     results = [
         EvalResult(
             task_type=task,
             dataset_type=recipe,
-            dataset_name=f"{recipe}, {split} rows",
-            dataset_split=split,
+            dataset_name=f"{recipe}, {SPLITS[part][1]} rows",
+            dataset_split=SPLITS[part][0],
             metric_type=name,
             metric_name=score_name(name),
             metric_value=float(f"{row.scores[name]:.6g}"),
         )
-        for split, row in rows
+        for part, row in rows
         for name in dict.fromkeys((facts.evaluation.compared, facts.evaluation.main_score))
         if math.isfinite(row.scores.get(name, math.nan))
     ]

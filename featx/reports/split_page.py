@@ -27,7 +27,7 @@ def write_split_page(study: Study, summaries: Sequence[SplitSummary], seeds: Seq
     version = f" · featx at {name[:12]}" if (name := commit()) else ""
     subtitle = f"{len(seeds)} outer splits with the seeds {_seeds_text(seeds)}{version}"
     path = study.folder / SPLIT_PAGE
-    Page(study.recipe.name, subtitle, [_build_section(summary, seeds) for summary in summaries]).write(path)
+    Page(study.recipe.name, subtitle, [build_split_section(summary, seeds) for summary in summaries]).write(path)
     return path
 
 
@@ -36,21 +36,11 @@ def _seeds_text(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} … {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
 
 
-def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
+def build_split_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
     """Return the section of one target."""
-    chosen_run = summary.rows[0]
-    score = score_name(summary.metric)
-    score_format = summary.score_format(summary.metric)
-    edges = " … ".join(map(score_format.show, chosen_run.intervals[summary.metric]))
     components: list[Component] = [
-        Text(
-            f"The run chosen inside each split has {score} {score_format.show(chosen_run.means[summary.metric])} ± "
-            f"{score_format.show(chosen_run.sds[summary.metric])} (mean and standard deviation over {summary.n_splits} "
-            f"splits; 95 % interval of the mean {edges}) on {summary.n_scored:.0f} {summary.rows_name} rows, after "
-            f"training on {summary.n_train:.0f}.",
-            "summary",
-        ),
-        _build_figure(summary),
+        Text(_summary_text(summary), "summary"),
+        *_build_figure(summary),
         _build_table(summary),
         Text(
             f"chosen: in each split, the run with the best {summary.chosen_by}. Difference: mean over the same splits "
@@ -63,8 +53,27 @@ def _build_section(summary: SplitSummary, seeds: Sequence[int]) -> Section:
     return Section(summary.target, components)
 
 
+def _summary_text(summary: SplitSummary) -> str:
+    """Return a sentence about the score of the run that was chosen inside each split."""
+    chosen_run, metric = summary.rows[0], summary.metric
+    rows_text = f"on {summary.n_scored:.0f} {summary.rows_name} rows, after training on {summary.n_train:.0f}"
+    if metric not in chosen_run.means:
+        n_defined = np.isfinite(chosen_run.scores.get(metric, [])).sum()
+        return (
+            f"The run chosen inside each split has no mean {score_name(metric)}, which is undefined in "
+            f"{summary.n_splits - n_defined} of {summary.n_splits} splits, {rows_text}."
+        )
+    score_format = summary.score_format(metric)
+    edges = " … ".join(map(score_format.show, chosen_run.intervals[metric]))
+    return (
+        f"The run chosen inside each split has {score_name(metric)} {score_format.show(chosen_run.means[metric])} ± "
+        f"{score_format.show(chosen_run.sds[metric])} (mean and standard deviation over {summary.n_splits} splits; "
+        f"95 % interval of the mean {edges}) {rows_text}."
+    )
+
+
 def _build_table(summary: SplitSummary) -> Table:
-    names = list(summary.rows[0].means)
+    names = summary.score_names
     columns = [Column("run"), Column("chosen in", ".0f", "number of splits in which the run was chosen")]
     for name in names:
         is_shown = name in SHOWN_SCORES or name == summary.metric
@@ -92,15 +101,17 @@ def _build_table(summary: SplitSummary) -> Table:
 def _build_splits_table(summary: SplitSummary, seeds: Sequence[int]) -> Table:
     number_format = summary.score_format(summary.metric).value
     columns = [Column("seed"), *(Column(run.run, number_format) for run in summary.rows)]
-    values = [run.scores[summary.metric] for run in summary.rows if summary.metric in run.scores]
+    values = [run.scores.get(summary.metric, [None] * summary.n_splits) for run in summary.rows]
     rows = [[str(seed), *scores] for seed, *scores in zip(seeds, *values, strict=True)]
     return Table(f"{summary.target}-by-split", f"{score_name(summary.metric)} of each split", columns, rows)
 
 
 @matplotlib.rc_context(STYLE)
-def _build_figure(summary: SplitSummary) -> Figure:
-    """Return the figure with one point for each split, and the mean of each run with its interval."""
+def _build_figure(summary: SplitSummary) -> list[Figure]:
+    """Return the figure with one point for each split, and the mean of each run with its interval; none without any."""
     runs = [run for run in summary.rows if summary.metric in run.means][:MAX_PLOTTED_RUNS]
+    if not runs:
+        return []
     figure, (axes,) = make_figure(1, 7.5, 0.9 + 0.32 * len(runs))
     for position, run in enumerate(runs):
         _plot_run(axes, position, run, summary.metric)
@@ -112,7 +123,7 @@ def _build_figure(summary: SplitSummary) -> Figure:
         f"{score_name(summary.metric).capitalize()} of each run: a dot for each split; the diamond is the mean, with "
         "its 95 % interval, corrected for the overlap of the splits."
     )
-    return Figure(f"{summary.target}-by-run", caption, f"{score_name(summary.metric)} of each run by split", figure)
+    return [Figure(f"{summary.target}-by-run", caption, f"{score_name(summary.metric)} of each run by split", figure)]
 
 
 def _plot_run(axes: Any, position: int, run: RunOverSplits, metric: str) -> None:

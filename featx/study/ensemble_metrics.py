@@ -112,7 +112,8 @@ class EnsembleMetrics(RunMetrics):
     disagreements
         Comparison with the best member.
     contributions
-        Name of each candidate → score minus that of the ensemble without it.
+        Name of each candidate → score minus that of the ensemble without it; losses and errors are negated, so that
+        positive values mean that the ensemble is better with the candidate.
     explanation
         Comparison of the ensemble with its best member, and description of the members, as a paragraph.
     """

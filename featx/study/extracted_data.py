@@ -126,6 +126,17 @@ class ExtractedData:
         """Number of images of the last extraction, unreadable and missing ones included, ignored files left out."""
         return int((self.outcomes["outcome"] != "ignored").sum())
 
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The rows of `outcomes` of images without an embedding: unreadable and missing ones."""
+        return self.outcomes[~self.outcomes["outcome"].isin({*HAS_EMBEDDING, "ignored"})]
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Number of files of the last extraction that are no images of the study, by rule."""
+        rules = self.outcomes.loc[self.outcomes["outcome"] == "ignored", "reason"]
+        return {str(rule): int(n) for rule, n in rules.value_counts().items()}
+
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
         """The resolved specs of the last extraction; empty before the first one."""

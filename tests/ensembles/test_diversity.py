@@ -125,7 +125,7 @@ def test_the_paragraph_has_the_counts() -> None:
     assert "Its most similar members are " in text
     assert "% of their errors. The least similar of the 3 pairs share " in text
     assert "At least one member is right on " in text
-    assert "Without c the ensemble loses most (-0." in text
+    assert "Without c the ensemble's score becomes worse by 0." in text
     assert "share" in explanation("labels")
     assert "240 val predictions" in explanation("labels")
     numbers = explanation("numbers")
@@ -143,7 +143,7 @@ def test_the_paragraph_of_an_ensemble_equal_to_its_best_member() -> None:
     counts = count_disagreements("strong", (targets, best_outputs), (targets, best_outputs))
     text = explain(targets, "val", counts, measures, {"weak": 0.0, "strong": 0.5})
     assert text.startswith("The ensemble and its best member, strong, predict the same on all 120 val images.")
-    assert "Without strong the ensemble loses most (-0.5000)." in text
+    assert "Without strong the ensemble's score becomes worse by 0.5000, the most." in text
     useless = explain(targets, "val", counts, measures, {"weak": -0.1, "strong": 0.0})
     assert "No single member is needed" in useless
 

@@ -7,6 +7,7 @@ reports.exploration.outlier_section,
 reports.exploration.separability_section.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from featx.exploration.labelled_vectors import NO_CLASSES, all_vectors, class_ve
 from featx.exploration.run_errors import best_run_errors, error_texts
 from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
-from featx.reports.exploration import map_section
+from featx.reports.exploration import frame_tables, map_section
 from featx.reports.exploration.explore_page import build_explore_page
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Numbers, Truth
@@ -113,6 +114,12 @@ def test_the_page_has_a_map_with_pictures(exploration: Exploration) -> None:
     assert "embedding-atlas map.parquet --x x --y y --text id" in page
 
 
+def test_captions_name_the_files_of_the_tables(fitted: Exploration, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_tables, "MAX_ROWS", 1)
+    names = set(re.findall(r"rows; (.+?)\.csv has all", build_explore_page(fitted).render()))
+    assert {"class_counts", "class_separability"} <= names <= set(fitted.tables)
+
+
 def test_many_images_are_a_density(exploration: Exploration, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(map_section, "MAX_MAP_IMAGES", 10)
     page = build_explore_page(exploration).render()
@@ -162,7 +169,7 @@ def test_segments_are_those_of_the_best_run_on_the_selection_rows(
     is_wrong = members["true_value"] != members["prediction"]
     assert (members["error"] == is_wrong).all()
     page = build_explore_page(replace(fitted, results={**fitted.results, "segments": result})).render()
-    assert "Images of the weak segments" in page
+    assert re.search(r"largest errors of (\d+) of \d+ weak segments", page)
 
 
 @pytest.mark.parametrize("unit", [1, 0.001])

@@ -104,3 +104,12 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(files: ReportFiles) -
     Path("occupied").write_text("a file")
     with pytest.raises(StoreError, match="occupied cannot be written, because a file is in the place of a folder"):
         featx.report(assets="occupied")
+
+
+def test_out_of_fold_scores_are_those_of_train(toy_home: Path) -> None:
+    Path("featx.toml").write_text(toy_recipe(split={"val": 0.0}, head=toy_heads("logreg")))
+    featx.extract()
+    featx.fit()
+    (path,) = featx.report().cards
+    (result,) = ModelCard.load(path).data.eval_results
+    assert (result.dataset_split, result.dataset_name) == ("train", "featx, out-of-fold train rows")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from featx.exploration.class_counts import LABELLED_PARTS
+from featx.exploration.class_counts import LABELLED_PARTS, MAX_SAMPLED_CLASSES, class_members
 from featx.exploration.explore import Exploration
 from featx.reports.exploration.count_figures import MAX_BARS, plot_counts
 from featx.reports.exploration.frame_tables import frame_table
@@ -52,7 +52,9 @@ def _target_section(exploration: Exploration, target: str) -> Section:
         components.append(frame_table(f"class_counts {target}", caption, rows, COUNT_HEADINGS))
     numbers = tables.get("target_numbers", pd.DataFrame({"target": []})).query("target == @target")
     if len(numbers):
-        components.append(frame_table(f"numbers {target}", f"Values of {target}.", numbers.drop(columns="target")))
+        components.append(
+            frame_table(f"target_numbers {target}", f"Values of {target}.", numbers.drop(columns="target"))
+        )
     return Section(f"Target {target}", components)
 
 
@@ -84,8 +86,19 @@ def _group_section(exploration: Exploration, grouping: str) -> Section:
         labels = list(dict.fromkeys(target_counts["label"]))
         table = target_counts.pivot(index="group", columns="label", values="n")[labels]
         caption = f"Labelled images of each class of {target} in the largest groups of {grouping}."
-        components.append(frame_table(f"{target} by {grouping}", caption, table.reset_index()))
+        # A class may be called "group" too.
+        table.insert(0, "group", table.index, allow_duplicates=True)
+        components.append(
+            frame_table(f"class_by_group {target} by {grouping}", caption, table, {label: label for label in labels})
+        )
     return Section(f"Groups of {grouping}", components)
+
+
+def _sampled_classes(exploration: Exploration, target: str) -> str:
+    n_classes = len(class_members(exploration.images, target))
+    if n_classes <= MAX_SAMPLED_CLASSES:
+        return f"each class of {target}"
+    return f"each of the first {MAX_SAMPLED_CLASSES} of {n_classes} classes of {target}"
 
 
 def build_sample_section(exploration: Exploration, thumbnails: Thumbnails) -> Section:
@@ -104,6 +117,6 @@ def build_sample_section(exploration: Exploration, thumbnails: Thumbnails) -> Se
             )
             for image_id, label in zip(rows["id"], rows["label"], strict=True)
         ]
-        caption = f"Random images of each class of {target}" if target else "Random images"
+        caption = f"Random images of {_sampled_classes(exploration, target)}" if target else "Random images"
         components.append(Gallery(f"samples {target}", f"{caption}: {len(items)} of {len(images):,}.", items))
     return Section("Random samples", components)

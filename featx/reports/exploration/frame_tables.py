@@ -24,8 +24,10 @@ def frame_table(
 
     Parameters
     ----------
-    name, caption
-        Name and caption of the table.
+    name
+        Name of the table on the page: that of the file with all rows, and, after a space, which of them are shown.
+    caption
+        Caption of the table.
     frame
         The frame.
     headings
@@ -39,7 +41,7 @@ def frame_table(
         for column, values in frame.items()
     ]
     if len(frame) > MAX_ROWS:
-        caption = f"{caption} The first {MAX_ROWS} of {len(frame)} rows; {name}.csv has all."
+        caption = f"{caption} The first {MAX_ROWS} of {len(frame)} rows; {name.partition(' ')[0]}.csv has all."
     rows = [[_plain(value) for value in row] for row in frame.head(MAX_ROWS).itertuples(index=False, name=None)]
     return Table(name, caption, columns, rows)
 

@@ -11,7 +11,7 @@ from featx.reports.exploration.thumbnails import Thumbnails
 from featx.reports.page.components import Component, Gallery, GalleryItem, Section, Text
 
 # Numbers of weak segments with pictures, of pictures of each, and of segments in the table.
-MAX_SEGMENTS, MAX_IMAGES, MAX_ROWS = 8, 8, 20
+MAX_SEGMENTS, MAX_IMAGES = 8, 8
 HEADINGS = {
     "is_weak": "weak",
     "n_images": "images",
@@ -50,22 +50,26 @@ def _target(
         "permuting units: images of one group, and copies. p is corrected by Holm's method for all segments."
     )
     table = frame_table(
-        f"weak_segments_{target}",
+        f"weak_segments {target}",
         "Segments, the weak ones first. The error of classes is the share of wrong predictions.",
-        segments.drop(columns="run").head(MAX_ROWS),
+        segments.drop(columns="run"),
         HEADINGS,
         FORMATS,
     )
     components: list[Component] = [Text(summary, "summary"), Text(method, "note"), table]
     shown_members = members.groupby(["grouping", "segment"], sort=False).head(MAX_IMAGES)
-    names = list(dict.fromkeys(zip(shown_members["grouping"], shown_members["segment"], strict=True)))[:MAX_SEGMENTS]
+    all_names = list(dict.fromkeys(zip(shown_members["grouping"], shown_members["segment"], strict=True)))
+    names = all_names[:MAX_SEGMENTS]
     items = [
         _item(row, thumbnails)
         for row in shown_members.to_dict("records")
         if (row["grouping"], row["segment"]) in set(names)
     ]
     if items:
-        caption = f"Images of the weak segments with the largest errors, at most {MAX_IMAGES} of each."
+        caption = (
+            f"Images with the largest errors of {len(names)} of {len(all_names)} weak segments, at most {MAX_IMAGES} "
+            "of each."
+        )
         components.append(Gallery(f"weak_segment_images_{target}", caption, items))
     return components
 

@@ -45,7 +45,7 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
         "(Cover and Hart 1967). Wrong labels are part of it; another embedding or fine-tuning can lower it."
     )
     table = frame_table(
-        f"class_separability_{target}",
+        f"class_separability {target}",
         "Recall and precision of the vote of the 10 nearest images without copies and images of the same group, and "
         "mean silhouette, from -1 (nearer to another class) to 1 (far from all others), by class.",
         classes.sort_values("recall", kind="stable"),
@@ -53,7 +53,7 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
         {"recall": ".3f", "precision": ".3f", "silhouette": ".3f"},
     )
     confused = frame_table(
-        f"confused_classes_{target}",
+        f"confused_classes {target}",
         "Classes whose images have neighbours mostly of another class, the largest share of the class first; "
         "confused_classes.csv has all.",
         pairs.head(MAX_PAIRS),

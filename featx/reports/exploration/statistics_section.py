@@ -5,6 +5,7 @@ import pandas as pd
 
 from featx.exploration.class_counts import class_members
 from featx.exploration.explore import Exploration
+from featx.exploration.explored_images import ExploredImages
 from featx.reports.exploration.count_figures import MAX_DENSITIES, plot_densities, plot_histograms, plot_sizes
 from featx.reports.exploration.frame_tables import frame_table
 from featx.reports.exploration.thumbnails import Thumbnails
@@ -84,16 +85,23 @@ def _pixel_section(exploration: Exploration, properties: pd.DataFrame) -> Sectio
         )
     ]
     columns = {name: label for name, label in MEASURES.items() if np.ptp(properties[name].to_numpy()) > 0}
-    groups = {"all images": {name: properties[name].to_numpy() for name in columns}}
-    for target in list(exploration.images.truths)[:1]:
-        for label, ids in list(class_members(exploration.images, target).items())[:MAX_DENSITIES]:
-            rows = properties.loc[properties.index.intersection(pd.Index(ids))]
-            if 1 < len(rows) < len(properties):
-                groups[label] = {name: rows[name].to_numpy() for name in columns}
     if columns:
-        values_by_class = {name: values for name, values in groups.items() if name != "all images"} or groups
-        figure = plot_densities(columns, values_by_class)
-        caption = "Densities of measured properties" + (", by class." if len(values_by_class) > 1 else ".")
-        description = f"Densities of {', '.join(columns)} for {len(values_by_class)} groups of images."
-        components.append(Figure("property densities", caption, description, figure))
+        components.append(_density_figure(exploration.images, properties, columns))
     return Section("Pixels by channel and class", components)
+
+
+def _density_figure(images: ExploredImages, properties: pd.DataFrame, columns: dict[str, str]) -> Figure:
+    """Return the densities of properties by class of the first target, or of all images without classes."""
+    target = next(iter(images.truths), "")
+    members = class_members(images, target) if target else {}
+    values_by_class = {}
+    for label, ids in list(members.items())[:MAX_DENSITIES]:
+        rows = properties.loc[properties.index.intersection(pd.Index(ids))]
+        if 1 < len(rows) < len(properties):
+            values_by_class[label] = {name: rows[name].to_numpy() for name in columns}
+    caption = "Densities of measured properties."
+    if values_by_class:
+        caption = f"Densities of measured properties, by class of {target}: {len(values_by_class)} of {len(members)}."
+    values = values_by_class or {"all images": {name: properties[name].to_numpy() for name in columns}}
+    description = f"Densities of {', '.join(columns)} for {len(values)} groups of images."
+    return Figure("property densities", caption, description, plot_densities(columns, values))

@@ -146,7 +146,10 @@ def _contribution_table(facts: TargetFacts, ensembles: Ensembles, labels: dict[s
     rows = [
         [labels.get(name, name), *(metrics.contributions.get(name) for _, metrics in ensembles)] for name in members
     ]
-    caption = "Contribution of each member: score of the ensemble minus that of the ensemble without this member."
+    caption = (
+        f"Contribution of each member: by how much the {score_name(ensembles[0][1].metric)} of the ensemble is better "
+        "than without this member; negative numbers: worse."
+    )
     return Table(facts.component_name("contributions"), caption, columns, rows)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from featx.evaluation.pivot import pivot_runs
+from featx.metrics.definitions import find_score
 from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Section, Table, Text
 from featx.reports.study_report.facts import TargetFacts, score_name
@@ -67,17 +68,18 @@ def _setting_table(facts: TargetFacts) -> Table | None:
 
 def _searched_embeddings(facts: TargetFacts) -> Table | None:
     """Return the best trial of each search with each of the embeddings that it compared."""
+    searches = {
+        run.label: metrics.search for run in facts.runs if isinstance(metrics := run.folder.metrics, HeadMetrics)
+    }
     rows: list[list[Any]] = []
-    for run in facts.runs:
-        metrics = run.folder.metrics
-        if isinstance(metrics, HeadMetrics):
-            rows += [[f"{run.label}: {name}", *cells] for name, cells in _best_trials(metrics.search).items()]
+    for label, search in searches.items():
+        rows += [[f"{label}: {name}", *cells] for name, cells in _best_trials(search).items()]
     if not rows:
         return None
     columns = [
         Column("head and embeddings"),
         Column("trials", ",d"),
-        Column("best score", ScoreFormat.of(rows[0][3], [row[2] for row in rows]).value),
+        Column("best score", ScoreFormat.of(next(iter(searches.values())).metric, [row[2] for row in rows]).value),
         Column("metric"),
         Column("chosen"),
     ]
@@ -92,8 +94,10 @@ def _best_trials(search: SearchResult) -> dict[str, list[Any]]:
         scores.setdefault(trial.embeddings, []).append(trial.score)
     if len(scores) < 2:
         return {}
+    # Greater scores of trials are better: losses and errors are negated.
+    signed, metric = find_score(search.metric).signed, score_name(search.metric)
     return {
-        name: [len(values), max(values), search.metric, "yes" if name == search.embeddings else ""]
+        name: [len(values), signed(max(values)), metric, "yes" if name == search.embeddings else ""]
         for name, values in sorted(scores.items(), key=lambda item: -max(item[1]))
     }
 

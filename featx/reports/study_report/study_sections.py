@@ -10,7 +10,6 @@ from featx.reports.page.components import Column, Component, Details, Items, Pic
 from featx.reports.study_report.facts import RunFacts, TargetFacts, plural
 from featx.specs.recipe_toml import recipe_toml
 from featx.specs.split import PARTS
-from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 
@@ -81,17 +80,20 @@ def build_counts(facts: TargetFacts) -> Section | None:
 
 
 def build_images(study: Study, pictures: Mapping[str, Picture]) -> Section:
-    """Return the section about the outcomes of the extraction, with the first failures and the missing pictures."""
+    """Return the section about the outcomes of the extraction: failures, ignored files and missing pictures."""
     outcomes = ", ".join(f"{n:,} {name}" for name, n in study.outcomes["outcome"].value_counts().to_dict().items())
     sizes = ", ".join(f"{len(study.ids(part)):,} in {part}" for part in PARTS)
     text = f"{len(study.outcomes):,} files: {outcomes}. With embeddings: {sizes}."
-    failed_rows = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
     components: list[Component] = [Text(text), *_missing_pictures(pictures)]
-    if len(failed_rows):
-        rows = failed_rows.head(MAX_SHOWN_FAILURES)[["id", "outcome", "reason"]].to_numpy(object).tolist()
-        caption = f"{len(rows)} of {len(failed_rows):,} images without an embedding."
+    if len(study.failures):
+        rows = study.failures.head(MAX_SHOWN_FAILURES)[["id", "outcome", "reason"]].to_numpy(object).tolist()
+        caption = f"{len(rows)} of {len(study.failures):,} images without an embedding."
         columns = [Column("image"), Column("outcome"), Column("reason")]
         components.append(Table("failures", caption, columns, rows))
+    if study.ignored:
+        caption = "Files that are no images of the study, by rule."
+        columns = [Column("rule"), Column("files", ",d")]
+        components.append(Table("ignored", caption, columns, list(study.ignored.items())))
     return Section("Images", components)
 
 

@@ -87,8 +87,8 @@ def _describe_searches(searches: Mapping[str, SearchResult]) -> str:
     texts = []
     for label, result in searches.items():
         best = _best(result.trials)
-        score_text = ScoreFormat.of(result.metric, [best]).show(best)
-        texts.append(f"{label}: best of {len(result.trials)} trials {score_text}")
+        score_text = ScoreFormat.of(result.metric, [best]).show(find_score(result.metric).signed(best))
+        texts.append(f"{label}: best {score_name(result.metric)} of {len(result.trials)} trials {score_text}")
     return "; ".join(texts) + "."
 
 

@@ -50,7 +50,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Targ
         "level": {"column": "level", "kind": "numbers"},
     }
     embeddings = [{"backbone": "toy", "weights": "none"}, {"backbone": "toy", "weights": "none", "tap": "0.1"}]
-    logreg = {"name": "logreg", "trials": 3, "folds": 3, "embeddings": "search", "target": "tone"}
+    logreg = {"name": "logreg", "trials": 3, "folds": 3, "embeddings": "search", "target": "tone", "metric": "log_loss"}
     heads = [XGBOOST, logreg, {"name": "ridge", "trials": 1, "folds": 3, "target": "level"}]
     recipe = toy_recipe(
         data=LABEL_TABLE, targets=kinds, embedding=embeddings, head=heads, split={"val": 0.5}, groups={"site": "site"}
@@ -111,7 +111,9 @@ def test_embeddings_that_trees_and_searches_used_are_listed(targets: dict[str, T
     (metrics,) = (run.folder.metrics for run in facts.runs if run.folder.name.startswith("logreg"))
     assert isinstance(metrics, HeadMetrics)
     assert sum(row[1] for row in searched.rows) == len(metrics.search.trials)
-    assert max(row[2] for row in searched.rows) == metrics.search.score
+    assert metrics.search.metric == "log_loss"
+    assert min(row[2] for row in searched.rows) == -metrics.search.score
+    assert {row[3] for row in searched.rows} == {"log loss"}
     settings = tables(section)["tone-settings"]
     assert any(row[0] == "head logreg" for row in settings.rows)
 
