@@ -62,7 +62,7 @@ class ExploredImages:
     projection
         Method that projects the embedding to a map: ``tsne``, ``umap`` or ``pca``.
     n_found
-        Number of images before a sample of them was taken.
+        Number of images of the source, of which those without bytes and those outside of a sample are not explored.
     """
 
     study: Study

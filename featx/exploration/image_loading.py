@@ -108,7 +108,8 @@ def load_images(explored_source: ExploredSource, max_images: int | None, progres
             else (f"analyses of embeddings are left out: {error}")
         )
         images = replace(_load_listed(study, progress), notes=(note,))
-    images = replace(images, recognition=explored_source.recognition, n_found=len(images))
+    n_found = len(images) + len(images.unreadable.keys() - set(images.ids))
+    images = replace(images, recognition=explored_source.recognition, n_found=n_found)
     return images if max_images is None or max_images >= len(images) else _sample(images, max_images)
 
 

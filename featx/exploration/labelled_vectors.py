@@ -14,9 +14,9 @@ NO_CLASSES = "no image with a vector has a label of a target of classes, which a
 
 def reasons_without_vectors(images: ExploredImages) -> tuple[str, ...]:
     """Return why there are no vectors, or no classes of images with vectors."""
-    if images.embedded is None:
-        return images.notes or (NO_EMBEDDING,)
-    return (NO_CLASSES,)
+    if images.embedded is not None:
+        return (NO_CLASSES,)
+    return (NO_EMBEDDING,) if images.is_extracted or not images.notes else images.notes
 
 
 def class_vectors(images: ExploredImages, progress: ProgressCallback) -> list[LabelledVectors]:

@@ -51,7 +51,7 @@ class Separability:
     silhouettes
         (n,) silhouettes by cosine distance, in [-1, 1] [2]_.
     nearest_error
-        Share of the images whose nearest neighbour has another class.
+        Share of the images whose nearest neighbour has another class; nan if no image has a neighbour.
     codes
         (n,) class codes.
     """
@@ -94,12 +94,14 @@ class Separability:
     def lowest_error(self) -> float:
         """Lower bound of the error of all classifiers of this embedding, estimated from that of one neighbour [1]_.
 
+        It is nan if no image has a neighbour.
+
         With many images, the error of the nearest neighbour is at most twice the lowest error that any classifier of
         the same vectors can have.
         """
         k = len(self.confusion)
         factor = (k - 1) / k if k > 1 else 1.0
-        return float(factor * (1 - np.sqrt(max(0.0, 1 - self.nearest_error / factor))))
+        return float(factor * (1 - np.sqrt(np.maximum(0.0, 1 - self.nearest_error / factor))))
 
     def confused_pairs(self, m: int) -> list[ConfusedPair]:
         """Return the m pairs of a class and a wrong vote with the largest shares."""

@@ -24,6 +24,9 @@ from featx.exploration.segment_analysis import analyse_segments
 from featx.progress import no_progress
 from featx.reports.exploration import frame_tables, map_section
 from featx.reports.exploration.explore_page import build_explore_page
+from featx.reports.exploration.separability_section import build_separability_section
+from featx.reports.exploration.thumbnails import Thumbnails
+from featx.reports.page.components import Text
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Numbers, Truth
 from tests.conftest import make_images
@@ -118,6 +121,16 @@ def test_captions_name_the_files_of_the_tables(fitted: Exploration, monkeypatch:
     monkeypatch.setattr(frame_tables, "MAX_ROWS", 1)
     names = set(re.findall(r"rows; (.+?)\.csv has all", build_explore_page(fitted).render()))
     assert {"class_counts", "class_separability"} <= names <= set(fitted.tables)
+
+
+def test_no_bound_is_stated_where_no_image_has_a_neighbour(exploration: Exploration) -> None:
+    result = exploration.results["separability"]
+    facts = {"class": {**result.facts["class"], "accuracy": np.nan, "nearest_error": np.nan, "lowest_error": np.nan}}
+    results = {"separability": replace(result, facts=facts)}
+    section = build_separability_section(Exploration(exploration.images, results), Thumbnails(exploration.images))
+    texts = [component.text for component in section.components if isinstance(component, Text)]
+    assert texts[0].startswith("No labelled image of 'class' has a neighbour")
+    assert not any("Cover and Hart" in text for text in texts)
 
 
 def test_many_images_are_a_density(exploration: Exploration, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import featx
 from featx.errors import DataError
 from featx.exploration.explore import Exploration, explore
 from featx.exploration.image_loading import CHANGED, GONE
+from featx.exploration.labelled_vectors import NO_EMBEDDING
 from tests.conftest import make_images
 from tests.recipes import LABEL_TABLE, TOY_RECIPE, toy_recipe
 
@@ -92,7 +93,15 @@ def test_images_that_cannot_be_read_are_listed(home: Path) -> None:
     exploration = explore("images")
     table = exploration.tables["unreadable"]
     assert table.to_numpy().tolist() == [["dark/000.png", "unreadable: is empty"]]
+    assert exploration.results["recognition"].facts["n_found"] == 20
     assert exploration.highlights[0].text.startswith("1 image cannot be used, first 'dark/000.png'")
+
+
+def test_a_sample_of_a_study_without_embeddings_names_the_next_step(home: Path) -> None:
+    make_images(home / "images", n_each=10)
+    Path("featx.toml").write_text(toy_recipe(embedding=None, head=None, finetune=[{"backbone": "toy"}]))
+    featx.extract()
+    assert explore(max_images=12).results["outliers"].notes == (NO_EMBEDDING,)
 
 
 def test_a_source_beside_the_recipe_of_another_is_an_error(toy_home: Path) -> None:

@@ -71,6 +71,7 @@ def test_one_class_and_images_without_neighbours_are_allowed() -> None:
     assert (silhouettes(vectors, codes, 1) == 0).all()
     result = measure_separability(vectors, codes, find_neighbours(vectors, 3, np.zeros(6)), 1)
     assert np.isnan(result.accuracy)
+    assert np.isnan(result.lowest_error)
 
 
 def test_each_neighbour_has_one_vote() -> None:

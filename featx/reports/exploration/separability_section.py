@@ -31,7 +31,14 @@ def build_separability_section(exploration: Exploration, thumbnails: Thumbnails)
     return Section("Separability of classes", components)
 
 
-def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs: pd.DataFrame) -> list[Component]:
+def _summary(target: str, facts: Mapping[str, Any]) -> list[Component]:
+    """Return the results of the vote and what they bound; a note if no image has a neighbour to vote for it."""
+    if np.isnan(facts["accuracy"]):
+        text = (
+            f"No labelled image of {target!r} has a neighbour that is neither a copy of it nor of its group, so that "
+            "the vote of neighbours is not defined."
+        )
+        return [Text(text, "note")]
     summary = (
         f"In the embedding {facts['embedding']}, the 10 nearest images vote for the right class of {target!r} for "
         f"{facts['accuracy']:.1%} of {facts['n_images']:,} images; always predicting the largest class is right for "
@@ -44,6 +51,10 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
         f"these vectors can have, so that about {facts['lowest_error']:.1%} of errors remain whatever the head "
         "(Cover and Hart 1967). Wrong labels are part of it; another embedding or fine-tuning can lower it."
     )
+    return [Text(summary, "summary"), Text(bound)]
+
+
+def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs: pd.DataFrame) -> list[Component]:
     table = frame_table(
         f"class_separability {target}",
         "Recall and precision of the vote of the 10 nearest images without copies and images of the same group, and "
@@ -60,8 +71,8 @@ def _target(target: str, facts: Mapping[str, Any], classes: pd.DataFrame, pairs:
         {"n_images": "images", "share": "share of the class"},
         {"share": ".3f"},
     )
-    components: list[Component] = [Text(summary, "summary"), Text(bound), _figure(target, classes), table]
-    return [*components, confused] if len(pairs) else components
+    figures = [] if np.isnan(facts["accuracy"]) else [_figure(target, classes)]
+    return [*_summary(target, facts), *figures, table, *([confused] if len(pairs) else [])]
 
 
 def _figure(target: str, classes: pd.DataFrame) -> Figure:

@@ -39,8 +39,8 @@ class OverruledRows:
 def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows | None:
     """Return some of the rows on which the best ensemble and its best member differ, and admit their pictures.
 
-    The outputs of ensembles that are fitted to the selection rows are those of the fitted ensemble, not cross-fitted
-    ones. The result is None for numbers, and without an ensemble whose best member is in the report.
+    The outputs of ensembles that are fitted to the selection rows are cross-fitted. The result is None for numbers, and
+    without an ensemble whose best member is in the report.
     """
     if facts.evaluation.kind == "numbers":
         return None
