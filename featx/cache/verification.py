@@ -79,7 +79,7 @@ def verify(
     if place.recipe is not None:
         # The rows that stay lost are counted; the caller is told to run 'featx extract'.
         with suppress(IncompleteError):
-            embed_lost_rows(Study(place.recipe), place.place, _lost_by_fingerprint(results), progress)
+            embed_lost_rows(Study(place.recipe), place.place, _group_lost_digests(results), progress)
     return [_count_embedded(result) for result in results]
 
 
@@ -87,7 +87,7 @@ def _lost_digests(check: StoreCheck) -> list[str]:
     return [digest for damage in check.damages for digest in damage.lost]
 
 
-def _lost_by_fingerprint(results: Sequence[VerificationResult]) -> dict[str, set[str] | None]:
+def _group_lost_digests(results: Sequence[VerificationResult]) -> dict[str, set[str] | None]:
     """Return the digests of the lost rows by the fingerprint of the embedding; None where they are not known."""
     lost: dict[str, set[str] | None] = {}
     for result in results:

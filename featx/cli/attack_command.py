@@ -108,11 +108,17 @@ def attack(
 
 
 def attack_sections(recipe: "Recipe", options: dict[str, Any]) -> "list[AttackSection]":
-    """Return the recipe's sections, or the default one, with the options in place of their values."""
+    """Return the recipe's sections, or the default one, with the options in place of their values.
+
+    Limits are those of a norm: norms without limits leave out the sections of other norms.
+    """
     from featx.specs.attacking import AttackSection
     from featx.specs.validation import build_spec
 
-    fields = [section.model_dump() for section in recipe.attack or (AttackSection(seed=recipe.seed),)]
+    sections = recipe.attack
+    if "norms" in options and "eps" not in options:
+        sections = tuple(item for item in sections if set(item.norms or ["linf"]) & set(options["norms"]))
+    fields = [section.model_dump() for section in sections or (AttackSection(seed=recipe.seed),)]
     return [build_spec(AttackSection, "the attack", **item | options) for item in fields]
 
 

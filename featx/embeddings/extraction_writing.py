@@ -65,7 +65,7 @@ def record_pending(study: Study, embeddings: Iterable[LockedEmbedding]) -> None:
     file = study.folder / EMBEDDINGS
     with extraction_lock(study.folder):
         lock = read_lock(file)
-        entries = [item.model_dump(mode="json") for item in _marked_as_extra(study, embeddings)]
+        entries = [item.model_dump(mode="json") for item in _mark_extra(study, embeddings)]
         new_entries = [entry for entry in entries if entry not in (*lock.embeddings, *lock.pending)]
         if new_entries:
             lock.pending += new_entries
@@ -75,9 +75,9 @@ def record_pending(study: Study, embeddings: Iterable[LockedEmbedding]) -> None:
 def _record_embeddings(study: Study, embeddings: Sequence[LockedEmbedding]) -> None:
     """Write the embeddings into the lock file, with those that others recorded and that are still needed."""
     new_requests = {embedding.request for embedding in embeddings}
-    run_embeddings = _embeddings_of_runs(study)
+    run_embeddings = _find_run_embeddings(study)
 
-    def still_needed(entries: Sequence[dict[str, Any]]) -> list[LockedEmbedding]:
+    def select_needed(entries: Sequence[dict[str, Any]]) -> list[LockedEmbedding]:
         """Return the other embeddings of the recipe and of ``--backbone``, and those of finished runs."""
         return [
             item
@@ -85,26 +85,26 @@ def _record_embeddings(study: Study, embeddings: Sequence[LockedEmbedding]) -> N
             if item.request not in new_requests
             and (
                 item.request in study.recipe.requests
-                or (item.is_extra and item.request.decoding == study.recipe.decoding)
+                or (item.is_extra is not False and item.request.decoding == study.recipe.decoding)
                 or item.spec.fingerprint() in run_embeddings
             )
         ]
 
     # Another extraction may have recorded embeddings since this one began.
     lock = read_lock(study.folder / EMBEDDINGS)
-    complete = [*still_needed(lock.embeddings), *_marked_as_extra(study, embeddings)]
-    lists = {"embeddings": complete, "pending": still_needed(lock.pending)}
+    complete = [*select_needed(lock.embeddings), *_mark_extra(study, embeddings)]
+    lists = {"embeddings": complete, "pending": select_needed(lock.pending)}
     entries = {name: [item.model_dump(mode="json") for item in items] for name, items in lists.items()}
     write_sealed(study.folder / EMBEDDINGS, entries)
 
 
-def _marked_as_extra(study: Study, embeddings: Iterable[LockedEmbedding]) -> list[LockedEmbedding]:
+def _mark_extra(study: Study, embeddings: Iterable[LockedEmbedding]) -> list[LockedEmbedding]:
     """Return the embeddings, marked if the recipe does not name them."""
     requests = set(study.recipe.requests)
     return [item.model_copy(update={"is_extra": item.request not in requests}) for item in embeddings]
 
 
-def _embeddings_of_runs(study: Study) -> set[str]:
+def _find_run_embeddings(study: Study) -> set[str]:
     """Return the fingerprints of the embeddings that the finished runs of a study use."""
     fingerprints: set[str] = set()
     for file in study.folder.rglob(f"[!.]*/{HEADER_FILE}"):

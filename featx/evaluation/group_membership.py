@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featx.tables.encoding import category_text
 from featx.tables.ids import Floats
-from featx.text.four_digits import digits_that_differ, show_digits
+from featx.text.four_digits import count_distinguishing_digits, show_digits
 
 # Number of different numbers up to which each is a group; more are cut into bins.
 MAX_NUMERIC_GROUPS = 10
@@ -94,7 +94,7 @@ def _group_numbers(name: str, values: Floats, is_missing: NDArray[np.bool_]) -> 
         names = tuple(map(category_text, unique_values.tolist()))
         return GroupMembership(name, _codes(values, is_missing, list(unique_values)), names, True)
     edges = np.unique(np.quantile(values[~is_missing], np.linspace(0, 1, N_BINS + 1)[1:-1]))
-    n_digits = digits_that_differ(edges.tolist())
+    n_digits = count_distinguishing_digits(edges.tolist())
     texts = [show_digits(edge, n_digits) for edge in edges.tolist()]
     names = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
     codes = np.where(is_missing, NO_GROUP, np.searchsorted(edges, values, side="right"))

@@ -14,7 +14,7 @@ from featx.tables.encoding import category_text
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
-from featx.text.four_digits import digits_that_differ, show_digits
+from featx.text.four_digits import count_distinguishing_digits, show_digits
 
 LABELLED_PARTS = ("train", "val")
 # A class with fewer labelled images than this is reported.
@@ -69,7 +69,7 @@ def class_members(images: ExploredImages, target: str) -> dict[str, np.ndarray[A
         return {name: truth.ids[truth.values == code] for code, name in enumerate(truth.names)}
     codes = TargetValues.of(truth).strata()
     fifths = pd.Series(truth.values[:, 0]).groupby(codes).agg(["min", "max"])
-    n_digits = digits_that_differ(fifths["min"].tolist())
+    n_digits = count_distinguishing_digits(fifths["min"].tolist())
     return {
         f"{show_digits(low, n_digits)} to {show_digits(high, n_digits)}": truth.ids[codes == code]
         for code, low, high in fifths.itertuples(name=None)

@@ -57,7 +57,7 @@ def _near_pairs(
     images: ExploredImages, first_ids: "pd.Series[Any]", progress: ProgressCallback
 ) -> tuple[list[tuple[str, str, str, float]], list[str]]:
     """Return the first images of contents that show the same picture, and what was not compared."""
-    copies, notes = _search(images, list(first_ids.index), progress)
+    copies, notes = _search_near_copies(images, list(first_ids.index), progress)
     pairs = copies.pairs
     image_pairs = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
     ids, copy_ids = (first_ids.reindex(image_pairs[name]).to_numpy(object) for name in ("digest", "copy"))
@@ -65,7 +65,9 @@ def _near_pairs(
     return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], [*notes, *copies.notes]
 
 
-def _search(images: ExploredImages, digests: list[str], progress: ProgressCallback) -> tuple[NearCopies, list[str]]:
+def _search_near_copies(
+    images: ExploredImages, digests: list[str], progress: ProgressCallback
+) -> tuple[NearCopies, list[str]]:
     """Return the near copies among all images of the study, or among the explored ones only, and a note on the method.
 
     Parameters

@@ -91,7 +91,8 @@ class Projection:
     points
         (n, 2) positions.
     method
-        Method that was used: ``pca`` if there are too few vectors for others, or if all of them are equal.
+        Method that was used: ``pca`` if there are too few vectors for others, or if they are all equal or of one number
+        each.
     n_fitted
         Number of vectors that were projected by the method; others were placed beside their nearest ones.
     """

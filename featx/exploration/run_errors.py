@@ -14,7 +14,7 @@ from featx.tables.ids import Floats, take_rows
 from featx.tables.predictions import AnyPredictions, selection_rows
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
-from featx.text.four_digits import digits_that_differ, show_digits
+from featx.text.four_digits import count_distinguishing_digits, show_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def error_texts(targets: TargetValues, outputs: Floats) -> NDArray[np.object_]:
     if not len(errors):
         return np.empty(0, dtype=object)
     edges = np.quantile(errors, [0.25, 0.5, 0.75])
-    n_digits = digits_that_differ(edges.tolist())
+    n_digits = count_distinguishing_digits(edges.tolist())
     texts_of_edges = [show_digits(edge, n_digits) for edge in edges.tolist()]
     names = [f"error < {texts_of_edges[0]}", *(f"error ≥ {text}" for text in texts_of_edges)]
     return np.asarray(names, dtype=object)[np.searchsorted(edges, errors, side="right")]

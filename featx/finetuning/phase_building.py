@@ -29,10 +29,10 @@ def build_phases(
     objective, held_objective = task.objective.take(train_rows), task.objective.take(held_rows)
     _check_has_weight(objective, "train rows")
     _check_has_weight(held_objective, "rows held out of train")
-    _check_score_is_defined(job, task, held_rows)
     objective = objective.with_mean_weight_one()
     val_rows = job.inputs.n_train + np.arange(len(task.val_targets))
     notes = [*task.notes, *_val_notes(job.spec, task)]
+    _check_score_is_defined(job, task, held_rows)
     phases: list[Phase] = []
     changed_units: frozenset[str] = frozenset()
     for number, phase_spec in enumerate(job.spec.training_phases, start=1):

@@ -149,7 +149,7 @@ def check_folds(rows: TrainRows, spec: HeadSpec, *, calibrates_trials: bool = Fa
     _check_search_folds(rows, spec, calibrates_trials)
     if spec.nested:
         _check_nested_folds(rows, spec, calibrates_trials)
-    n_rows = smallest_fold(rows, spec)
+    n_rows = count_smallest_fold_rows(rows, spec)
     for name in ("components", "n_neighbors"):
         if (value := spec.largest_value(name)) > n_rows:
             raise DataError(
@@ -158,7 +158,7 @@ def check_folds(rows: TrainRows, spec: HeadSpec, *, calibrates_trials: bool = Fa
             )
 
 
-def smallest_fold(rows: TrainRows, spec: HeadSpec) -> int:
+def count_smallest_fold_rows(rows: TrainRows, spec: HeadSpec) -> int:
     """Return the number of train rows of the fold of a search that has the fewest, nested searches included."""
     searched_rows = [rows]
     if spec.nested:

@@ -22,7 +22,7 @@ from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
 from featx.heads.boosting_curves import embedding_gains, score_trees, stop_early
 from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
-from featx.heads.folds import TrainRows, check_folds, smallest_fold
+from featx.heads.folds import TrainRows, check_folds, count_smallest_fold_rows
 from featx.heads.head_settings import EARLY_STOPPING
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
@@ -189,7 +189,7 @@ def write_run(job: HeadJob, completed_search: CompletedSearch, folder: Path, pro
 def _boundary_warnings(completed_search: CompletedSearch, spec: HeadSpec) -> list[RunWarning]:
     """Return warnings of values at the ends of the search space, with ranges that the rows allow."""
     result, rows = completed_search.result, completed_search.space.rows
-    n_rows = smallest_fold(rows, spec)
+    n_rows = count_smallest_fold_rows(rows, spec)
     limits = {"n_neighbors": n_rows, "components": min(n_rows, rows.x.shape[1])}
     return boundary_warnings(result.space, result.suggested, result.params, limits)
 

@@ -57,7 +57,7 @@ def adapted_start(start: Mapping[str, Any], head: Head) -> Params:
     trial = RecordingTrial(start)
     head.suggest(cast(optuna.Trial, trial))
     distributions = trial.distributions.items()
-    return {name: _value_inside(start[name], distribution) for name, distribution in distributions if name in start}
+    return {name: _clip_to_range(start[name], distribution) for name, distribution in distributions if name in start}
 
 
 def stored_choice(choice: Any) -> Any:
@@ -226,10 +226,10 @@ class RecordingTrial:
 
     def _record(self, name: str, distribution: BaseDistribution, answer: Any) -> Any:
         self.distributions.setdefault(name, distribution)
-        return _value_inside(self.answers.get(name, answer), distribution)
+        return _clip_to_range(self.answers.get(name, answer), distribution)
 
 
-def _value_inside(value: Any, distribution: Any) -> Any:
+def _clip_to_range(value: Any, distribution: Any) -> Any:
     """Return the nearest number of a range to a value, or the first choice if the value is none of the choices."""
     if isinstance(distribution, CategoricalDistribution):
         return value if value in distribution.choices else distribution.choices[0]

@@ -119,7 +119,9 @@ def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
     if unknown_names := [name for name in scalings if name not in SCALERS]:
         return [f"scaling: found {unknown_names[0]!r}, expected one of {', '.join(SCALERS)}"]
     components = spec.params.get("components", 1)
-    if type(components) is not int or components < 1:
+    # Without a search, scikit-learn takes a share of the variance too.
+    is_share = spec.trials == 0 and isinstance(components, float) and 0 < components < 1
+    if not is_share and (type(components) is not int or components < 1):
         return [f"params.components: found {components!r}, expected a number of components of 1 or more"]
     head = make_head(spec, CHECKED_SHAPE, kind, N_CHECKED_OUTPUTS)
     trials: list[Params] = [

@@ -247,9 +247,10 @@ def external_label_files(data: ReaderSpec, folder: Path) -> list[Path]:
     for place in dict.fromkeys(place for spec in data.arrays if data.external for place in spec.labels.values()):
         # A dataset that is missing now has no state either.
         with suppress(DataError):
-            names = find_external_files(_open_dataset(place, home, external=True)[1])
+            file, dataset = _open_dataset(place, home, external=True)
             # HDF5 looks for a relative path in the folder of the file and in the working directory.
-            files += [path for name in names for path in (home / name, Path.cwd() / name) if path.is_file()]
+            paths = (folder / name for name in find_external_files(dataset) for folder in (file.parent, Path.cwd()))
+            files += filter(Path.is_file, paths)
     return list(dict.fromkeys(files))
 
 

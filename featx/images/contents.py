@@ -16,8 +16,8 @@ Content = bytes | NDArray[Any]
 # Size in bytes and mtime in ns: a file with an unchanged state has unchanged content.
 FileState = tuple[int, int]
 
-# Beginnings of the reasons which say that the content of a file is damaged, or no image. All other reasons ask for a
-# setting, a package, a permission or more memory.
+# Beginnings of the reasons which say that the content of a file is damaged, or no image. Files with other reasons stay
+# where they are, among them those that need a setting, a package, a permission or more memory.
 EMPTY = "is empty"
 UNKNOWN_FORMAT = "is not an image of a known format"
 UNDECODABLE = "cannot be decoded"

@@ -130,8 +130,10 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     if len(chosen_tables) == 1:
         joined_tables = [c for c in candidates if c not in chosen_tables and _adds_split(c, chosen_tables[0])]
     if joined_tables:
+        sheet = spec.sheet or next((item.spec.sheet for item in joined_tables if item.spec.sheet is not None), None)
+        # One key names the sheet of all tables.
+        joined_tables = [candidate for candidate in joined_tables if candidate.spec.sheet in {None, sheet}]
         specs = [spec, *(candidate.spec for candidate in joined_tables)]
-        sheet = next((table_spec.sheet for table_spec in specs if table_spec.sheet is not None), None)
         files = tuple(candidate.file for candidate in joined_tables)
         spec = spec.model_copy(update=_find_shared_format(specs) | {"join": files, "sheet": sheet})
     taken_files = {candidate.file for candidate in (*chosen_tables, *joined_tables)}
@@ -241,8 +243,8 @@ def _adds_split(candidate: Candidate, chosen_candidate: Candidate) -> bool:
 
 def has_same_path_rule(first_spec: LabelsSpec, second_spec: LabelsSpec) -> bool:
     """Whether the images of two tables are found in the same way, below one root or two."""
-    ways = [spec.model_dump(exclude={*FORMAT_SETTINGS, "file", "root"}) for spec in (first_spec, second_spec)]
-    return ways[0] == ways[1]
+    rules = [spec.model_dump(exclude={*FORMAT_SETTINGS, "file", "root"}) for spec in (first_spec, second_spec)]
+    return rules[0] == rules[1]
 
 
 def merge_specs(tables: Mapping[str, Candidate]) -> LabelsSpec:

@@ -210,7 +210,10 @@ def timm_backbone(name: str) -> Backbone:
         network: nn.Module = timm.create_model(name, pretrained=False)
         return network
 
-    weights_file = WeightsFile(file, "", url, DOWNLOAD_REMEDY)
+    earlier_file = hub_folder() / f"timm-{name}.safetensors"
+    is_renamed = earlier_file != file and earlier_file.is_file()
+    remedy = f"rename {earlier_file} if it holds them, or {DOWNLOAD_REMEDY}" if is_renamed else DOWNLOAD_REMEDY
+    weights_file = WeightsFile(file, "", url, remedy)
     return Backbone(f"timm:{name}", build, weights_file, _timm_preprocessing(name, cfg.to_dict()))
 
 

@@ -286,7 +286,8 @@ def prepare_attacks(
     if first_section.white_box:
         _refuse_without_gradient(folders, gradient_problems)
     _check_gradients(specs, gradient_problems)
-    # The test split is opened after these checks, so that an opening is logged only for runs that can be attacked.
+    # The test split is opened after these checks, so that an opening is logged only for runs that can be attacked. The
+    # sizes of its images are known only afterwards.
     truth = study.open_test(target, [run.name for run in folders], user) if final else open_labels
     rows = sample_rows(study, truth, "test" if final else "val", first_section.images, first_section.seed)
     pictures = load_pictures(study, rows, progress)

@@ -94,7 +94,7 @@ class AttackedRuns:
         """Return whether attacks use the exact gradient of a run."""
         return next(table.has_gradient[run] for table in self.tables if run in table.rows)
 
-    def _missing_attacks(self) -> list[str]:
+    def _note_missing_attacks(self) -> list[str]:
         """Return a note for each limit within which other runs were attacked in more ways, or by more steps."""
         notes = []
         for norm, eps in self.limits:
@@ -116,7 +116,7 @@ class AttackedRuns:
                 )
         return notes
 
-    def _missing_checks(self, checks: Sequence[CheckOutcomes]) -> list[str]:
+    def _note_missing_checks(self, checks: Sequence[CheckOutcomes]) -> list[str]:
         """Return a note if some of the runs were not checked, as after an interruption."""
         checked_runs = {outcomes.run for outcomes in checks}
         labels = [self.labels[run] for run in self.runs if run not in checked_runs]
@@ -251,7 +251,7 @@ class AttackedRuns:
             worst_cases=worst_cases,
             changes=self.changes() if is_number else [],
             transfer=[] if is_number else self.transfer(),
-            notes=[*notes, *self._missing_attacks(), *self._missing_checks(checks)],
+            notes=[*notes, *self._note_missing_attacks(), *self._note_missing_checks(checks)],
         )
 
     def _summaries(

@@ -33,27 +33,28 @@ def load_pictures(study: Study, rows: SampledRows, progress: ProgressCallback) -
         an image is gone, unreadable or changed since the extraction, or the images take too much memory.
     """
     pictures: list[Image.Image] = []
-    n_bytes, sizes = 0, set()
+    n_bytes = 0
     for number, (name, uri, expected_digest) in enumerate(zip(rows.ids, rows.uris, rows.digests, strict=True), start=1):
         picture = read_picture(name, uri, expected_digest, study.recipe.decoding)
         pictures.append(picture)
-        sizes.add(picture.size)
         n_bytes += 3 * picture.width * picture.height
-        # Images of several sizes are resized to the input of a network, which is small.
-        n_attacked_bytes = _attacked_bytes(number, picture) if len(sizes) == 1 else 0
-        if number > 1 and n_bytes + n_attacked_bytes > MAX_BYTES_IN_MEMORY:
-            raise DataError(
-                f"attacks on {number} of {len(rows.ids)} decoded images take more than "
-                f"{MAX_BYTES_IN_MEMORY / 2**30:.0f} GiB of memory; choose fewer images, such as {number // 2}"
-            )
+        _check_memory(n_bytes, number, len(rows.ids))
         progress("read images", number, len(rows.ids))
+    # Images of several sizes are resized to the input of a network, which is small.
+    if len({picture.size for picture in pictures}) == 1:
+        n_pixel_copies = len(pictures) + N_BATCH_COPIES * min(len(pictures), BATCH_SIZE)
+        n_bytes += 3 * pictures[0].width * pictures[0].height * FLOAT_BYTES * n_pixel_copies
+        _check_memory(n_bytes, len(pictures), len(rows.ids))
     return pictures
 
 
-def _attacked_bytes(n_images: int, picture: Image.Image) -> int:
-    """Return the bytes of the pixels of n images of the size of a picture, and of the copies of a batch of them."""
-    n_floats = 3 * picture.width * picture.height
-    return FLOAT_BYTES * n_floats * (n_images + N_BATCH_COPIES * min(n_images, BATCH_SIZE))
+def _check_memory(n_bytes: int, n_images: int, n_all: int) -> None:
+    if n_images > 1 and n_bytes > MAX_BYTES_IN_MEMORY:
+        raise DataError(
+            f"attacks on {n_images} of {n_all} decoded images take {n_bytes / 2**30:.0f} GiB of memory or more, of at "
+            f"most {MAX_BYTES_IN_MEMORY / 2**30:.0f} GiB; choose fewer images, such as "
+            f"{max(1, int(n_images * MAX_BYTES_IN_MEMORY / n_bytes * 0.9))}"
+        )
 
 
 def to_pixels(pictures: Sequence[Image.Image], preprocessing: Preprocessing | None) -> Tensor:

@@ -35,7 +35,7 @@ class Spec(BaseModel):
         if not isinstance(content, Mapping):
             return content
         return {
-            name: _with_normal_keys(name, value) if isinstance(value, Mapping) else value
+            name: _normalise_table_keys(name, value) if isinstance(value, Mapping) else value
             for name, value in content.items()
         }
 
@@ -52,7 +52,7 @@ class Spec(BaseModel):
         return fields
 
 
-def _with_normal_keys(name: str, table: Mapping[Any, Any]) -> dict[Any, Any]:
+def _normalise_table_keys(name: str, table: Mapping[Any, Any]) -> dict[Any, Any]:
     texts = {key: to_normal_form(key) if isinstance(key, str) else key for key in table}
     if len(set(texts.values())) < len(texts):
         keys = list(texts.values())

@@ -28,7 +28,7 @@ def rename_embeddings(heads: Sequence[HeadSpec], rename: Callable[[str], str]) -
             update={
                 "embeddings": rename(head.embeddings)
                 if isinstance(head.embeddings, str)
-                else tuple(map(rename, head.embeddings))
+                else tuple(dict.fromkeys(map(rename, head.embeddings)))
             }
         )
         for head in heads

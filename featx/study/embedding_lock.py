@@ -27,13 +27,14 @@ class LockedEmbedding(ResolvedEmbedding):
     reason
         The inputs of the choice of precision (`RuntimeSelector.reason`). `spec` is valid while these are unchanged.
     is_extra
-        Whether ``featx extract --backbone`` requested it, beside the embeddings of the recipe.
+        Whether ``featx extract --backbone`` requested it, beside the embeddings of the recipe; None if an earlier
+        version recorded it, which did not tell.
     """
 
     weights_file: tuple[str, int, int] | None
     drift: dict[str, float] | None = None
     reason: str
-    is_extra: bool = False
+    is_extra: bool | None = None
 
     @property
     def holds(self) -> bool:

@@ -114,7 +114,10 @@ class Study(LabelledRows):
         return next((file.parent for file in spec_files if _is_spec(file, spec)), path)
 
     def comparable_runs(self, target: str | None = None) -> list[RunFolder]:
-        """Return the finished runs of one target, or of all, as `runs` does; empty if there are none."""
+        """Return the finished runs of one target, or of all, as `runs` does; empty where it raises IncompleteError.
+
+        This is the case without runs of the current data, and without an extraction of the current recipe.
+        """
         try:
             return self.runs(target)
         except IncompleteError:

@@ -32,12 +32,12 @@ def show_digits(number: float, n_digits: int) -> str:
     return f"{number:{separator}{'.0f' if is_whole else f'.{n_digits}g'}}"
 
 
-def digits_that_differ(numbers: Sequence[float]) -> int:
+def count_distinguishing_digits(numbers: Sequence[float]) -> int:
     """Return the number of digits, four or more, by which all different numbers have different texts.
 
     Examples
     --------
-    >>> digits_that_differ([0.5, 3.0]), digits_that_differ([1013.01, 1013.02])
+    >>> count_distinguishing_digits([0.5, 3.0]), count_distinguishing_digits([1013.01, 1013.02])
     (4, 6)
     """
     n_numbers = len(set(numbers))

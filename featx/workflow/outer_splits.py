@@ -35,7 +35,7 @@ from featx.study.variant_runs import SPLIT_SCORES, has_finished_runs
 from featx.workflow.equal_splits import check_splits_differ
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
-from featx.workflow.training_inputs import training_inputs
+from featx.workflow.training_inputs import recipe_embeddings, training_inputs
 
 
 class SplitRecord(BaseModel):
@@ -221,7 +221,7 @@ class OuterSplits:
         recipe = split_study.recipe
         stages = [item.identity() for item in (*recipe.head, *recipe.finetune, *recipe.ensemble)]
         targets = [[head.target for head in recipe.head], [split_study.final_state(name) for name in recipe.targets]]
-        inputs = [[item.spec.fingerprint() for item in self.study.locked], *training_inputs(recipe)]
+        inputs = [recipe_embeddings(self.study), *training_inputs(recipe)]
         return fingerprint([RULES, stages, targets, recipe.group_labels, *inputs, self.final])
 
 

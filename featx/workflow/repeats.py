@@ -37,7 +37,7 @@ from featx.tables.encoding import strata
 from featx.text.durations import duration_text
 from featx.workflow.resplit_study import write_split_tables
 from featx.workflow.stages import make_runs
-from featx.workflow.training_inputs import training_inputs
+from featx.workflow.training_inputs import recipe_embeddings, training_inputs
 
 MIN_REPEATS = 2
 
@@ -206,7 +206,7 @@ def _state(study: Study, number: int) -> str:
     data = [[study.train_state(name, columns).identity(), study.val_state(name).identity()] for name in recipe.targets]
     stages = [*recipe.head, *recipe.finetune, *recipe.ensemble, recipe.split]
     targets_of_heads = [head.target for head in recipe.head]
-    inputs = [[item.spec.fingerprint() for item in study.locked], *training_inputs(recipe)]
+    inputs = [recipe_embeddings(study), *training_inputs(recipe)]
     settings = [[item.identity() for item in stages], targets_of_heads, recipe.group_labels, *inputs]
     return fingerprint([number, RULES, data, settings])
 

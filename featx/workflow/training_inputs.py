@@ -1,4 +1,4 @@
-"""Inputs of the networks of a recipe that their sections do not state: the decoding, and the content of weights."""
+"""Inputs of the runs of a recipe that its sections do not state: embeddings, the decoding, the content of weights."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,12 @@ from typing import Any
 from featx.files.atomic import file_sha256
 from featx.specs.embedding import Decoding
 from featx.specs.recipe import Recipe
+from featx.study.study import Study
+
+
+def recipe_embeddings(study: Study) -> list[str]:
+    """Return the fingerprints of the recipe's own extracted embeddings, without those that were added to them."""
+    return [item.spec.fingerprint() for item in study.locked if item.request in study.recipe.requests]
 
 
 def training_inputs(recipe: Recipe) -> list[Any]:

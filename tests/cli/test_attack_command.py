@@ -92,6 +92,10 @@ def test_sections_keep_what_no_option_names(tmp_path: Path) -> None:
     assert (curve.methods, smallest.methods) == (("fgsm", "pgd", "transfer"), ("cw", "patch"))
     assert {(section.eps, section.restarts, section.steps) for section in (curve, smallest)} == {((1 / 255,), 2, 3)}
     assert {section.seed for section in (curve, smallest)} == {7}
+    (other,) = attack_sections(load_recipe(file), {"norms": ["l2"]})
+    assert other == AttackSection(norms=("l2",), seed=7), "limits of linf are not those of l2"
+    assert len(attack_sections(load_recipe(file), {"norms": ["linf"]})) == 2
+    assert len(attack_sections(load_recipe(file), {"norms": ["l2"], "eps": [0.5]})) == 2
     file.write_text("seed = 7\n" + RECIPE)
     assert attack_sections(load_recipe(file), {"images": 9}) == [AttackSection(images=9, seed=7)]
 

@@ -14,7 +14,7 @@ from featx.files.seals import write_sealed
 from featx.finetuning.phase_inputs import PhaseInputs
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.extraction import EngineSpec
-from featx.study.embedding_lock import BOUNDARIES
+from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.study.extraction_tables import extraction_lock
 from featx.study.study import Study
 
@@ -73,7 +73,7 @@ def test_tables_that_another_extraction_writes_do_not_count_as_damaged(few_image
 def test_trainings_keep_the_boundaries_that_others_record(few_images: Path) -> None:
     extract()
     study = Study.open(None)
-    embedding = study.locked[0].model_dump(mode="json")
+    embedding = study.locked[0].model_dump(mode="json") | {"is_extra": None}
     inputs = PhaseInputs(study, EngineSpec(), no_progress, study.manifest.ids, 4)
     thread = Thread(target=lambda: inputs.embedded(study.recipe.requests[0]))
 
@@ -85,3 +85,15 @@ def test_trainings_keep_the_boundaries_that_others_record(few_images: Path) -> N
     thread.join()
 
     assert read_json(study.folder / BOUNDARIES)["embeddings"] == [other, embedding]
+
+
+def test_embeddings_that_an_earlier_version_added_stay(few_images: Path) -> None:
+    extract()
+    extract(backbones=["efficientnet_lite0"])
+    lock_file = Study.open(None).folder / EMBEDDINGS
+    lock = read_json(lock_file)
+    for entry in lock["embeddings"]:
+        del entry["is_extra"]
+    write_sealed(lock_file, {"embeddings": lock["embeddings"], "pending": []})
+    extract()
+    assert {embedding.request.backbone for embedding in Study.open(None).locked} == {"efficientnet_lite0", "toy"}

@@ -103,6 +103,16 @@ def test_several_label_datasets_keep_their_names(tmp_path: Path) -> None:
     }
 
 
+def test_label_columns_have_the_same_names_in_all_parts(tmp_path: Path) -> None:
+    images, labels = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 2
+    parts = {"x_train": images, "y_train": labels, "target_train": labels, "x_test": images, "y_test": labels}
+    np.savez(tmp_path / "a.npz", **parts)
+    frame = listed(tmp_path / "a.npz").manifest.labels
+    assert sorted(frame.columns) == ["split", "target", "y"]
+    assert frame["y"].notna().all()
+    assert frame["target"].notna().tolist() == frame["split"].eq("train").tolist()
+
+
 def test_two_label_datasets_with_one_column_name_are_refused(tmp_path: Path) -> None:
     table = np.array([(code,) for code in CODES], dtype=[("other", "i4")])
     with pytest.raises(DataError, match=r"'a.h5#(table|other)' has the column 'other', which another label dataset"):

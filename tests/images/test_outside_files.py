@@ -17,7 +17,7 @@ from PIL import Image
 import featx
 from featx.errors import DataError, IncompleteError, ReadError
 from featx.files.parsing import ParseError, read_parquet
-from featx.images.arrays import read_row
+from featx.images.arrays import external_label_files, read_row
 from featx.images.readers import read_source
 from featx.specs.data import LabelsSpec, ReaderSpec
 from featx.study.study import Study
@@ -84,6 +84,20 @@ def test_values_in_other_files_are_refused_unless_allowed(hide: Hidden, column: 
     if column == "x":
         assert featx.extract(recipe_of(home, "external = true")).n_embedded == 6
         np.testing.assert_array_equal(read_row(f"{home / 'a.h5'}//x/1?external"), SECRET[1])
+
+
+def test_labels_in_a_file_beside_an_array_file_in_a_folder_are_part_of_the_state(home: Path) -> None:
+    (home / "sub").mkdir()
+    with h5py.File("sub/labels.h5", "w") as other:
+        other["y"] = [0, 1, 0, 1, 0, 1]
+    with h5py.File("sub/a.h5", "w") as file:
+        file["x"] = SECRET
+        layout = h5py.VirtualLayout((6,), "i8")
+        layout[:] = h5py.VirtualSource("labels.h5", "y", (6,))
+        file.create_virtual_dataset("y", layout)
+    arrays = [{"images": "sub/a.h5#x", "labels": {"y": "sub/a.h5#y"}}]
+    data = ReaderSpec.model_validate({"source": ".", "arrays": arrays, "external": True})
+    assert external_label_files(data, home) == [home / "sub" / "labels.h5"]
 
 
 def test_links_to_other_files_are_not_followed(home: Path) -> None:

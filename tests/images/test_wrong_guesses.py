@@ -82,6 +82,21 @@ def test_json_as_pandas_writes_it_is_read(home: Path) -> None:
     assert recognised(home / "d")[0].classes == {"cat": 12, "dog": 12}
 
 
+def test_split_tables_with_other_sheets_are_not_joined(home: Path) -> None:
+    pytest.importorskip("openpyxl")
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y"), *rows()])
+    for sheet, column in (("one", "split"), ("two", "subset")):
+        parts = pd.DataFrame({"file": [f"{i}.png" for i in range(N)], column: (["train"] * 3 + ["test"]) * (N // 4)})
+        with pd.ExcelWriter(home / "d" / f"{sheet}.xlsx") as book:
+            pd.DataFrame({"note": ["by hand"]}).to_excel(book, sheet_name="notes", index=False)
+            parts.to_excel(book, sheet_name=sheet, index=False)
+    recognition, recipe, _ = recognised(home / "d")
+    assert recipe.data.labels is not None
+    assert (recipe.data.labels.join, recipe.data.labels.sheet) == (("one.xlsx",), "one")
+    assert recognition.n_found == N
+
+
 def test_the_sheet_of_an_excel_file_is_named(home: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     draw(home / "d", *(f"{i}.png" for i in range(N)))

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 from featx.errors import DataError
+from featx.progress import no_progress
 from featx.robustness.attack_job import prepare_attacks
-from featx.robustness.attacked_rows import to_pixels
+from featx.robustness.attacked_rows import load_pictures, to_pixels
+from featx.robustness.sampled_rows import SampledRows
 from featx.specs.attacking import AttackSection
 from featx.study.study import Study
 
@@ -29,5 +31,14 @@ def test_images_that_exceed_the_memory_are_refused(study: Study, monkeypatch: py
     monkeypatch.setattr("featx.robustness.attacked_rows.MAX_BYTES_IN_MEMORY", 9 * n_bytes)
     assert len(prepare_attacks(sections=[SECTION]).pixels) == 9
     monkeypatch.setattr("featx.robustness.attacked_rows.MAX_BYTES_IN_MEMORY", 9 * n_bytes - 1)
-    with pytest.raises(DataError, match="attacks on 9 of 9 decoded images .* choose fewer images, such as 4"):
+    with pytest.raises(DataError, match="attacks on 9 of 9 decoded images .* choose fewer images, such as 8"):
         prepare_attacks(sections=[SECTION])
+
+
+def test_only_decoded_images_count_if_several_sizes_are_resized(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([(18, 20)] * 8 + [(20, 18)])
+    monkeypatch.setattr("featx.robustness.attacked_rows.read_picture", lambda *_: Image.new("RGB", next(sizes)))
+    monkeypatch.setattr("featx.robustness.attacked_rows.MAX_BYTES_IN_MEMORY", 9 * 20 * 18 * 3)
+    texts = tuple(map(str, range(9)))
+    rows = SampledRows("val", np.array(texts, dtype=object), texts, texts, study.labels("class"), 9)
+    assert len(load_pictures(study, rows, no_progress)) == 9

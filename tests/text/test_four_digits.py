@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from featx.text.four_digits import digits_that_differ, four_digits, show_digits
+from featx.text.four_digits import count_distinguishing_digits, four_digits, show_digits
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_numbers_have_four_digits(number: float, text: str) -> None:
     ],
 )
 def test_different_numbers_have_different_texts(numbers: list[float], texts: list[str]) -> None:
-    n_digits = digits_that_differ(numbers)
+    n_digits = count_distinguishing_digits(numbers)
     assert [show_digits(number, n_digits) for number in numbers] == texts

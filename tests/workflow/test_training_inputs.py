@@ -7,7 +7,7 @@ from featx.specs.recipe import load_recipe
 from featx.study.study import Study
 from featx.workflow.repeats import cost_text, repeat
 from featx.workflow.run import stages
-from featx.workflow.training_inputs import training_inputs
+from featx.workflow.training_inputs import recipe_embeddings, training_inputs
 from tests.recipes import toy_recipe
 
 NETWORK = {"backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head"}
@@ -33,6 +33,15 @@ def test_the_decoding_and_the_content_of_weights_are_inputs(home: Path) -> None:
     assert inputs_of(**sections) == first
     Path("own.pt").write_bytes(b"second")
     assert inputs_of(**sections) != first
+
+
+def test_embeddings_beside_those_of_the_recipe_are_no_inputs(toy_home: Path) -> None:
+    featx.extract()
+    inputs = recipe_embeddings(Study.open(None))
+    featx.extract(backbones=["efficientnet_lite0"])
+    assert len(Study.open(None).locked) == 2
+    assert recipe_embeddings(Study.open(None)) == inputs
+    assert len(inputs) == 1
 
 
 def test_outer_splits_are_made_again_after_the_decoding_changed(toy_home: Path) -> None:

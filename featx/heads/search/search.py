@@ -100,7 +100,7 @@ def search(
     notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
     for note in dict.fromkeys(filter(None, notes)):
         progress("note", 0, 1, f"{spec.name}: {note}")
-    starts = [_possible_start(start, spaces) for start in (first_validation.head.start, *options.starts)]
+    starts = [_adapt_start(start, spaces) for start in (first_validation.head.start, *options.starts)]
     with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         is_cut_short = options.is_deadline_past and trials.n_finished < spec.trials
@@ -126,7 +126,7 @@ def search(
     )
 
 
-def _possible_start(start: Mapping[str, Any], spaces: Mapping[str, SearchSpace]) -> Params:
+def _adapt_start(start: Mapping[str, Any], spaces: Mapping[str, SearchSpace]) -> Params:
     """Return a setting that the search can suggest, with the first embeddings unless it names others of the search."""
     name = next((name for name in spaces if name == start.get(EMBEDDINGS)), next(iter(spaces)))
     choice = {EMBEDDINGS: name} if len(spaces) > 1 else {}

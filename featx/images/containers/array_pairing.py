@@ -94,7 +94,7 @@ def pair_datasets(arrays: Mapping[str, Any]) -> list[ArraySpec]:
             labels = _find_labels(images, shape[-1], arrays)
             part = _find_dataset_part(images)
             specs += [ArraySpec(images=images, labels=labels, split=part, row_axis="last")] if labels else []
-    specs = _drop_masks(specs, lambda place: array_shape(arrays[place]))
+    specs = _share_column_names(_drop_masks(specs, lambda place: array_shape(arrays[place])))
     # The words "val" and "test" stand for parts only beside a train part.
     has_parts = "train" in {spec.split for spec in specs}
     return specs if has_parts else [spec.model_copy(update={"split": None}) for spec in specs]
@@ -152,8 +152,8 @@ def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[
         and not has_encoded_images(array)
     ]
     # A dataset that names the same part fits better than one that names none.
-    of_all_parts = _name_columns([place for place in places if _find_dataset_part(place) != part])
-    columns = of_all_parts | _name_columns([place for place in places if _find_dataset_part(place) == part])
+    shared_columns = _name_columns([place for place in places if _find_dataset_part(place) != part])
+    columns = shared_columns | _name_columns([place for place in places if _find_dataset_part(place) == part])
     return {name: place for place in arrays for name, column_place in columns.items() if column_place == place}
 
 
@@ -176,10 +176,35 @@ def _name_columns(places: Sequence[str]) -> dict[str, str]:
 
     The only one whose words all mean a label is called ``label``.
     """
-    names = {}
-    for place in places:
-        words = split_words(get_dataset_name(place) or base_name(get_dataset_file(place)))
-        names[place] = "_".join(word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS)
-    usual_places = [place for place, name in names.items() if set(filter(None, name.split("_"))) <= LABEL_WORDS]
+    names = {place: _name_column(place) for place in places}
+    usual_places = [place for place, name in names.items() if _is_usual_name(name)]
     names |= dict.fromkeys(usual_places, "label") if len(usual_places) == 1 else {}
     return {name or "label": place for place, name in names.items()}
+
+
+def _name_column(place: str) -> str:
+    """Return the words of a label dataset's name without the part and the format; empty if there are no others."""
+    words = split_words(get_dataset_name(place) or base_name(get_dataset_file(place)))
+    return "_".join(word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS)
+
+
+def _is_usual_name(name: str) -> bool:
+    """Whether all words of a column's name mean a label."""
+    return set(filter(None, name.split("_"))) <= LABEL_WORDS
+
+
+def _share_column_names(specs: list[ArraySpec]) -> list[ArraySpec]:
+    """Return the specs with the same names in all parts: no column is called ``label`` if a part has several labels."""
+    if not any(name != "label" and _is_usual_name(name) for spec in specs for name in spec.labels):
+        return specs
+    return [
+        spec.model_copy(
+            update={
+                "labels": {
+                    _name_column(place) or name if name == "label" else name: place
+                    for name, place in spec.labels.items()
+                }
+            }
+        )
+        for spec in specs
+    ]

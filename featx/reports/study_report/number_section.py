@@ -14,7 +14,7 @@ from featx.reports.page.figure_style import GRID, INK, PALETTE, STYLE, make_figu
 from featx.reports.study_report.facts import RunFacts, TargetFacts, interval_text
 from featx.reports.study_report.probability_figures import WIDTH, small_figure
 from featx.tables.ids import Floats
-from featx.text.four_digits import digits_that_differ, four_digits, show_digits
+from featx.text.four_digits import count_distinguishing_digits, four_digits, show_digits
 
 # Number of points up to which a scatter plot is drawn as vectors, and in any scatter plot.
 MAX_VECTOR_POINTS, MAX_POINTS = 500, 5000
@@ -129,7 +129,7 @@ def _band_table(name: str, number: str, values: tuple[Floats, Floats], resamples
     edges = np.unique(np.quantile(true, np.linspace(0, 1, N_BANDS + 1)))
     bands = np.clip(np.searchsorted(edges, true, side="right") - 1, 0, max(len(edges) - 2, 0))
     rows: list[Sequence[Any]] = []
-    n_digits = digits_that_differ([float(true[bands == band].min()) for band in np.unique(bands)])
+    n_digits = count_distinguishing_digits([float(true[bands == band].min()) for band in np.unique(bands)])
     for band in np.unique(bands):
         in_band = bands == band
         residuals = (predicted - true)[in_band]
