@@ -12,7 +12,7 @@ The flow, each arrow a table joined by id::
     evaluate  all runs on the same rows; the test split only when told to
     attack    perturbed images that runs answer wrongly: the accuracy that is left
     smooth    votes of a run over noisy images, with a radius within which no attack changes the answer
-    corrupt   every run's score on images with noise, blur, weather and other damage
+    corrupt   every run's score on images with noise, blur, weather and other corruptions
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
     predict   every run's answer for new images

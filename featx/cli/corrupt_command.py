@@ -53,7 +53,7 @@ def corrupt(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score runs on images with noise, blur, weather and other damage.
+    """Score runs on images with noise, blur, weather and other corruptions.
 
     Examples: featx corrupt · featx corrupt svm --kind noise --kind fog --images 200 · featx corrupt --reference logreg
     """
