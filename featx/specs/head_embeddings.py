@@ -21,6 +21,46 @@ def find_unknown_embeddings(heads: Sequence[HeadSpec], requests: Sequence[Embedd
                 )
 
 
+def name_limited_embeddings(
+    heads: Sequence[HeadSpec], requests: Sequence[EmbeddingRequest], limited_requests: Sequence[EmbeddingRequest]
+) -> tuple[HeadSpec, ...]:
+    """Return heads that name the embeddings of a preset where they named those of the whole recipe.
+
+    Parameters
+    ----------
+    heads
+        Heads of the recipe.
+    requests
+        Embeddings of the whole recipe.
+    limited_requests
+        The same embeddings within the limits of the preset, in the same order.
+
+    Raises
+    ------
+    ValueError
+        A name would denote other embeddings too within the limits; the message has the path of the key in the preset.
+    """
+    pairs = list(zip(requests, limited_requests, strict=True))
+
+    def rename(name: str) -> str:
+        named_pairs = [(request, limited) for request, limited in pairs if request.is_called(name)]
+        if not named_pairs:
+            return name
+        request, limited = named_pairs[0]
+        new_name = limited.names[request.names.index(name)]
+        expected_embeddings = {limited for _, limited in named_pairs}
+        # Backbones that a preset makes equal have the same short names; their full names can still differ.
+        for possible_name in (new_name, limited.name):
+            if {item for item in limited_requests if item.is_called(possible_name)} == expected_embeddings:
+                return possible_name
+        raise ValueError(
+            f"backbones: {name!r} of a head becomes {new_name!r}, which is also the name of other embeddings then; "
+            "write full names of embeddings in that head, or replace fewer backbones"
+        )
+
+    return rename_embeddings(heads, rename)
+
+
 def rename_embeddings(heads: Sequence[HeadSpec], rename: Callable[[str], str]) -> tuple[HeadSpec, ...]:
     """Return heads with other names of embeddings, which a function returns."""
     return tuple(

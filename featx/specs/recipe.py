@@ -26,7 +26,7 @@ from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
-from featx.specs.head_embeddings import find_unknown_embeddings, rename_embeddings
+from featx.specs.head_embeddings import find_unknown_embeddings, name_limited_embeddings
 from featx.specs.presets import PresetName, PresetSpec
 from featx.specs.recipe_defaults import DEFAULT_HEADS, content_with_default_heads, sections_with_seed
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec, find_repeated_networks
@@ -156,17 +156,13 @@ class Recipe(Spec):
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
         }
         limited = self.model_copy(update=changes)
-        limited_names = {
-            name: limited_name
-            for requests in zip(self._all_requests, limited._all_requests, strict=True)
-            for name, limited_name in zip(*(request.names for request in requests), strict=True)
-        }
-        heads = tuple(map(preset.limit_head, self.head))
-        heads = rename_embeddings(heads, lambda name: limited_names.get(name, name))
-        limited = limited.model_copy(update={"head": heads})
+        try:
+            heads = name_limited_embeddings(self.head, self._all_requests, limited._all_requests)
+        except ValueError as error:
+            raise RecipeError(limited.reference, [f"presets.{name}.{error}"]) from error
+        limited = limited.model_copy(update={"head": tuple(map(preset.limit_head, heads))})
         limit_problems = preset.find_ineffective_limits(self.embedding, self.finetune)
         problems = [f"presets.{name}.{problem}" for problem in limit_problems]
-        problems += find_unknown_embeddings(limited.head, limited.requests)
         problems += find_checkpoint_problems(self.targets, limited.embedding, limited.finetune)
         if problems:
             raise RecipeError(limited.reference, problems)

@@ -67,6 +67,39 @@ def test_a_preset_replaces_backbones_and_their_weights(tmp_path: Path) -> None:
     )
 
 
+def heads_within_preset(folder: Path, names: list[str], sizes: tuple[int, int]) -> tuple[str, ...]:
+    """Return what a head of these names has where a preset makes two backbones equal."""
+    file = folder / "study.toml"
+    embedding = [
+        {"backbone": backbone, "size_px": size_px}
+        for backbone, size_px in zip(("vgg16", "efficientnet_lite0"), sizes, strict=True)
+    ]
+    presets = {"small": {"backbones": {"vgg16": "efficientnet_lite0"}}}
+    file.write_text(toy_recipe(embedding=embedding, head=[{"name": "rf", "embeddings": names}], presets=presets))
+    return load_recipe(f"{file}#small").head[0].embeddings
+
+
+def test_names_stay_those_of_one_embedding_where_a_preset_makes_backbones_equal(tmp_path: Path) -> None:
+    names = heads_within_preset(tmp_path, ["vgg16", "efficientnet_lite0/last", "last"], (48, 64))
+    assert names == ("efficientnet_lite0/last/avg,size_px=48", "efficientnet_lite0/last/avg,size_px=64", "last")
+
+
+def test_embeddings_that_a_preset_makes_equal_have_one_name(tmp_path: Path) -> None:
+    assert heads_within_preset(tmp_path, ["vgg16", "efficientnet_lite0"], (48, 48)) == ("efficientnet_lite0",)
+
+
+def test_a_name_that_would_denote_embeddings_of_two_backbones_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    embedding = [
+        {"backbone": "vgg16", "tap": ["last", "features.10"]},
+        {"backbone": "efficientnet_lite0", "size_px": 48},
+    ]
+    presets = {"small": {"backbones": {"efficientnet_lite0": "vgg16"}}}
+    file.write_text(toy_recipe(embedding=embedding, head=[{"name": "rf", "embeddings": "vgg16"}], presets=presets))
+    with pytest.raises(RecipeError, match="presets.small.backbones: 'vgg16' of a head becomes 'vgg16', which is also"):
+        load_recipe(f"{file}#small")
+
+
 @pytest.mark.parametrize(
     ("sections", "preset", "problem"),
     [
