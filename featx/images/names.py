@@ -14,6 +14,8 @@ IMAGE_SUFFIXES = frozenset(
         *("heic", "heif", "ppm", "pgm", "pbm", "pnm", "dcm", "dicom"),
     )
 )
+# A web address without its query and fragment; keys of object stores may contain their characters.
+WEB_PATH = re.compile(r"https?://[^?#]*", re.IGNORECASE)
 # Folders whose names do not tell an image from its annotations: they are left out of the key that both share.
 GENERIC_FOLDERS = frozenset(
     {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "targets"}
@@ -61,6 +63,18 @@ def is_image_name(name: str) -> bool:
         return False
     first_character = name[name.rfind("/") + 1]
     return first_character not in LITTER_INITIALS or (first_character != "." and not litter_file_rule(name))
+
+
+def is_image_url(url: str) -> bool:
+    """Return whether a URL is that of one image: its path, or the end of its query, has the suffix of an image format.
+
+    Examples
+    --------
+    >>> [is_image_url(url) for url in ("https://host/a.png?token=1", "https://host/view?file=a.png", "s3://bucket/a")]
+    [True, True, False]
+    """
+    web_path = WEB_PATH.match(url)
+    return is_image_name(url) or (web_path is not None and is_image_name(web_path[0]))
 
 
 def base_name(name: str) -> str:

@@ -15,7 +15,7 @@ from featx.images.array_files import is_array_file, open_datasets
 from featx.images.containers.array_pairing import is_image_shape
 from featx.images.contents import file_uri
 from featx.images.init import recognise
-from featx.images.names import file_suffix, is_archive_name, is_image_name
+from featx.images.names import file_suffix, is_archive_name, is_image_name, is_image_url
 from featx.images.readers import read_source
 from featx.images.sources import open_tree
 from featx.images.trees import Entry, Tree
@@ -34,7 +34,8 @@ class UnlabelledImages:
     ids, uris
         Id and uri of n images; an image that is named twice is listed twice.
     unreadable
-        Reason by id of the images that are known to be unreadable without reading them; they are not listed.
+        Reason by id of the images that are known to be unreadable without reading them, and by name of the places
+        without images; they are not listed.
     n_ignored
         Number of other files.
     tables
@@ -70,8 +71,11 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     expanded_places = [path for place in places for path in _expand(place)]
     images = UnlabelledImages([], [], {})
     n_ignored = 0
+    empty_places = {}
     for place in expanded_places:
         place_images = _list_place(place)
+        if not place_images.ids and not place_images.unreadable:
+            empty_places[place] = f"holds no images{_other_files_text(place_images.n_ignored)}"
         prefix = _make_prefix(place) if len(expanded_places) > 1 else ""
         images.ids.extend(prefix + name for name in place_images.ids)
         images.uris.extend(place_images.uris)
@@ -79,12 +83,16 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
         images.tables.extend(_with_prefix(table, prefix) for table in place_images.tables)
         n_ignored += place_images.n_ignored
     if not images.ids and not images.unreadable:
-        other_files = f" (found {n_ignored} other files)" if n_ignored else ""
+        places_text = ", ".join(map(repr, places[:3])) or "an empty list"
         raise DataError(
-            f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{other_files}; expected image files, "
-            "or a folder, an archive, an array file or a label table of images"
+            f"no images in {places_text}{_other_files_text(n_ignored)}; expected image files, or a folder, an archive, "
+            "an array file or a label table of images"
         )
-    return replace(images, n_ignored=n_ignored)
+    return replace(images, unreadable=images.unreadable | empty_places, n_ignored=n_ignored)
+
+
+def _other_files_text(n_ignored: int) -> str:
+    return f" (found {n_ignored} other files)" if n_ignored else ""
 
 
 def _with_prefix(table: Manifest, prefix: str) -> Manifest:
@@ -116,7 +124,7 @@ def _make_prefix(place: str) -> str:
     """Return the text that makes the ids of one of several places different from those of the others."""
     path = split_archive_place(place)[0]
     if is_url(place):
-        return "" if is_image_name(place) else f"{place.rstrip('/')}/"
+        return "" if is_image_url(place) else f"{place.rstrip('/')}/"
     if Path(place).is_dir():
         return f"{place.rstrip('/')}/"
     is_container = is_archive_name(path) or is_array_file(path.partition("#")[0])
@@ -126,7 +134,7 @@ def _make_prefix(place: str) -> str:
 
 def _list_place(place: str) -> UnlabelledImages:
     if is_url(place):
-        return UnlabelledImages([place], [place], {}) if is_image_name(place) else _list_tree(open_tree(place))
+        return UnlabelledImages([place], [place], {}) if is_image_url(place) else _list_tree(open_tree(place))
     path = Path(place)
     if path.is_dir():
         return _list_folder(path)

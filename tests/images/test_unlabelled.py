@@ -175,6 +175,15 @@ def test_a_place_without_images_is_an_error() -> None:
         list_images([])
 
 
+def test_a_place_without_images_is_reported_beside_others() -> None:
+    on_disk(Path("photos"), IMAGES | {"notes.txt": b"x"})
+    on_disk(Path("papers"), {"notes.txt": b"x"})
+    Path("empty").mkdir()
+    images = list_images(["photos", "papers", "empty"])
+    assert images.ids == [f"photos/{name}" for name in sorted(NAMES)]
+    assert images.unreadable == {"papers": "holds no images (found 1 other files)", "empty": "holds no images"}
+
+
 def test_images_in_files_of_a_folder_are_listed_as_they_are_extracted(home: Path) -> None:
     for row, name in enumerate(NAMES):
         file = home / "npy" / Path(name).with_suffix(".npy")

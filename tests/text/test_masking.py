@@ -106,7 +106,7 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     featx.fit(heads="logreg", trials=1)
     featx.evaluate(final=True)
     featx.report()
-    images = [f"{url}dark/000.png", f"{url}light/001.png?token={SECRET}&name=001.png"]
+    images = [f"{url}dark/000.png", f"{url}light/001.png?token={SECRET}"]
     outputs = [run_command("explore"), run_command("predict", *images, "--html", "page.html")]
     monkeypatch.setenv("COLUMNS", "80")
     outputs.append(run_command("predict", *images))
