@@ -10,13 +10,13 @@ The flow, each arrow a table joined by id::
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
-    attack    perturbed images that runs answer wrongly: the accuracy that is left
-    smooth    votes of a run over noisy images, with a radius within which no attack changes the answer
+    attack    perturbed images that runs predict wrongly: the accuracy that is left
+    smooth    votes of a run over noisy images, with a radius within which no attack changes the prediction
     corrupt   every run's score on images with noise, blur, weather and other corruptions
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
-    predict   every run's answer for new images
-    load      a run as an object that answers
+    predict   every run's prediction for new images
+    load      a run as an object that predicts
     export    a run for other software: ONNX, skops, joblib
     run       all of these for a recipe
     doctor    a description of this machine, and a comparison of its runtimes and precisions

@@ -119,7 +119,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     "report": [ReportFiles],
     "predict": [
         Key(
-            "answers",
+            "predictions",
             "list of objects",
             "One object for each image and run: `image`, `run`, and for classes `label`, `probability` and "
             "`proba.CLASS` of each class; for labels `labels` and `has.LABEL`; for numbers `value.NAME`. "

@@ -58,7 +58,7 @@ def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: 
     units = dict(zip(study.ids("train"), study.groups(study.ids("train")), strict=True))
     max_accuracy = binom.isf(1e-4, len(set(units.values())), 0.5) / len(set(units.values()))
     for run in study.runs():
-        oof = run.answers.of("oof")
+        oof = run.predictions.of("oof")
         folds = pd.DataFrame({"unit": [units[name] for name in oof.ids], "fold": oof.fold})
         assert folds.groupby("unit")["fold"].nunique().max() == 1
         assert run.metrics.oof["accuracy"] < max_accuracy

@@ -38,7 +38,7 @@ def project_outputs() -> dict[str, Any]:
         "vectors": vectors.tolist(),
         "specs": [embedding.spec.model_dump(mode="json") for embedding in study.locked],
         "bodies": {run.name: run.body_sha256 for run in study.runs()},
-        "predictions": {run.name: run.answers.to_frame().to_dict("list") for run in study.runs()},
+        "predictions": {run.name: run.predictions.to_frame().to_dict("list") for run in study.runs()},
         "scores": {row.run: row.scores for row in evaluation.rows},
         "chosen": evaluation.chosen,
     }
@@ -106,7 +106,7 @@ def test_equal_models_count_once_in_an_ensemble(toy_home: Path) -> None:
     study = Study.open(None)
     logregs = [run for run in study.runs() if run.name.startswith("logreg")]
     assert len(logregs) == 2
-    equal = logregs[0].answers.to_frame().equals(logregs[1].answers.to_frame())
+    equal = logregs[0].predictions.to_frame().equals(logregs[1].predictions.to_frame())
     (ensemble,) = featx.ensemble(methods=["soft"])
     assert ensemble.n_candidates == (2 if equal else 3)
     run_copy = shutil.copytree(logregs[0].path, logregs[0].path.with_name("zzz-class-00000000"))

@@ -103,7 +103,7 @@ def outputs_of_commands() -> Outputs:
         numbers[f"chosen {comparison.part}"] = comparison.chosen.partition("-")[0]
     for run in Study.open(None).runs():
         kind = run.name.partition("-")[0]
-        numbers[f"{kind} predictions"] = run.answers.to_frame().drop(columns="id").to_dict("list")
+        numbers[f"{kind} predictions"] = run.predictions.to_frame().drop(columns="id").to_dict("list")
         header = json.loads((run.path / "header.json").read_text())
         numbers[f"{kind} header"] = (header["conformal"], header["metrics"])
     return Outputs(made_runs, had_final, numbers)
@@ -314,7 +314,7 @@ def test_a_changed_input_trains_again_what_depends_on_it(
     featx.extract()
     (run,) = featx.finetune()
     assert run.is_new is is_expected_new
-    truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
+    truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).predictions.of("val")
     assert RunFolder(Path(run.path)).metrics.val == scores(truth, val_predictions)
 
 

@@ -32,7 +32,7 @@ from featx.tables.ids import Kind
 
 GOLDEN_TOLERANCE = 1e-6
 # The tap of a fine-tuned network that gives its predictions.
-OUTPUT_TAP = "answers"
+OUTPUT_TAP = "predictions"
 
 
 class EnsembleFields(BaseModel):
@@ -148,7 +148,7 @@ def load_verified(body: Path, header: Header, read_body: Callable[[Path], Any]) 
     assert header.golden is not None
     try:
         model = read_body(body)
-        outputs = predict_outputs(model, header.golden.decode_inputs(header.n_features), header.answers)
+        outputs = predict_outputs(model, header.golden.decode_inputs(header.n_features), header.prediction_kind)
     except FeatxError:
         raise
     # Unpickling may raise anything if packages are missing or of other versions.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CERTIFICATES = "certificates.parquet"
-# Columns: id, class that is certified, copies with this answer, all copies, and the radius, nan for an abstention.
-COLUMNS = ("id", "answer", "n_top", "n", "radius")
+# Columns: id, class that is certified, copies with this prediction, all copies, and the radius, nan for an abstention.
+COLUMNS = ("id", "prediction", "n_top", "n", "radius")
 
 
 def write_certificates(

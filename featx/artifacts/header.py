@@ -151,7 +151,7 @@ class Header(Spec):
     seal: str | None = None
 
     @property
-    def answers(self) -> Kind:
+    def prediction_kind(self) -> Kind:
         """Kind of the model's predictions."""
         return "numbers" if self.numbers else "labels" if self.labels else "classes"
 

@@ -29,7 +29,7 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state or run.refit_of is not None:
         return run
     truth = study.labels(run.spec.target)
-    update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}
+    update: dict[str, Any] = {"val": score_val(truth, run.predictions), "val_state": state}
     # Values after each epoch and after each tree cannot be computed from the predictions.
     if isinstance(metrics, NetworkMetrics):
         empty_fields: dict[str, Any] = {"val_loss": None, "val_scores": {}}
@@ -37,7 +37,7 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     elif isinstance(metrics, HeadMetrics) and metrics.trees is not None:
         update["trees"] = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
     metrics = metrics.model_copy(update=update)
-    conformal = ConformalSpec.of(truth, run.answers, study.groups)
+    conformal = ConformalSpec.of(truth, run.predictions, study.groups)
     _, header = read_header(run.path)
     write_header_file(run.path, header.model_copy(update={"conformal": conformal, "metrics": metrics.scores_by_part}))
     metrics.write(run.path)

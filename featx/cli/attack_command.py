@@ -83,7 +83,7 @@ def attack(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Perturb images so that runs change their answers, and report the accuracy that is left.
+    """Perturb images so that runs change their predictions, and report the accuracy that is left.
 
     Examples: featx attack · featx attack svm --method standard --eps 2/255 --eps 8/255 ·
     featx attack --method cw --json

@@ -32,7 +32,7 @@ SHORT = {
     "auc_ovr": "AUC",
     "log_loss": "log loss",
     "interval_width": "width",
-    "answered_accuracy": "acc of answered",
+    "selective_accuracy": "selective acc",
     "confidence_accuracy": "acc by weight",
     "confidence_mae": "mae by weight",
 }

@@ -69,7 +69,7 @@ def _add_speed(result: "Extraction", summary: Summary) -> None:
     from featx.embeddings.drift import Drift
 
     if result.n_embedded:
-        summary.say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}", DETAIL - 1)
+        summary.say(f"embedding speed {result.images_per_s:.1f} images/s; {result.bottleneck}", DETAIL - 1)
     for embedding in result.embeddings:
         name, precision, store = (embedding[key] for key in ("name", "precision", "store"))
         summary.say(f"  {name}  d {embedding['n_features']}  {precision}  {store}", DETAIL)

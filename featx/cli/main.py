@@ -92,7 +92,7 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        _print_error(f"{_describe(error)}{_remedy(error)}")
+        _print_error(f"{_describe(error)}{_next_step(error)}")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
     except (MemoryError, OverflowError, RuntimeError) as error:
         _print_out_of_memory(error)
@@ -126,7 +126,7 @@ def _print_error(text: str) -> None:
     sys.stderr.write(message_text(sanitise_text(f"error: {text}")) + "\n")
 
 
-def _remedy(error: Exception) -> str:
+def _next_step(error: Exception) -> str:
     """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
     from featx.storage.segment_store import DISK_FULL_ERRNOS
 

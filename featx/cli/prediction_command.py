@@ -93,7 +93,7 @@ def predict(
     html: Annotated[
         Path | None,
         typer.Option(
-            help="Write a page with the images and the answers of all runs to this file.", show_default="none"
+            help="Write a page with the images and the predictions of all runs to this file.", show_default="none"
         ),
     ] = None,
     json: JsonOption = False,
@@ -105,7 +105,7 @@ def predict(
 
     If some images are unreadable, the exit code is 3. If none can be read, no file is written, and the exit code is 1.
 
-    Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
+    Examples: featx predict new.png · featx predict photos/ --run weighted --output predictions.csv ·
     featx predict photos/ --html gallery.html · featx predict tiles.h5#3 ·
     find . -name '*.png' | featx predict - --json · featx predict *.png --abstain-below 0.8 --coverage 0.9
     """
@@ -120,7 +120,7 @@ def predict(
     totals, scores, gallery = _Totals(), RunScores(), _gallery_of(html)
     with ExitStack() as stack:
         write = stack.enter_context(open_prediction_file(output)) if output else None
-        json_list = console.JsonList("answers") if json else None
+        json_list = console.JsonList("predictions") if json else None
         progress = stack.enter_context(watching() if output or html else nullcontext(no_progress))
         options: dict[str, Any] = {"device": device or "auto", "vectors": vectors, "progress": progress}
         for predictions in predict_batches(list(_read_places(images or ())), recipe, runs=run or (), **options):

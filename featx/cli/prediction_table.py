@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from featx.predictors.prediction import Prediction
     from featx.predictors.prediction_scores import RunScores
 
-# Ranks of the columns after the image: the answer of the best run, the true value, then the other runs.
+# Ranks of the columns after the image: the prediction of the best run, the true value, then the other runs.
 TRUE_VALUE, OTHER_RUNS = 2, 3
 # Paths that take more than a third of a line are printed without the folder that all of them are in.
 MAX_SHARE_OF_PATHS = 3
@@ -104,7 +104,7 @@ def _print_image(target: str, predictions: "Sequence[tuple[str, Prediction]]", c
         else ""
     )
     rows = [(console.run_name(run, item.label), prediction_texts(item, coverage)[0]) for run, item in predictions]
-    console.table(f"{target} of {best_prediction.images[0]}{true}", ["run", Column("answer", is_text=True)], rows)
+    console.table(f"{target} of {best_prediction.images[0]}{true}", ["run", Column("prediction", is_text=True)], rows)
 
 
 def _true_texts(prediction: "Prediction") -> list[str | None]:

@@ -130,7 +130,7 @@ def print_run(description: "RunDescription") -> None:
 def _what(run: "RunSummary", header: "Header") -> str:
     n_more = len(header.names) - MAX_NAMES_SHOWN
     names = ", ".join(header.names[:MAX_NAMES_SHOWN]) + (f" and {n_more} more" if n_more > 0 else "")
-    return f"{run.kind or header.kind} for {header.target!r}, predicts {header.answers} ({names})"
+    return f"{run.kind or header.kind} for {header.target!r}, predicts {header.prediction_kind} ({names})"
 
 
 def _cost(cost: Mapping[str, int]) -> str:

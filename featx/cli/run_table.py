@@ -104,7 +104,7 @@ def _add_evaluation(result: "Evaluation", summary: Summary) -> None:
     columns, rows = standings(result)
     summary.table(title, columns, rows)
     summary.result(_chosen_text(result))
-    _add_verdict(result, summary)
+    _add_recommendation(result, summary)
     # Runs are sorted by their score, so that the line of the best smoothed run stays.
     for number, certified_run in enumerate(result.certificates):
         summary.say(f"certified: {describe_certificates(certified_run)}", DETAIL if number else 0)
@@ -141,24 +141,24 @@ def _chosen_text(result: "Evaluation") -> str:
     return f"* chosen by {chosen_by}: {_run_name(result, result.chosen)}, {score}{interval_text} on {result.part}"
 
 
-def _add_verdict(result: "Evaluation", summary: Summary) -> None:
+def _add_recommendation(result: "Evaluation", summary: Summary) -> None:
     """Add the recommendation, shortened if ``--verbose`` is not given, and the evidence of the test split."""
     if output_settings().verbose:
         summary.say(
             f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of "
             f"{result.margin:.2g}"
         )
-        summary.say(f"  {result.verdict}")
+        summary.say(f"  {result.recommendation}")
     else:
-        summary.say(_short_verdict(result), 1)
+        summary.say(_short_recommendation(result), 1)
     if result.test_evidence:
         summary.say(f"test split: {result.test_evidence}", 3)
 
 
-def _short_verdict(result: "Evaluation") -> str:
+def _short_recommendation(result: "Evaluation") -> str:
     """Return the recommendation in one sentence."""
     if len(result.rows) == 1 or not result.recommended or all(row.p is None for row in result.rows):
-        return result.verdict
+        return result.recommendation
     name = _run_name(result, result.recommended)
     if result.recommended == result.chosen:
         n_open = sum(row.relation in {"equivalent", "not shown to differ"} for row in result.rows)

@@ -31,7 +31,7 @@ def smooth(
     ] = None,
     n0: Annotated[
         int | None,
-        typer.Option("--n0", min=1, help="Noisy copies that choose an answer.", show_default="the recipe's, or 100"),
+        typer.Option("--n0", min=1, help="Noisy copies that choose a prediction.", show_default="the recipe's, or 100"),
     ] = None,
     n: Annotated[
         int | None,
@@ -53,7 +53,7 @@ def smooth(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Let runs vote over noisy copies of each image, and certify the radius within which no attack changes the answer.
+    """Let runs vote over noisy copies of each image, and certify within which radius no attack changes the prediction.
 
     Examples: featx smooth · featx smooth logreg --sigma 0.25 --images 100
     """

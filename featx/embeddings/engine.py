@@ -115,7 +115,7 @@ class Times:
         }
         return {stage: min(seconds / wall_s, 1.0) for stage, seconds in busy_s.items()}
 
-    def verdict(self) -> str:
+    def bottleneck(self) -> str:
         """Return one line that names the busiest stage and what would make it faster."""
         shares = self.shares()
         stage = max(shares, key=lambda name: shares[name])
@@ -124,7 +124,7 @@ class Times:
             if self.workers < (os.cpu_count() or 1)
             else "fewer or smaller images, or more cores"
         )
-        remedies = {
+        next_steps = {
             "decode": more_workers,
             "network": "a faster device or runtime",
             "write": "a faster disk for the cache",
@@ -132,7 +132,7 @@ class Times:
         shares_text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         return (
             f"bottleneck: {stage}, busy {shares[stage]:.0%} of the time ({shares_text}); to go faster, "
-            f"use {remedies[stage]}"
+            f"use {next_steps[stage]}"
         )
 
 

@@ -69,7 +69,7 @@ class Extraction:
         Duration of the call.
     images_per_s
         Images per second of the embedding alone, 0 where no image was embedded.
-    times, verdict
+    times, bottleneck
         Busy seconds of each stage of the engine (`featx.embeddings.engine.Times`), and the bottleneck in one line.
     embeddings
         Name, number of features, store, precision and drift of each embedding. The drift is that of a reduced precision
@@ -104,7 +104,7 @@ class Extraction:
     seconds: float
     images_per_s: float
     times: dict[str, float]
-    verdict: str
+    bottleneck: str
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
     label_problem: str
@@ -344,7 +344,7 @@ def _describe_pass(statistics: PassStatistics) -> dict[str, Any]:
     return {
         "images_per_s": round(n_embedded / statistics.times.wall_s, 1) if n_embedded else 0.0,
         "times": asdict(statistics.times),
-        "verdict": statistics.times.verdict() if n_embedded else "",
+        "bottleneck": statistics.times.bottleneck() if n_embedded else "",
     }
 
 

@@ -64,20 +64,20 @@ def _cause_of_moves(study: Study) -> str:
 def empty_parts(study: Study, parts: "pd.Series[str]", truth: Truth) -> list[str]:
     """Return a warning for each part of the recipe's split that has no image, or lacks some of the classes."""
     spec, warnings = study.recipe.split, []
-    remedy = "add images"
+    next_step = "add images"
     if spec.method != "train_test_split":
-        remedy += " or split by exact shares (split.method = 'train_test_split')"
+        next_step += " or split by exact shares (split.method = 'train_test_split')"
     for part in ("test", "val"):
         is_empty = part not in set(parts)
         if is_empty and spec.sizes[part] == 0:
             continue
         classes = classes_without(parts, truth, part)
         if is_empty:
-            warnings.append(f"no image is in {part}, so there are no {part} scores; {remedy}")
+            warnings.append(f"no image is in {part}, so there are no {part} scores; {next_step}")
         elif classes and spec.stratify and len(truth.classes) > 1:
             warnings.append(
                 f"{len(classes)} of {len(truth.classes)} classes have no image in {part}, first {classes[0]!r}; "
-                f"{part} scores do not cover these classes; {remedy}"
+                f"{part} scores do not cover these classes; {next_step}"
             )
     return warnings
 

@@ -84,10 +84,10 @@ class EnsembleRun:
         runs = [run for run in candidates if run.name not in exclusion_reasons]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
-            remedy = "name more in 'members'" if spec.members else "run 'featx fit --head …'"
+            next_step = "name more in 'members'" if spec.members else "run 'featx fit --head …'"
             raise DataError(
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
-                f"with equal predictions count once); {remedy}"
+                f"with equal predictions count once); {next_step}"
             )
         return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, exclusion_reasons)
 
@@ -145,7 +145,7 @@ class EnsembleRun:
         rows = self.selection_tables[0].take(self.selection.ids)
         rule = combiner.decision_rule(self.selection.members)
         tables = [rows.with_outputs(self.truth.names, outputs, rule)]
-        test_tables = [run.answers.of("test") for run in self.runs]
+        test_tables = [run.predictions.of("test") for run in self.runs]
         if len(test_tables[0].ids):
             tables.append(combiner.combine(test_tables, self.truth.names))
         predictions = concatenate_predictions(tables)

@@ -49,7 +49,7 @@ def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
     first_by_digest: dict[str, str] = {}
     duplicates: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: run.name):
-        frame = run.answers.to_frame().drop(columns="fold").sort_values(["part", "id"])
+        frame = run.predictions.to_frame().drop(columns="fold").sort_values(["part", "id"])
         digest = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
         if first_by_digest.setdefault(digest, run.name) != run.name:
             duplicates[run.name] = first_by_digest[digest]

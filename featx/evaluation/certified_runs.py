@@ -84,7 +84,7 @@ def _measure(run: RunFolder, truth: AnyTruth, label: str) -> CertifiedRun:
     base, spec = read_smoothing(run.path, header)
     certificates = read_certificates(run.path, header)
     true = truth.take(certificates["id"].to_numpy(object))
-    is_right = np.array(true.names, dtype=object)[true.values] == certificates["answer"].to_numpy(object)
+    is_right = np.array(true.names, dtype=object)[true.values] == certificates["prediction"].to_numpy(object)
     radii = certificates["radius"].to_numpy(float)
     largest = certified_radius(spec.n, spec.n, spec.sigma, spec.alpha) or 0.0
     metrics = run.metrics

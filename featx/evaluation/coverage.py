@@ -20,7 +20,7 @@ Groups = Callable[[Ids], NDArray[Any] | None]
 Rows = tuple[AnyPredictions, AnyTruth]
 
 # Names of the scores: of prediction sets, of intervals, and of abstention.
-UNCERTAINTY_SCORES = ("covered", "set_size", "interval_width", "answered", "answered_accuracy")
+UNCERTAINTY_SCORES = ("covered", "set_size", "interval_width", "predicted_share", "selective_accuracy")
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class CoverageCheck:
     def _score_abstention(self, targets: TargetValues, outputs: Floats) -> dict[str, float]:
         if self.abstain_below is None:
             return {}
-        is_answered = outputs[np.arange(len(targets)), targets.decisions(outputs)] >= self.abstain_below
+        is_predicted = outputs[np.arange(len(targets)), targets.decisions(outputs)] >= self.abstain_below
         is_right = targets.correctness(outputs)
-        accuracy = float(is_right[is_answered].mean()) if is_answered.any() else np.nan
-        return {"answered": float(is_answered.mean()), "answered_accuracy": accuracy}
+        accuracy = float(is_right[is_predicted].mean()) if is_predicted.any() else np.nan
+        return {"predicted_share": float(is_predicted.mean()), "selective_accuracy": accuracy}
 
 
 def _score_sets(scores: ConformityScores, limits: Floats, targets: TargetValues, outputs: Floats) -> dict[str, float]:

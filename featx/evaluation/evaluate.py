@@ -17,7 +17,7 @@ from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.guessing import describe_guessing
 from featx.evaluation.leaks import Copies, find_copies
-from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
+from featx.evaluation.recommendation import Recommendation, choose_run, describe_evidence, has_failed, recommend
 from featx.metrics.collapse import collapse_flags
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import align, confusion, per_class, score, scores
@@ -58,8 +58,8 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
         Requested coverage in (0, 1) of prediction sets, or of intervals for numbers. Adds the scores ``covered`` and
         ``set_size`` or ``interval_width``.
     abstain_below
-        Probability in (0, 1) below which no prediction is made. Adds the scores ``answered`` and
-        ``answered_accuracy``.
+        Probability in (0, 1) below which no prediction is made. Adds the scores ``predicted_share`` and
+        ``selective_accuracy``.
     user
         Name of the person for the log of openings and the report, used with `final`; by default a hash of the login
         name.
@@ -196,7 +196,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     tables: dict[str, AnyPredictions]
     if final:
         truth = study.open_test(target, names, opened_by)
-        tables = {run.name: run.answers.of("test") for run in selection.runs}
+        tables = {run.name: run.predictions.of("test") for run in selection.runs}
     else:
         truth, tables = selection.truth, {name: selection.tables[name] for name in names}
     rows = []
@@ -315,7 +315,7 @@ def _with_comparison(evaluation: Evaluation, comparison: Comparison, advice: Rec
         margin=comparison.margin,
         equivalent=advice.equivalent,
         recommended=advice.run,
-        verdict=advice.text,
+        recommendation=advice.text,
     )
 
 

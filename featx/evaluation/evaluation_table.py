@@ -121,7 +121,7 @@ class Evaluation:
     recommended
         Name of the cheapest run among the chosen one and those equivalent runs that can replace it
         (`featx.evaluation.comparison.Comparison.can_replace_reference`).
-    verdict
+    recommendation
         Recommendation and its reasons as text.
     test_evidence
         Evidence of the test rows against the choice, as text; empty before the test split was opened.
@@ -152,7 +152,7 @@ class Evaluation:
     margin: float = math.nan
     equivalent: list[str] = field(default_factory=list)
     recommended: str = ""
-    verdict: str = ""
+    recommendation: str = ""
     test_evidence: str = ""
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -21,13 +21,13 @@ class FinalTable(BaseModel):
 
     Attributes
     ----------
-    answers
+    predictions_sha256
         Run name → SHA-256 of the run's predictions.
     evaluation
         The evaluation, as `dataclasses.asdict` writes it.
     """
 
-    answers: dict[str, str]
+    predictions_sha256: dict[str, str]
     evaluation: dict[str, Any]
 
 
@@ -35,7 +35,7 @@ def write_final(study: Study, runs: Sequence[RunFolder], evaluation: Evaluation)
     """Write the test scores of the current opening of the test split."""
     digests = {run.name: file_sha256(run.path / PREDICTIONS) for run in runs}
     opening = study.openings(evaluation.target)[-1][SEAL]
-    fields = {"answers": digests, "opening": opening, "evaluation": asdict(evaluation)}
+    fields = {"predictions_sha256": digests, "opening": opening, "evaluation": asdict(evaluation)}
     write_sealed(_final_file(study, evaluation.target), fields)
 
 
@@ -55,7 +55,7 @@ def read_final(study: Study, target: str) -> tuple[Evaluation | None, str]:
         table = read_sealed(file, "run 'featx evaluate --final' again, or remove the file", FinalTable)
     except IncompleteError as error:
         return None, str(error)
-    for name, sha256 in table.answers.items():
+    for name, sha256 in table.predictions_sha256.items():
         predictions = study.folder / name / PREDICTIONS
         if not predictions.is_file() or file_sha256(predictions) != sha256:
             return None, ""

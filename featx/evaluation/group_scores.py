@@ -53,7 +53,7 @@ class Group:
         p-value of errors equal to those of the other rows, after Holm's correction for all groups of all groupings.
     is_flagged
         Whether the errors are significantly larger than those of the other rows.
-    answered
+    predicted_positive_rate
         Share of rows that are predicted as the second class; None unless there are two classes.
     threshold, score_by_threshold
         Threshold fitted to the group by cross-fitting, and accuracy with it; None unless there are two classes.
@@ -67,7 +67,7 @@ class Group:
     intervals: dict[str, Sequence[float]] = field(default_factory=dict)
     p_holm: float | None = None
     is_flagged: bool = False
-    answered: float | None = None
+    predicted_positive_rate: float | None = None
     threshold: float | None = None
     score_by_threshold: float | None = None
 
@@ -314,7 +314,7 @@ def _add_differences(grouping: Grouping, membership: GroupMembership, errors: Fl
         return grouping
     values = np.array([group.scores[grouping.score] for group in compared_groups])
     largest, deviation = _spread(values, grouping.overall)
-    shares = [group.answered for group in compared_groups if group.answered is not None]
+    shares = [group.predicted_positive_rate for group in compared_groups if group.predicted_positive_rate is not None]
     rows = membership.has_value
     codes, step = membership.codes[rows], None
     if grouping.ordered and codes.var():

@@ -7,7 +7,7 @@ from typing import Any
 from featx.errors import DataError
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.group_biases import MEASURES
-from featx.evaluation.verdicts import has_failed
+from featx.evaluation.recommendation import has_failed
 from featx.registry import suggest_names
 from featx.study.run_settings import find_called, setting_text
 

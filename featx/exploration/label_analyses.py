@@ -65,13 +65,13 @@ def _out_of_sample_proba(images: ExploredImages, labelled_vectors: LabelledVecto
 
 def _run_proba(run: RunFolder, labelled_vectors: LabelledVectors) -> Floats | None:
     """Return the (n, k) out-of-fold and val probabilities of a run; None if it has no such row for an image."""
-    answers = run.answers
-    if not isinstance(answers, Predictions) or set(answers.classes) != set(labelled_vectors.classes):
+    predictions = run.predictions
+    if not isinstance(predictions, Predictions) or set(predictions.classes) != set(labelled_vectors.classes):
         return None
-    positions = pd.Index(answers.ids).get_indexer(pd.Index(labelled_vectors.ids))
-    if (positions < 0).any() or not np.isin(answers.part[positions], ("oof", "val")).all():
+    positions = pd.Index(predictions.ids).get_indexer(pd.Index(labelled_vectors.ids))
+    if (positions < 0).any() or not np.isin(predictions.part[positions], ("oof", "val")).all():
         return None
-    return answers.ordered(labelled_vectors.classes).proba[positions]
+    return predictions.ordered(labelled_vectors.classes).proba[positions]
 
 
 def _issue_table(labelled_vectors: LabelledVectors, issues: LabelIssues, parts: NDArray[np.object_]) -> pd.DataFrame:

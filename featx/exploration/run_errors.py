@@ -47,7 +47,7 @@ def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
     truth = images.truths[target]
     candidates = []
     for run in images.runs(target):
-        selection = _with_labels(selection_rows(run.answers), truth)
+        selection = _with_labels(selection_rows(run.predictions), truth)
         if len(selection.ids):
             predictions = GroupPredictions(*align(truth, selection))
             candidates.append((float(predictions.errors.mean()), run.name, run, selection, predictions))
@@ -57,7 +57,7 @@ def best_run_errors(images: ExploredImages, target: str) -> RunErrors | None:
     rows = images.rows(selection.ids)
     unit_predictions = replace(predictions, units=images.units[rows])
     return RunErrors(
-        run.name, str(selection.part[0]), selection.ids, unit_predictions, _error_texts(run.answers, truth)
+        run.name, str(selection.part[0]), selection.ids, unit_predictions, _error_texts(run.predictions, truth)
     )
 
 

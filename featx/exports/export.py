@@ -160,7 +160,7 @@ def _exporter(
     """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
     header = read_header(run.path)[1]
     if header.kind == "smoothed":
-        raise DataError(f"{run.name} is a smoothed run, which answers by a vote over noise; export the run it smooths")
+        raise DataError(f"{run.name} is a smoothed run, which predicts by a vote over noise; export the run it smooths")
     if header.kind != "head" and file_format != "onnx":
         kind = "an ensemble" if header.kind == "ensemble" else "a network"
         raise DataError(f"{run.name} is {kind}; expected '--format onnx', found {file_format!r}")
@@ -260,7 +260,7 @@ class _RunExporter:
 
     def _finish_copy(self, file: Path, file_format: Format, model: Any) -> ExportedModel:
         """Compare a copied head with the run, and write its export card."""
-        outputs = predict_outputs(model, self._vectors(), self.header.answers)
+        outputs = predict_outputs(model, self._vectors(), self.header.prediction_kind)
         return self._write_card("head", file, file_format, {"x": self._vector_input()}, outputs)
 
     def _write_card(
@@ -271,13 +271,13 @@ class _RunExporter:
         reason = self._cause_of_differences if extent == "whole" else ""
         parity = measure_parity(self.header, outputs, expected_outputs, "val and test", reason)
         source_parity = parity_with_source(self.study, self.run, self.header, self._model)
-        output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
+        output = {"shape": list(self._output_shape), "kind": self.header.prediction_kind, "names": self.header.names}
         card = ExportCard(
             run=self.run.name,
             file_format=file_format,
             sha256=file_sha256(file),
             inputs=inputs,
-            outputs={"answers": output},
+            outputs={"predictions": output},
             parity=parity,
             header=self.header,
             source_parity=source_parity,
@@ -324,7 +324,7 @@ class _RunExporter:
     @property
     def _metadata(self) -> dict[str, str]:
         """Metadata of the ONNX model."""
-        return {"run": self.run.name, "kind": self.header.answers, "names": "\n".join(self.header.names)}
+        return {"run": self.run.name, "kind": self.header.prediction_kind, "names": "\n".join(self.header.names)}
 
     @property
     def _ids(self) -> Ids:

@@ -89,9 +89,9 @@ class Graph:
         return [output.name for output in prefixed_graph.output]
 
     def build(self, outputs: Name, shape: tuple[str | int, ...], metadata: dict[str, str]) -> Any:
-        """Return the finished and checked model, whose output is called ``answers``."""
-        self._nodes.append(helper.make_node("Identity", [outputs], ["answers"]))
-        output = helper.make_tensor_value_info("answers", FLOAT, shape)
+        """Return the finished and checked model, whose output is called ``predictions``."""
+        self._nodes.append(helper.make_node("Identity", [outputs], ["predictions"]))
+        output = helper.make_tensor_value_info("predictions", FLOAT, shape)
         graph = helper.make_graph(self._nodes, "featx", self._inputs, [output], self._constants)
         opsets = [helper.make_opsetid(domain, number) for domain, number in OPSETS.items()]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="featx")

@@ -29,7 +29,7 @@ def stored_outputs(run: RunFolder, model: Model, ids: Ids) -> Floats:
         n ids of rows that the run has predictions for.
     """
     if not isinstance(model, EnsembleModel):
-        return run.answers.take(ids).ordered(model.classes).values
+        return run.predictions.take(ids).ordered(model.classes).values
     outputs = [
         model.reorder(member, stored_outputs(RunFolder(run.path.parent / member.name), member, ids))
         for member in model.members
@@ -67,8 +67,8 @@ def measure_parity(
 
 def count_other_labels(header: Header, outputs: NDArray[np.floating[Any]], expected_outputs: Floats) -> int | None:
     """Return the number of rows for which outputs (n, k) give another class or other labels; None for numbers."""
-    if header.answers == "numbers":
+    if header.prediction_kind == "numbers":
         return None
-    kind, rule = TARGET_KINDS[header.answers], header.decision
+    kind, rule = TARGET_KINDS[header.prediction_kind], header.decision
     is_other = kind.decide(np.asarray(outputs, dtype=np.float64), rule) != kind.decide(expected_outputs, rule)
     return int(is_other.reshape(len(is_other), -1).any(axis=1).sum())

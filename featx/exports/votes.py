@@ -74,7 +74,7 @@ def _add_member(graph: Graph, model: EnsembleModel, member: Model, vectors: Vect
 
 def _normalise(graph: Graph, model: Model, outputs: Name) -> Name:
     """Add the scaling of probabilities of classes to sum 1."""
-    if model.header.answers != "classes":
+    if model.header.prediction_kind != "classes":
         return outputs
     return graph.op("Div", outputs, graph.op("ReduceSum", outputs, graph.constant(np.array([1])), keepdims=1))
 
@@ -102,7 +102,7 @@ def _add_votes(
 
 def _add_vote(graph: Graph, model: EnsembleModel, outputs: Name, rule: DecisionRule | None) -> Name:
     """Add 1 for the class or the labels that a member predicts, and 0 for all others."""
-    if model.header.answers == "labels":
+    if model.header.prediction_kind == "labels":
         threshold = graph.constant(np.array(MIN_LABEL_PROBABILITY, dtype=np.float64))
         return graph.cast(graph.op("GreaterOrEqual", outputs, threshold), DOUBLE)
     if rule is not None:

@@ -225,14 +225,14 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
         frame.to_parquet(private_file, index=False)
 
 
-def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":
+def read_table(path: Path, next_step: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":
     """Return the table of a Parquet file.
 
     Parameters
     ----------
     path
         The file.
-    remedy
+    next_step
         What to do where it cannot be read, for messages; empty if the caller adds it.
     columns
         Columns that the table must have.
@@ -244,7 +244,7 @@ def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: s
     IncompleteError
         it cannot be read, a column is missing, or its content has another SHA-256.
     """
-    ending = f"; {remedy}" if remedy else ""
+    ending = f"; {next_step}" if next_step else ""
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:

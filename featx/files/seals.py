@@ -34,21 +34,21 @@ def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 @overload
-def read_sealed(path: Path, remedy: str = "") -> dict[str, Any]: ...
+def read_sealed(path: Path, next_step: str = "") -> dict[str, Any]: ...
 
 
 @overload
-def read_sealed(path: Path, remedy: str, kind: type[T]) -> T: ...
+def read_sealed(path: Path, next_step: str, kind: type[T]) -> T: ...
 
 
-def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) -> Any:
+def read_sealed(path: Path, next_step: str = "", kind: type[Any] = dict[str, Any]) -> Any:
     """Return the fields of a JSON file that `write_sealed` wrote, without their seal.
 
     Parameters
     ----------
     path
         The file.
-    remedy
+    next_step
         The next step for the user, which ends the message of an error.
     kind
         The type of the fields, one that `featx.files.parsing.validate_as` supports.
@@ -58,7 +58,7 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
     IncompleteError
         the file cannot be read, has no seal, was changed after it was written, or has another type than `kind`.
     """
-    ending = f"; {remedy}" if remedy else ""
+    ending = f"; {next_step}" if next_step else ""
     try:
         fields = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:

@@ -121,8 +121,8 @@ def checkpoint_backbone(path: str) -> Backbone:
     request = header.network.request
     request = request.model_copy(update={"backbone": find_network(request.backbone, folder)})
     spec = header.network.model_copy(update={"request": request})
-    remedy = "run 'featx finetune --force' to train it again"
-    file = WeightsFile(folder / BODY_FILES["network"], header.body_sha256, None, remedy)
+    next_step = "run 'featx finetune --force' to train it again"
+    file = WeightsFile(folder / BODY_FILES["network"], header.body_sha256, None, next_step)
     return Backbone(
         f"{CHECKPOINT_PREFIX}{path}",
         lambda: CheckpointBody(_untrained_network(spec), spec),

@@ -94,7 +94,7 @@ def read_teacher(run: RunFolder, names: tuple[str, ...], inputs: PhaseInputs) ->
     AlignmentError
         The run predicts other classes.
     """
-    table = run.answers.ordered(names)
+    table = run.predictions.ordered(names)
     val = table.take(inputs.study.ids("val")).values
     out_of_fold = _train_rows(table, inputs)
     if out_of_fold is not None:
@@ -111,7 +111,7 @@ def read_teacher(run: RunFolder, names: tuple[str, ...], inputs: PhaseInputs) ->
         decoding=inputs.study.recipe.decoding,
     )
     in_sample = inputs.embedded(request)[: inputs.n_train].astype(np.float64)
-    columns = [run.answers.names.index(name) for name in names]
+    columns = [run.predictions.names.index(name) for name in names]
     note = f"teacher {run.name}: in-sample probabilities of train rows, which it was trained on"
     return TeacherProbabilities(in_sample[:, columns], val, note)
 

@@ -166,7 +166,7 @@ class _Learner(pl.LightningModule):
         if self._free is not None:
             attacked_pixels = self._free.add_to(attacked_pixels, position, is_first=replay == 0)
         else:
-            # In eval mode, perturbations change no statistics, and deceive the network that predicts.
+            # In eval mode, perturbations change no statistics, and are made for the network that predicts.
             self.network.eval()
             attacked_pixels = perturb(
                 attacked_pixels, partial(self._row_losses, rows[: len(attacked_pixels)]), self._adversarial

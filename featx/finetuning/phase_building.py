@@ -99,12 +99,12 @@ def _check_score_is_defined(job: FinetuningJob, task: TrainingTask, held_rows: N
     # Random predictions, because scores such as a correlation are not defined for constant ones either.
     outputs = np.random.default_rng(0).random((len(targets), targets.n_outputs))
     if np.isnan(Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]):
-        rows_name, remedy = (
+        rows_name, next_step = (
             ("val rows", "monitor = 'holdout'") if monitors_val else ("rows held out of train", "a larger 'holdout'")
         )
         raise DataError(
             f"choose_by = 'score': {metric!r} of {job.target!r} is not defined on the {len(targets)} {rows_name}, "
-            f"whose true values differ too little; set choose_by = 'loss', or {remedy}"
+            f"whose true values differ too little; set choose_by = 'loss', or {next_step}"
         )
 
 

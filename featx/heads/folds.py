@@ -199,12 +199,12 @@ def _check_search_folds(rows: TrainRows, spec: HeadSpec, calibrates_trials: bool
         _check_calibration_folds(rows, spec)
 
 
-def _check_units(rows: TrainRows, n_folds: int, remedy: str) -> None:
+def _check_units(rows: TrainRows, n_folds: int, next_step: str) -> None:
     if rows.n_units < n_folds:
         count_text = f"train has {rows.n_units} rows"
         if rows.groups is not None:
             count_text = f"split.by and copies leave {rows.n_units} groups in train"
-        raise DataError(f"{count_text}, {n_folds} folds need one each; {remedy}")
+        raise DataError(f"{count_text}, {n_folds} folds need one each; {next_step}")
 
 
 def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:

@@ -1,7 +1,7 @@
 """Heads with fixed parameters, with other ranges of the search, or without a search, as a recipe states them.
 
 Fixed parameters are those of the estimator's constructor; parameters that the head suggests itself are fixed by a trial
-that answers with the fixed value, so that this works for heads of other packages as well.
+that suggests the fixed value, so that this works for heads of other packages as well.
 """
 
 import json
@@ -203,13 +203,13 @@ class RecordingTrial:
 
     Attributes
     ----------
-    answers
+    suggested_values
         Values to suggest, moved into the ranges; other parameters get the lowest number or the first choice.
     distributions
         Range of each parameter that was asked for.
     """
 
-    answers: Mapping[str, Any] = field(default_factory=dict)
+    suggested_values: Mapping[str, Any] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
@@ -224,9 +224,9 @@ class RecordingTrial:
         """Return a choice."""
         return self._record(name, CategoricalDistribution(choices), choices[0])
 
-    def _record(self, name: str, distribution: BaseDistribution, answer: Any) -> Any:
+    def _record(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
         self.distributions.setdefault(name, distribution)
-        return _clip_to_range(self.answers.get(name, answer), distribution)
+        return _clip_to_range(self.suggested_values.get(name, default), distribution)
 
 
 def _clip_to_range(value: Any, distribution: Any) -> Any:

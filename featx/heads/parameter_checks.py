@@ -128,15 +128,15 @@ def _value_problems(spec: HeadSpec, kind: Kind) -> list[str]:
         {},
         *({name: stored_choice(value)} for name, values in spec.space.items() for value in values),
     ]
-    for answers in trials:
-        trial = RecordingTrial(answers)
+    for suggested_values in trials:
+        trial = RecordingTrial(suggested_values)
         path = {} if head.path is None or not head.path.name else {head.path.name: head.path.values[0]}
         params = dict(spec.params) if spec.trials == 0 else head.suggest(cast(optuna.Trial, trial)) | path
         try:
             _check_values(inner_estimator(head.build(params).steps[-1][1]), kind)
         # Estimators of other packages may raise anything.
         except Exception as error:
-            return [f"{'space' if answers else 'params'}: {str(error).splitlines()[0]}"]
+            return [f"{'space' if suggested_values else 'params'}: {str(error).splitlines()[0]}"]
     return []
 
 

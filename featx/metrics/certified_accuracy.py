@@ -31,12 +31,12 @@ def lower_limit(n_top: int, n: int, alpha: float) -> float:
 
 
 def certified_radius(n_top: int, n: int, sigma: float, alpha: float) -> float | None:
-    """Return the Euclidean radius within which the answer does not change; None is an abstention.
+    """Return the Euclidean radius within which the prediction does not change; None is an abstention.
 
     Parameters
     ----------
     n_top
-        Number of noisy copies with the chosen answer, among n that did not choose it.
+        Number of noisy copies with the chosen prediction, among n that did not choose it.
     n
         Number of noisy copies.
     sigma
@@ -50,7 +50,7 @@ def certified_radius(n_top: int, n: int, sigma: float, alpha: float) -> float | 
 
 @dataclass(frozen=True)
 class CertifiedAccuracy:
-    """Share of images whose answer is right and certified within a radius.
+    """Share of images whose prediction is right and certified within a radius.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ def certified_accuracies(
     radii
         (n,) radius of each image; nan for abstentions.
     is_right
-        (n,) whether the answer is the true class.
+        (n,) whether the prediction is the true class.
     evaluated_radii
         Radii to evaluate.
     """

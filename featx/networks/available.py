@@ -44,7 +44,7 @@ def _row(name: str) -> BackboneRow:
     tap = stated_last_layer(plan, body) or last_layer(layers)
     n_features = next(layer.n_features for layer in layers if layer.name == tap)
     n_parameters = sum(parameter.numel() for parameter in body.parameters())
-    source = "at hand" if plan.weights.is_available else plan.weights.url or plan.weights.remedy
+    source = "at hand" if plan.weights.is_available else plan.weights.url or plan.weights.next_step
     return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, source)
 
 

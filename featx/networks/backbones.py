@@ -20,7 +20,7 @@ from featx.specs.embedding import Preprocessing, Resize
 HALF = (0.5, 0.5, 0.5)
 # Resizing by the name of timm's crop_mode.
 TIMM_RESIZE: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "border"}
-DOWNLOAD_REMEDY = 'put it there, or set weights = "FILE" in the recipe (or weights = "none" for random ones)'
+DOWNLOAD_NEXT_STEP = 'put it there, or set weights = "FILE" in the recipe (or weights = "none" for random ones)'
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def torchvision_backbone(name: str, last: str | None = None) -> Backbone:
         std=HALF if own_scale else tuple(transforms.std),
     )
     sha256 = file.rsplit("-", 1)[-1].removesuffix(".pth")
-    weights_file = WeightsFile(hub_folder() / file, sha256, weights.url, DOWNLOAD_REMEDY)
+    weights_file = WeightsFile(hub_folder() / file, sha256, weights.url, DOWNLOAD_NEXT_STEP)
 
     def build() -> nn.Module:
         options: dict[str, Any] = {"init_weights": True} if own_scale else {}
@@ -212,8 +212,8 @@ def timm_backbone(name: str) -> Backbone:
 
     earlier_file = hub_folder() / f"timm-{name}.safetensors"
     is_renamed = earlier_file != file and earlier_file.is_file()
-    remedy = f"rename {earlier_file} if it holds them, or {DOWNLOAD_REMEDY}" if is_renamed else DOWNLOAD_REMEDY
-    weights_file = WeightsFile(file, "", url, remedy)
+    next_step = f"rename {earlier_file} if it holds them, or {DOWNLOAD_NEXT_STEP}" if is_renamed else DOWNLOAD_NEXT_STEP
+    weights_file = WeightsFile(file, "", url, next_step)
     return Backbone(f"timm:{name}", build, weights_file, _timm_preprocessing(name, cfg.to_dict()))
 
 

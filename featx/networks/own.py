@@ -24,6 +24,6 @@ def small_cnn() -> Backbone:
         return nn.Sequential(layers)
 
     preprocessing = Preprocessing(size_px=48, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    remedy = "no weights are published: set weights = 'none' or weights = 'FILE'"
-    weights = WeightsFile(hub_folder() / "small_cnn.pth", "", None, remedy)
+    next_step = "no weights are published: set weights = 'none' or weights = 'FILE'"
+    weights = WeightsFile(hub_folder() / "small_cnn.pth", "", None, next_step)
     return Backbone("small_cnn", build, weights, preprocessing, last="pool3")

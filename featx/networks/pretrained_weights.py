@@ -37,14 +37,14 @@ class WeightsFile:
         First hex digits of its SHA-256; empty if no checksum is published.
     url
         URL of the file; None if a Python package contains it.
-    remedy
+    next_step
         Instruction for users who do not have the file.
     """
 
     path: Path
     sha256: str
     url: str | None
-    remedy: str
+    next_step: str
 
     @property
     def is_available(self) -> bool:
@@ -91,9 +91,9 @@ class WeightsFile:
             self._check(private, f"{url} returned another file")
 
     def _problem(self, problem: str) -> str:
-        """Return an error message with the file, its checksum, its folder and the remedy."""
+        """Return an error message with the file, its checksum, its folder and the next step."""
         digest = f"sha256 beginning {self.sha256}" if self.sha256 else "sha256 not published"
-        return f"weights {self.path.name} ({digest}): {problem}; expected in {self.path.parent}; {self.remedy}"
+        return f"weights {self.path.name} ({digest}): {problem}; expected in {self.path.parent}; {self.next_step}"
 
 
 def find_weights(file: str, sha256: str, folders: Sequence[Path]) -> Path:

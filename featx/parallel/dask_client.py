@@ -97,13 +97,13 @@ def _check_workers(client: Any, spec: ClusterSpec) -> None:
         ) from error
     expected = metadata.version("featx")
     for worker, version in call_on_all_workers(client, metadata.version, "featx").items():
-        remedy = f"expected {expected}; pip install featx=={expected} there"
+        next_step = f"expected {expected}; pip install featx=={expected} there"
         if isinstance(version, metadata.PackageNotFoundError):
-            raise ClusterError(f"worker {worker} has no featx, {remedy}")
+            raise ClusterError(f"worker {worker} has no featx, {next_step}")
         if isinstance(version, Exception):
             raise ClusterError(f"worker {worker} does not report its version of featx: {version!r}") from version
         if version != expected:
-            raise ClusterError(f"worker {worker} has featx {version}, {remedy}")
+            raise ClusterError(f"worker {worker} has featx {version}, {next_step}")
 
 
 def worker_addresses(client: Any) -> list[str]:

@@ -280,7 +280,7 @@ def _log_test_labels(
     digests: Mapping[str, str],
     logged_targets: set[str],
 ) -> set[str]:
-    """Log that answers are compared with test labels, once for each target, and return the targets."""
+    """Log that predictions are compared with test labels, once for each target, and return the targets."""
     runs_by_target: dict[str, list[str]] = {}
     for run, prediction in predictions.items():
         if prediction.target not in logged_targets and true_values.uses_test_labels(prediction, digests):
@@ -357,7 +357,7 @@ def _load_models(study: Study | None, runs: Sequence[str | Path]) -> list[Model]
         if not names and (damaged_runs := study.damaged()):
             raise IncompleteError(f"{damaged_runs[0].damage}, or name the runs to use with 'featx predict --run NAME'")
         finished_runs = study.runs(names=tuple(names) or None, with_refits=True)
-        # A smoothed run takes a hundred times as long as all others, so that it answers only if it is named.
+        # A smoothed run takes a hundred times as long as all others, so that it predicts only if it is named.
         finished_runs = finished_runs if names else [run for run in finished_runs if run.kind != "smoothed"]
         models += [_load_run(update_val_scores(study, run).path, loaded_models) for run in finished_runs]
     models = list({id(model): model for model in models}.values())

@@ -58,7 +58,7 @@ class Model(ABC):
 
     @property
     def _target_kind(self) -> type[TargetValues]:
-        return TARGET_KINDS[self.header.answers]
+        return TARGET_KINDS[self.header.prediction_kind]
 
     @property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -176,7 +176,7 @@ class Model(ABC):
             self.classes,
             embedded_files.unreadable,
             [*embedded_files.warnings, *self.version_warnings],
-            kind=self.header.answers,
+            kind=self.header.prediction_kind,
             conformal=self.header.conformal,
             decision=self.header.decision,
         )
@@ -214,7 +214,7 @@ class HeadModel(Model):
     def predict_columns(self, columns: Columns) -> Floats:
         """Return the outputs (n, k) of the Pipeline for the concatenated vectors."""
         x = np.hstack([columns[embedding.spec.fingerprint()] for embedding in self.embeddings])
-        return predict_outputs(self.model, x, self.header.answers)
+        return predict_outputs(self.model, x, self.header.prediction_kind)
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ class EnsembleModel(Model):
 
     def _combined(self, stacked: Floats) -> Floats:
         rules = tuple(self.rule_of(member) for member in self.members)
-        return self.combiner.outputs(MemberOutputs(self.header.answers, self.classes, stacked, rules))
+        return self.combiner.outputs(MemberOutputs(self.header.prediction_kind, self.classes, stacked, rules))
 
     def rule_of(self, member: Model) -> DecisionRule | None:
         """Return a member's decision rule, classes in the order of the ensemble."""

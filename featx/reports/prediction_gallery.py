@@ -1,4 +1,4 @@
-"""Page of predictions: the images with the answers of all runs side by side, and scores where true values are known."""
+"""Page of predictions: images with the predictions of all runs side by side, and scores where true values are known."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,19 +30,19 @@ from featx.reports.page.page import Page
 from featx.reports.pictures import UNREADABLE, encode_thumbnail
 from featx.specs.embedding import Decoding
 
-# Images of a target that a page shows: of each kind of answer, those that come first. A picture takes about 5 kB, and
-# 20 answers about 2 kB, so that a page of one target stays below 4 MB.
+# Images of a target that a page shows: of each kind of result, those that come first. A picture takes about 5 kB, and
+# 20 predictions about 2 kB, so that a page of one target stays below 4 MB.
 MAX_IMAGES_SHOWN = 400
 MAX_UNREADABLE_SHOWN = 200
 RIGHT, WRONG, DISAGREE = "right", "wrong", "runs disagree"
-# What the images of each kind of answer have in common.
+# What the images of each kind of result have in common.
 KIND_TEXTS = {
     WRONG: "that the best run predicts wrongly",
     RIGHT: "that the best run predicts rightly",
     DISAGREE: "that runs disagree on",
     "": "that all runs predict alike",
 }
-# Number of runs up to which each run has its own line below an image; the answers of more are grouped.
+# Number of runs up to which each run has its own line below an image; the predictions of more are grouped.
 MAX_SEPARATE_RUNS = 4
 # Number of classes whose images are counted in the summary.
 MAX_CLASSES_IN_SUMMARY = 8
@@ -95,16 +95,16 @@ class PredictionGallery:
             self._add_target(target, {run: item for run, item in predictions.items() if item.target == target})
 
     def _add_target(self, target: str, predictions: Mapping[str, Prediction]) -> None:
-        """Keep the first images of each kind of answer of a batch."""
+        """Keep the first images of each kind of result of a batch."""
         sorted_predictions = [prediction for _, prediction in best_first(predictions)]
         target_images = self._targets.setdefault(target, _TargetImages(sorted_predictions[0].label))
         texts = [prediction_texts(prediction) for prediction in sorted_predictions]
-        answers = [_answers(prediction) for prediction in sorted_predictions]
+        run_labels = [prediction.labels for prediction in sorted_predictions]
         results = _results(sorted_predictions[0])
         if sorted_predictions[0].kind == "classes":
             target_images.n_by_class.update(label or "no class" for label in sorted_predictions[0].labels)
         for row in range(len(sorted_predictions[0].images)):
-            kind = results.get(row) or (DISAGREE if len({answer[row] for answer in answers}) > 1 else "")
+            kind = results.get(row) or (DISAGREE if len({labels[row] for labels in run_labels}) > 1 else "")
             target_images.counts[kind] = target_images.counts.get(kind, 0) + 1
             items = target_images.items.setdefault(kind, [])
             if len(items) < self._max_images:
@@ -160,7 +160,7 @@ class PredictionGallery:
             items += new_items
             parts.append(f"{len(new_items)} of {target_images.counts[kind]:,} {KIND_TEXTS[kind]}")
         total = sum(target_images.counts.values())
-        caption = f"{len(items)} of {total:,} images: {', '.join(parts)}. The first answer is that of the best run."
+        caption = f"{len(items)} of {total:,} images: {', '.join(parts)}. The first prediction is that of the best run."
         return Gallery(f"images-{target}", caption, items)
 
     def _unreadable_components(self) -> Iterator[Component]:
@@ -168,11 +168,6 @@ class PredictionGallery:
         listing_text = f", the first {len(self._unreadable)} of them are listed" if n_left_out else ""
         yield Text(f"{self._n_unreadable} images cannot be read{listing_text}.")
         yield Items([f"{image}: {reason}" for image, reason in self._unreadable.items()])
-
-
-def _answers(prediction: Prediction) -> Sequence[str]:
-    """Return what a prediction says of each image; empty texts for numbers, which are never quite equal."""
-    return prediction.labels
 
 
 def _results(prediction: Prediction) -> dict[int, str]:
@@ -191,7 +186,7 @@ def _results(prediction: Prediction) -> dict[int, str]:
 def _item(
     row: int, predictions: Sequence[Prediction], texts: Sequence[str | None], kind: str, result: str | None
 ) -> GalleryItem:
-    """Return an image with its true value and the answers of all runs, the best run first."""
+    """Return an image with its true value and the predictions of all runs, the best run first."""
     best = predictions[0]
     true = best.true[row] if best.true else None
     lines = [] if true is None else [f"true: {true_text(best, true)}"]
@@ -200,26 +195,26 @@ def _item(
         f"{prediction.label}: {text or '–'}"
         for prediction, text in list(zip(predictions, texts, strict=True))[:n_separate]
     ]
-    lines += _grouped_answers(row, predictions[n_separate:])
-    tags = {} if best.kind == "numbers" else {"answer": best.labels[row] or "none"}
+    lines += _grouped_predictions(row, predictions[n_separate:])
+    tags = {} if best.kind == "numbers" else {"prediction": best.labels[row] or "none"}
     if true is not None and best.kind != "numbers":
-        tags |= {"true": true_text(best, true) or "none", "result": result or "no answer"}
+        tags |= {"true": true_text(best, true) or "none", "result": result or "no prediction"}
     elif kind == DISAGREE:
         tags["result"] = DISAGREE
     picture = _picture(best.uris[row], best.decoding) if best.uris else Picture(note="no image")
     return GalleryItem(best.images[row], [picture], lines, tags)
 
 
-def _grouped_answers(row: int, predictions: Sequence[Prediction]) -> list[str]:
+def _grouped_predictions(row: int, predictions: Sequence[Prediction]) -> list[str]:
     """Return one line per class, the one that most runs predict first, with these runs and their probabilities."""
-    answers_by_class: dict[str, list[str]] = {}
+    texts_by_class: dict[str, list[str]] = {}
     for prediction in predictions:
-        answer = f"{prediction.label} {prediction.label_proba[row]:.2f}"
-        answers_by_class.setdefault(prediction.labels[row] or "no class", []).append(answer)
-    sorted_groups = sorted(answers_by_class.items(), key=lambda item: -len(item[1]))
+        text = f"{prediction.label} {prediction.label_proba[row]:.2f}"
+        texts_by_class.setdefault(prediction.labels[row] or "no class", []).append(text)
+    sorted_groups = sorted(texts_by_class.items(), key=lambda item: -len(item[1]))
     return [
-        f"{len(answers)} {'other' if len(answers) == 1 else 'others'} {label}: {', '.join(answers)}"
-        for label, answers in sorted_groups
+        f"{len(texts)} {'other' if len(texts) == 1 else 'others'} {label}: {', '.join(texts)}"
+        for label, texts in sorted_groups
     ]
 
 
@@ -248,5 +243,7 @@ def _score_components(target: str, scores: RunScores) -> Iterator[Component]:
     yield Table(f"scores-{target}", caption, [*columns, Column("images", "d")], rows)
     for run, score in scores_by_run.items():
         if score.kind == "classes" and len(score.classes) <= MAX_CLASSES_IN_MATRIX:
-            matrix = ConfusionMatrix(f"confusion-{run}", f"Answers of {score.label}.", score.classes, score.confusion)
+            matrix = ConfusionMatrix(
+                f"confusion-{run}", f"Predictions of {score.label}.", score.classes, score.confusion
+            )
             yield Details(f"Confusion matrix of {score.label}", [matrix])

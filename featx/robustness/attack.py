@@ -1,4 +1,4 @@
-"""Attacks on the finished runs of a recipe: each run is attacked, and every run answers all perturbed images."""
+"""Attacks on the finished runs of a recipe: each run is attacked, and every run predicts all perturbed images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -124,11 +124,11 @@ def _check(
     job: AttackJob, run: AttackedRun, spec: AttackSpec, clean_scores: Mapping[str, Tensor], meter: QueryMeter
 ) -> None:
     """Make the sanity checks of a run, on as many images as fit into memory, and store their outcomes."""
-    has_answers = not isinstance(job.goal, NumberGoal)
+    is_classification = not isinstance(job.goal, NumberGoal)
 
     def check(rows: slice) -> tuple[int, list[str]]:
         images = images_under_attack(job, AttackTask(spec, run), rows, clean_scores[run.name])
-        return check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, has_answers)
+        return check_attacks(replace(images, meter=meter), spec, run.model.has_gradient, is_classification)
 
     n_images = min(N_CHECKED, len(job.pixels))
     _, (n_checks, failures) = next(halved_batches(n_images, 0, n_images, check))

@@ -145,7 +145,7 @@ def scores_of_runs(runs: Sequence[AttackedRun], pixels: Tensor) -> dict[str, Ten
 
 
 def _batch_frame(job: AttackJob, clean_scores: Mapping[str, Tensor], rows: slice, pixels: Tensor) -> pd.DataFrame:
-    """Return the answers of all runs to the images of a batch, one row for each run and image."""
+    """Return the predictions of all runs for the images of a batch, one row for each run and image."""
     delta = pixels - job.pixels[rows]
     true = list(job.rows.truth.texts().values())
     positions = torch.arange(rows.start, rows.stop)
@@ -161,8 +161,8 @@ def _batch_frame(job: AttackJob, clean_scores: Mapping[str, Tensor], rows: slice
         before_scores = clean_scores[run.name][rows]
         columns = shared_columns | {
             "run": run.name,
-            "clean": job.goal.answers(run.model, before_scores),
-            "attacked": job.goal.answers(run.model, attacked_scores),
+            "clean": job.goal.prediction_texts(run.model, before_scores),
+            "attacked": job.goal.prediction_texts(run.model, attacked_scores),
             "is_right_before": job.goal.is_right(run.model, before_scores, positions),
             "is_right": job.goal.is_right(run.model, attacked_scores, positions),
         }

@@ -69,12 +69,12 @@ class AttackGoal(ABC):
         """Return (b, k) probabilities or numbers."""
 
     @abstractmethod
-    def answers(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
-        """Return (b,) answers as text."""
+    def prediction_texts(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
+        """Return (b,) predictions as text."""
 
     @abstractmethod
     def is_right(self, model: AttackedModel, scores: Tensor, rows: Tensor) -> NDArray[np.bool_]:
-        """Return (b,) whether the answers are right."""
+        """Return (b,) whether the predictions are right."""
 
 
 class ClassGoal(AttackGoal):
@@ -97,7 +97,7 @@ class ClassGoal(AttackGoal):
         """Return the probabilities of the classes."""
         return np.asarray(scores.softmax(dim=1).cpu())
 
-    def answers(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
+    def prediction_texts(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
         """Return the names of the classes."""
         return np.asarray(np.array(self.truth.names, dtype=object)[model.decide(scores).cpu().numpy()])
 
@@ -107,14 +107,14 @@ class ClassGoal(AttackGoal):
 
 
 class LabelGoal(AttackGoal):
-    """Goal to change any of several labels; an answer is right if all of its labels are."""
+    """Goal to change any of several labels; a prediction is right if all of its labels are."""
 
     def n_alternatives(self) -> int:
         """Return the number of labels, each of which can be wrong, and one for none of them."""
         return len(self.truth.names) + 1
 
     def compare(self, model: AttackedModel, clean_scores: Clean, rows: Tensor, direction: int) -> Compare:
-        """Return 0 for the right answer, and for each label the log-odds of a wrong one."""
+        """Return 0 for the right prediction, and for each label the log-odds of a wrong one."""
         signs = 1 - 2 * self._values[rows].double()
 
         def compare(scores: Tensor, positions: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class LabelGoal(AttackGoal):
         """Return the probabilities of the labels."""
         return np.asarray(scores.sigmoid().cpu())
 
-    def answers(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
+    def prediction_texts(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
         """Return the names of the labels that an image has, as text."""
         names = [[name for name, score in zip(self.truth.names, row, strict=True) if score >= 0] for row in scores]
         return np.array([" + ".join(row) or "none" for row in names], dtype=object)
@@ -174,7 +174,7 @@ class NumberGoal(AttackGoal):
         """Return the numbers."""
         return np.asarray(scores.cpu(), dtype=np.float64)
 
-    def answers(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
+    def prediction_texts(self, model: AttackedModel, scores: Tensor) -> NDArray[np.object_]:
         """Return the numbers as text."""
         return np.array(list(map(four_digits, scores[:, 0].tolist())), dtype=object)
 

@@ -208,7 +208,7 @@ class AttackJob:
     def _pending_passes(self) -> list[tuple[AttackedRun, float]]:
         """Largest number of passes of one image through a run, for each attack and check whose results are not stored.
 
-        The Square attack and further starts leave out images that are deceived already.
+        The Square attack and further starts leave out images on which they have succeeded.
         """
         passes = [(task.source, (1 - self.finished_share(task)) * self.n_passes(task)) for task in self.pending_tasks]
         return [*passes, *((run, self.n_check_passes(run)) for run, _ in self.pending_checks)]
@@ -226,8 +226,7 @@ class AttackJob:
         sample = f"{len(self.pixels)} of {self.rows.n_rows} {self.rows.part} images of {width} × {height} px"
         minutes = max(self.longest_s / 60, 0.1)
         cost = (
-            f"at most {n_passes:,.0f} image passes in about {minutes:.1f} minutes, fewer for images that are deceived "
-            "early"
+            f"at most {n_passes:,.0f} image passes in about {minutes:.1f} minutes, fewer where an attack succeeds early"
         )
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
         return (
@@ -279,7 +278,7 @@ def prepare_attacks(
     folders = [run for run in study.runs(target, list(first_section.runs) or None) if run.kind != "smoothed"]
     if not folders:
         raise UnsuitedError(
-            "smoothed runs answer at random; their certificates hold for every attack: attack their runs"
+            "smoothed runs predict at random; their certificates hold for every attack: attack their runs"
         )
     models = _load_models(folders, open_labels.names, progress)
     gradient_problems = [find_gradient_problem(model) for model in models]

@@ -33,8 +33,8 @@ def _expand(section: AttackSection, kind: Kind) -> Iterator[AttackSpec]:
         method = method_of(name)
         if kind == "numbers" and not method.has_numbers:
             raise UnsuitedError(
-                f"attack {name!r} searches the smallest perturbation that changes an answer, which is not defined for "
-                "numbers; attack them by 'fgsm', 'pgd', 'apgd', 'square', 'standard' or 'patch'"
+                f"attack {name!r} searches the smallest perturbation that changes a prediction, which is not defined "
+                "for numbers; attack them by 'fgsm', 'pgd', 'apgd', 'square', 'standard' or 'patch'"
             )
         for norm in _norms(method, section.norms):
             for eps in section.eps:

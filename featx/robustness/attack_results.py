@@ -58,13 +58,13 @@ class AttackedRuns:
         return self.tables[0].ids
 
     def is_right_before(self, run: str) -> NDArray[np.bool_]:
-        """Return whether a run answers each unperturbed image correctly."""
+        """Return whether a run predicts each unperturbed image correctly."""
         table = next(table for table in self.tables if run in table.rows)
         return ~table.is_wrong_before(run)
 
     @property
     def runs(self) -> list[str]:
-        """Names of the runs that answered."""
+        """Names of the runs that predicted the images."""
         return [run for run in self.labels if any(run in table.rows for table in self.tables)]
 
     @property
@@ -123,16 +123,16 @@ class AttackedRuns:
         return [f"sanity checks of {', '.join(labels)} are missing; run 'featx attack' again"] if labels else []
 
     def survives(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
-        """Return whether a run answers each image correctly before and after all attacks within a limit."""
-        is_deceived = [is_within(table.smallest_norms(run, norm), limit) for table in tables]
+        """Return whether a run predicts each image correctly before and after all attacks within a limit."""
+        is_successful = [is_within(table.smallest_norms(run, norm), limit) for table in tables]
         return np.asarray(
-            self.is_right_before(run) & ~np.logical_or.reduce([*is_deceived, np.zeros(len(self.ids), bool)])
+            self.is_right_before(run) & ~np.logical_or.reduce([*is_successful, np.zeros(len(self.ids), bool)])
         )
 
     def smallest_norms(self, run: str, norm: Norm) -> Floats:
-        """Return the norm of the smallest perturbation of each image, of all attacks, that deceives a run.
+        """Return the norm of the smallest successful perturbation of each image, of all attacks.
 
-        It is 0 where the unperturbed image is answered wrongly, and infinite where all attacks fail.
+        It is 0 where the unperturbed image is predicted wrongly, and infinite where all attacks fail.
         """
         tables = [table for table in self.tables if run in table.rows]
         return np.asarray(np.min([table.smallest_norms(run, norm) for table in tables], axis=0))
@@ -168,7 +168,7 @@ class AttackedRuns:
             tables, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
         )
         smallest = np.min([table.smallest_norms(run, norm) for table in tables], axis=0)
-        deceiving_norms = smallest[self.is_right_before(run) & ~survivors]
+        successful_norms = smallest[self.is_right_before(run) & ~survivors]
         low, high = self.units.share_interval(survivors)
         p_value, p_holm = (None if math.isnan(value) else value for value in p)
         return RobustAccuracy(
@@ -180,7 +180,7 @@ class AttackedRuns:
             float(survivors.mean()),
             low,
             high,
-            float(np.median(deceiving_norms)) if len(deceiving_norms) else None,
+            float(np.median(successful_norms)) if len(successful_norms) else None,
             p_value,
             p_holm,
             strongest_table.attack.spec.method,

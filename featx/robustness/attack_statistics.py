@@ -58,7 +58,7 @@ class AttackedUnits:
         return percentile_interval(self.mean_draws(values))
 
     def p(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-        """Return the p-value of two equal shares of right answers to the same images.
+        """Return the p-value of two equal shares of right predictions for the same images.
 
         It is McNemar's mid-p for independent images, otherwise that of the paired bootstrap over units.
         """
@@ -76,7 +76,7 @@ class AttackedUnits:
         Parameters
         ----------
         rows
-            (n,) right answers of each run; nan is returned for the first.
+            (n,) right predictions of each run; nan is returned for the first.
         """
         p = [self.p(run, rows[0]) for run in rows[1:]]
         return [(float("nan"), float("nan")), *zip(p, holm(p), strict=True)]

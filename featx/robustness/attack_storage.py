@@ -3,7 +3,7 @@
 ::
 
     runs/<recipe>/attacks/<target>/<attack>-<run>-<key>.json      what was attacked, written last
-                                                       .parquet   one row for each image and answering run
+                                                       .parquet   one row for each image and predicting run
                                                        .examples.parquet   some images before and after
                                                        .parts/    results of finished batches of an unfinished attack
                                   /checks-<run>-<key>.json        outcomes of the sanity checks of a run
@@ -32,10 +32,10 @@ FOLDER = "attacks"
 # A difference of this many images is no evidence: paths of few and of many steps differ.
 MAX_CHANCE = 1
 # The failure of a check that results of whole attacks can show too.
-SEARCH_IS_STRONGER = "a search without gradients deceives more often than gradients"
+SEARCH_IS_STRONGER = "a search without gradients succeeds more often than gradients"
 # Version of the attacks and of their files; results of another version are not used.
 ATTACKS_VERSION = 3
-REMEDY = "remove it and run 'featx attack'"
+NEXT_STEP = "remove it and run 'featx attack'"
 EXAMPLE_COLUMNS = ("id", "original", "difference", "attacked")
 
 
@@ -55,9 +55,9 @@ class StoredAttack(BaseModel):
     source
         Name of the attacked run.
     runs
-        Name of a run that answered → key of its files (`run_key`).
+        Name of a run that predicted the images → key of its files (`run_key`).
     has_gradient
-        Name of a run that answered → whether attacks use its exact gradient.
+        Name of a run that predicted the images → whether attacks use its exact gradient.
     height_px, width_px
         Size of the attacked pictures.
     pixels_key
@@ -180,7 +180,7 @@ class AttackFiles:
 
     def finish(self, content: StoredAttack) -> None:
         """Join the batches into one table, and write the description last."""
-        frames = [read_table(path, REMEDY) for _, _, path in self.finished_parts()]
+        frames = [read_table(path, NEXT_STEP) for _, _, path in self.finished_parts()]
         write_table(self.table, pd.concat(frames, ignore_index=True))
         update = {"sha256": file_sha256(self.table), "written": datetime.now(UTC).isoformat(timespec="milliseconds")}
         write_sealed(self.header, content.model_copy(update=update).model_dump(mode="json"))
@@ -194,14 +194,14 @@ class AttackFiles:
         IncompleteError
             a file is missing, damaged or changed.
         """
-        content = read_sealed(self.header, REMEDY, StoredAttack)
-        return content, read_table(self.table, REMEDY, ("id", "run", "digest"), content.sha256)
+        content = read_sealed(self.header, NEXT_STEP, StoredAttack)
+        return content, read_table(self.table, NEXT_STEP, ("id", "run", "digest"), content.sha256)
 
     def read_examples(self) -> pd.DataFrame:
-        """Return the table of examples; without rows if no image deceived."""
+        """Return the table of examples; without rows if no attack succeeded."""
         if not self.examples.is_file():
             return pd.DataFrame({name: [] for name in EXAMPLE_COLUMNS})
-        return read_table(self.examples, REMEDY, EXAMPLE_COLUMNS)
+        return read_table(self.examples, NEXT_STEP, EXAMPLE_COLUMNS)
 
     def write_examples(self, examples: pd.DataFrame) -> None:
         """Write the table of examples."""

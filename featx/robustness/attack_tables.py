@@ -53,7 +53,7 @@ class AttackTable:
         Name of the attacked run.
     rows
         Name of a run → its rows, in the order of `ids`, with the columns ``id``, ``digest``, ``true``, ``clean`` and
-        ``attacked`` (answers as text), ``is_right_before``, ``is_right``, ``linf`` and ``l2`` (norms of the
+        ``attacked`` (predictions as text), ``is_right_before``, ``is_right``, ``linf`` and ``l2`` (norms of the
         perturbation, for pixels in [0, 1]), ``n_queries``, ``seconds``, and the predicted probabilities or numbers
         before (``clean.NAME``) and after the attack (``attacked.NAME``).
     has_gradient
@@ -86,15 +86,18 @@ class AttackTable:
         return next(iter(self.rows.values()))[norm].to_numpy(np.float64)
 
     def is_wrong(self, run: str) -> NDArray[np.bool_]:
-        """Return (n,) whether a run answers each perturbed image wrongly."""
+        """Return (n,) whether a run predicts each perturbed image wrongly."""
         return ~self.rows[run]["is_right"].to_numpy(bool)
 
     def is_wrong_before(self, run: str) -> NDArray[np.bool_]:
-        """Return (n,) whether a run answers each unperturbed image wrongly."""
+        """Return (n,) whether a run predicts each unperturbed image wrongly."""
         return ~self.rows[run]["is_right_before"].to_numpy(bool)
 
     def smallest_norms(self, run: str, norm: Norm) -> Floats:
-        """Return the (n,) norm of each perturbation that deceives a run: 0 where it errs before, infinite if none."""
+        """Return the (n,) norms of successful perturbations.
+
+        They are 0 where a run is wrong without a perturbation, and infinite where it stays right.
+        """
         norms = np.where(self.is_wrong(run), self.norms(norm), np.inf)
         return np.where(self.is_wrong_before(run), 0.0, norms)
 
@@ -121,13 +124,13 @@ def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: 
     all images that it made on other runs count, and those of the Square attack on the run within the same limit. For
     ``transfer``, all images of other runs count. There are none if the attack was not made on the run.
     """
-    answered_tables = [table for table in tables if run in table.rows]
+    predicted_tables = [table for table in tables if run in table.rows]
     if attack.made_by:
         generator_spec = attack.spec.model_copy(update={"method": attack.made_by})
-        return [table for table in answered_tables if table.attack.spec == generator_spec and table.source != run]
-    matching_tables = [table for table in answered_tables if table.attack.spec == attack.spec]
+        return [table for table in predicted_tables if table.attack.spec == generator_spec and table.source != run]
+    matching_tables = [table for table in predicted_tables if table.attack.spec == attack.spec]
     run_tables = [table for table in matching_tables if table.source == run]
-    if not attack.needs_gradient or any(table.has_gradient[run] for table in answered_tables):
+    if not attack.needs_gradient or any(table.has_gradient[run] for table in predicted_tables):
         return run_tables
     if not attack.has_limit:
         return matching_tables

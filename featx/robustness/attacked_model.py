@@ -61,7 +61,7 @@ class AttackedModel(nn.Module):
         self, model: Model, needs_gradient: bool = True, embedders: Sequence[PixelEmbedder] | None = None
     ) -> None:
         super().__init__()
-        self.kind: Kind = model.header.answers
+        self.kind: Kind = model.header.prediction_kind
         self.classes = model.classes
         fingerprints = {fp32_fingerprint(embedding) for embedding in model.local_embeddings}
         all_embedders = make_embedders([model]) if embedders is None else embedders
@@ -140,7 +140,7 @@ def _make_scores(model: Model) -> nn.Module:
     """Return the part of a run behind its embeddings."""
     if isinstance(model, HeadModel):
         names = [fp32_fingerprint(embedding) for embedding in model.local_embeddings]
-        return _HeadScores(names, make_differentiable(model.model, model.header.answers))
+        return _HeadScores(names, make_differentiable(model.model, model.header.prediction_kind))
     if isinstance(model, NetworkModel):
         assert model.header.network is not None
         return _NetworkScores(raw_name(fp32_fingerprint(model.local_embeddings[0])), model.header.network)
@@ -165,9 +165,9 @@ class _PredictedScores(nn.Module):
     def forward(self, features: Features) -> Tensor:
         columns = {name: features[fp32].detach().cpu().numpy() for name, fp32 in self.names.items()}
         outputs = torch.as_tensor(self.model.predict_columns(columns), dtype=torch.float64)
-        if self.model.header.answers == "numbers":
+        if self.model.header.prediction_kind == "numbers":
             return outputs
-        if self.model.header.answers == "labels":
+        if self.model.header.prediction_kind == "labels":
             return outputs.logit(eps=MIN_LABEL_PROBABILITY)
         return outputs.clamp(min=MIN_PROBABILITY).log()
 
@@ -209,7 +209,7 @@ class _VoteScores(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(member.scores for member in members)
         self.columns = [list(member.columns) for member in members]
-        self.vote = make_differentiable_vote(model.combiner, model.header.answers, model.classes)
+        self.vote = make_differentiable_vote(model.combiner, model.header.prediction_kind, model.classes)
 
     def forward(self, features: Features) -> Tensor:
         scores = [member(features)[:, columns] for member, columns in zip(self.members, self.columns, strict=True)]

@@ -214,7 +214,7 @@ def _load(run: RunFolder) -> Model:
     """
     if run.kind == "smoothed":
         raise DataError(
-            f"smoothed runs answer noisy copies of an image, found {run.name}; name the run that it smooths"
+            f"smoothed runs predict noisy copies of an image, found {run.name}; name the run that it smooths"
         )
     model = load(run.path)
     external = [embedding for embedding in model.embeddings if embedding.request.vectors is not None]

@@ -69,7 +69,7 @@ class CorruptedRun:
     errors
         Mean corruption errors; None without a reference.
     consistency
-        Whether the answer stays under shifts by one pixel; None if they were not evaluated.
+        Whether the prediction stays under shifts by one pixel; None if they were not evaluated.
     """
 
     run: str

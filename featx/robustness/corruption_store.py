@@ -142,8 +142,8 @@ class CorruptionStore:
             prefix = self._prefix(run)
             columns = [name for name in frame.columns if name.startswith(prefix)]
             if columns:
-                names, decision = [name.removeprefix(prefix) for name in columns], run.answers.decision
-                ordered_decision = None if decision is None else run.answers.ordered(names).decision
+                names, decision = [name.removeprefix(prefix) for name in columns], run.predictions.decision
+                ordered_decision = None if decision is None else run.predictions.ordered(names).decision
                 values = frame[columns].to_numpy(np.float64)
                 predictions[run.name] = table.of_part(part, self.rows.ids, values, names, decision=ordered_decision)
         return predictions

@@ -17,7 +17,7 @@ DIFFERENCE_FACTOR, MID_GREY = 10, 0.5
 
 
 def add_examples(files: AttackFiles, frame: pd.DataFrame, original_pixels: Tensor, attacked_pixels: Tensor) -> None:
-    """Store the first images of a batch that deceive the attacked run, until there are enough.
+    """Store the first images of a batch on which the attack succeeds, until there are enough.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def add_examples(files: AttackFiles, frame: pd.DataFrame, original_pixels: Tenso
         (b, 3, h, w) pixels in [0, 1].
     """
     stored_examples = files.read_examples()
-    is_deceived = (frame["is_right_before"] & ~frame["is_right"]).to_numpy(bool)
-    example_rows = np.flatnonzero(is_deceived)[: MAX_EXAMPLES - len(stored_examples)]
+    is_successful = (frame["is_right_before"] & ~frame["is_right"]).to_numpy(bool)
+    example_rows = np.flatnonzero(is_successful)[: MAX_EXAMPLES - len(stored_examples)]
     ids = frame["id"].to_numpy(object)
     rows = [
         (ids[i], *(_png(picture) for picture in _pictures(original_pixels[i].numpy(), attacked_pixels[i].numpy())))

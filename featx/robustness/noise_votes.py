@@ -25,7 +25,7 @@ def noise_source(digest: str, seed: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class NoiseVotes:
-    """A run that answers noisy copies of an image.
+    """A run that predicts noisy copies of an image.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class NoiseVotes:
 
     @torch.no_grad()
     def count(self, pixels: Tensor, n: int, source: np.random.Generator) -> Counts:
-        """Return (k,) numbers of noisy copies that are answered by each class.
+        """Return (k,) numbers of noisy copies that each class is predicted for.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class NoiseVotes:
         return counts
 
     def _count(self, copies: Tensor) -> Counts:
-        """Return the numbers of copies with each answer; copies that do not fit into memory are halved."""
+        """Return the numbers of copies with each predicted class; copies that do not fit into memory are halved."""
         try:
             codes = self.model.decide(self.model(copies.to(self.device))).cpu().numpy()
         except Exception as error:

@@ -64,10 +64,10 @@ class RobustAccuracy:
     method, norm, eps
         The attack; the method is ``worst case`` for all attacks together. None for a method without limit.
     accuracy, low, high
-        Share of the images that are answered correctly before and after, the worst of all images that count for this
+        Share of the images that are predicted correctly before and after, the worst of all images that count for this
         run, and its 95 % interval.
     median_norm
-        Median norm of the perturbations that deceive; None if none does.
+        Median norm of the successful perturbations; None if there are none.
     p, p_holm
         p-value of no difference to the most robust run under the same attack, before and after Holm's correction; None
         for that run.
@@ -129,9 +129,9 @@ class TransferAccuracy:
     method, norm, eps
         The attack.
     source, run
-        Names of the run on which the images were made, and of the run that answers.
+        Names of the run on which the images were made, and of the run that predicts them.
     accuracy
-        Share of the images that are answered correctly before and after.
+        Share of the images that are predicted correctly before and after.
     """
 
     method: str

@@ -39,13 +39,13 @@ Outcome = str
 
 
 def check_attacks(
-    images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_answers: bool = True
+    images: AttackedImages, spec: AttackSpec, has_gradient: bool, is_classification: bool = True
 ) -> tuple[int, list[str]]:
     """Return the number of checks on a run, and a sentence for each that fails.
 
-    The checks are: equal images get equal answers; gradients are not zero; PGD deceives at least as often as FGSM; more
-    steps as often as few; a search without gradients not more often than gradients; steps on the cross-entropy, which
-    may be saturated, as often as steps on the difference of scores; without a limit, everything is deceived.
+    The checks are: equal images get equal predictions; gradients are not zero; PGD succeeds at least as often as FGSM;
+    more steps as often as few; a search without gradients not more often than gradients; steps on the cross-entropy,
+    which may be saturated, as often as steps on the difference of scores; without a limit, attacks always succeed.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def check_attacks(
         The attack whose limit is used.
     has_gradient
         Whether the run has gradients; otherwise only the first check is made.
-    has_answers
-        Whether answers are right or wrong; otherwise only the first two checks are made.
+    is_classification
+        Whether predictions are right or wrong, as classes and labels are; otherwise only the first two checks are made.
     """
     sample = replace(images.take(torch.arange(min(N_CHECKED, len(images.pixels)))), is_counted=True)
-    outcomes = list(_outcomes(sample, spec, has_gradient, has_answers))
+    outcomes = list(_outcomes(sample, spec, has_gradient, is_classification))
     return len(outcomes), [text for text in outcomes if text]
 
 
@@ -69,7 +69,9 @@ def is_random(scores: Callable[[Tensor], Tensor], pixels: Tensor) -> bool:
         return not torch.allclose(scores(pixels), scores(pixels), rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _outcomes(images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_answers: bool) -> Iterator[Outcome]:
+def _outcomes(
+    images: AttackedImages, spec: AttackSpec, has_gradient: bool, is_classification: bool
+) -> Iterator[Outcome]:
     has_random_outputs = is_random(images.scores, images.pixels)
     yield "its outputs are random, although attacks use their mean over many draws" if has_random_outputs else ""
     if not has_gradient:
@@ -78,13 +80,13 @@ def _outcomes(images: AttackedImages, spec: AttackSpec, has_gradient: bool, has_
     is_right = ~is_wrong(scores, images.codes)
     zero_share = float((l2_norms(gradient)[is_right] == 0).double().mean()) if is_right.any() else 0.0
     yield f"the gradient is zero for {zero_share:.0%} of the images" if zero_share > MAX_ZERO_SHARE else ""
-    if has_answers:
+    if is_classification:
         yield from _compare_attacks(images, spec)
         yield _without_limit(images, spec)
 
 
 def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outcome]:
-    """Yield the outcomes of the checks that compare the numbers of images that attacks deceive."""
+    """Yield the outcomes of the checks that compare the numbers of images on which attacks succeed."""
 
     def n_wrong(perturb: Callable[[AttackedImages, AttackSpec], Tensor], **changes: int) -> int:
         restarted_images = replace(images, generator=torch.Generator().manual_seed(spec.seed))
@@ -96,12 +98,12 @@ def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outco
     n_gradient = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
     n_square, n_margin = n_wrong(square, n_queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
     n = len(images.pixels)
-    yield f"PGD deceives less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
-    few_text = f"PGD with {MORE_STEPS} steps deceives less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
+    yield f"PGD succeeds less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
+    few_text = f"PGD with {MORE_STEPS} steps succeeds less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"
     yield few_text if n_more + MAX_CHANCE < n_few else ""
     search_text = f"{SEARCH_IS_STRONGER} ({n_square} and {n_gradient} of {n} images)"
     yield search_text if n_square > n_gradient + MAX_CHANCE else ""
-    loss_text = f"the cross-entropy is misleading: steps on the difference of scores deceive {n_margin} of {n} images"
+    loss_text = f"the cross-entropy is misleading: steps on the margin succeed on {n_margin} of {n} images"
     yield f"{loss_text}, steps on the cross-entropy {n_more}" if n_margin > n_more + MAX_CHANCE else ""
 
 

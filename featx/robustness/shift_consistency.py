@@ -1,4 +1,4 @@
-"""Consistency of answers under shifts by one pixel.
+"""Consistency of predictions under shifts by one pixel.
 
 References
 ----------
@@ -19,7 +19,7 @@ N_AXIS_SHIFTS = 4
 
 @dataclass(frozen=True)
 class ShiftConsistency:
-    """Consistency of the answers of a run when the content moves by one pixel.
+    """Consistency of the predictions of a run when the content moves by one pixel.
 
     Attributes
     ----------

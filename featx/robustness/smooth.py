@@ -87,7 +87,7 @@ def smooth(
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[SmoothingResult]:
-    """Answer the images of val and test by votes over noisy copies, and certify a sample of val.
+    """Predict the images of val and test by votes over noisy copies, and certify a sample of val.
 
     Each spec becomes a run like any other. An interrupted call continues where it was when it is made again.
 
@@ -195,18 +195,18 @@ def _predictions(job: SmoothingJob, first_counts: Mapping[str, Counts]) -> AnyPr
 def _certificates(
     job: SmoothingJob, first_counts: Mapping[str, Counts], further_counts: Mapping[str, Counts]
 ) -> pd.DataFrame:
-    """Return the table of certificates: the answer that the first votes choose is certified by further ones."""
+    """Return the table of certificates: the prediction that the first votes choose is certified by further ones."""
     rows = []
     for image, counts in further_counts.items():
         code = int(first_counts[image].argmax())
         radius = certified_radius(int(counts[code]), job.spec.n, job.spec.sigma, job.spec.alpha)
-        answer = job.model.classes[code]
-        rows.append((image, answer, int(counts[code]), job.spec.n, np.nan if radius is None else radius))
-    return pd.DataFrame(rows, columns=["id", "answer", "n_top", "n", "radius"])
+        prediction = job.model.classes[code]
+        rows.append((image, prediction, int(counts[code]), job.spec.n, np.nan if radius is None else radius))
+    return pd.DataFrame(rows, columns=["id", "prediction", "n_top", "n", "radius"])
 
 
 def _count_votes(job: SmoothingJob, progress: ProgressCallback) -> tuple[dict[str, Counts], dict[str, Counts]]:
-    """Return image → votes that choose its answer, and image → votes that certify it; stored ones are read."""
+    """Return image → votes that choose its prediction, and image → votes that certify it; stored ones are read."""
     first_counts: dict[str, Counts] = {}
     further_counts: dict[str, Counts] = {}
     title = f"smooth {job.base.spec.stem}"
@@ -226,7 +226,7 @@ def _count_votes(job: SmoothingJob, progress: ProgressCallback) -> tuple[dict[st
 
 
 def _votes_of_image(job: SmoothingJob, image: str) -> list[tuple[object, ...]]:
-    """Return the rows of one image: its votes, and those that certify its answer."""
+    """Return the rows of one image: its votes, and those that certify its prediction."""
     pixels, source = job.pixels(image), noise_source(job.digest(image), job.spec.seed)
     rows: list[tuple[object, ...]] = [(image, False, *job.votes.count(pixels, job.spec.n0, source))]
     if image in job.certified_ids:

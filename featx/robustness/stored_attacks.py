@@ -170,7 +170,7 @@ def _has_current_images(study: Study, target: str, table: AttackTable, part: str
 
 
 def _merge(tables: Sequence[AttackTable]) -> list[AttackTable]:
-    """Return one table for each attack on each run, with the latest answers of every run."""
+    """Return one table for each attack on each run, with the latest predictions of every run."""
     merged_tables: dict[tuple[str, str], AttackTable] = {}
     for table in tables:
         key = table.attack.spec.fingerprint(), table.source

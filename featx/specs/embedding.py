@@ -180,7 +180,7 @@ class EmbeddingRequest(Spec):
 
     @property
     def network_key(self) -> "EmbeddingRequest":
-        """Key that is equal for requests that one network can answer in one pass."""
+        """Key that is equal for requests that one network can compute in one pass."""
         return self.model_copy(update={"tap": "last", "pool": "avg", "join": "mean", "dtype": "float32"})
 
 

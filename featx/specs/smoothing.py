@@ -12,7 +12,7 @@ MAX_SIGMA = 5.0
 
 
 class SmoothingSpec(Spec):
-    """A finished run that answers by a vote over noisy copies of an image.
+    """A finished run that predicts by a vote over noisy copies of an image.
 
     Attributes
     ----------
@@ -23,13 +23,13 @@ class SmoothingSpec(Spec):
     sigma
         Standard deviation of the normal noise, for pixels in [0, 1].
     n0
-        Number of noisy copies that choose the answer for an image.
+        Number of noisy copies that choose the prediction for an image.
     n
-        Number of further copies that certify the answer.
+        Number of further copies that certify the prediction.
     alpha
         Largest probability that a certificate is wrong.
     images
-        Number of val images that are certified; the answer is given for all images of val and test.
+        Number of val images that are certified; predictions are made for all images of val and test.
     noise_at
         Pixels that get the noise, in which the radius is measured: ``network``, those after resizing and cropping, or
         ``picture``, those of the decoded image.
@@ -59,5 +59,5 @@ class SmoothingSpec(Spec):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields that determine the answers, without the names of the run and of the target."""
+        """The fields that determine the predictions, without the names of the run and of the target."""
         return self.model_dump(mode="json", exclude={"run", "target"})

@@ -125,7 +125,7 @@ def find_unsuited_settings(
     return [*problems, *_differing_metrics(named_targets, ensembles)]
 
 
-def _remedy(target: str | None, suited_targets: Iterable[NamedTarget]) -> str:
+def _next_step(target: str | None, suited_targets: Iterable[NamedTarget]) -> str:
     """Return the advice to limit a section without a target to one that it suits; empty if there is none."""
     names = [f"target = {item.name!r}" for item in suited_targets] if target is None else []
     return f", or set {' or '.join(names)} in this section" if names else ""
@@ -176,12 +176,13 @@ def _metric_problems(
     if metric is None or metric in target.metrics:
         return
     suited_targets = [candidate for candidate in learnable_targets if metric in candidate.metrics]
-    remedy = _remedy(section_target, suited_targets)
+    next_step = _next_step(section_target, suited_targets)
     if metric in METRICS[target.kind]:
         key = f"ordered = true in [targets.{target.name}]"
-        yield "metric", f"{metric!r} needs ordered classes, those of {target.name!r} have no order; set {key}{remedy}"
+        problem = f"{metric!r} needs ordered classes, those of {target.name!r} have no order"
+        yield "metric", f"{problem}; set {key}{next_step}"
     else:
-        yield "metric", f"{metric!r} is not defined, {target}; {suggest_names(metric, list(target.metrics))}{remedy}"
+        yield "metric", f"{metric!r} is not defined, {target}; {suggest_names(metric, list(target.metrics))}{next_step}"
 
 
 def _class_weight_problems(
@@ -194,7 +195,8 @@ def _class_weight_problems(
         return
     if target.kind != "classes":
         suited_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
-        yield "class_weight", f"{target} and has no classes; use group_weight{_remedy(section_target, suited_targets)}"
+        next_step = _next_step(section_target, suited_targets)
+        yield "class_weight", f"{target} and has no classes; use group_weight{next_step}"
     names = _class_names(target.spec)
     unknown_names = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
     if unknown_names:
@@ -230,8 +232,8 @@ def _finetune_problems(
         for target in learnable_targets:
             if spec.distillation is not None and target.kind != "classes":
                 class_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
-                remedy = _remedy(section.target, class_targets)
-                yield "distillation", f"it learns probabilities of classes, {target}; remove it{remedy}"
+                next_step = _next_step(section.target, class_targets)
+                yield "distillation", f"it learns probabilities of classes, {target}; remove it{next_step}"
             yield from _class_weight_problems(spec, target, section.target, learnable_targets)
             yield from _loss_problems(spec, target, section.target, learnable_targets)
 
@@ -240,20 +242,21 @@ def _loss_problems(
     spec: FinetuneSpec, target: NamedTarget, section_target: str | None, learnable_targets: Iterable[NamedTarget]
 ) -> Iterator[Problem]:
     loss = (spec.loss or LossSpec(name="mse" if target.kind == "numbers" else "cross_entropy")).name
-    remedy = _remedy(section_target, [candidate for candidate in learnable_targets if candidate.kind != target.kind])
+    suited_targets = [candidate for candidate in learnable_targets if candidate.kind != target.kind]
+    next_step = _next_step(section_target, suited_targets)
     if loss in NUMBER_LOSSES and target.kind == "classes":
-        yield "loss", f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{remedy}"
+        yield "loss", f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{next_step}"
     learns_classes = loss in CLASS_LOSSES or (loss in LOSS_ACTIVATIONS and target.kind == "classes")
     if spec.scale != "none" and (target.kind == "classes" or learns_classes):
         cause = f"{target}" if target.kind == "classes" else f"loss {loss!r} learns numbers as classes"
-        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{remedy}"
+        yield "scale", f"{spec.scale!r} is for numbers, {cause}; remove it{next_step}"
     if learns_classes and spec.layers.activation not in {"none", LOSS_ACTIVATIONS[loss]}:
         yield (
             "layers.activation",
             f"loss {loss!r} of target {target.name!r} has its own activation, found {spec.layers.activation!r}; "
-            f"set 'none'{remedy}",
+            f"set 'none'{next_step}",
         )
-    yield from _number_class_problems(spec, target, loss, remedy)
+    yield from _number_class_problems(spec, target, loss, next_step)
     n_columns = len(target.spec.columns)
     if learns_classes and target.kind == "numbers" and n_columns > 1:
         yield "loss", f"loss {loss!r} takes one number, target {target.name!r} has {n_columns}; set loss = 'mse'"
@@ -268,11 +271,11 @@ def _loss_problems(
             )
 
 
-def _number_class_problems(spec: FinetuneSpec, target: NamedTarget, loss: str, remedy: str) -> Iterator[Problem]:
+def _number_class_problems(spec: FinetuneSpec, target: NamedTarget, loss: str, next_step: str) -> Iterator[Problem]:
     if numbers_as_classes := [key for key in ("round_to", "bins") if getattr(spec.loss, key, None) is not None]:
         key = numbers_as_classes[0]
         if target.kind == "classes":
-            yield f"loss.{key}", f"{key!r} makes classes of numbers, {target}; remove it{remedy}"
+            yield f"loss.{key}", f"{key!r} makes classes of numbers, {target}; remove it{next_step}"
         elif loss not in CLASS_LOSSES and loss in {*NUMBER_LOSSES, *LOSS_ACTIVATIONS}:
             yield f"loss.{key}", f"{key!r} is for losses of classes, found {loss!r}; set name = 'cross_entropy'"
 
@@ -291,7 +294,7 @@ def _ensemble_problems(spec: EnsembleSpec, targets: Sequence[NamedTarget]) -> It
         class_targets = [target for target in targets if target.kind != "numbers"]
         yield (
             "stacker",
-            f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_remedy(spec.target, class_targets)}",
+            f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_next_step(spec.target, class_targets)}",
         )
     if targets and spec.metric is not None and not any(spec.metric in target.metrics for target in targets):
         yield from _metric_problems(spec.metric, targets[0], spec.target, ())

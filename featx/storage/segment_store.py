@@ -255,14 +255,14 @@ def explain_write_errors(place: str, files: Files) -> Iterator[None]:
     except OSError as error:
         n_bytes = sum(len(content) for content in files.values())
         if error.errno in DISK_FULL_ERRNOS:
-            remedy = "make room, or name another cache (paths.cache)"
+            next_step = "make room, or name another cache (paths.cache)"
         elif error.errno in READ_ONLY_ERRNOS:
-            remedy = "it may only be read: name another cache (paths.cache), or change its permissions"
+            next_step = "it may only be read: name another cache (paths.cache), or change its permissions"
         else:
             raise
         raise StoreError(
             f"{place} cannot take {n_bytes / 1e6:.1f} MB more ({error.strerror}); stored rows are kept: "
-            f"{remedy}, and run again"
+            f"{next_step}, and run again"
         ) from error
 
 

@@ -61,9 +61,9 @@ class EmbeddingLock(BaseModel):
     pending: list[dict[str, Any]] = []
 
 
-def read_lock(file: Path, remedy: str = "run 'featx extract' again") -> EmbeddingLock:
+def read_lock(file: Path, next_step: str = "run 'featx extract' again") -> EmbeddingLock:
     """Return the content of a lock file; an empty one where there is no file."""
-    return read_sealed(file, remedy, EmbeddingLock) if file.is_file() else EmbeddingLock()
+    return read_sealed(file, next_step, EmbeddingLock) if file.is_file() else EmbeddingLock()
 
 
 def parse_entries(entries: Sequence[dict[str, Any]]) -> tuple[LockedEmbedding, ...]:

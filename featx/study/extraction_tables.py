@@ -42,10 +42,10 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     IncompleteError
         The table does not match the checksums of the last extraction.
     """
-    remedy = "run 'featx extract' again"
-    checksums = read_sealed(folder / EXTRACTION, remedy)
+    next_step = "run 'featx extract' again"
+    checksums = read_sealed(folder / EXTRACTION, next_step)
     if name not in checksums:
-        raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
+        raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {next_step}")
     return read_table(folder / name, "write it again with 'featx extract'", TABLES[name], str(checksums[name]))
 
 

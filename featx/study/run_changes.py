@@ -12,7 +12,7 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.study.run_folder import RunFolder
 from featx.study.run_listing import HEADER
 
-RENAMING_REMEDY = "no run is renamed: remove the file, or write it again with 'featx evaluate --final'"
+RENAMING_NEXT_STEP = "no run is renamed: remove the file, or write it again with 'featx evaluate --final'"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def rename_run(run: RunFolder, new_name: str) -> RunFolder:
             "remove these first ('featx runs rm'), rename the run, and run 'featx ensemble' again"
         )
     files = sorted(path.parent.glob("final-*.json"))
-    final_scores = {file: read_sealed(file, RENAMING_REMEDY) for file in files}
+    final_scores = {file: read_sealed(file, RENAMING_NEXT_STEP) for file in files}
     run.path.rename(path)
     for file, fields in final_scores.items():
         write_sealed(file, _with_name(fields, run.name, path.name))

@@ -24,7 +24,7 @@ from featx.study.run_spec import (
 )
 from featx.study.run_warnings import VAL_USED
 from featx.study.smoothed_metrics import SmoothedMetrics
-from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
+from featx.tables.predictions import AnyPredictions, predictions_from_frame, selection_rows
 
 PREDICTIONS = "predictions.parquet"
 SPEC = "spec.json"
@@ -139,7 +139,7 @@ class RunFolder:
         IncompleteError, DataError
             A file is missing or was changed.
         """
-        for part in ("spec", "metrics", "answers"):
+        for part in ("spec", "metrics", "predictions"):
             getattr(self, part)
         for name, sha256 in self._header.files_sha256.items():
             file = self.path / name
@@ -207,7 +207,7 @@ class RunFolder:
         return True
 
     @cached_property
-    def answers(self) -> AnyPredictions:
+    def predictions(self) -> AnyPredictions:
         """The predictions for all parts of the split."""
         sha256 = self._header.files_sha256.get(PREDICTIONS)
         if sha256 is None:
@@ -220,12 +220,6 @@ class RunFolder:
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"its predictions: {error}") from error
 
-    @property
-    def predictions(self) -> Predictions:
-        """The predictions of a run whose target is classes."""
-        assert isinstance(self.answers, Predictions)
-        return self.answers
-
     def selection_predictions(self) -> AnyPredictions:
         """Return the predictions for the selection rows: those of val, or out-of-fold predictions if there are none."""
-        return selection_rows(self.answers)
+        return selection_rows(self.predictions)

@@ -1,4 +1,4 @@
-"""Measurements of smoothed runs: scores, and the noise that their answers and certificates are about."""
+"""Measurements of smoothed runs: scores, and the noise that their predictions and certificates are about."""
 
 from featx.study.run_metrics import RunMetrics
 from featx.study.run_spec import ValState
@@ -16,9 +16,9 @@ class SmoothedMetrics(RunMetrics):
     side_px
         Side of the images that get the noise, in pixels; None for decoded images.
     smoothing_s
-        Duration of all answers and certificates in seconds.
+        Duration of all predictions and certificates in seconds.
     images_per_s
-        Images per second that get an answer.
+        Images per second that are predicted.
     """
 
     val_state: ValState
@@ -29,5 +29,5 @@ class SmoothedMetrics(RunMetrics):
 
     @property
     def elapsed_s(self) -> float:
-        """Duration of all answers and certificates in seconds."""
+        """Duration of all predictions and certificates in seconds."""
         return self.smoothing_s

@@ -48,11 +48,11 @@ def _refuse(study: Study, positions: tuple[int, int], problem: str) -> None:
         f"{recipes[position].name.rpartition('/')[2]} (seed {recipes[position].split.seed})" for position in positions
     )
     raise DataError(
-        f"split: the outer splits {names} {problem}, expected different ones; {_remedy(study.recipe.split)}"
+        f"split: the outer splits {names} {problem}, expected different ones; {_next_step(study.recipe.split)}"
     )
 
 
-def _remedy(spec: SplitSpec) -> str:
+def _next_step(spec: SplitSpec) -> str:
     """Return how outer splits become different."""
     if spec.cut is not None:
         return (

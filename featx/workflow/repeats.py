@@ -242,7 +242,7 @@ def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, A
     truth = study.labels(target)
     metric = study.metric(target)
     runs_by_name = dict(_named([run for run in runs if run.spec.target == target]))
-    values = {name: score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
+    values = {name: score(metric, truth, run.predictions.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
     return {"metric": metric, **sizes, "scores": values}
 

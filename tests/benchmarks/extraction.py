@@ -206,8 +206,8 @@ def run_case(case: Case, folder: Path) -> Iterator[str]:
     yield f"  {BF16} reaches {medians[str(BF16)] / medians['limit']:.2f} of the limit"
     for peer, min_ratio in case.min_ratios.items():
         best_rate = max(medians[str(setup)] for setup in case.setups)
-        verdict = "reached" if best_rate >= min_ratio * medians[peer] else "MISSED"
-        yield f"  at least {min_ratio} x {peer}: {verdict} ({best_rate / medians[peer]:.2f})"
+        outcome = "reached" if best_rate >= min_ratio * medians[peer] else "MISSED"
+        yield f"  at least {min_ratio} x {peer}: {outcome} ({best_rate / medians[peer]:.2f})"
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ import sys, time
 import torch, featx, featx.finetuning.checkpoints, featx.embeddings.files, featx.embeddings.runtimes, torchvision
 torch.set_num_threads(int(sys.argv[1]))
 start = time.perf_counter()
-answers = featx.predict(["images/dark/000.png"])
+predictions = featx.predict(["images/dark/000.png"])
 print(time.perf_counter() - start)
 """
 BY_HAND = """

@@ -93,7 +93,7 @@ def plant_opening(study: Study) -> None:
     (evaluation,) = featx.evaluate()
     runs = {run.name: run for run in study.runs()}
     truth = study.open_test(evaluation.target, list(runs))
-    rows = [_test_scores(row, truth, runs[row.run].answers.of("test")) for row in evaluation.rows]
+    rows = [_test_scores(row, truth, runs[row.run].predictions.of("test")) for row in evaluation.rows]
     write_final(study, list(runs.values()), replace(evaluation, part="test", rows=rows))
 
 
@@ -112,20 +112,20 @@ def _test_scores(row: RunEvaluation, truth: AnyTruth, table: AnyPredictions) -> 
 
 def planted_predictions(source: RunFolder, truth: pd.DataFrame, number: int) -> Predictions | LabelProba:
     """Return predictions for the rows of a run whose skill grows with the number."""
-    rng, answers = np.random.default_rng(number), source.answers
+    rng, predictions = np.random.default_rng(number), source.predictions
     parts = []
     for part in ("oof", "val", "test"):
-        rows = answers.of(part)
+        rows = predictions.of(part)
         labels = truth.loc[rows.ids.tolist()]
         skill = 2.0 + 0.1 * number
-        if isinstance(answers, Predictions):
-            member = labels["species"].to_numpy()[:, None] == np.array(answers.names)[None]
+        if isinstance(predictions, Predictions):
+            member = labels["species"].to_numpy()[:, None] == np.array(predictions.names)[None]
             values: NDArray[Any] = softmax(rng.normal(size=member.shape) + skill * member, axis=1)
-            parts.append(Predictions.of_part(part, rows.ids, values, answers.names, rows.fold))
+            parts.append(Predictions.of_part(part, rows.ids, values, predictions.names, rows.fold))
         else:
-            member = labels[list(answers.names)].to_numpy()
+            member = labels[list(predictions.names)].to_numpy()
             values = expit(rng.normal(size=member.shape) + skill * (member - 0.5))
-            parts.append(LabelProba.of_part(part, rows.ids, values, answers.names, rows.fold))
+            parts.append(LabelProba.of_part(part, rows.ids, values, predictions.names, rows.fold))
     planted = concatenate_predictions(parts)
     assert isinstance(planted, Predictions | LabelProba)
     return planted

@@ -42,7 +42,7 @@ def test_attacks_are_announced_made_and_printed(
     cost, *_ = errors.splitlines()
     assert re.fullmatch(
         r"3 attacks on 2 runs with 6 of 13 val images of 20 × 18 px: at most [\d,]+ image passes in about [\d.]+ "
-        "minutes, fewer for images that are deceived early",
+        "minutes, fewer where an attack succeeds early",
         cost,
     )
     assert "no run withstands linf 0.3: accuracy 0.000" in output
@@ -137,7 +137,7 @@ def test_a_whole_run_makes_attacks_and_reports_them(
     (attacks,) = json.loads(run_command("evaluate --json", capsys)[1])["attacks"]
     assert attacks["n_images"] == 9
     page = Path("runs/featx/report.html").read_text()
-    for text in ("9 images of 13 in val were attacked", "strongest attack", "original, answered", "× 10"):
+    for text in ("9 images of 13 in val were attacked", "strongest attack", "original, predicted", "× 10"):
         assert text in page, text
     for name in ("linf", "smallest-linf", "worst", "each", "examples", "transfer-0"):
         assert f'id="class-attacks-{name}"' in page, name

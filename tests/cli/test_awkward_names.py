@@ -102,7 +102,7 @@ def test_every_command_works_for_any_target_name(
     assert {table["target"] for table in output["targets"]} == set(TARGETS)
     command("leaks", *recipe)
     command("report", *recipe)
-    command("predict", "images/0/001.png", "--output", "answers.csv", *recipe)
+    command("predict", "images/0/001.png", "--output", "predictions.csv", *recipe)
     for target in TARGETS:
         runs = Study.open("study/featx.toml").runs(target)
         assert {run.spec.target for run in runs} == {target}
@@ -111,7 +111,7 @@ def test_every_command_works_for_any_target_name(
         command("show", str(head.path))
     command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
     command("cache", "ls", *recipe)
-    assert {path.name for path in Path.cwd().iterdir()} == {"images", "study", "exported", "answers.csv"}
+    assert {path.name for path in Path.cwd().iterdir()} == {"images", "study", "exported", "predictions.csv"}
     assert {path.name for path in Path("study").iterdir()} == {"featx.toml", "cache", "runs"}
     for folder in (nested_home, nested_home / "a", nested_home / "a/b", nested_home / "a/b/c"):
         assert len(list(folder.iterdir())) == 1
@@ -160,8 +160,8 @@ def test_class_names_are_printed_unchanged_or_escaped(nested_home: Path, command
     for name in ESCAPED_CLASSES:
         assert f"\n{name} " in texts[2]
         assert name in texts[4]
-    answers = json.loads(command("predict", "images/0/003.png", "--json", *recipe))["answers"]
-    assert {f"proba.{name}" for name in CLASSES} <= answers[0].keys()
+    predictions = json.loads(command("predict", "images/0/003.png", "--json", *recipe))["predictions"]
+    assert {f"proba.{name}" for name in CLASSES} <= predictions[0].keys()
     table = json.loads(command("evaluate", "--per-class", "--json", *recipe))["targets"][0]
     assert set(table["classes"]) == set(CLASSES)
 
@@ -188,11 +188,11 @@ def test_csv_files_of_commands_contain_no_formulas(nested_home: Path, command: C
     with pytest.raises(SystemExit):
         main()
     command("fit", "--head", "lda", *recipe)
-    command("predict", "=1+1.png", "images/1/001.png", "--output", "answers.csv", *recipe)
-    for file in ("outcomes.csv", "answers.csv"):
+    command("predict", "=1+1.png", "images/1/001.png", "--output", "predictions.csv", *recipe)
+    for file in ("outcomes.csv", "predictions.csv"):
         cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False).to_numpy().ravel()
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
         assert any(cell.startswith(("'=", "'@")) for cell in cells)
-    answers = pd.read_csv("answers.csv")
-    assert set(answers["label"]) <= {"'=1+1", "'@sum"}
-    assert answers["probability"].between(0, 1).all()
+    predictions = pd.read_csv("predictions.csv")
+    assert set(predictions["label"]) <= {"'=1+1", "'@sum"}
+    assert predictions["probability"].between(0, 1).all()

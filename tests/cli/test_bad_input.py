@@ -200,7 +200,7 @@ def test_unreadable_images_are_named_after_the_predictions(toy_home: Path, capsy
     capsys.readouterr()
     assert run("predict", "images/light/003.png", "broken.png", "gone.png") == 3
     output = capsys.readouterr()
-    assert re.search(r"class of images/light/003\.png\nrun +answer\n\S+ +light", output.out)
+    assert re.search(r"class of images/light/003\.png\nrun +prediction\n\S+ +light", output.out)
     assert (
         "2 of 3 images cannot be read: 'broken.png' is not an image of a known format; 'gone.png' there is"
         in output.err

@@ -52,7 +52,7 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     assert "opened once" in table
     predictions = run("predict images/dark/001.png", capsys)
     assert re.search(r"^class of images/dark/001.png", predictions, re.MULTILINE)
-    assert re.search(r"^run +answer\n(\S+ +dark \d\.\d\d\n){6}", predictions, re.MULTILINE)
+    assert re.search(r"^run +prediction\n(\S+ +dark \d\.\d\d\n){6}", predictions, re.MULTILINE)
     assert run("report", capsys).strip() == "runs/featx/report.html"
     assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
@@ -134,7 +134,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     assert {"members", "weights", "scored_on", "n", "median_member_score", "explanation", "warnings"} <= ensembled[
         "runs"
     ][0].keys()
-    assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}
+    assert outputs["predict images/dark/001.png --run rf"]["predictions"][0]["label"] in {"dark", "light"}
     (export_output,) = outputs["export rf --format joblib"]["files"]
     assert export_output["parity"]["n_beyond"] == 0
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
@@ -199,8 +199,8 @@ def test_a_next_command_is_not_broken_where_a_line_is_long_enough(
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("extract", capsys)
     run("fit --head rf", capsys)
-    run("predict images/dark/001.png images/light/002.png --output answers.csv", capsys)
-    header, first, second = Path("answers.csv").read_text().splitlines()
+    run("predict images/dark/001.png images/light/002.png --output predictions.csv", capsys)
+    header, first, second = Path("predictions.csv").read_text().splitlines()
     assert header == "image,run,label,probability,proba.dark,proba.light,true"
     assert first.startswith("images/dark/001.png,rf-class-")
     assert second.startswith("images/light/002.png,rf-class-")

@@ -41,56 +41,60 @@ def predict(*words: str) -> int:
     return int(exit_info.value.code or 0)
 
 
-def answers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[str, float]]:
+def predicted_labels(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[str, float]]:
     """Return label and probability by id, as the command prints them."""
     capsys.readouterr()
     assert predict(*words, "--json") == 0
-    return {row["image"]: (row["label"], row["probability"]) for row in json.loads(capsys.readouterr().out)["answers"]}
+    return {
+        row["image"]: (row["label"], row["probability"]) for row in json.loads(capsys.readouterr().out)["predictions"]
+    }
 
 
 def test_all_places_give_the_same_predictions(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted(Path("images").rglob("*.png"))[:10]
-    expected = list(answers(capsys, *map(str, files)).values())
+    expected = list(predicted_labels(capsys, *map(str, files)).values())
     Path("flat").mkdir()
     for number, file in enumerate(files):
         shutil.copy(file, f"flat/{number}.png")
     with h5py.File("tiles.h5", "w") as h5:
         h5["images"] = np.stack([np.asarray(Image.open(file)) for file in files])
     shutil.make_archive("flat", "zip", "flat")
-    assert answers(capsys, "flat") == {f"{number}.png": expected[number] for number in range(10)}
-    assert answers(capsys, "flat.zip") == {f"flat.zip!{number}.png": expected[number] for number in range(10)}
-    assert answers(capsys, "tiles.h5#3") == {"tiles.h5#3": pytest.approx(expected[3])}
-    rows = answers(capsys, "tiles.h5")
+    assert predicted_labels(capsys, "flat") == {f"{number}.png": expected[number] for number in range(10)}
+    assert predicted_labels(capsys, "flat.zip") == {f"flat.zip!{number}.png": expected[number] for number in range(10)}
+    assert predicted_labels(capsys, "tiles.h5#3") == {"tiles.h5#3": pytest.approx(expected[3])}
+    rows = predicted_labels(capsys, "tiles.h5")
     assert list(rows) == [f"tiles.h5#{number}" for number in range(10)]
     assert [p for _, p in rows.values()] == pytest.approx([p for _, p in expected], abs=1e-4)
-    assert list(answers(capsys, "flat/[01].png")) == ["flat/0.png", "flat/1.png"]
+    assert list(predicted_labels(capsys, "flat/[01].png")) == ["flat/0.png", "flat/1.png"]
 
 
 def test_paths_come_from_standard_input(
     fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("images/dark/000.png\n\nimages/light/000.png\n"))
-    assert list(answers(capsys, "-")) == ["images/dark/000.png", "images/light/000.png"]
+    assert list(predicted_labels(capsys, "-")) == ["images/dark/000.png", "images/light/000.png"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_predictions_are_written_batch_by_batch(
     suffix: str, fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_answers = answers(capsys, "images")
+    all_labels = predicted_labels(capsys, "images")
     monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 10)
     assert len(list(loading.predict_batches("images"))) == 5
-    assert answers(capsys, "images") == {name: (label, pytest.approx(p)) for name, (label, p) in all_answers.items()}
+    assert predicted_labels(capsys, "images") == {
+        name: (label, pytest.approx(p)) for name, (label, p) in all_labels.items()
+    }
     capsys.readouterr()
-    assert predict("images", "--output", f"out/answers.{suffix}") == 0
-    assert capsys.readouterr().out.endswith(f"wrote the predictions for 48 images to out/answers.{suffix}\n")
-    file = f"out/answers.{suffix}"
+    assert predict("images", "--output", f"out/predictions.{suffix}") == 0
+    assert capsys.readouterr().out.endswith(f"wrote the predictions for 48 images to out/predictions.{suffix}\n")
+    file = f"out/predictions.{suffix}"
     readers = {"csv": pd.read_csv, "jsonl": partial(pd.read_json, lines=True), "parquet": pd.read_parquet}
     frame = readers[suffix](file)
     assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light", "true"]
-    assert frame["image"].tolist() == list(all_answers)
-    assert frame["label"].tolist() == [label for label, _ in all_answers.values()]
-    assert frame["probability"].tolist() == pytest.approx([p for _, p in all_answers.values()])
+    assert frame["image"].tolist() == list(all_labels)
+    assert frame["label"].tolist() == [label for label, _ in all_labels.values()]
+    assert frame["probability"].tolist() == pytest.approx([p for _, p in all_labels.values()])
 
 
 def test_unreadable_images_are_listed_and_exit_with_3(
@@ -106,25 +110,25 @@ def test_unreadable_images_are_listed_and_exit_with_3(
     output = capsys.readouterr()
     printed = json.loads(output.out)
     assert printed["unreadable"] == reasons
-    assert len(printed["answers"]) == 46
+    assert len(printed["predictions"]) == 46
     assert "error: 2 of 48 images cannot be read: 'dark/001.png' is not an image of a known" in output.err
-    assert predict("images", "--output", "answers.csv") == 3
-    assert len(pd.read_csv("answers.csv")) == 46
+    assert predict("images", "--output", "predictions.csv") == 3
+    assert len(pd.read_csv("predictions.csv")) == 46
 
 
 def test_many_unreadable_images_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(*(f"gone{number}.png" for number in range(12)), "--json") == 1
     output = capsys.readouterr()
-    assert json.loads(output.out)["answers"] == []
+    assert json.loads(output.out)["predictions"] == []
     assert len(json.loads(output.out)["unreadable"]) == 12
     assert output.err.strip().endswith("'gone9.png' there is no such file; and 2 more ('--json' lists all)")
 
 
 def test_files_stay_if_no_image_can_be_read(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [f"answers.{suffix}" for suffix in ("csv", "jsonl", "parquet", "html")]
+    files = [f"predictions.{suffix}" for suffix in ("csv", "jsonl", "parquet", "html")]
     options = [("--html" if file.endswith("html") else "--output", file) for file in files]
     assert [predict("gone.png", *option) for option in options] == [1] * len(files)
-    assert not list(Path().glob("*answers*"))
+    assert not list(Path().glob("*predictions*"))
     assert [predict("images/dark/000.png", *option) for option in options] == [0] * len(files)
     contents = [Path(file).read_bytes() for file in files]
     for option in options:
@@ -145,12 +149,15 @@ def test_wrong_places_and_outputs_are_one_line(fitted: Path, capsys: pytest.Capt
     for words, message in (
         (("empty",), "error: no images in 'empty'; expected image files"),
         (("images/*.jpg",), "error: 'images/*.jpg' matches no file"),
-        (("images", "--output", "answers.xlsx"), "error: output 'answers.xlsx' has suffix '.xlsx', expected .csv"),
+        (
+            ("images", "--output", "predictions.xlsx"),
+            "error: output 'predictions.xlsx' has suffix '.xlsx', expected .csv",
+        ),
         (("images", "--html", "page.pdf"), "error: --html 'page.pdf' has suffix '.pdf', expected .html"),
     ):
         assert predict(*words) == 1
         assert message in capsys.readouterr().err
-    assert not list(Path().glob("*answers*"))
+    assert not list(Path().glob("*predictions*"))
 
 
 def test_the_function_joins_the_batches(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +200,7 @@ def test_images_and_all_runs_are_one_table_with_true_labels(fitted: Path, capsys
     assert lines[13] == [best, "1.0000", "0.610", "…", "1.000", "6"]
     assert predict("new/light", "--run", "soft", "--json") == 0
     output = json.loads(capsys.readouterr().out)
-    assert [row["true"] for row in output["answers"]] == ["light"] * 3
+    assert [row["true"] for row in output["predictions"]] == ["light"] * 3
     assert list(output["scores"].values()) == [
         {"score": "accuracy", "value": 1.0, "n": 3, "low": pytest.approx(0.4385, abs=1e-4), "high": 1.0}
     ]
@@ -207,7 +214,7 @@ def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.C
     capsys.readouterr()
     assert predict("copies", "--json") == 0
     output = json.loads(capsys.readouterr().out)
-    sealed_images = {row["image"] for row in output["answers"] if not row["true"]}
+    sealed_images = {row["image"] for row in output["predictions"] if not row["true"]}
     assert sealed_images == set(study.ids("test"))
     (score,) = output["scores"].values()
     assert score["n"] == 48 - len(sealed_images)
@@ -220,7 +227,7 @@ def test_true_labels_of_the_test_part_stay_sealed(fitted: Path, capsys: pytest.C
     capsys.readouterr()
     assert predict("copies", "--json") == 0
     output = json.loads(capsys.readouterr().out)
-    assert all(row["true"] for row in output["answers"])
+    assert all(row["true"] for row in output["predictions"])
     assert len(study.openings()) == 2, "the second comparison with test labels is logged too"
     assert (
         "some images belong to the test part, which has been opened: their true values are used, and this is logged"
@@ -242,7 +249,7 @@ def test_a_label_table_gives_true_numbers(toy_home: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert predict("new/truth.csv", "--json") == 0
     output = json.loads(capsys.readouterr().out)
-    rows = {row["image"]: row for row in output["answers"]}
+    rows = {row["image"]: row for row in output["predictions"]}
     assert [rows[name]["true.level"] for name in ("dark/0.png", "light/1.png", "album/2.png")] == [0.0, 1.0, None]
     errors = [abs(rows[name]["value.level"] - rows[name]["true.level"]) for name in ("dark/0.png", "light/1.png")]
     (score,) = output["scores"].values()
@@ -267,12 +274,12 @@ def test_several_numbers_are_printed_with_their_names(toy_home: Path, capsys: py
     assert re.search(r"^ridge +level \S+, twice \S+$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_page_shows_the_images_with_all_answers(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_shows_the_images_with_all_labels(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     featx.fit(heads=["lda"], trials=1)
     write_new_images(Path("new"))
     Path("new/dark/broken.png").write_bytes(b"no picture")
     capsys.readouterr()
-    assert predict("new", "--html", "page.html", "--output", "answers.csv") == 3
+    assert predict("new", "--html", "page.html", "--output", "predictions.csv") == 3
     output = capsys.readouterr()
     assert output.out.endswith("wrote the predictions for 9 images to page.html\n")
     assert "error: 1 of 10 images cannot be read: 'dark/broken.png' is not an image" in output.err
@@ -280,11 +287,11 @@ def test_a_page_shows_the_images_with_all_answers(fitted: Path, capsys: pytest.C
     assert page.count('role="img"') == 9
     for text in ("logreg: dark", "lda: dark", "true: light", "dark/broken.png: is not an image", "9 images, 2 runs"):
         assert text in page
-    assert len(pd.read_csv("answers.csv")) == 18
+    assert len(pd.read_csv("predictions.csv")) == 18
 
 
 def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = answers(capsys, "images/dark/000.png")
+    expected = predicted_labels(capsys, "images/dark/000.png")
     Path("featx.toml").unlink()
     (folder,) = Path("runs/featx").glob("logreg-*")
-    assert answers(capsys, "images/dark/000.png", "--run", str(folder)) == expected
+    assert predicted_labels(capsys, "images/dark/000.png", "--run", str(folder)) == expected

@@ -43,7 +43,7 @@ def test_hostile_names_are_legible_in_every_column(
     name: str, is_wide: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    columns: list[str | Column] = ["image", Column(name), Column("answer", 1, is_text=True), "p"]
+    columns: list[str | Column] = ["image", Column(name), Column("prediction", 1, is_text=True), "p"]
     with printing(OutputSettings(wide=is_wide)):
         text = printed_table(capsys, columns, [[name, 0.5, name, 1.0], ["plain", 0.25, "cat", 2.0]])
     assert max(map(cell_len, text.splitlines())) <= 80

@@ -155,9 +155,9 @@ def test_a_runner_is_built_only_after_an_image_is_decoded() -> None:
         (Times(decode_s=2, network_s=3, write_s=8, wall_s=10), "bottleneck: write, busy 80% of the time"),
     ],
 )
-def test_the_verdict_names_the_busiest_stage_and_a_remedy(times: Times, beginning: str) -> None:
-    assert times.verdict().startswith(beginning)
-    assert "; to go faster, use " in times.verdict()
+def test_the_bottleneck_is_the_busiest_stage_with_a_next_step(times: Times, beginning: str) -> None:
+    assert times.bottleneck().startswith(beginning)
+    assert "; to go faster, use " in times.bottleneck()
 
 
 def test_the_number_of_workers_is_the_one_set() -> None:

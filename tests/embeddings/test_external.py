@@ -143,8 +143,8 @@ def test_new_images_need_their_vectors(
     write_vectors(Path("new.parquet"), new_ids, np.array([[-1.0] + [0] * 4, [6.0] + [0] * 4]))
     code, out, err = run_command("predict --vectors new.parquet --json", capsys, monkeypatch)
     assert (code, err) == (0, "")
-    answers = [(answer["image"], answer["label"]) for answer in json.loads(out)["answers"]]
-    assert answers == [("new/dark", "dark"), ("new/light", "light")]
+    predictions = [(row["image"], row["label"]) for row in json.loads(out)["predictions"]]
+    assert predictions == [("new/dark", "dark"), ("new/light", "light")]
     (prediction,) = featx.predict(vectors="new.parquet").values()
     expected = featx.load(run.path).predict_proba(np.array([[-1.0] + [0] * 4, [6.0] + [0] * 4]))
     np.testing.assert_array_equal(prediction.proba, expected)

@@ -14,7 +14,7 @@ from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.group_tests import group_p_values
 from featx.evaluation.intervals import Resamples, draw_scores, percentile_interval
 from featx.evaluation.paired_tests import bootstrap_p, corrected_t_test, holm, mcnemar_midp
-from featx.evaluation.verdicts import choose_run, recommend
+from featx.evaluation.recommendation import choose_run, recommend
 from featx.metrics.definitions import Scorer
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import ClassTargets

@@ -1,6 +1,6 @@
 """Comparison of runs with the best one, and recommendation of a run.
 
-Modules: evaluation.cost, evaluation.equivalence, evaluation.evaluation_table, evaluation.verdicts.
+Modules: evaluation.cost, evaluation.equivalence, evaluation.evaluation_table, evaluation.recommendation.
 """
 
 import json
@@ -17,7 +17,7 @@ from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare,
 from featx.evaluation.cost import Cost, find_cheapest
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
-from featx.evaluation.verdicts import choose_run, describe_evidence, recommend
+from featx.evaluation.recommendation import choose_run, describe_evidence, recommend
 from featx.metrics.definitions import available_scores
 from featx.specs.head import Metric
 from featx.tables.predictions import AnyPredictions, Estimates, Predictions
@@ -280,7 +280,7 @@ def test_an_evaluation_has_relations_and_costs_and_is_read_back(toy_home: Path) 
     featx.ensemble(methods=["majority"])
     (evaluation,) = featx.evaluate()
     assert (evaluation.score, evaluation.test) == ("accuracy", MCNEMAR)
-    assert "too few to compare" in evaluation.verdict
+    assert "too few to compare" in evaluation.recommendation
     assert (evaluation.equivalent, evaluation.recommended, evaluation.test_evidence) == ([], evaluation.chosen, "")
     assert {row.relation for row in evaluation.rows} == {"reference", "too few rows"}
     by_kind = {row.run.split("-")[0]: row for row in evaluation.rows}

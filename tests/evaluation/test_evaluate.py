@@ -106,13 +106,13 @@ def test_coverage_and_abstention_follow_their_definitions(toy_home: Path) -> Non
     for row in evaluation.rows:
         table = RunFolder(study.folder / row.run).predictions.of("val")
         truth = study.truth("class").take(table.ids)
-        is_answered = table.proba.max(1) >= 0.6
-        assert row.scores["answered"] == pytest.approx(is_answered.mean())
-        assert row.scores["answered_accuracy"] == pytest.approx((table.codes == truth.codes)[is_answered].mean())
+        is_predicted = table.proba.max(1) >= 0.6
+        assert row.scores["predicted_share"] == pytest.approx(is_predicted.mean())
+        assert row.scores["selective_accuracy"] == pytest.approx((table.codes == truth.codes)[is_predicted].mean())
         assert 0 <= row.scores["covered"] <= 1
         assert 0 <= row.scores["set_size"] <= 2
     output = CliRunner().invoke(app, ["evaluate", "--coverage", "0.8", "--abstain-below", "0.6"]).output
-    assert re.search(r"run +covered +set size +answered +answered accuracy", output)
+    assert re.search(r"run +covered +set size +predicted share +selective accuracy", output)
     assert len(re.findall(r"(?m)^(?:logreg|svm) +[01]\.\d{4}", output)) == 2
     (final_evaluation,) = featx.evaluate(final=True, coverage=0.8)
     header = featx.load(study.folder / final_evaluation.chosen).header

@@ -319,7 +319,7 @@ def test_errors_that_increase_with_the_bins_have_a_step() -> None:
 def test_parity_difference_is_for_two_classes_only() -> None:
     (grouping,) = score_groups(make_predictions(np.full(N, 0.8), k=3), [group_by_site(sites())])
     assert grouping.parity_difference is None
-    assert all(group.answered is None and group.threshold is None for group in grouping.groups)
+    assert all(group.predicted_positive_rate is None and group.threshold is None for group in grouping.groups)
 
 
 def test_group_thresholds_correct_shifted_probabilities() -> None:

@@ -296,6 +296,6 @@ def test_errors_of_numbers_without_copies_are_positive(rows: pd.DataFrame) -> No
     study = extract(rows)
     featx.fit()
     (row,) = featx.evaluate()[0].rows
-    table = RunFolder(study.folder / row.run).answers.of("val")
+    table = RunFolder(study.folder / row.run).predictions.of("val")
     clean_rows = table.take([name for name in table.ids if name != "a/exact.png"])
     assert row.scores["mae_without_leaks"] == pytest.approx(scores(study.labels("size"), clean_rows)["mae"])

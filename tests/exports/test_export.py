@@ -42,7 +42,7 @@ def test_network_and_head_predict_pixels_like_the_run(run: str) -> None:
         assert model.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
         card = read_export_card(Path(model.path))
         assert card.parity == model.parity
-        assert card.outputs["answers"]["names"] == ["dark", "light"]
+        assert card.outputs["predictions"]["names"] == ["dark", "light"]
     pixels = read_export_card(Path(full_model.path)).inputs["pixels"]
     assert pixels["shape"] == ["n", 16, 16, 3]
     assert pixels["resize"] == "crop"

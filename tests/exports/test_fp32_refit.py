@@ -101,7 +101,9 @@ def test_a_refit_states_its_agreement_with_the_run_on_val(
 ) -> None:
     study = Study.open(None)
     ids = study.ids("val")
-    run_answers, refit_answers = (RunFolder(study.folder / name).answers.take(ids) for name in (run, refitted[1].run))
+    run_answers, refit_answers = (
+        RunFolder(study.folder / name).predictions.take(ids) for name in (run, refitted[1].run)
+    )
     parity = refitted[1].source_parity
     assert parity is not None
     assert (parity.rows, parity.n) == ("val", len(ids))

@@ -67,7 +67,7 @@ def onnx_outputs(model: object, n_outputs: int, x: NDArray[np.float32]) -> NDArr
         warnings.simplefilter("ignore")
         model_proto = graph.build(add_head(graph, model, features, x.shape[1]), ("n", n_outputs), {"run": "test"})
     session = onnxruntime.InferenceSession(model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs: NDArray[np.float32] = session.run(["answers"], {"features": x})[0]
+    outputs: NDArray[np.float32] = session.run(["predictions"], {"features": x})[0]
     return outputs
 
 

@@ -54,7 +54,7 @@ def test_an_ensemble_in_one_file_predicts_pixels_like_the_run(exported: dict[str
     assert file.parity.largest < 1e-4
     assert (file.parity.n > 10, file.parity.n_other_labels) == (True, 0)
     card = read_export_card(Path(file.path))
-    assert card.outputs["answers"]["names"] == ["dark", "light", "middle"]
+    assert card.outputs["predictions"]["names"] == ["dark", "light", "middle"]
     session = onnxruntime.InferenceSession(file.path)
     pixels = {name: np.zeros((2, *spec["shape"][1:]), dtype=np.uint8) for name, spec in card.inputs.items()}
     (outputs,) = session.run(None, pixels)

@@ -69,7 +69,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_other_ones(study: Path, 
 )
 def test_every_loss_predicts_numbers_in_their_own_units(study: Path, loss: str, fields: dict[str, Any]) -> None:
     (run,) = featx.finetune(specs=[changed(strategy="all", loss=loss, epochs=15, **fields)], target="level")
-    estimates = Study.open(None).runs("level")[0].answers
+    estimates = Study.open(None).runs("level")[0].predictions
     predictions = featx.load(run.path).predict_images([f"images/{name}" for name in estimates.ids])
     np.testing.assert_allclose(predictions.proba, estimates.values, atol=5e-3)
     assert predictions.rows("x")[0].keys() == {"image", "run", "value.level"}
@@ -89,7 +89,7 @@ def test_several_numbers_are_predicted_together(study: Path) -> None:
     (study / "featx.toml").write_text(recipe)
     featx.extract()
     (run,) = featx.finetune(specs=[changed(strategy="all", epochs=15, scale="unit")], target="level")
-    values = Study.open(None).runs("level")[0].answers.values
+    values = Study.open(None).runs("level")[0].predictions.values
     assert values.shape[1] == 2
     assert np.corrcoef(values.T)[0, 1] > 0.8
     assert {"mae.level", "mae.twice"} <= set(featx.evaluate(target="level")[0].rows[0].scores)

@@ -44,7 +44,7 @@ def test_the_mean_of_the_values_of_bins_is_that_of_the_numbers() -> None:
     assert values[codes].mean() == pytest.approx(MANY.mean())
 
 
-def test_too_many_classes_and_a_single_one_are_reported_with_the_remedy() -> None:
+def test_too_many_classes_and_a_single_one_are_reported_with_the_next_step() -> None:
     with pytest.raises(DataError, match="takes each distinct number as a class, found 1500, .*round_to = … } or bins"):
         classes_of_numbers(MANY, LossSpec())
     with pytest.raises(DataError, match="takes each multiple of 0.01 as a class, found 1500"):

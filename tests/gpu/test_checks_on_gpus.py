@@ -1,4 +1,4 @@
-"""The command that runs all checks on a GPU: its table, its answers where there is no GPU, and the carried packages."""
+"""The command that runs all checks on a GPU: its table, its messages without a GPU, and the carried packages."""
 
 import json
 import subprocess

@@ -195,7 +195,7 @@ def advised_space(warning: RunWarning) -> Any:
     return tomllib.loads(warning.text[warning.text.index("space = ") :].removesuffix(" in [[head]]"))["space"]
 
 
-def test_the_remedy_of_a_boundary_warning_is_a_range_that_can_be_set() -> None:
+def test_the_next_step_of_a_boundary_warning_is_a_range_that_can_be_set() -> None:
     space = {"C": {"values": [0.1, 1.0, 10.0]}, "max_depth": {"low": 3, "high": 6, "log": False}}
     ranges = list(map(advised_space, boundary_warnings(space, {"max_depth": 6}, {"C": 0.1, "max_depth": 6}, {})))
     assert ranges == [{"C": [0.01, 10.0]}, {"max_depth": [3, 18]}]
@@ -246,7 +246,7 @@ def test_a_head_without_trials_and_calibration_is_fitted_once(toy_home: Path) ->
     folder = RunFolder(Path(run.path))
     assert isinstance(folder.metrics, HeadMetrics)
     assert (run.n_trials, run.cv_score, run.oof_score, folder.metrics.oof) == (0, None, None, None)
-    assert set(folder.answers.part) == {"val", "test"}
+    assert set(folder.predictions.part) == {"val", "test"}
     assert json.loads((folder.path / "spec.json").read_text())["head"]["params"] == {"n_estimators": 7}
     assert not (folder.path / "trials.journal").exists()
     (changed_run,) = featx.fit(heads=HeadSpec(name="rf", trials=0, calibration="none", params={"n_estimators": 8}))

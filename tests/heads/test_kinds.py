@@ -53,20 +53,20 @@ def check_fitted_pipeline(model, x):
     assert model.n_features_in_ == x.shape[1], model
     assert all(step.n_features_in_ == x.shape[1] for step in (model[0], model[:1])), model
     assert list(model[:-1].get_feature_names_out())
-    answers = model.predict(x)
+    predictions = model.predict(x)
     if is_classifier(model):
-        classes, columns = model.classes_, answers.reshape(len(x), -1).T
+        classes, columns = model.classes_, predictions.reshape(len(x), -1).T
         proba = model.predict_proba(x)
         if isinstance(proba, list):  # MultiOutputClassifier returns one array for each label
             assert [list(label_classes) for label_classes in classes] == [[0, 1]] * len(proba)
             for column, label_proba, label_classes in zip(columns, proba, classes, strict=True):
                 assert (np.asarray(label_classes)[label_proba.argmax(1)] == column).all()
-        elif answers.ndim == 1:
+        elif predictions.ndim == 1:
             assert proba.shape == (len(x), len(classes))
-            assert set(answers) <= set(classes)
-    assert np.isfinite(model.score(x, answers))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(x), answers)
-    np.testing.assert_array_equal(model.set_output(transform="default").predict(x), answers)
+            assert set(predictions) <= set(classes)
+    assert np.isfinite(model.score(x, predictions))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(x), predictions)
+    np.testing.assert_array_equal(model.set_output(transform="default").predict(x), predictions)
     fresh = clone(model)
     try:
         check_is_fitted(fresh)
@@ -74,28 +74,28 @@ def check_fitted_pipeline(model, x):
         pass
     else:
         raise AssertionError("a clone is fitted")
-    y = answers.copy()
+    y = predictions.copy()
     train_x = np.vstack([x] * 10) + np.arange(60)[:, None] / 100
     if is_classifier(model):
-        codes = np.arange(60) % (2 if answers.ndim > 1 else len(model.classes_))
-        y = codes if answers.ndim == 1 else np.stack([codes] * answers.shape[1], axis=1)
+        codes = np.arange(60) % (2 if predictions.ndim > 1 else len(model.classes_))
+        y = codes if predictions.ndim == 1 else np.stack([codes] * predictions.shape[1], axis=1)
     else:
-        y = np.concatenate([answers] * 10)
+        y = np.concatenate([predictions] * 10)
     if "n_neighbors" in str(fresh.get_params().keys()):
         fresh.set_params(**{name: 3 for name in fresh.get_params() if name.endswith("n_neighbors")})
     fresh.set_params(**{name: 3 for name in fresh.get_params() if name.endswith("n_estimators")})
     components = [name for name in fresh.get_params() if name.endswith("n_components") and fresh.get_params()[name]]
     fresh.set_params(**dict.fromkeys(components, 2))
     fresh.fit(train_x.astype(np.float32), y)
-    assert fresh.predict(x).shape == answers.shape
+    assert fresh.predict(x).shape == predictions.shape
 
 x = np.load("x.npy")
 for path in sys.argv[1:]:
     model = joblib.load(path)
-    answers = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
-    if isinstance(answers, list):
-        answers = np.stack([label_proba[:, 1] for label_proba in answers], axis=1)
-    np.save(path + ".npy", answers.reshape(len(x), -1))
+    predictions = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
+    if isinstance(predictions, list):
+        predictions = np.stack([label_proba[:, 1] for label_proba in predictions], axis=1)
+    np.save(path + ".npy", predictions.reshape(len(x), -1))
     check_fitted_pipeline(model, x)
 """
 
@@ -158,18 +158,18 @@ def test_all_heads_learn_each_kind_and_load_without_featx(target: str, home: Pat
     for run, body in zip(runs, bodies, strict=True):
         # Loading checks the outputs for the golden inputs.
         model = featx.load(run.path)
-        expected = predict_outputs(joblib.load(body), x, model.header.answers)
+        expected = predict_outputs(joblib.load(body), x, model.header.prediction_kind)
         np.testing.assert_array_equal(np.load(body + ".npy"), expected)
         np.testing.assert_array_equal(model.predict_proba(x), expected)
-    answers = featx.predict(["images/dark/000.png", "images/light/000.png"], runs=[runs[0].run])[runs[0].run]
-    rows = answers.rows("r", None if kind == "labels" else 0.8)
+    predictions = featx.predict(["images/dark/000.png", "images/light/000.png"], runs=[runs[0].run])[runs[0].run]
+    rows = predictions.rows("r", None if kind == "labels" else 0.8)
     assert len(rows) == 2
     if kind == "numbers":
         assert all(row["low.age"] < row["value.age"] < row["high.age"] for row in rows)
     if target == "labels":
-        assert answers.classes == ("has_light", "has_dark", "has_luck")
-        assert answers.labels[0].startswith("has_dark")
-        assert answers.labels[1].startswith("has_light")
+        assert predictions.classes == ("has_light", "has_dark", "has_luck")
+        assert predictions.labels[0].startswith("has_dark")
+        assert predictions.labels[1].startswith("has_light")
 
 
 def test_confidence_weighs_rows_in_scores(home: Path) -> None:
@@ -193,9 +193,9 @@ def test_all_stages_run_on_labels(home: Path) -> None:
     assert [name for name, _ in featx.run()] == ["extract", "fit", "fit", "ensemble", "evaluate", "report"]
     (soft,) = featx.ensemble(methods=["soft"])
     assert soft.metric == "average_precision"
-    answers = featx.load(soft.path).predict_images(["images/light/000.png"])
-    assert answers.kind == "labels"
-    assert answers.labels[0].startswith("has_light")
+    predictions = featx.load(soft.path).predict_images(["images/light/000.png"])
+    assert predictions.kind == "labels"
+    assert predictions.labels[0].startswith("has_light")
 
 
 def test_the_default_heads_of_numbers_support_them(home: Path) -> None:

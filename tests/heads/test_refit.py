@@ -72,7 +72,7 @@ def test_a_refit_has_the_setting_and_the_scores_of_its_run(study: dict[str, FitR
     expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
     test_x, _ = vectors_and_codes("test")
     np.testing.assert_allclose(featx.load(refit.path).predict_proba(test_x), expected.predict_proba(test_x), rtol=1e-6)
-    assert set(RunFolder(Path(refit.path)).answers.part) == {"fitted", "test"}
+    assert set(RunFolder(Path(refit.path)).predictions.part) == {"fitted", "test"}
     assert not featx.refit(source.run).is_new
 
 
@@ -115,7 +115,7 @@ def test_all_rows_open_the_test_split_and_this_is_logged(study: dict[str, FitRes
     openings = Study.open(None).openings("class")
     assert len(openings) == n_openings + 1
     assert openings[-1]["runs"] == [study["logreg"].run]
-    assert set(RunFolder(Path(refit.path)).answers.part) == {"fitted"}
+    assert set(RunFolder(Path(refit.path)).predictions.part) == {"fitted"}
     x, y = vectors_and_codes("train", "val", "test")
     expected = LogisticRegression(C=0.5, random_state=0).fit(x, y)
     np.testing.assert_allclose(featx.load(refit.path).predict_proba(x), expected.predict_proba(x), rtol=1e-6)

@@ -63,7 +63,7 @@ def digests_of_head(name: str, kind: str) -> dict[str, str]:
         "search": digest(json.dumps([result.params, result.score, trials], default=float).encode()),
         "model": digest(body.getvalue()),
         "out of fold": digest(out_of_fold.outputs.tobytes()),
-        "answers": digest(predict_outputs(model, rows.x[::-1].copy(), rows.targets.kind).tobytes()),
+        "predictions": digest(predict_outputs(model, rows.x[::-1].copy(), rows.targets.kind).tobytes()),
     }
 
 

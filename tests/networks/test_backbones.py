@@ -43,7 +43,7 @@ def test_every_backbone_has_a_last_layer_and_complete_preprocessing(name: str) -
     assert 0 < preprocessing.crop_share <= 1
     assert len(preprocessing.mean) == len(preprocessing.std) == 3
     assert min(preprocessing.std) > 0
-    assert plan.weights.remedy
+    assert plan.weights.next_step
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())

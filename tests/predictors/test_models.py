@@ -279,8 +279,8 @@ def test_predict_takes_images_alone_or_after_a_recipe_or_a_run(soft_ensemble: Pa
     expected = predict(image)
 
     for predictions in (predict("featx.toml", image), predict(load_recipe(), [Path(image)]), predict([image])):
-        assert {name: answer.proba.tolist() for name, answer in predictions.items()} == {
-            name: answer.proba.tolist() for name, answer in expected.items()
+        assert {name: prediction.proba.tolist() for name, prediction in predictions.items()} == {
+            name: prediction.proba.tolist() for name, prediction in expected.items()
         }
     Path("featx.toml").unlink()
     for folder in (soft_ensemble, fitted[0]):

@@ -106,7 +106,7 @@ def test_the_table_decides_about_its_images(fitted: Path, capsys: pytest.Capture
         "new/truth.csv", index=False
     )
     content = json.loads(predict(capsys, "new/truth.csv", "--json")[0])
-    true_values = {row["image"]: row["true"] for row in content["answers"] if "true" in row}
+    true_values = {row["image"]: row["true"] for row in content["predictions"] if "true" in row}
     assert [true_values[path] for path in paths] == ["light", "light", "", "light", "", "dark"]
 
 

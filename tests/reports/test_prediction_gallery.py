@@ -46,7 +46,7 @@ def test_wrong_images_come_first_and_can_be_filtered() -> None:
     image_gallery = images_of(gallery.page())
     assert [item.id for item in image_gallery.items] == ["1.png", "2.png", "3.png", "0.png"]
     assert [item.tags.get("result") for item in image_gallery.items] == [WRONG, DISAGREE, None, RIGHT]
-    assert image_gallery.filters.keys() == {"answer", "result"}
+    assert image_gallery.filters.keys() == {"prediction", "result"}
     assert image_gallery.items[0].lines == ["true: cat", f"best: {HOSTILE} 0.80", "other: cat 0.80"]
 
 
@@ -124,7 +124,7 @@ def test_a_page_of_many_images_is_small_and_states_what_it_shows(tmp_path: Path)
     caption = images_of(gallery.page()).caption
     counts = re.fullmatch(
         r"100 of 2,400 images: 50 of ([\d,]+) that the best run predicts wrongly, 50 of ([\d,]+) that the best run "
-        r"predicts rightly\. The first answer is that of the best run\.",
+        r"predicts rightly\. The first prediction is that of the best run\.",
         caption,
     )
     assert counts is not None

@@ -87,7 +87,7 @@ def test_perturbations_keep_the_limit(job: AttackJob, result: RobustnessEvaluati
     for task in limited:
         table = AttackTable.read(job.files(task))
         assert float(table.norms("linf").max()) <= task.spec.eps + 1e-6
-        # Nothing but a perturbation changes an answer.
+        # Nothing but a perturbation changes a prediction.
         is_same = table.norms("linf") == 0
         assert (table.is_wrong(task.source.name) == table.is_wrong_before(task.source.name))[is_same].all()
     assert len(limited) > len(job.runs)
@@ -113,7 +113,7 @@ def test_a_search_stronger_than_gradients_makes_a_run_doubtful(job: AttackJob, r
     content = job.content(job.tasks[0])
     doubtful, trusted = (runs.evaluate(job.target, content, [item]) for item in (passed, replace_eps(passed, 0.2)))
     (doubt,) = doubtful.runs[0].doubts
-    assert doubt.startswith("within linf 0.1: a search without gradients deceives more often than gradients (9 and ")
+    assert doubt.startswith("within linf 0.1: a search without gradients succeeds more often than gradients (9 and ")
     assert checks_text(doubtful) == "checks: 6 of 7 passed; not to be trusted: label"
     # Nothing was attacked within this limit.
     assert checks_text(trusted) == "checks: 7 of 7 passed"
@@ -150,20 +150,20 @@ def test_results_have_answers_and_probabilities_by_id(job: AttackJob, result: Ro
     assert table.ids.tolist() == job.rows.ids.tolist()
     assert float(table.norms("linf").max()) <= 0.3 + 1e-6
     for run, rows in table.rows.items():
-        for prefix, answer in (("clean", "clean"), ("attacked", "attacked")):
+        for prefix, column in (("clean", "clean"), ("attacked", "attacked")):
             proba = rows[[f"{prefix}.{name}" for name in job.rows.truth.names]].to_numpy()
             np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-9)
             names = np.array(job.rows.truth.names)[proba.argmax(axis=1)]
-            assert run.startswith("soft") or names.tolist() == rows[answer].tolist()
+            assert run.startswith("soft") or names.tolist() == rows[column].tolist()
         assert (rows["n_queries"] > 5).all()
         assert (rows["seconds"] > 0).all()
-        # Nothing but a perturbation changes an answer.
+        # Nothing but a perturbation changes a prediction.
         is_same = rows["linf"] == 0
         assert (rows["clean"][is_same] == rows["attacked"][is_same]).all()
     examples = table.files.read_examples()
-    deceives = table.is_wrong(table.source) & ~table.is_wrong_before(table.source)
-    assert 0 < len(examples) == min(2, int(deceives.sum()))
-    assert examples["id"].tolist() == table.ids[deceives][: len(examples)].tolist()
+    is_successful = table.is_wrong(table.source) & ~table.is_wrong_before(table.source)
+    assert 0 < len(examples) == min(2, int(is_successful.sum()))
+    assert examples["id"].tolist() == table.ids[is_successful][: len(examples)].tolist()
     assert all(picture.startswith(b"\x89PNG") for picture in examples["difference"])
 
 
@@ -288,7 +288,7 @@ def test_checks_are_made_on_as_many_images_as_fit_into_memory(job: AttackJob, mo
 
 def test_other_settings_have_other_files(job: AttackJob) -> None:
     task = job.tasks[0]
-    # A renamed run, or one that was made again, has another key, and so have the results with its answers.
+    # A renamed run, or one that was made again, has another key, and so have the results with its predictions.
     changed_job = replace(job, runs=(*job.runs[:-1], replace(job.runs[-1], key="another")))
     stems = {job.files(task).stem, changed_job.files(task).stem, replace(job, pixels=1 - job.pixels).files(task).stem}
     stems.add(job.files(replace(task, spec=task.spec.model_copy(update={"eps": 0.05}))).stem)

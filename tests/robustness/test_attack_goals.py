@@ -50,7 +50,10 @@ def test_any_label_that_changes_makes_an_answer_wrong() -> None:
     assert 0 < int(can_change.sum()) < N
     is_right = goal.is_right(None, scores_after, ROWS)  # type: ignore[arg-type]
     assert (~is_right).tolist() == can_change.tolist()
-    assert goal.answers(None, torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]])).tolist() == ["a + c", "none"]  # type: ignore[arg-type]
+    assert goal.prediction_texts(None, torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]])).tolist() == [
+        "a + c",
+        "none",
+    ]  # type: ignore[arg-type]
     # A subset of the images is compared with its own labels.
     assert not is_wrong(images.take(ROWS[5:]).scores(PIXELS[5:]), images.codes[5:]).any()
 

@@ -22,7 +22,7 @@ def test_independent_images_have_wilsons_interval_and_mcnemars_test() -> None:
 
 
 def test_images_of_one_group_count_as_one_unit() -> None:
-    # All images of a group are answered alike, so that there are 20 answers and not 120.
+    # All images of a group are predicted alike, so that there are 20 predictions and not 120.
     alike = np.repeat(np.random.default_rng(1).random(20) < 0.6, 6)
     low, high = AttackedUnits(120, GROUPS).share_interval(alike)
     wilson = wilson_interval(float(alike.mean()), 20)

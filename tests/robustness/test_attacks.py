@@ -81,7 +81,7 @@ def test_the_optimum_of_a_linear_model_is_found(name: str, norm: Norm) -> None:
     margin_before = margin(model(images.pixels), images)
     perturbed_pixels = ATTACKS[name](images, AttackSpec(method=name, norm=norm, eps=images.eps, steps=10))
     margin_after = margin(model(perturbed_pixels), images)
-    # An attack stops at the first wrong answer.
+    # An attack stops at the first wrong prediction.
     assert torch.equal(margin_after > 0, margin_before + fall > 0)
     is_within_reach = margin_before + fall <= 0
     assert 0 < int(is_within_reach.sum()) < N
@@ -106,7 +106,7 @@ def test_more_effort_is_never_weaker(norm: Norm) -> None:
     assert n_wrong(apgd, steps=40) >= counts[-2]
 
 
-def test_everything_is_deceived_without_a_limit() -> None:
+def test_attacks_always_succeed_without_a_limit() -> None:
     images = attacked(curved_model(3), "linf", 1.0)
     spec = AttackSpec(method="pgd", eps=1.0, steps=40, restarts=2)
     assert bool(is_wrong(images.scores(pgd(images, spec)), images.codes).all())
@@ -166,7 +166,7 @@ def test_a_limit_in_levels_is_refused() -> None:
     assert AttackSpec(method="pgd", norm="l2", eps=3).eps == 3
 
 
-def test_a_patch_covers_its_share_and_deceives_more_than_noise() -> None:
+def test_a_patch_covers_its_share_and_succeeds_more_often_than_noise() -> None:
     model = curved_model(3)
     images = attacked(model, "linf", 0.0)
     spec = AttackSpec(method="patch", steps=60, patch_share=0.5)

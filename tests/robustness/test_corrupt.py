@@ -102,7 +102,7 @@ def test_every_run_has_scores_with_intervals(job: CorruptionJob, results: Corrup
 def test_answers_for_original_images_are_those_of_the_runs(job: CorruptionJob, results: CorruptionResults) -> None:
     for name, table in job.store.read(ORIGINAL, job.runs).items():
         run = next(run for run in job.runs if run.name == name)
-        expected = run.answers.of("val").take(job.store.rows.ids).ordered(table.names)
+        expected = run.predictions.of("val").take(job.store.rows.ids).ordered(table.names)
         np.testing.assert_allclose(table.values, expected.values, atol=1e-5)
 
 
@@ -187,7 +187,7 @@ def test_calls_at_the_same_time_keep_the_outputs_of_each_other(job: CorruptionJo
     stores = [CorruptionStore(tmp_path, job.store.rows) for _ in range(2)]
     assert [store.keys(ORIGINAL) for store in stores] == [set(), set()]
     for store, run in zip(stores, (first_run, second_run), strict=True):
-        columns = run.answers.names
+        columns = run.predictions.names
         values = np.full((len(job.store.rows.ids), len(columns)), 1 / len(columns))
         store.write(ORIGINAL, {run: (columns, values)})
     assert stores[1].keys(ORIGINAL) == {run_key(first_run), run_key(second_run)}

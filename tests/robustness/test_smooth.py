@@ -229,12 +229,12 @@ def attack_expected_answer(votes: NoiseVotes, pixels: Tensor, code: int, radius:
 
 
 def n_broken(votes: NoiseVotes, images: Sequence[tuple[Tensor, int, float]], n: int) -> int:
-    """Return how many certified answers an attack within the radius changes for sure."""
+    """Return how many certified predictions an attack within the radius changes for sure."""
     n_broken_answers = 0
     for number, (pixels, code, radius) in enumerate(images):
         perturbed_pixels = attack_expected_answer(votes, pixels, code, radius)
         counts = votes.count(perturbed_pixels, n, np.random.default_rng(number))
-        # On the border of the radius, half of the copies may answer otherwise; three standard errors are more.
+        # On the border of the radius, half of the copies may be predicted otherwise; three standard errors are more.
         n_broken_answers += counts[code] < n / 2 - 3 * math.sqrt(n) / 2
     return n_broken_answers
 
@@ -244,7 +244,7 @@ def test_no_attack_within_the_radius_changes_an_answer(study: Study, smoothed: S
     certificates = read_certificates(Path(smoothed.path), read_header(smoothed.path)[1]).dropna()
     classes = list(job.model.classes)
     images = [
-        (job.pixels(row.id), classes.index(row.answer), row.radius) for row in certificates.itertuples(index=False)
+        (job.pixels(row.id), classes.index(row.prediction), row.radius) for row in certificates.itertuples(index=False)
     ]
     assert len(images) >= 4
     assert n_broken(job.votes, images, 200) == 0
@@ -274,9 +274,9 @@ def test_smoothed_runs_are_no_members_exports_or_targets(study: Study, smoothed:
     expected = featx.load(smoothed.path).predict_images("images/dark/000.png")
     assert (prediction.proba == expected.proba).all()
     assert name not in featx.predict("images/dark/000.png")
-    with pytest.raises(UnsuitedError, match="smoothed runs answer at random"):
+    with pytest.raises(UnsuitedError, match="smoothed runs predict at random"):
         prepare_attacks(sections=[AttackSection(runs=(name,))])
-    with pytest.raises(DataError, match="smoothed runs answer noisy copies"):
+    with pytest.raises(DataError, match="smoothed runs predict noisy copies"):
         prepare_corruptions(runs=[name])
     with pytest.raises(DataError, match="is a smoothed run; name the run that it smooths"):
         featx.smooth(specs=[SPEC.model_copy(update={"run": name})])

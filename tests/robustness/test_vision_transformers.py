@@ -41,7 +41,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackJob]:
         yield prepare_attacks(sections=[SECTION])
 
 
-def test_all_runs_on_a_transformer_have_gradients_and_can_be_deceived(job: AttackJob) -> None:
+def test_all_runs_on_a_transformer_have_gradients_and_can_be_attacked(job: AttackJob) -> None:
     assert len(job.runs) == 2
     assert all(run.model.has_gradient for run in job.runs)
     result = run_attacks(job)

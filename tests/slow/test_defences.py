@@ -99,7 +99,7 @@ def test_no_attack_within_the_certified_radius_succeeds_more_often_than_alpha_al
     certificates = read_certificates(Path(smoothed_run.path), read_header(smoothed_run.path)[1]).dropna()
     classes = list(job.model.classes)
     images = [
-        (job.pixels(row.id), classes.index(row.answer), row.radius) for row in certificates.itertuples(index=False)
+        (job.pixels(row.id), classes.index(row.prediction), row.radius) for row in certificates.itertuples(index=False)
     ]
     n_broken_certificates = n_broken(job.votes, images, 300)
     with capsys.disabled():

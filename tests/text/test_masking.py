@@ -112,9 +112,9 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     outputs.append(run_command("predict", *images))
     assert "001.png?***" in outputs[-1]
     assert SECRET not in "".join(outputs)
-    for file in ("answers.csv", "answers.jsonl", "answers.parquet"):
+    for file in ("predictions.csv", "predictions.jsonl", "predictions.parquet"):
         run_command("predict", *images, "--output", file)
-    assert pd.read_parquet("answers.parquet")["image"].str.startswith("http://***@127").all()
+    assert pd.read_parquet("predictions.parquet")["image"].str.startswith("http://***@127").all()
     assert {"explore.html", "page.html"} <= {path.name for path in home.rglob("*.html")}
     for path in [path for path in home.rglob("*") if path.is_file() and path.name != "featx.toml"]:
         assert SECRET.encode() not in path.read_bytes(), path

@@ -76,7 +76,7 @@ def test_ids_are_those_of_scikit_learn_and_finished_splits_are_kept(
     assert [split.is_new for split in run_splits(RECIPE)[0]] == [False, True, False]
 
 
-def test_the_remedy_for_a_damaged_run_of_a_split_works_as_printed(toy_home: Path) -> None:
+def test_the_next_step_for_a_damaged_run_of_a_split_works_as_printed(toy_home: Path) -> None:
     run_splits(toy_recipe(split=SPLIT | {"repeats": 2}, head=toy_heads("logreg")), final=False)
     Path("runs/featx/repeat-01/split-scores.json").unlink()
     (run,) = Path("runs/featx/repeat-01").glob("logreg-*")

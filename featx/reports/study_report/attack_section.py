@@ -32,7 +32,7 @@ from featx.robustness.stored_attacks import StoredAttacks, attack_notes, read_at
 # Number of attacked images that are shown.
 MAX_SHOWN_EXAMPLES = 24
 NOTE = (
-    "An image counts as correct if it is answered correctly before and after the attack. Worst case: all perturbed "
+    "An image counts as correct if it is predicted correctly before and after the attack. Worst case: all perturbed "
     "images within the limit count, whichever attack made them and on whichever run. p: paired test of no difference "
     "to the most robust run within the largest limit, and after Holm's correction."
 )
@@ -131,7 +131,7 @@ def _attack_table(name: str, evaluation: RobustnessEvaluation) -> Table:
         Column("run"),
         Column("accuracy", ".3f"),
         Column("95 % interval"),
-        Column("median norm", ".3g", "Median norm of the perturbations that deceive."),
+        Column("median norm", ".3g", "Median norm of the successful perturbations."),
         Column("p", ".2g", "Paired test of no difference to the most robust run under the same attack."),
         Column("p (Holm)", ".2g"),
     ]
@@ -169,24 +169,24 @@ def _examples(name: str, stored_attacks: StoredAttacks) -> Iterator[Component]:
 def _example_item(attacked_runs: AttackedRuns, table: AttackTable, example: dict[Any, Any]) -> GalleryItem:
     rows = table.rows[table.source]
     row = rows[rows["id"] == example["id"]].iloc[0]
-    clean_answer, attacked_answer = (
-        _answer(row, answer, prefix) for answer, prefix in (("clean", CLEAN), ("attacked", ATTACKED))
+    clean_text, attacked_text = (
+        _prediction_text(row, column, prefix) for column, prefix in (("clean", CLEAN), ("attacked", ATTACKED))
     )
     pictures = [
-        Picture(_data_uri(example["original"]), name=f"original, answered {clean_answer}"),
+        Picture(_data_uri(example["original"]), name=f"original, predicted {clean_text}"),
         Picture(_data_uri(example["difference"]), name="difference of the attacked image and the original, × 10"),
-        Picture(_data_uri(example["attacked"]), name=f"attacked, answered {attacked_answer}"),
+        Picture(_data_uri(example["attacked"]), name=f"attacked, predicted {attacked_text}"),
     ]
     label, attack = attacked_runs.labels[table.source], attack_name(table)
     norms = f"l∞ {row['linf']:.3g}, l2 {row['l2']:.3g}, {plural(int(row['n_queries']), 'pass')}"
-    lines = [f"{label}, {attack}", f"true: {row['true']}", f"{clean_answer} → {attacked_answer}", norms]
+    lines = [f"{label}, {attack}", f"true: {row['true']}", f"{clean_text} → {attacked_text}", norms]
     return GalleryItem(str(example["id"]), pictures, lines, {"run": label, "attack": attack})
 
 
-def _answer(row: Any, answer: str, prefix: str) -> str:
-    """Return an answer with its probability, if it is that of one class."""
-    probability = row.get(f"{prefix}{row[answer]}", math.nan)
-    return str(row[answer]) if math.isnan(probability) else f"{row[answer]} ({probability:.2f})"
+def _prediction_text(row: Any, column: str, prefix: str) -> str:
+    """Return a prediction with its probability, if it is that of one class."""
+    probability = row.get(f"{prefix}{row[column]}", math.nan)
+    return str(row[column]) if math.isnan(probability) else f"{row[column]} ({probability:.2f})"
 
 
 def _data_uri(png: bytes) -> str:

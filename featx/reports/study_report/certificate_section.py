@@ -1,4 +1,4 @@
-"""Certified accuracy of smoothed runs: the share of images that no attack within a radius can deceive."""
+"""Certified accuracy of smoothed runs: the share of images that stay right under any attack within a radius."""
 
 import matplotlib
 
@@ -18,9 +18,9 @@ def build_certificates(facts: TargetFacts) -> Section | None:
     if not runs:
         return None
     text = (
-        "A smoothed run answers by a vote over noisy copies of an image. An image counts at a radius if its answer is "
-        "right and no perturbation with a smaller Euclidean norm can change it, whatever the attack; abstentions count "
-        "as wrong. Radii of different pixels, or of images of different sizes, cannot be compared."
+        "A smoothed run predicts by a vote over noisy copies of an image. An image counts at a radius if its "
+        "prediction is right and no perturbation with a smaller Euclidean norm can change it, whatever the attack; "
+        "abstentions count as wrong. Radii of different pixels, or of images of different sizes, cannot be compared."
     )
     figure = plot_certified_accuracy(facts.component_name("certified-accuracy"), runs[:MAX_CURVES])
     table = _table(facts.component_name("certificates"), runs)

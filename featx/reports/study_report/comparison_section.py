@@ -32,11 +32,11 @@ def build_comparison(facts: TargetFacts) -> Section:
 
 
 def compare_runs(evaluation: Evaluation) -> list[Component]:
-    """Return the figure of intervals, the tables of scores and the verdict of one evaluation."""
+    """Return the figure of intervals, the tables of scores and the recommendation of one evaluation."""
     components: list[Component] = [_build_table(evaluation, column) for column in evaluation.scores_by_column]
     components.insert(1, Text(_table_note(evaluation), "note"))
-    if evaluation.verdict:
-        components.insert(1, Text(f"{evaluation.verdict[0].upper()}{evaluation.verdict[1:]}."))
+    if evaluation.recommendation:
+        components.insert(1, Text(f"{evaluation.recommendation[0].upper()}{evaluation.recommendation[1:]}."))
     figure = _plot_intervals(evaluation)
     return components if figure is None else [figure, *components]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Norm = Literal["linf", "l2"]
-# (b, 3, h, w) pixels in [0, 1] → (b, k) scores, whose largest is the answer.
+# (b, 3, h, w) pixels in [0, 1] → (b, k) scores, whose largest is that of the prediction.
 Scores = Callable[[Tensor], Tensor]
 # (b, k) scores and (b,) positions of their images → (b, k') scores of alternatives.
 Compare = Callable[[Tensor, Tensor], Tensor]
@@ -78,7 +78,7 @@ class AttackedImages:
     rows
         (b,) positions of the images in the batch that `meter` and `compare` know; None for all in order.
     is_counted
-        Whether only the number of deceived images matters, so that steps end when all are deceived.
+        Whether only the number of successful perturbations matters, so that steps end when all are successful.
     targets
         (b,) codes of the wrong classes that a targeted loss leads to; None for other losses.
     """
@@ -190,7 +190,7 @@ def linf_norms(x: Tensor) -> Tensor:
 
 
 def wrong_log_odds(scores: Tensor, images: AttackedImages) -> Tensor:
-    """Return the log-odds of a wrong answer, whose softplus is the cross-entropy.
+    """Return the log-odds of a wrong prediction, whose softplus is the cross-entropy.
 
     Its gradient has the direction of that of the cross-entropy, but does not vanish where the probability of the true
     class is 1 in floating point.
@@ -200,18 +200,18 @@ def wrong_log_odds(scores: Tensor, images: AttackedImages) -> Tensor:
 
 
 def margin(scores: Tensor, images: AttackedImages) -> Tensor:
-    """Return the largest score of another class minus that of the true class; positive where the answer is wrong."""
+    """Return the largest score of another class minus that of the true class: above 0 where the prediction is wrong."""
     codes = images.codes[:, None]
     return scores.scatter(1, codes, -torch.inf).amax(dim=1) - scores.gather(1, codes)[:, 0]
 
 
 def is_wrong(scores: Tensor, codes: Tensor) -> Tensor:
-    """Return whether the answer is not the true class; as in numpy, the first of equal scores is the answer."""
+    """Return whether the prediction is not the true class; as in numpy, the first of equal scores is the prediction."""
     return scores.argmax(dim=1) != codes
 
 
 class BestFound:
-    """The perturbation of each image that deceives most among all that were tried, the original included.
+    """The most successful perturbation of each image among all that were tried, the original included.
 
     Parameters
     ----------
@@ -228,16 +228,16 @@ class BestFound:
 
     @property
     def is_wrong(self) -> Tensor:
-        """Whether the answer for each image is wrong."""
+        """Whether the prediction for each image is wrong."""
         return is_wrong(self.scores, self._images.codes)
 
     @property
     def is_enough(self) -> bool:
-        """Whether all images are deceived and only their number matters."""
+        """Whether all perturbations are successful and only their number matters."""
         return self._images.is_counted and bool(self.is_wrong.all())
 
     def add(self, pixels: Tensor, scores: Tensor) -> None:
-        """Keep the perturbations that are better than those found so far: a wrong answer, or a larger margin."""
+        """Keep the perturbations that are better than those found so far: a wrong prediction, or a larger margin."""
         margins = margin(scores, self._images)
         are_wrong = is_wrong(scores, self._images.codes)
         is_better = (are_wrong & ~self.is_wrong) | ((margins > self.margins) & (are_wrong | ~self.is_wrong))

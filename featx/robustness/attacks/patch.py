@@ -1,4 +1,4 @@
-"""Adversarial patches: one picture that deceives wherever it is placed, under rotation, scale and light.
+"""Adversarial patches: one picture that changes predictions wherever it is placed, under rotation, scale and light.
 
 References
 ----------
@@ -24,7 +24,7 @@ def patch(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return all images with one square patch, learnt on these images over random placements, each placed at random.
 
     The side of the patch is `spec.patch_share` of the shorter side of the image. The limit `eps` and the norm are not
-    used. The logarithm of the probability of a wrong answer is increased. The placements that are returned were not
+    used. The logarithm of the probability of a wrong prediction is increased. The placements that are returned were not
     used for learning.
     """
     side = max(1, round(spec.patch_share * min(images.pixels.shape[-2:])))

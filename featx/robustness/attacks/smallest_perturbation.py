@@ -1,4 +1,4 @@
-"""The attack of Carlini and Wagner: the smallest Euclidean perturbation that changes the answer.
+"""The attack of Carlini and Wagner: the smallest Euclidean perturbation that changes the prediction.
 
 References
 ----------
@@ -18,13 +18,13 @@ INSIDE = 1 - 1e-6
 FIRST_WEIGHT, MAX_WEIGHT = 1e-2, 1e10
 # Number of weights that are tried at least: one weight leaves most images whose margin it does not outweigh.
 MIN_WEIGHTS = 5
-# Length of a step of the optimiser for each number, and at most for an image: perturbations that deceive are not longer
+# Length of a step of the optimiser for each number, and at most for an image: successful perturbations are not longer
 # in images of more pixels.
 LEARNING_RATE, MAX_STEP = 1e-2, 0.5
 
 
 def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
-    """Return the images with the smallest perturbation found that changes the answer, the original where none is [1]_.
+    """Return the images with the smallest perturbation that changes the prediction, the original if there is none [1]_.
 
     The weight of the margin against the length is searched by bisection for each image: `spec.restarts` weights, and at
     least `MIN_WEIGHTS`. The limit `eps` is not used: the caller counts the perturbations below any limit.
@@ -37,11 +37,11 @@ def cw(images: AttackedImages, spec: AttackSpec) -> Tensor:
     high = images.pixels.new_full((n,), MAX_WEIGHT)
     weight = images.pixels.new_full((n,), FIRST_WEIGHT)
     for _ in range(n_weights(spec)):
-        is_deceived, pixels, norms = _descend(images, spec, weight)
+        is_successful, pixels, norms = _descend(images, spec, weight)
         is_better = norms < best_norms
         best_pixels[is_better], best_norms[is_better] = pixels[is_better], norms[is_better]
-        high = torch.where(is_deceived, torch.minimum(high, weight), high)
-        low = torch.where(is_deceived, low, torch.maximum(low, weight))
+        high = torch.where(is_successful, torch.minimum(high, weight), high)
+        low = torch.where(is_successful, low, torch.maximum(low, weight))
         weight = torch.where(high < MAX_WEIGHT, (low + high) / 2, 10 * weight)
     return best_pixels
 
@@ -52,7 +52,7 @@ def n_weights(spec: AttackSpec) -> int:
 
 
 def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return whether each answer was changed, and the smallest perturbation that changed it with its norm."""
+    """Return whether each prediction was changed, and the smallest perturbation that changed it with its norm."""
     variable = torch.atanh((2 * images.pixels - 1) * INSIDE).requires_grad_()
     step = min(LEARNING_RATE, MAX_STEP / math.sqrt(images.pixels[0].numel()))
     optimiser = torch.optim.Adam([variable], lr=step)

@@ -119,8 +119,8 @@ def test_counts_at_a_threshold_are_those_of_a_loop() -> None:
     for threshold, counts in zip(component.thresholds, component.counts, strict=True):
         is_yes = proba >= threshold
         expected = [
-            targets.row_weights[(targets.y == true) & (is_yes == answer)].sum()
-            for true, answer in ((1, True), (0, True), (1, False), (0, False))
+            targets.row_weights[(targets.y == true) & (is_yes == predicted)].sum()
+            for true, predicted in ((1, True), (0, True), (1, False), (0, False))
         ]
         assert counts == pytest.approx(expected, abs=2e-3)
 
