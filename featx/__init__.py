@@ -9,7 +9,7 @@ The flow, each arrow a table joined by id::
     refit     a tuned head on train and val rows, for deployment ('featx fit --refit')
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
-    evaluate  all runs on the same rows; the test split only when told to
+    evaluate  all runs on the same rows; the test split only with `final`
     attack    perturbed images that runs predict wrongly: the accuracy that is left
     smooth    votes of a run over noisy images, with a radius within which no attack changes the prediction
     corrupt   every run's score on images with noise, blur, weather and other corruptions

@@ -108,7 +108,7 @@ def suggest_names(name: str, valid_names: list[str], limit: int = 20, title: str
     limit
         Maximum number of names in the hint.
     title
-        What stands before the names.
+        Text before the names.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def verify(
         return results
     results = [_repair(place, result) for result in results]
     if place.recipe is not None:
-        # The rows that stay lost are counted; the caller is told to run 'featx extract'.
+        # The rows that stay lost are counted; the message says to run 'featx extract'.
         with suppress(IncompleteError):
             embed_lost_rows(Study(place.recipe), place.place, _group_lost_digests(results), progress)
     return [_count_embedded(result) for result in results]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featx.cli.completions import complete_run, complete_target
-from featx.cli.options import JsonOption, RecipeOption, UserOption
+from featx.cli.options import JsonOption, RecipeOption, UserOption, check_user
 
 if TYPE_CHECKING:
     from featx.specs.attacking import AttackSection
@@ -94,6 +94,7 @@ def attack(
     from featx.robustness.attack import attack as attack_runs
     from featx.specs.recipe import load_recipe
 
+    check_user(user, final)
     loaded_recipe = load_recipe(recipe)
     options: dict[str, Any] = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
     options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}

@@ -21,7 +21,7 @@ def _completion(list_names: Callable[["Recipe"], Iterable[str]]) -> Completion:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         from featx.specs.recipe import load_recipe
 
-        # What is wrong with a recipe is said by the command itself.
+        # The command itself reports what is wrong with a recipe.
         with suppress(Exception):
             names = list_names(load_recipe(ctx.params.get("recipe")))
             return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]

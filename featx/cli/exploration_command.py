@@ -78,7 +78,7 @@ def _print(exploration: "Exploration", report: "WrittenExploration", source: str
             # What makes results wrong is left out last.
             summary.say(f"- {highlight.text}", 1 + highlight.rank)
         if not report.highlights:
-            summary.say("nothing stands out")
+            summary.say("no highlights")
         summary.say(f"tables: {report.folder}", DETAIL)
         for note in report.notes:
             summary.say(f"note: {note}", DETAIL)

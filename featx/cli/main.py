@@ -109,7 +109,7 @@ def _print_out_of_memory(error: Exception) -> None:
     if not (isinstance(error, OverflowError) or is_out_of_memory(error)):
         raise error
     reason = f"{type(error).__name__} {error}".rstrip().splitlines()[0]
-    _print_error(f"there is not enough memory for what was asked ({reason}); what was done is kept")
+    _print_error(f"there is not enough memory for this command ({reason}); what was done is kept")
 
 
 def _describe(error: Exception) -> str:
@@ -127,7 +127,7 @@ def _print_error(text: str) -> None:
 
 
 def _next_step(error: Exception) -> str:
-    """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
+    """Return the next step for a full disk, whose error message states none."""
     from featx.storage.segment_store import DISK_FULL_ERRNOS
 
     is_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS

@@ -20,6 +20,7 @@ from featx.cli.options import (
     TargetOption,
     TensorboardOption,
     UserOption,
+    check_user,
     cluster_of,
 )
 
@@ -187,8 +188,8 @@ def evaluate(
     from featx.cli.progress_bars import watching
     from featx.study.study import Study
 
+    check_user(user, final)
     pivot_table.check_options(by, score, runs, bias)
-
     with watching() as progress:
         score_runs = partial(
             featx.evaluate,
@@ -345,6 +346,7 @@ def run(
 
     if recipe is not None and recipe_option is not None:
         raise typer.BadParameter(f"found the recipes {recipe} and {recipe_option}, expected one")
+    check_user(user, final)
     recipe = recipe or recipe_option
     loaded_recipe, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     loaded_recipe = loaded_recipe if preset is None else loaded_recipe.with_preset(preset)

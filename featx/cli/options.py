@@ -52,6 +52,18 @@ LocalOption = Annotated[
 ]
 
 
+def check_user(user: str | None, final: bool) -> None:
+    """Check that a name for the log of openings is given only where the test split is opened.
+
+    Raises
+    ------
+    BadParameter
+        ``--user`` was given without ``--final``.
+    """
+    if user is not None and not final:
+        raise typer.BadParameter("--user is the name that --final logs; add --final, or leave out --user")
+
+
 def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec | None":
     """Return the workers that options name; None where they name none.
 

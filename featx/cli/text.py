@@ -1,4 +1,4 @@
-"""Data as text that rich draws as it stands, and lines that are broken between words."""
+"""Data as text that rich draws unchanged, and lines that are broken between words."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from featx.text.sanitising import sanitise_text
 
-# Pieces of a text that may stand at the end of a line: a word, or a part of a name up to a separator.
+# Pieces of a text that may end a line: a word, or a part of a name up to a separator.
 _WORDS = re.compile(r" *[^ ]+ *| +")
 _NAME_PARTS = re.compile(r"[^/\\_\-.,=+:!|#]*[/\\_\-.,=+:!|#]*")
 

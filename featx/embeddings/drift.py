@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from featx.specs.embedding import Precision
 
-# Smallest cosine distance and fp32 norm that are told apart from zero.
+# Smallest cosine distance and fp32 norm that are distinguished from zero.
 MIN_DISTANCE = 1e-12
 MIN_DIVISOR = float(np.finfo(np.float64).tiny)
 # Standard deviations above the mean of a normal variable that one of about thirty thousand values exceeds.

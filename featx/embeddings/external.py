@@ -70,7 +70,7 @@ def import_vectors(
     segment_rows
         Maximum number of rows of a segment.
     progress
-        Callback that is told how many vectors are read.
+        Callback that receives the number of vectors read.
 
     Raises
     ------

@@ -198,7 +198,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self.n_features_out_
 
     def __sklearn_tags__(self) -> Tags:
-        """Return the tags that tell scikit-learn that images go in, and that nothing is learnt."""
+        """Return the tags that state to scikit-learn that inputs are images, and that nothing is learnt."""
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True

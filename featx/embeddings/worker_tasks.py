@@ -27,7 +27,7 @@ from featx.study.embedding_lock import LockedEmbedding
 STOP_EVENT_PREFIX = "featx-stopped-"
 
 
-# Runtime by the name that stands in a runner's provenance.
+# Runtime by the name in a runner's provenance.
 RUNTIME_BY_PROVENANCE: dict[str, Runtime] = {
     "torch": "torch",
     "torch.compile": "compile",

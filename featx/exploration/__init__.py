@@ -1,1 +1,1 @@
-"""Look at the images and labels of a study before and after training: tables of facts, and what stands out."""
+"""Look at the images and labels of a study before and after training: tables of facts, and highlights."""

@@ -1,4 +1,4 @@
-"""Results of analyses: tables, facts, and what stands out."""
+"""Results of analyses: tables, facts, and highlights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from featx.progress import ProgressCallback
 
 @dataclass(frozen=True)
 class Highlight:
-    """One thing that stands out, for the summary of the terminal and the page.
+    """One notable result, for the summary of the terminal and the page.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class AnalysisResult:
     facts
         Numbers and texts that JSON can hold.
     highlights
-        What stands out.
+        Notable results.
     notes
         Reasons why the analysis, or a part of it, was not made, as sentences.
     arrays

@@ -1,4 +1,4 @@
-"""Exploration of a study or of a bare source: tables of facts about images and labels, and what stands out."""
+"""Exploration of a study or of a bare source: tables of facts about images and labels, and highlights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -23,7 +23,7 @@ Codes = NDArray[np.integer[Any]]
 
 # Number of neighbours that vote.
 N_NEIGHBOURS = 20
-# Smallest probability of a model that is told from 0 when probabilities are multiplied.
+# Smallest probability of a model that is distinguished from 0 when probabilities are multiplied.
 MIN_PROBABILITY = 1e-3
 # Probability of a class that is enough for an image to be counted to this class.
 SUFFICIENT_PROBABILITY = 0.9

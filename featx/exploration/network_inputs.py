@@ -29,7 +29,7 @@ PLAIN = "not augmented"
 
 @dataclass(frozen=True)
 class SeenNetwork:
-    """A network of a recipe, and how it sees images.
+    """A network of a recipe, and its input images.
 
     Attributes
     ----------

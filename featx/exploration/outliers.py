@@ -20,7 +20,7 @@ N_NEIGHBOURS = 10
 MIN_OUTLIER_SCORE = 3.5
 # Factor by which the median absolute deviation of normal values is their standard deviation.
 SD_PER_MAD = 1.4826
-# Smallest distance that is told from 0: copies in different units have distance 0.
+# Smallest distance that is distinguished from 0: copies in different units have distance 0.
 MIN_DISTANCE = 1e-6
 
 

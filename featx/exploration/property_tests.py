@@ -28,7 +28,7 @@ class PropertyScore:
     is_of_picture
         Whether the property follows from what a picture shows.
     label_code
-        Code of the class that is best told from all others.
+        Code of the class that is best separated from all others.
     auroc
         Area under the ROC curve of that class against the others, on held-out rows.
     p
@@ -141,7 +141,7 @@ def _folds(y: Codes, seed: int) -> Codes:
 
 
 def _best_auroc(codes: Codes, y: Codes, folds: Codes) -> tuple[int, float]:
-    """Return the class that the bins tell best from all others, and its AUROC on held-out rows."""
+    """Return the class that the bins separate best from all others, and its AUROC on held-out rows."""
     k, n_bins = int(y.max()) + 1, int(codes.max()) + 1
     counts = np.bincount((folds * n_bins + codes) * k + y, minlength=FOLDS * n_bins * k).reshape(FOLDS, n_bins, k)
     fit_counts = counts.sum(0, keepdims=True) - counts + PRIOR_COUNT

@@ -67,7 +67,7 @@ def process_start_ticks(process: int) -> str:
             return ""
     else:
         return "" if state in "ZX" else fields[18]
-    # Systems without /proc do not tell the start time.
+    # Systems without /proc do not state the start time.
     try:
         os.kill(process, 0)
     except ProcessLookupError:

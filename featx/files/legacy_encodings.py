@@ -29,7 +29,7 @@ CASE_CHANGE = re.compile(r"[а-яёα-ωά-ώ][А-ЯЁΑ-ΩΆ-Ώ]")
 MAX_CASE_CHANGES = 0.2
 # Shares of words that must be of one script, and of characters that must be common ones.
 MIN_PURE_WORDS, MIN_COMMON = 0.9, 0.8
-# Number of different syllables from which the range of their first bytes tells Korean from Chinese.
+# Number of different syllables from which the range of their first bytes distinguishes Korean from Chinese.
 MIN_KOREAN_SYLLABLES = 6
 
 

@@ -27,7 +27,7 @@ class NewLayers(nn.Module):
     spec
         Pooling, normalisation, widths and dropout.
     features
-        (1, …) output of the trunk for any image; it tells the number of features.
+        (1, …) output of the trunk for any image; it determines the number of features.
     n_outputs
         Number m of raw outputs.
 

@@ -38,7 +38,7 @@ Batch = tuple[Tensor, Tensor, float]
 class _TrainBatches(IterableDataset[Batch]):
     """The batches of the next epoch of a history; each of several devices takes its share of every batch.
 
-    Lightning asks for the first batch before it announces the start of an epoch, so only the history tells which epoch
+    Lightning asks for the first batch before it announces the start of an epoch, so only the history states which epoch
     is next.
 
     Attributes

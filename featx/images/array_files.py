@@ -135,7 +135,7 @@ def _open_idx(path: str) -> NDArray[Any]:
 
 
 def _open_cifar(path: str) -> dict[str, Any]:
-    """Return images and labels of one file of CIFAR-10's binary version; their names tell the part."""
+    """Return images and labels of one file of CIFAR-10's binary version; their names state the part."""
     record_bytes = 1 + math.prod(CIFAR_SHAPE)
     n_images, n_extra_bytes = divmod(Path(path).stat().st_size, record_bytes)
     if n_extra_bytes or not n_images:

@@ -42,7 +42,7 @@ MAX_DATASETS = 1000
 
 
 class ArrayReader:
-    """Reads rows of arrays as images; columns are the label datasets, and ``split`` if names tell the part."""
+    """Reads rows of arrays as images; columns are the label datasets, and ``split`` if names state the part."""
 
     rank = 30
 
@@ -214,7 +214,7 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     n = shape[-1 if is_last else 0]
     _check_row_count(spec.images, n, file)
     name, file_name = get_dataset_name(spec.images), get_dataset_file(spec.images)
-    # The state of its own file does not tell whether values in other files have changed: such rows are always read.
+    # The state of its own file does not show whether values in other files have changed: such rows are always read.
     state = None if find_external_files(images) else file_state(file)
     uri = f"row:{file_uri(str(file.absolute()))}//{name}/"
     prefix = f"{file_name}#{name}/" if name and not is_only_spec else f"{file_name}#"

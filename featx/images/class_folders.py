@@ -14,7 +14,7 @@ from featx.specs.data import ReaderSpec
 
 # Readers whose classes are the names of folders or groups.
 FOLDER_READERS = frozenset({"folder", "npy_folders", "datasets"})
-# Names of folders that tell what files are for; one such folder among class folders is suspicious.
+# Names of folders that state the purpose of files; one such folder among class folders is suspicious.
 IMAGE_WORDS = frozenset({"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpegimages"})
 ROLE_WORDS = IMAGE_WORDS | {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "annot", "gt", "groundtruth", "ground", "truth"),
@@ -81,7 +81,7 @@ def list_folder_warnings(data: ReaderSpec, labels: pd.DataFrame, target: str) ->
 
 
 def find_role_folders(names: Iterable[str]) -> list[str]:
-    """Return the class folders whose names tell what files are for.
+    """Return the class folders whose names state the purpose of files.
 
     Examples
     --------

@@ -35,7 +35,7 @@ MAX_PIXEL_BYTES = 4
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 # Key in the metadata of a decoded picture: its extremes, if some values are outside ``value_range``.
 OUTSIDE_RANGE = "featx_outside_range"
-# Numbers of channels that tell the axis of the channels, whatever the size of the picture.
+# Numbers of channels that identify the axis of the channels, whatever the size of the picture.
 USUAL_CHANNELS = {1, 2, 3, 4}
 
 

@@ -1,4 +1,4 @@
-"""Rules that tell from a file's name alone whether it is an image, an archive, or part of a split."""
+"""Rules that decide from a file's name alone whether it is an image, an archive, or part of a split."""
 
 import re
 
@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 # A web address without its query and fragment; keys of object stores may contain their characters.
 WEB_PATH = re.compile(r"https?://[^?#]*", re.IGNORECASE)
-# Folders whose names do not tell an image from its annotations: they are left out of the key that both share.
+# Folders whose names do not distinguish an image from its annotations: they are left out of the key that both share.
 GENERIC_FOLDERS = frozenset(
     {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "targets"}
     | {"xmls", "json"}

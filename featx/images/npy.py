@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-# numpy warns of these names of types, which stand in no file that it wrote. Filters of warnings are not used, because
+# numpy warns of these names of types, which no file that it wrote contains. Filters of warnings are not used, because
 # several threads read files.
 DEPRECATED_TYPE = re.compile(rb"""['"][<>|=]?a\d*['"]""")
 # numpy refuses longer headers.

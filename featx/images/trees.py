@@ -65,12 +65,12 @@ class Entry(NamedTuple):
 
 
 class Entries(list[Entry]):
-    """The files of a tree; what is asked about all of them is worked out once, at the first use."""
+    """The files of a tree; properties of all of them are computed once, at the first use."""
 
     @cached_property
     def suffixes(self) -> list[str]:
         """(n,) suffix of each file, in lower case; empty if it has none."""
-        # Few names end in different ways. The character before the point tells hidden files, which have no suffix; of a
+        # Few names end in different ways. The character before the point marks hidden files, which have no suffix; of a
         # name without a point, or that begins with its only one, the last characters are taken, which hold none.
         ends = [entry.name[entry.name.rfind(".") - 1 :] for entry in self]
         suffix_of_end = {end: file_suffix(end) for end in set(ends)}

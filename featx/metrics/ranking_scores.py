@@ -45,7 +45,7 @@ class RankOrder:
 
     @classmethod
     def of(cls, shares: Floats, ranks: NDArray[np.intp], *, merges_positives: bool) -> "RankOrder":
-        """Sort the rows, and merge adjacent groups that an area need not tell apart.
+        """Sort the rows, and merge adjacent groups that an area need not distinguish.
 
         Parameters
         ----------

@@ -140,7 +140,7 @@ def _as_numbers(cells: pd.DataFrame) -> Floats:
 
 
 def _as_indicators(cells: pd.DataFrame, threshold: float | None) -> Floats:
-    """Return cells (n, t) as 1 where an image has a label, 0 where it has not, nan where they do not tell."""
+    """Return cells (n, t) as 1 where an image has a label, 0 where it has not, nan where that is unknown."""
     if threshold is not None:
         numbers = _as_numbers(cells)
         return np.where(np.isfinite(numbers), numbers > threshold, np.nan)

@@ -57,7 +57,7 @@ def model_card(facts: TargetFacts, run: RunFacts) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Return text from data as Markdown that shows it as it stands, on one line.
+    r"""Return text from data as Markdown that shows it unchanged, on one line.
 
     Examples
     --------

@@ -204,12 +204,12 @@ def _class_weight_problems(
 
 
 def _class_names(target: TargetSpec) -> tuple[str, ...]:
-    """Return the names of the classes; empty if the labels have to tell them."""
+    """Return the names of the classes; empty if they depend on the labels."""
     return target.classes or target.keep or ()
 
 
 def _n_classes(target: TargetSpec) -> int | None:
-    """Return the number of classes; None if the labels have to tell it."""
+    """Return the number of classes; None if it depends on the labels."""
     if names := _class_names(target):
         return len(names)
     if target.above is not None or target.soft:

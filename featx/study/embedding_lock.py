@@ -28,7 +28,7 @@ class LockedEmbedding(ResolvedEmbedding):
         The inputs of the choice of precision (`RuntimeSelector.reason`). `spec` is valid while these are unchanged.
     is_extra
         Whether ``featx extract --backbone`` requested it, beside the embeddings of the recipe; None if an earlier
-        version recorded it, which did not tell.
+        version recorded it, which did not state it.
     """
 
     weights_file: tuple[str, int, int] | None

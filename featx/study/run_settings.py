@@ -185,7 +185,7 @@ def _members_text(labels: Sequence[str]) -> str:
 
 
 def _shown_settings(settings: Mapping[str, Any], same_stem: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings that a label states: as many as tell apart the runs whose labels begin with the same name.
+    """Return the settings that a label states: as many as distinguish the runs whose labels begin with the same name.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def _rank_in_label(setting: str) -> int:
 
 
 def _count_different(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
-    """Return the number of runs that some of their settings tell apart."""
+    """Return the number of runs that some of their settings distinguish."""
     return len({tuple(repr(run.get(name, "unset")) for name in names) for run in settings})
 
 

@@ -146,7 +146,7 @@ class Study(LabelledRows):
         return [run for run in self.run_folders() if run.damage and not self._is_known_stale(run)]
 
     def _is_known_stale(self, run: RunFolder) -> bool:
-        """Return whether a damaged run does not match the current data, as far as its intact files tell."""
+        """Return whether a damaged run does not match the current data, as far as its intact files show."""
         try:
             return bool(self._why_stale(run, self.split_fingerprint(), self.target_names()))
         except FeatxError:
@@ -336,7 +336,7 @@ def _changed_fields(recorded_state: TrainState | ValState, current_state: TrainS
 
 
 def _hashed_login() -> str:
-    """Return ``user`` and 8 hex digits that tell the users of one machine apart and do not name them."""
+    """Return ``user`` and 8 hex digits that distinguish the users of one machine and do not name them."""
     try:
         login = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have a number and no name

@@ -17,6 +17,7 @@ from featx.study.study import Study
 from tests.printed import run_command
 from tests.robustness.conftest import RECIPE
 from tests.robustness.conftest import study as study
+from tests.robustness.conftest import study_folder as study_folder
 
 CURVE = """
 [[attack]]

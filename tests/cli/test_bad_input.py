@@ -241,7 +241,7 @@ def test_an_out_of_memory_error_is_one_line(  # type: ignore[no-untyped-def]
     monkeypatch.setitem(READERS._added, "greedy", reader)
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('source = "images"', 'source = "images"\nreader = "greedy"'))
-    check_error("extract", "there is not enough memory for what was asked")
+    check_error("extract", "there is not enough memory for this command")
 
 
 def test_a_library_without_memory_is_one_line_and_other_errors_are_raised(
@@ -258,7 +258,7 @@ def test_a_library_without_memory_is_one_line_and_other_errors_are_raised(
     monkeypatch.setitem(READERS._added, "greedy", FullReader)
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('source = "images"', 'source = "images"\nreader = "greedy"'))
-    check_error("extract", "there is not enough memory for what was asked (RuntimeError could not create a primitive)")
+    check_error("extract", "there is not enough memory for this command (RuntimeError could not create a primitive)")
     FullReader.message = "another problem"
     monkeypatch.setattr("sys.argv", ["featx", "extract"])
     with pytest.raises(RuntimeError, match="another problem"):

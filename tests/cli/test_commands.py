@@ -154,6 +154,14 @@ def test_every_command_has_the_options_of_its_output() -> None:
     assert "--verbose and --quiet exclude each other" in result.output
 
 
+@pytest.mark.parametrize("command", ["evaluate", "attack", "run"])
+def test_a_name_for_the_log_needs_an_opening(command: str, toy_home: Path) -> None:
+    result = CliRunner().invoke(app, [command, "--user", "ada"])
+    assert result.exit_code == 2
+    assert "--user is the name that --final logs" in result.output
+    assert not Path("runs").exists()
+
+
 def test_an_option_with_one_value_is_given_once(toy_home: Path) -> None:
     result = CliRunner().invoke(app, ["init", "images", "--target", "a", "--target", "b", "--force"])
     assert result.exit_code == 2

@@ -101,15 +101,15 @@ def test_a_refit_states_its_agreement_with_the_run_on_val(
 ) -> None:
     study = Study.open(None)
     ids = study.ids("val")
-    run_answers, refit_answers = (
+    run_predictions, refit_predictions = (
         RunFolder(study.folder / name).predictions.take(ids) for name in (run, refitted[1].run)
     )
     parity = refitted[1].source_parity
     assert parity is not None
     assert (parity.rows, parity.n) == ("val", len(ids))
-    assert parity.largest == pytest.approx(np.abs(refit_answers.values - run_answers.values).max())
+    assert parity.largest == pytest.approx(np.abs(refit_predictions.values - run_predictions.values).max())
     assert 1e-7 < parity.largest < 0.1
-    assert parity.n_other_labels == int((refit_answers.values.argmax(1) != run_answers.values.argmax(1)).sum())
+    assert parity.n_other_labels == int((refit_predictions.values.argmax(1) != run_predictions.values.argmax(1)).sum())
     print_exports(refitted[1:])
     n_equal = len(ids) - parity.n_other_labels
     text = f"predicted labels agree with {run} for {n_equal} of {len(ids)} val rows"

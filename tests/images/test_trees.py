@@ -59,7 +59,10 @@ def test_a_selection_of_all_files_is_the_same_list(entries: Entries) -> None:
     assert entries.where(is_first) == entries[:1]
 
 
-def test_recognition_pauses_the_garbage_collector_and_starts_it_again(tmp_path: Path) -> None:
+def test_recognition_pauses_the_garbage_collector_and_starts_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with shared_listings():
         assert not gc.isenabled()
     assert gc.isenabled()

@@ -50,7 +50,7 @@ def test_wrong_images_come_first_and_can_be_filtered() -> None:
     assert image_gallery.items[0].lines == ["true: cat", f"best: {HOSTILE} 0.80", "other: cat 0.80"]
 
 
-def test_answers_of_many_runs_are_grouped_by_class() -> None:
+def test_predictions_of_many_runs_are_grouped_by_class() -> None:
     gallery = PredictionGallery()
     runs = {
         name: prediction([code], name, score=score)

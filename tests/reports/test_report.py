@@ -97,7 +97,7 @@ def test_the_summary_has_five_sentences(toy_home: Path) -> None:
     assert "too few to compare runs" in sentences[1]
     headings = re.findall(r"<th scope=\"col\" data-column[^>]*>([^<]*)</th>", text)
     assert headings[:6] == ["run", "n", "accuracy", "95 % low", "95 % high", "balanced accuracy"]
-    assert f"All runs on val ({row.scores['n']} rows), best first" in text
+    assert f"All runs on val ({row.scores['n']} rows), best selection score first" in text
     assert sentences[2].startswith("There is no ensemble")
 
 

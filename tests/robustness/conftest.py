@@ -1,6 +1,8 @@
 """A study with three classes whose runs are attacked and get corrupted images."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,17 +22,32 @@ RECIPE = toy_recipe(
 )
 
 
-@pytest.fixture(scope="package")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
-    folder = tmp_path_factory.mktemp("attacked")
+@contextmanager
+def working_folder(folder: Path) -> Iterator[None]:
+    """Work in a folder, without featx's environment variables."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
             patch.delenv(variable, raising=False)
         patch.chdir(folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the finished study, which all modules share."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with working_folder(folder):
         make_images(folder / "images", ("dark", "middle", "light"), n_each=16)
         (folder / "featx.toml").write_text(RECIPE)
         featx.extract()
         featx.fit()
         featx.finetune()
         featx.ensemble()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(study_folder: Path) -> Iterator[Study]:
+    """Yield the study in its folder, which is the working folder until the module ends."""
+    with working_folder(study_folder):
         yield Study.open(None)

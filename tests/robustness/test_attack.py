@@ -145,7 +145,7 @@ def test_transfer_counts_the_images_of_other_runs_alone(result: RobustnessEvalua
         assert row.accuracy <= min(source_accuracies)
 
 
-def test_results_have_answers_and_probabilities_by_id(job: AttackJob, result: RobustnessEvaluation) -> None:
+def test_results_have_predictions_and_probabilities_by_id(job: AttackJob, result: RobustnessEvaluation) -> None:
     table = table_of(job, "pgd", 0.3, "logreg")
     assert table.ids.tolist() == job.rows.ids.tolist()
     assert float(table.norms("linf").max()) <= 0.3 + 1e-6

@@ -34,7 +34,7 @@ def test_each_kind_of_target_has_its_goal() -> None:
         make_goal(Numbers(IDS, np.zeros((N, 2)), ("age", "size")))
 
 
-def test_any_label_that_changes_makes_an_answer_wrong() -> None:
+def test_any_label_that_changes_makes_a_prediction_wrong() -> None:
     flags = (scores_of(PIXELS, 3) >= 0).double().numpy()
     goal = LabelGoal(Labels(IDS, flags, ("a", "b", "c")))
     compare = goal.compare(None, scores_of(PIXELS, 3), ROWS, 1)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         yield Study.open(None)
 
 
-def test_an_answer_of_labels_is_wrong_if_any_label_is(study: Study) -> None:
+def test_a_prediction_of_labels_is_wrong_if_any_label_is(study: Study) -> None:
     (result,) = featx.attack(sections=[LABEL_ATTACKS])
     assert result.kind == "labels"
     stored_attacks = read_attacks(study, "tags")

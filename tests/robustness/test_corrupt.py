@@ -99,7 +99,7 @@ def test_every_run_has_scores_with_intervals(job: CorruptionJob, results: Corrup
     assert means == sorted(means, reverse=True)
 
 
-def test_answers_for_original_images_are_those_of_the_runs(job: CorruptionJob, results: CorruptionResults) -> None:
+def test_predictions_for_original_images_are_those_of_the_runs(job: CorruptionJob, results: CorruptionResults) -> None:
     for name, table in job.store.read(ORIGINAL, job.runs).items():
         run = next(run for run in job.runs if run.name == name)
         expected = run.predictions.of("val").take(job.store.rows.ids).ordered(table.names)

@@ -109,7 +109,7 @@ def test_the_radius_of_a_linear_model_is_its_distance_from_the_boundary(distance
     assert distance - 7 * error < radius <= distance
 
 
-def test_answers_without_a_clear_majority_are_not_certified() -> None:
+def test_predictions_without_a_clear_majority_are_not_certified() -> None:
     assert certified_radius(530, 1000, 0.25, 0.001) is None
     assert certified_radius(600, 1000, 0.25, 0.001) == pytest.approx(0.0325, abs=0.002)
     # More copies, or a larger probability of a mistake, certify more.
@@ -214,7 +214,7 @@ def test_an_interrupted_call_continues_and_ends_like_an_uninterrupted_one(
     assert not spec.exists()
 
 
-def attack_expected_answer(votes: NoiseVotes, pixels: Tensor, code: int, radius: float) -> Tensor:
+def attack_expected_prediction(votes: NoiseVotes, pixels: Tensor, code: int, radius: float) -> Tensor:
     """Return pixels within an L2 radius that PGD on the mean loss over draws of the noise makes."""
     generator, delta = torch.Generator().manual_seed(0), torch.zeros_like(pixels)
     target = torch.tensor([code])
@@ -230,16 +230,16 @@ def attack_expected_answer(votes: NoiseVotes, pixels: Tensor, code: int, radius:
 
 def n_broken(votes: NoiseVotes, images: Sequence[tuple[Tensor, int, float]], n: int) -> int:
     """Return how many certified predictions an attack within the radius changes for sure."""
-    n_broken_answers = 0
+    n_broken_predictions = 0
     for number, (pixels, code, radius) in enumerate(images):
-        perturbed_pixels = attack_expected_answer(votes, pixels, code, radius)
+        perturbed_pixels = attack_expected_prediction(votes, pixels, code, radius)
         counts = votes.count(perturbed_pixels, n, np.random.default_rng(number))
         # On the border of the radius, half of the copies may be predicted otherwise; three standard errors are more.
-        n_broken_answers += counts[code] < n / 2 - 3 * math.sqrt(n) / 2
-    return n_broken_answers
+        n_broken_predictions += counts[code] < n / 2 - 3 * math.sqrt(n) / 2
+    return n_broken_predictions
 
 
-def test_no_attack_within_the_radius_changes_an_answer(study: Study, smoothed: SmoothingResult) -> None:
+def test_no_attack_within_the_radius_changes_a_prediction(study: Study, smoothed: SmoothingResult) -> None:
     job = prepare_smoothing(study, SPEC)
     certificates = read_certificates(Path(smoothed.path), read_header(smoothed.path)[1]).dropna()
     classes = list(job.model.classes)

@@ -50,7 +50,7 @@ def test_all_runs_on_a_transformer_have_gradients_and_can_be_attacked(job: Attac
     assert not any("gradient is zero" in doubt for run in result.runs for doubt in run.doubts)
 
 
-def test_the_attacked_pixels_give_the_answers_of_the_run(job: AttackJob) -> None:
+def test_the_attacked_pixels_give_the_predictions_of_the_run(job: AttackJob) -> None:
     names = [f"images/{image}" for image in job.rows.ids]
     for run in job.runs:
         proba = run.model(job.pixels).softmax(1)

@@ -93,7 +93,7 @@ class TarArchive:
     Parameters
     ----------
     path
-        Path of the file; its suffix tells the compression.
+        Path of the file; its suffix states the compression.
     stream
         Content of the file; None opens the path.
     """
@@ -163,7 +163,7 @@ def make_archive(name: str, path: str, stream: IO[bytes] | None = None) -> Archi
     name
         Name of the archive, for errors.
     path
-        Path of the archive; its suffix tells the format.
+        Path of the archive; its suffix states the format.
     stream
         Content of the archive; None opens the path.
 

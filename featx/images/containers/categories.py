@@ -33,7 +33,7 @@ class Categories:
     by_image
         Names of the categories by entry of the image, in the order of the listing.
     parts
-        Part by name of the image; the folders of an image tell its part otherwise.
+        Part by name of the image; otherwise the folders of an image state its part.
     annotations
         Rule by name of each file that holds annotations, or is no annotation that is used.
     """

@@ -1,4 +1,4 @@
-"""The page of an exploration: a summary of what stands out, and one section for each analysis."""
+"""The page of an exploration: a summary of the highlights, and one section for each analysis."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ TABLES = "explore"
 
 @dataclass(frozen=True)
 class WrittenExploration:
-    """Files of an exploration, and what stands out.
+    """Files of an exploration, and its highlights.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class WrittenExploration:
     n_images
         Number of explored images.
     highlights
-        What stands out, the most important first.
+        Notable results, the most important first.
     notes
         Limits of the exploration, and why analyses were left out.
     facts
@@ -121,7 +121,7 @@ def build_explore_page(exploration: Exploration) -> Page:
 def _summary(exploration: Exploration) -> Section:
     components: list[Component] = [Text(_lead(exploration), "summary")]
     texts = [highlight.text for highlight in exploration.highlights]
-    components.append(Items(texts) if texts else Text("Nothing stands out."))
+    components.append(Items(texts) if texts else Text("No notable results."))
     components += [Text(note, "note") for note in exploration.notes]
     return Section("Summary", components)
 

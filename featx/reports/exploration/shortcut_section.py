@@ -9,7 +9,7 @@ from featx.reports.page.components import Component, Gallery, GalleryItem, Secti
 MAX_GALLERIES = 4
 EXPLANATION = (
     "A shortcut is a property that predicts the label although it has nothing to do with it; a model that learns it is "
-    "useless on other images. AUROC: area under the ROC curve of the class that the property tells best from all "
+    "useless on other images. AUROC: area under the ROC curve of the class that the property separates best from all "
     "others, on held-out images; 0.5 is chance. p: permutation test, corrected for the number of properties. "
     f"Properties of files are reported from {MIN_FILE_AUROC:g} on. Those of pictures, which also follow from what is "
     f"shown, from {MIN_PICTURE_AUROC:g} on."

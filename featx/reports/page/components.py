@@ -94,7 +94,7 @@ class Table:
     hints
         (row, column) → text that the cell shows on demand, such as an interval.
     highlighted
-        Positions of the rows that stand out.
+        Positions of the highlighted rows.
     """
 
     template: ClassVar[str] = "table.html"

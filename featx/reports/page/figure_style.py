@@ -19,7 +19,7 @@ from featx.text.sanitising import sanitise_text
 # Colour of axes and texts. In a page it becomes the colour of the text, which depends on light or dark display.
 INK = "#1d2733"
 GRID = "#8a97a5"
-# Palette of Okabe and Ito, which people with any colour vision can tell apart; black is left out for dark pages.
+# Palette of Okabe and Ito, which people with any colour vision can distinguish; black is left out for dark pages.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#999999", "#b8a90c")
 PNG_DPI = 150
 # Length of a name in characters; longer names are shortened.

@@ -94,7 +94,7 @@ def _build_table(evaluation: Evaluation, number: str) -> Table:
         position for position, row in enumerate(evaluation.rows) if row.run == evaluation.chosen
     )
     n_rows = f" ({sizes[0]:,} rows)" if len(sizes) == 1 else ""
-    caption = f"All runs on {evaluation.part}{n_rows}, best first by the selection score; the chosen run stands out."
+    caption = f"All runs on {evaluation.part}{n_rows}, best selection score first; the chosen run is highlighted."
     return Table(title, caption, columns, cells, hints, chosen_positions)
 
 
