@@ -10,8 +10,8 @@ The flow, each arrow a table joined by id::
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only with `final`
-    attack    perturbed images that runs predict wrongly: the accuracy that is left
-    smooth    votes of a run over noisy images, with a radius within which no attack changes the prediction
+    attack    robust accuracy of runs on adversarially perturbed images
+    smooth    votes of a run over noisy images, with a radius within which no attack changes the class
     corrupt   every run's score on images with noise, blur, weather and other corruptions
     leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page

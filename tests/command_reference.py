@@ -36,10 +36,9 @@ def command_reference() -> str:
         "keys of `--json`.",
     ]
     for name, command in all_commands(ROOT_COMMAND):
-        purpose, _, examples = command.help.partition("\n\n")
+        purpose, *paragraphs = command.help.split("\n\n")
         parts += [f"## featx {name}", _one_line(purpose)]
-        if examples:
-            parts.append(f"```bash\n{_example_lines(examples)}\n```")
+        parts += [_example_block(text) if text.startswith("Example") else _one_line(text) for text in paragraphs]
         if rows := _rows(command):
             parts.append(_table(rows))
     return "\n\n".join(parts) + "\n"
@@ -85,6 +84,7 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _example_lines(text: str) -> str:
-    """Return one line for each example."""
-    return "\n".join(part.strip() for part in re.sub("^Examples?: ", "", _one_line(text)).split(" · "))
+def _example_block(text: str) -> str:
+    """Return a block with one line for each example."""
+    lines = [part.strip() for part in re.sub("^Examples?: ", "", _one_line(text)).split(" · ")]
+    return "\n".join(["```bash", *lines, "```"])

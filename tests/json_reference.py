@@ -87,7 +87,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "`severity`, `score`, `interval`), `errors` (`mean`, `relative`, `problems`), and `consistency` "
             "(`share_4`, `share_8`, `largest_change`); null where it was not evaluated.",
         ),
-        Key("losses_by_kind", dict[str, float], "Loss of score by each kind, averaged over severities and runs."),
+        Key("score_drop_by_kind", dict[str, float], "Loss of score by each kind, averaged over severities and runs."),
         Key("problems", list[str], "Reasons why there are no mean corruption errors."),
     ],
     "fit": [
@@ -188,7 +188,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
 RESULTS_OF_STAGES = (SplitResult, SummaryOfSplits)
 # Keys of objects whose JSON differs from the dataclass.
 ADDED: Mapping[type, Sequence[Key]] = {
-    CopyPair: [Key("differ", list[str], "Targets for which the two labels differ.")],
+    CopyPair: [Key("differing_targets", list[str], "Targets for which the two labels differ.")],
     RunEvaluation: [Key("accuracy, …", float, "Each score of the run, under its own name.")],
 }
 REMOVED: Mapping[type, Sequence[str]] = {RunEvaluation: ["scores"]}

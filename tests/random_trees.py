@@ -1,4 +1,4 @@
-"""Random trees of files as people have them: images, tables, archives, arrays, annotations and litter, some broken."""
+"""Random trees of files as people have them: images, tables, archives, arrays, annotations, some of them broken."""
 
 import io
 import json
@@ -29,7 +29,16 @@ FOLDERS = [
     "test/cat",
     "x/y/z",
 ]
-LITTER = ["Thumbs.db", ".DS_Store", "._0.png", "desktop.ini", "notes", "readme.md", "@eaDir/0.png", "__MACOSX/0.png"]
+OTHER_FILES = [
+    "Thumbs.db",
+    ".DS_Store",
+    "._0.png",
+    "desktop.ini",
+    "notes",
+    "readme.md",
+    "@eaDir/0.png",
+    "__MACOSX/0.png",
+]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"]
 SEPARATORS = [",", ";", "\t", "|", " "]
 LABELS: list[Callable[[Generator, int], list[object]]] = [
@@ -75,7 +84,7 @@ def write_tree(folder: Path, seed: int) -> list[str]:
     for number in range(int(rng.integers(0, 4))):
         _write_table(folder, rng, images, number)
     for _ in range(int(rng.integers(0, 4))):
-        _write(folder / str(rng.choice(LITTER)), rng.bytes(int(rng.integers(0, 30))))
+        _write(folder / str(rng.choice(OTHER_FILES)), rng.bytes(int(rng.integers(0, 30))))
     makers = [_write_archive, _write_arrays, _write_annotations, _write_broken]
     for make in makers:
         if rng.random() < 0.25:

@@ -36,6 +36,7 @@ from tests.command_reference import command_reference
 from tests.docstring_markdown import as_markdown
 from tests.docstrings import attribute_texts
 from tests.json_reference import json_reference
+from tests.module_list import architecture
 
 # Longest signature that is shown on one line.
 MAX_SIGNATURE_LENGTH = 88
@@ -193,6 +194,7 @@ PAGES = {
     "json_reference.md": json_reference,
     "command_reference.md": command_reference,
     "adr/README.md": decisions,
+    "architecture.md": architecture,
 }
 
 

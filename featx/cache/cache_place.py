@@ -27,7 +27,7 @@ from featx.study.study import Study
 T = TypeVar("T")
 # The files of a recipe that name the embeddings it needs.
 LOCK_FILES = (EMBEDDINGS, BOUNDARIES)
-LOCK_NEXT_STEP = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
+LOCK_HINT = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
 
 
 class NeededEmbeddings(BaseModel):
@@ -99,7 +99,7 @@ class Cache:
         for name in LOCK_FILES:
             for file in sorted(self.runs.rglob(name)):
                 owner = file.parent.relative_to(self.runs).as_posix()
-                lock = read_lock(file, LOCK_NEXT_STEP)
+                lock = read_lock(file, LOCK_HINT)
                 for fields in (*lock.embeddings, *lock.pending):
                     yield owner, _parse_embedding(file, fields)
 

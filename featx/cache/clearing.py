@@ -1,4 +1,4 @@
-"""Compact a cache, and remove leftovers of crashed writers and embeddings that no known recipe needs."""
+"""Compact a cache, and remove leftovers of killed writers and embeddings that no known recipe needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class ClearingResult:
     Attributes
     ----------
     leftovers
-        Names of the leftovers of crashed writers.
+        Names of the leftovers of killed writers.
     unneeded
         Names of the stores that no known recipe needs.
     n_bytes
@@ -89,7 +89,7 @@ def gc(
     dry_run: bool = False,
     agree: Callable[[list[str]], bool] = lambda _: True,
 ) -> ClearingResult:
-    """Remove what crashed writers left in a cache, and the stores that no known recipe needs.
+    """Remove what killed writers left in a cache, and the stores that no known recipe needs.
 
     Parameters
     ----------

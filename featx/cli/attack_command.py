@@ -83,7 +83,7 @@ def attack(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Perturb images so that runs change their predictions, and report the accuracy that is left.
+    """Attack runs by adversarial perturbations of images, and report their robust accuracy.
 
     Examples: featx attack · featx attack svm --method standard --eps 2/255 --eps 8/255 ·
     featx attack --method cw --json

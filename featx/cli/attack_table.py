@@ -61,7 +61,7 @@ def attack_lines(
 
 def checks_text(result: "RobustnessEvaluation") -> str:
     """Return the number of sanity checks that were passed, and the runs whose figures are not to be trusted."""
-    doubtful_text = ", ".join(run.label for run in result.runs if run.doubts)
+    doubtful_text = ", ".join(run.label for run in result.runs if run.failed_checks)
     checks_summary = f"checks: {result.n_passed_checks} of {result.n_checks} passed"
     return f"{checks_summary}; not to be trusted: {doubtful_text}" if doubtful_text else checks_summary
 
@@ -87,21 +87,21 @@ def add_robustness(result: "RobustnessEvaluation", summary: Summary, rank: int =
 
 
 def most_robust_text(result: "RobustnessEvaluation") -> str:
-    """Return a sentence about the most robust run at the largest limit that a run withstands; empty without limits."""
+    """Return a sentence about the most robust run at the largest limit with an accuracy above 0, or an empty text."""
     if not result.limits:
         return ""
     norm, limits = next(iter(result.limits.items()))
     best = [max(result.worst(norm, eps).values(), key=lambda item: item.accuracy) for eps in limits]
-    withstood_rows = [row for row in best if row.accuracy > 0]
-    row = withstood_rows[-1] if withstood_rows else best[0]
+    robust_rows = [row for row in best if row.accuracy > 0]
+    row = robust_rows[-1] if robust_rows else best[0]
     units = f" of {result.n_units} groups" if result.by_group else ""
     interval = f"(95 %{units}: {row.low:.3f} … {row.high:.3f})"
-    limit = f"{norm} {limit_text(norm, limits[len(withstood_rows) - 1] if withstood_rows else limits[0])}"
-    if not withstood_rows:
-        return f"no run withstands {limit}: accuracy 0.000 {interval}"
+    limit = f"{norm} {limit_text(norm, limits[len(robust_rows) - 1] if robust_rows else limits[0])}"
+    if not robust_rows:
+        return f"within {limit}, every run has robust accuracy 0.000 {interval}"
     limit_note = (
-        f"; no run withstands {limit_text(norm, limits[len(withstood_rows)])}"
-        if len(withstood_rows) < len(limits)
+        f"; within {limit_text(norm, limits[len(robust_rows)])}, every run has robust accuracy 0"
+        if len(robust_rows) < len(limits)
         else ""
     )
     return (
@@ -185,7 +185,7 @@ def _interval(row: "RobustAccuracy | None") -> str:
 
 
 def _add_unlimited(result: "RobustnessEvaluation", summary: Summary, rank: int) -> None:
-    """Add the methods without limit: accuracy that is left, and the median norm of the perturbations."""
+    """Add the methods without limit: robust accuracy, and the median norm of the perturbations."""
     methods = list(dict.fromkeys(row.method for row in result.attacks if row.eps is None))
     if not methods:
         return
@@ -251,8 +251,10 @@ def _add_checks(result: "RobustnessEvaluation", summary: Summary) -> None:
     """Add how many sanity checks were passed, and a warning for each run with a failed one."""
     summary.say(checks_text(result))
     for run in result.runs:
-        if run.doubts:
-            summary.say(f"warning: {run.label} is not to be trusted, because {'; '.join(run.doubts)}", WARNING)
+        if run.failed_checks:
+            summary.say(
+                f"warning: {run.label} failed sanity checks of its attacks: {'; '.join(run.failed_checks)}", WARNING
+            )
     if labels := result.labels_without_gradient:
         labels_text = ", ".join(labels)
         summary.say(f"without gradient, attacked by transfer and square: {labels_text}", RANK_OF_SECOND_TABLE)

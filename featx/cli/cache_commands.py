@@ -188,8 +188,9 @@ def gc(
 ) -> None:
     """Remove unfinished files of killed writers, and stores that no known recipe uses.
 
-    A recipe is known if its folder is under runs/ ($FEATX_RUNS). Examples: featx cache gc --dry-run · featx
-    cache gc --yes
+    A recipe is known if its folder is under runs/ ($FEATX_RUNS).
+
+    Examples: featx cache gc --dry-run · featx cache gc --yes
     """
     import featx.cache
     from featx.cli import console

@@ -17,7 +17,7 @@ def corrupt(
         list[str] | None,
         typer.Option(
             "--kind",
-            help="A kind of damage such as fog, or a group: noise, blur, weather, light, compression, geometry, "
+            help="A kind of corruption such as fog, or a group: noise, blur, weather, light, compression, geometry, "
             "probe, imagenet-c (repeatable).",
             show_default="the recipe's, or all",
         ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from featx.robustness.corruption_results import CorruptedRun, CorruptionResults
     from featx.study.study import Study
 
-# Number of kinds of damage that the summary names as the most harmful ones.
+# Number of kinds of corruptions that the summary names as the most harmful ones.
 N_HARMFUL_SHOWN = 3
 # Grid of the shuffled patches that the summary shows, as a position among the severities of the probe.
 SHOWN_GRID = 2
@@ -95,11 +95,11 @@ def describe_best(score: str, name: str, original: float, mean: float | None) ->
 
 
 def describe_harmful(results: "CorruptionResults") -> str:
-    """Return the kinds of damage that change the score most, as text; empty if none was evaluated."""
+    """Return the kinds of corruptions that change the score most, as text; empty if none was evaluated."""
     from featx.metrics.definitions import find_score
 
     sign = -1 if find_score(results.score).greater_is_better else 1
-    losses = list(results.losses_by_kind.items())[:N_HARMFUL_SHOWN]
+    losses = list(results.score_drop_by_kind.items())[:N_HARMFUL_SHOWN]
     number_format = f"+{results.score_format.edge}"
     texts = [f"{kind} ({format(sign * loss, number_format)})" for kind, loss in losses]
     return f"most harmful: {', '.join(texts)}" if losses else ""
@@ -142,7 +142,7 @@ def plain_results(results: "CorruptionResults") -> dict[str, Any]:
             **{name: getattr(results, name) for name in ("target", "part", "n_rows", "score", "reference", "problems")},
             "n": len(results.ids),
             "runs": runs,
-            "losses_by_kind": results.losses_by_kind,
+            "score_drop_by_kind": results.score_drop_by_kind,
         }
     )
     return result

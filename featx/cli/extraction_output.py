@@ -66,15 +66,15 @@ def _add_failures(result: "Extraction", summary: Summary) -> None:
 
 def _add_speed(result: "Extraction", summary: Summary) -> None:
     """Add the speed, and each embedding with its deviation from fp32."""
-    from featx.embeddings.drift import Drift
+    from featx.embeddings.deviation import Deviation
 
     if result.n_embedded:
         summary.say(f"embedding speed {result.images_per_s:.1f} images/s; {result.bottleneck}", DETAIL - 1)
     for embedding in result.embeddings:
         name, precision, store = (embedding[key] for key in ("name", "precision", "store"))
         summary.say(f"  {name}  d {embedding['n_features']}  {precision}  {store}", DETAIL)
-        if embedding["drift"]:
-            summary.say(f"    {Drift.model_validate(embedding['drift'])}", DETAIL)
+        if embedding["deviation"]:
+            summary.say(f"    {Deviation.model_validate(embedding['deviation'])}", DETAIL)
 
 
 def raise_failures(result: "Extraction", max_failures: str | None = None) -> None:

@@ -39,7 +39,11 @@ def leaks(
 
 def _plain(result: "Leaks") -> dict[str, Any]:
     counts = {"n_pairs": len(result.pairs), "n_disagreeing": len(result.disagreeing)}
-    return asdict(result) | counts | {"pairs": [asdict(pair) | {"differ": pair.disagreeing} for pair in result.pairs]}
+    return (
+        asdict(result)
+        | counts
+        | {"pairs": [asdict(pair) | {"differing_targets": pair.disagreeing} for pair in result.pairs]}
+    )
 
 
 def _print(result: "Leaks", limit: int) -> None:
@@ -49,10 +53,11 @@ def _print(result: "Leaks", limit: int) -> None:
     _print_pairs(result, limit)
     for grouping in result.groups:
         console.say(
-            f"{grouping.n_torn} of {grouping.n_groups} groups of {grouping.name!r} are in several parts of the split, "
-            f"first {grouping.first!r}; if images of one group resemble each other, set split.by = {grouping.column!r}"
+            f"{grouping.n_leaking_groups} of {grouping.n_groups} groups of {grouping.name!r} are in several parts of "
+            f"the split, first {grouping.first!r}; if images of one group resemble each other, set split.by = "
+            f"{grouping.column!r}"
         )
-    for note in notes_on_search(result.n_unseen, result.n_unembedded, result.n_uncompared):
+    for note in notes_on_search(result.n_unreadable, result.n_without_embedding, result.n_not_compared):
         console.say(note)
 
 

@@ -142,7 +142,9 @@ def doctor(
 
 
 def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:
-    precision_checks = [vars(check) | {"drift": check.drift.model_dump()} for check in diagnosis.precision_checks]
+    precision_checks = [
+        vars(check) | {"deviation": check.deviation.model_dump()} for check in diagnosis.precision_checks
+    ]
     return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "precision_checks": precision_checks}
 
 

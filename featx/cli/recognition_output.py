@@ -91,7 +91,7 @@ def _add_inventory(recognition: "Recognition", summary: Summary) -> None:
     for use, n in inventory.uses.items():
         summary.say(f"{n} × {use}", label="used")
     for report in inventory.tables:
-        use = "taken" if report.is_taken else "not taken"
+        use = "used" if report.is_used else "not used"
         facts = f"{report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}"
         summary.say(f"{report.file}: {facts}", label="table")
         if report.columns:

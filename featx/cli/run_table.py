@@ -315,7 +315,7 @@ def _groups(grouping: "Grouping") -> None:
     score_format = ScoreFormat.of(grouping.score, [group.scores[grouping.score] for group in grouping.groups])
     console.table("", columns, [_group_line(group, grouping.score, score_format) for group in grouping.groups])
     omission_notes = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
-    omission_notes += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []
+    omission_notes += [f"{grouping.n_omitted_groups} small groups are not shown"] if grouping.n_omitted_groups else []
     if omission_notes:
         console.say(f"  {'; '.join(omission_notes)}")
 

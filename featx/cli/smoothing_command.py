@@ -53,7 +53,7 @@ def smooth(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Let runs vote over noisy copies of each image, and certify within which radius no attack changes the prediction.
+    """Classify images by votes over noisy copies, and certify a radius within which no attack changes the class.
 
     Examples: featx smooth · featx smooth logreg --sigma 0.25 --images 100
     """

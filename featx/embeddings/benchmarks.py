@@ -1,6 +1,6 @@
-"""Measured speeds of runtimes and drifts of precisions for one network on this machine.
+"""Measured speeds of runtimes and deviations of precisions for one network on this machine.
 
-Results are stored in ``trials.json`` by network and machine, so that nothing is measured twice.
+Results are stored in ``benchmarks.json`` by network and machine, so that nothing is measured twice.
 """
 
 import os
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from featx.embeddings.deviation import Deviation, PrecisionAudit
 from featx.embeddings.devices import gpu_names
-from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Runner
 from featx.embeddings.machine import CPU_RUNTIMES, arithmetic
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed
@@ -66,7 +66,7 @@ class BenchmarkJournal:
     Parameters
     ----------
     notes
-        The cache's folder of notes, in which ``trials.json`` lies.
+        The cache's folder of notes, in which ``benchmarks.json`` lies.
     specs
         The embeddings that the network computes, in fp32; they identify the network.
     portable
@@ -75,7 +75,7 @@ class BenchmarkJournal:
 
     def __init__(self, notes: Path, specs: Sequence[EmbeddingSpec], portable: PortableNetwork) -> None:
         self.portable = portable
-        self._file = notes / "trials.json"
+        self._file = notes / "benchmarks.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
     def _read_own_entries(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class BenchmarkJournal:
         return read_json_as(self._file, dict[str, dict[str, Any]]) if self._file.is_file() else {}
 
     def _write_entry(self, name: str, value: Mapping[str, Any]) -> None:
-        with file_lock(self._file.with_name(".trials.lock")):
+        with file_lock(self._file.with_name(".benchmarks.lock")):
             entries = self._read_all_entries()
             entries.setdefault(self._key, {})[name] = value
             write_json(self._file, entries)
@@ -95,13 +95,14 @@ class BenchmarkJournal:
         entry = self._read_own_entries().get(reason)
         if entry is None:
             return None
-        drift = entry["drift"] and Drift.model_validate(entry["drift"])
-        return PrecisionAudit(TypeAdapter(Precision).validate_python(entry["precision"]), drift)
+        deviation = entry["deviation"] and Deviation.model_validate(entry["deviation"])
+        return PrecisionAudit(TypeAdapter(Precision).validate_python(entry["precision"]), deviation)
 
     def record_precision(self, reason: str, audit: PrecisionAudit) -> None:
         """Store the audit for a reason."""
         precision = audit.precision if isinstance(audit.precision, str) else audit.precision.identity()
-        self._write_entry(reason, {"precision": precision, "drift": audit.drift and audit.drift.model_dump()})
+        deviation = audit.deviation and audit.deviation.model_dump()
+        self._write_entry(reason, {"precision": precision, "deviation": deviation})
 
     def speeds(self) -> dict[Runtime, RuntimeSpeed]:
         """Return the recorded speeds of the runtimes in fp32 on the CPU, empty where none is recorded."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.drift import Drift, worst_drift
+from featx.embeddings.deviation import Deviation, worst_deviation
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.machine import CPU_RUNTIMES, package_version
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -45,9 +45,9 @@ class PrecisionCheck:
         Runtime, or the reduced precision with its runtime and device.
     images_per_s
         Images per second of the network alone, without reading and decoding.
-    drift
+    deviation
         Difference from eager torch in fp32.
-    is_trusted
+    is_accepted
         Whether an extraction may use this precision.
     accuracy, accuracy_sd
         Mean and standard deviation of a logistic regression's accuracy over folds; nan where a class has too few
@@ -57,8 +57,8 @@ class PrecisionCheck:
     network: str
     runtime: str
     images_per_s: float
-    drift: Drift
-    is_trusted: bool
+    deviation: Deviation
+    is_accepted: bool
     accuracy: float
     accuracy_sd: float
 
@@ -173,16 +173,16 @@ def _check_network(
         runner = group.portable.build_runner(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
         rows = embed_pixels(runner, pixels)
         exact_rows = exact_rows or rows
-        drift = worst_drift(exact_rows, rows)
-        if drift is None:
+        deviation = worst_deviation(exact_rows, rows)
+        if deviation is None:
             raise DataError(f"{backbone} gives no image a finite vector; choose another tap")
         accuracy, accuracy_sd = _score_head(rows[0], truth)
         yield PrecisionCheck(
             network=backbone,
             runtime=name,
             images_per_s=rounded_rate(images_per_s(runner, pixels)),
-            drift=drift,
-            is_trusted=precision == "fp32" or drift.min_cosine >= selector.engine.min_cosine,
+            deviation=deviation,
+            is_accepted=precision == "fp32" or deviation.min_cosine >= selector.engine.min_cosine,
             accuracy=accuracy,
             accuracy_sd=accuracy_sd,
         )

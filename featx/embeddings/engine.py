@@ -124,7 +124,7 @@ class Times:
             if self.workers < (os.cpu_count() or 1)
             else "fewer or smaller images, or more cores"
         )
-        next_steps = {
+        speedups = {
             "decode": more_workers,
             "network": "a faster device or runtime",
             "write": "a faster disk for the cache",
@@ -132,7 +132,7 @@ class Times:
         shares_text = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         return (
             f"bottleneck: {stage}, busy {shares[stage]:.0%} of the time ({shares_text}); to go faster, "
-            f"use {next_steps[stage]}"
+            f"use {speedups[stage]}"
         )
 
 

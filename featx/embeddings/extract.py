@@ -72,8 +72,8 @@ class Extraction:
     times, bottleneck
         Busy seconds of each stage of the engine (`featx.embeddings.engine.Times`), and the bottleneck in one line.
     embeddings
-        Name, number of features, store, precision and drift of each embedding. The drift is that of a reduced precision
-        from fp32, None in fp32.
+        Name, number of features, store, precision and deviation of each embedding: that of a reduced precision from
+        fp32, None in fp32.
     parts
         Number of images with an embedding in each part; empty without a split.
     label_problem
@@ -328,7 +328,7 @@ def _describe_embedding(study: Study, embedding: LockedEmbedding) -> dict[str, A
         "n_features": embedding.n_features,
         "store": study.store_path(embedding.spec),
         "precision": str(embedding.spec.precision),
-        "drift": embedding.drift,
+        "deviation": embedding.deviation,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from featx.embeddings.drift import Drift, PrecisionAudit
+from featx.embeddings.deviation import Deviation, PrecisionAudit
 from featx.embeddings.engine import Lane, PassStatistics, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
@@ -92,11 +92,11 @@ def _make_plan(
     locked_embeddings = [resolved_embeddings[request] for request in group.requests if request in resolved_embeddings]
     if len(locked_embeddings) < len(group.requests):
         audit = (
-            PrecisionAudit(locked_embeddings[0].spec.precision, _drift(locked_embeddings[0]))
+            PrecisionAudit(locked_embeddings[0].spec.precision, _deviation(locked_embeddings[0]))
             if locked_embeddings
             else selector.choose_precision(group)
         )
-        drift = None if audit.drift is None or audit.precision == "fp32" else audit.drift.model_dump()
+        deviation = None if audit.deviation is None or audit.precision == "fp32" else audit.deviation.model_dump()
         specs = zip(group.requests, group.specs(audit.precision), group.resolved.n_features, strict=True)
         locked_embeddings = [
             resolved_embeddings[request]
@@ -106,7 +106,7 @@ def _make_plan(
                 spec=spec,
                 n_features=d,
                 weights_file=group.resolved.weights_file,
-                drift=drift,
+                deviation=deviation,
                 reason=selector.reason(request),
             )
             for request, spec, d in specs
@@ -118,8 +118,8 @@ def _make_plan(
     )
 
 
-def _drift(embedding: LockedEmbedding) -> Drift | None:
-    return None if embedding.drift is None else Drift.model_validate(embedding.drift)
+def _deviation(embedding: LockedEmbedding) -> Deviation | None:
+    return None if embedding.deviation is None else Deviation.model_validate(embedding.deviation)
 
 
 class SegmentWriter:
@@ -213,8 +213,8 @@ def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], 
         runner = selector.build_runner(plan.group, first_embedding.spec.precision, plan.rows, len(missing_digests))
         writer.device_rows = runner.rows
         writer.provenance = {**runner.provenance, "featx": version("featx")}
-        if first_embedding.drift is not None:
-            writer.provenance["drift"] = first_embedding.drift
+        if first_embedding.deviation is not None:
+            writer.provenance["deviation"] = first_embedding.deviation
         return runner
 
     return Lane(plan.locked[0].spec.preprocessing, missing_digests, build_runner, writer.add)

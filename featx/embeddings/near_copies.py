@@ -40,17 +40,17 @@ def find_near_copies(study: Study, progress: ProgressCallback = no_progress) -> 
         nothing has been extracted yet.
     """
     copies = study.copies_found()
-    if copies is not None and not copies.n_unseen and not copies.n_unembedded:
+    if copies is not None and not copies.n_unreadable and not copies.n_without_embedding:
         return copies
     uris = study.contents
-    n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
-    pairs, n_unseen, n_unembedded = _no_pairs(), 0, 0
-    if not n_uncompared:
+    n_not_compared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
+    pairs, n_unreadable, n_without_embedding = _no_pairs(), 0, 0
+    if not n_not_compared:
         digests, thumbnails = _thumbnails_in_order(study, uris, progress)
-        n_unseen = len(uris) - len(digests)
-        x, n_unembedded = _vectors(study, digests)
+        n_unreadable = len(uris) - len(digests)
+        x, n_without_embedding = _vectors(study, digests)
         pairs = find_pairs(digests, ThumbnailHashes(thumbnails, x), progress)
-    copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
+    copies = NearCopies(pairs, n_unreadable, n_without_embedding, n_not_compared)
     study.keep_copies(copies)
     return copies
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.embeddings.deviation import Deviation, PrecisionAudit, worst_deviation
 from featx.embeddings.devices import find_device
-from featx.embeddings.drift import Drift, PrecisionAudit, worst_drift
 from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed, is_native
 from featx.errors import DeviceError
@@ -62,7 +62,7 @@ def find_accurate_precision(
         Images to compare, (n, h, w, 3) uint8.
     """
     exact_rows: Rows | None = None
-    drift: Drift | None = None
+    deviation: Deviation | None = None
     precisions = [precision for dtype in dtypes for precision in reduced_precisions(dtype, engine, portable)]
     for number, precision in enumerate(precisions):
         progress("compare with fp32", number, len(precisions), str(precision))
@@ -70,12 +70,12 @@ def find_accurate_precision(
             portable.build_runner(Execution(precision.runtime, engine.device)), pixels
         )
         rows = embed_pixels(portable.build_runner(Execution(precision.runtime, engine.device, precision)), pixels)
-        drift = worst_drift(exact_rows, rows)
-        if drift is not None and drift.min_cosine >= engine.min_cosine:
+        deviation = worst_deviation(exact_rows, rows)
+        if deviation is not None and deviation.min_cosine >= engine.min_cosine:
             progress("compare with fp32", len(precisions), len(precisions), str(precision))
-            return PrecisionAudit(precision, drift)
+            return PrecisionAudit(precision, deviation)
     progress("compare with fp32", len(precisions), len(precisions), "fp32")
-    return PrecisionAudit(drift=drift)
+    return PrecisionAudit(deviation=deviation)
 
 
 def reduced_precisions(dtype: str, engine: EngineSpec, portable: PortableNetwork) -> Iterator[ReducedPrecision]:
@@ -110,6 +110,6 @@ def check_accurate(audit: PrecisionAudit, request: EmbeddingRequest, engine: Eng
     if audit.precision == "fp32":
         raise DeviceError(
             f"backbone {request.backbone!r}: precision = {request.precision!r} is not accurate enough on this machine: "
-            f"{audit.drift}; expected lowest cosines of {engine.min_cosine} or more (extraction.min_cosine); set "
+            f"{audit.deviation}; expected lowest cosines of {engine.min_cosine} or more (extraction.min_cosine); set "
             "precision = 'fp32'"
         )

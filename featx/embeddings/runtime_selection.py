@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.drift import PrecisionAudit
+from featx.embeddings.deviation import PrecisionAudit
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.machine import arithmetic
@@ -107,8 +107,8 @@ class RuntimeSelector:
             return PrecisionAudit()
         reason = self.reason(group.requests[0])
         audit = self._journal(group).precision(reason) or self._compare_with_fp32(group, reason, dtypes)
-        # Without a drift there was no image to compare.
-        if precision != "auto" and audit.drift is not None:
+        # Without a deviation there was no image to compare.
+        if precision != "auto" and audit.deviation is not None:
             check_accurate(audit, group.requests[0], self.engine)
         return audit
 

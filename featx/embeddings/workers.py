@@ -30,7 +30,7 @@ CHUNKS_PER_WORKER = 2
 # Seconds after which idle workers end.
 IDLE_S = 30
 STORE_VARIABLE_PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCS_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-DIED = "worker died while decoding it"
+WORKER_DIED = "worker died while decoding it"
 CHANGED = "changed while it was being read"
 REMOVED = "was removed while it was being read"
 TOO_LARGE = "cannot be resized"
@@ -218,7 +218,7 @@ def _decode_alone(image: tuple[str, ImageSource], pool: "_Pool", decoder: ChunkD
             return results[0]
         except BrokenProcessPool:
             pool.restart()
-    return DIED
+    return WORKER_DIED
 
 
 class _Pool:

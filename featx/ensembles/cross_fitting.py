@@ -118,32 +118,32 @@ class CrossFitting:
         """Return the decision rule of the combiner that a voting method fits to all rows."""
         return self.fit(method).decision_rule(self.members)
 
-    def merit(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:
+    def signed_score(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:
         """Return the score of outputs under a decision rule, with a sign that makes greater values better."""
         # `of` sets the metric.
         assert self.spec.metric is not None
         return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
 
     def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
-        """Return the contribution of each of the m members: the merit of the ensemble minus that without it.
+        """Return the contribution of each of the m members: the signed_score of the ensemble minus that without it.
 
         Parameters
         ----------
         outputs
             (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
         """
-        merit = self.merit(outputs, self.decision_rule(method))
+        signed_score = self.signed_score(outputs, self.decision_rule(method))
         used_members = self._used_members(method)
         return [
-            merit - self._merit_without(member, method) if member in used_members else 0.0
+            signed_score - self._merit_without(member, method) if member in used_members else 0.0
             for member in range(len(self.members))
         ]
 
     def _merit_without(self, excluded_member: int, method: VotingMethod) -> float:
-        """Return the merit of the ensemble without a member."""
+        """Return the signed_score of the ensemble without a member."""
         other_members = [member for member in range(len(self.members)) if member != excluded_member]
         cross_fitting = replace(self, members=self.members.select(other_members))
-        return cross_fitting.merit(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))
+        return cross_fitting.signed_score(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))
 
     def _used_members(self, method: VotingMethod) -> set[int]:
         """Return the members on which a fit depends, to all rows or to those of a fold."""

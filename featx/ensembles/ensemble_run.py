@@ -108,19 +108,19 @@ class EnsembleRun:
         return CrossFitting.of(self.selection_tables, self.truth, self.spec, groups)
 
     @cached_property
-    def merits(self) -> list[float]:
+    def signed_scores(self) -> list[float]:
         """Score of each candidate on the selection rows; greater is better."""
         members = self.selection.members
-        return [self.selection.merit(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
+        return [self.selection.signed_score(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
 
     @cached_property
     def diversity(self) -> Diversity:
         """Diversity of the candidates."""
         return diversity([run.name for run in self.runs], self.selection.members, self.selection.targets)
 
-    def _unsigned(self, merit: float) -> float:
+    def _unsigned(self, signed_score: float) -> float:
         """Return a score as users read it: losses and errors are positive."""
-        return float(find_score(self.metric).signed(merit))
+        return float(find_score(self.metric).signed(signed_score))
 
     def run_spec(self, method: str) -> EnsembleRunSpec:
         """Return all that determines the run of a method; its fingerprint names the run folder."""
@@ -166,7 +166,10 @@ class EnsembleRun:
     def _metrics(self, method: VotingMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
         """Return the metrics of an ensemble with these outputs and scores on the selection rows of a part."""
         names, targets, members = [run.name for run in self.runs], self.selection.targets, self.selection.members
-        best, rule = int(np.argmax(np.nan_to_num(self.merits, nan=-np.inf))), self.selection.decision_rule(method)
+        best, rule = (
+            int(np.argmax(np.nan_to_num(self.signed_scores, nan=-np.inf))),
+            self.selection.decision_rule(method),
+        )
         disagreements = count_disagreements(
             names[best],
             (targets.decided_by(rule), outputs),
@@ -179,11 +182,11 @@ class EnsembleRun:
             oof=part_scores if part == "oof" else None,
             val=part_scores if part == "val" else None,
             metric=self.metric,
-            score=self._unsigned(self.selection.merit(outputs, rule)),
+            score=self._unsigned(self.selection.signed_score(outputs, rule)),
             weighted=targets.weights is not None,
             best_member=names[best],
-            best_member_score=self._unsigned(self.merits[best]),
-            median_member_score=self._unsigned(float(np.median(self.merits))),
+            best_member_score=self._unsigned(self.signed_scores[best]),
+            median_member_score=self._unsigned(float(np.median(self.signed_scores))),
             diversity=self.diversity,
             disagreements=disagreements,
             contributions=contributions,

@@ -33,16 +33,16 @@ def fit_score_weights(members: MemberOutputs, targets: TargetValues, spec: Ensem
     Members with a negative score have weight 0. If members have no error or loss at all, only these have a weight.
     """
     metric = resolve_metric(targets, spec.metric)
-    merits = np.nan_to_num(
+    signed_scores = np.nan_to_num(
         [
             signed_score(metric, targets.decided_by(members.rule(member)), outputs)
             for member, outputs in enumerate(members.outputs)
         ]
     )
     if find_score(metric).greater_is_better:
-        return Mean(weights=normalise(merits.clip(min=0)))
-    is_perfect = merits == 0
-    return Mean(weights=normalise(is_perfect.astype(float) if is_perfect.any() else -1 / merits))
+        return Mean(weights=normalise(signed_scores.clip(min=0)))
+    is_perfect = signed_scores == 0
+    return Mean(weights=normalise(is_perfect.astype(float) if is_perfect.any() else -1 / signed_scores))
 
 
 def fit_convex_weights(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:

@@ -19,7 +19,7 @@ from featx.evaluation.intervals import (
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp, sign_p
 from featx.metrics.definitions import WEIGHTED_PREFIX, Scorer, available_scores, find_score
-from featx.metrics.score_kinds import Ranked
+from featx.metrics.score_kinds import RankingScore
 from featx.metrics.scores import NEEDS_PROBABILITIES, align
 from featx.metrics.share_intervals import Interval, wilson_interval
 from featx.specs.head import Metric
@@ -54,7 +54,7 @@ class RunComparison:
         Selection score of this run minus that of the reference, and its paired 95 % interval; nan for the reference.
     p, p_holm
         p-value of no difference, before and after Holm's correction for all compared runs; nan for the reference.
-    loss_bound
+    max_gap_to_best
         Upper limit, at 95 % for all runs together, of how much better the best of all runs is than this one.
     """
 
@@ -64,7 +64,7 @@ class RunComparison:
     difference_interval: Interval = (math.nan, math.nan)
     p: float = math.nan
     p_holm: float = math.nan
-    loss_bound: float = math.inf
+    max_gap_to_best: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Comparison:
 
         The upper limit of that lead must lie within the margin, or be no larger than that of the reference.
         """
-        return self.runs[run].loss_bound <= max(self.margin, self.runs[self.reference].loss_bound)
+        return self.runs[run].max_gap_to_best <= max(self.margin, self.runs[self.reference].max_gap_to_best)
 
     def related(self, relation: Relation) -> list[str]:
         """Return the names of the runs with one relation to the reference."""
@@ -221,7 +221,7 @@ def _compare_runs(
 ) -> dict[str, RunComparison]:
     """Compare each run with the first."""
     corrected_p, bounds = holm(p), paired_draws.loss_bounds()
-    runs = {names[0]: RunComparison(run_intervals[0], float(paired_draws.values[0]), loss_bound=float(bounds[0]))}
+    runs = {names[0]: RunComparison(run_intervals[0], float(paired_draws.values[0]), max_gap_to_best=float(bounds[0]))}
     for index, name in enumerate(names[1:], start=1):
         runs[name] = RunComparison(
             run_intervals[index],
@@ -260,7 +260,9 @@ def drawable_scores(targets: TargetValues, n_runs: int = 1) -> list[str]:
     """Return the names of the scores to draw for each run; areas of many classes, rows and runs would take minutes."""
     n_values = targets.n_outputs * len(targets)
     is_large = n_values > MAX_RANKED_VALUES or n_runs * n_values > MAX_RANKED_VALUES_OF_RUNS
-    return [name for name, score in available_scores(targets).items() if not (is_large and isinstance(score, Ranked))]
+    return [
+        name for name, score in available_scores(targets).items() if not (is_large and isinstance(score, RankingScore))
+    ]
 
 
 def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
@@ -289,5 +291,5 @@ def _scored_values(metric: Metric, targets: TargetValues, outputs: Floats) -> ND
     """Return (n, …) values of a run that a metric depends on: whether it is right, what it predicts, or its outputs."""
     if metric == "accuracy":
         return targets.correctness(outputs)
-    needs_outputs = metric in NEEDS_PROBABILITIES or isinstance(find_score(metric), Ranked)
+    needs_outputs = metric in NEEDS_PROBABILITIES or isinstance(find_score(metric), RankingScore)
     return outputs if needs_outputs else targets.decisions(outputs)

@@ -334,7 +334,7 @@ def _with_difference(row: RunEvaluation, comparison: Comparison) -> RunEvaluatio
         p=_none_if_nan(run.p),
         p_holm=_none_if_nan(run.p_holm),
         relation=_relation(comparison, row),
-        loss_bound=run.loss_bound if math.isfinite(run.loss_bound) else None,
+        max_gap_to_best=run.max_gap_to_best if math.isfinite(run.max_gap_to_best) else None,
     )
 
 

@@ -45,7 +45,7 @@ class RunEvaluation:
     relation
         Relation to the chosen run: ``equivalent``, ``not shown to differ``, ``worse``, ``better`` or ``too few rows``;
         ``reference`` for the chosen run (`featx.evaluation.comparison.Comparison.relation`).
-    loss_bound
+    max_gap_to_best
         Upper limit, at 95 % for all runs together, of how much better the best run is than this one.
     fit_s, images_per_s, n_bytes, n_models
         Costs of the run (`featx.evaluation.cost.Cost`); None where a cost is not known.
@@ -73,7 +73,7 @@ class RunEvaluation:
     p: float | None = None
     p_holm: float | None = None
     relation: str = ""
-    loss_bound: float | None = None
+    max_gap_to_best: float | None = None
     fit_s: float | None = None
     images_per_s: float | None = None
     n_bytes: int | None = None

@@ -87,7 +87,7 @@ class Grouping:
         that have a group.
     ordered
         Whether the groups have an order.
-    n_missing, n_hidden
+    n_missing, n_omitted_groups
         Number of rows without a value, and number of groups that are left out because there are too many.
     largest_difference, ratio
         Difference between the best and the worst group, and the smaller score divided by the larger one [1]_.
@@ -107,7 +107,7 @@ class Grouping:
     overall: float
     ordered: bool
     n_missing: int
-    n_hidden: int
+    n_omitted_groups: int
     largest_difference: float | None = None
     ratio: float | None = None
     mean_deviation: float | None = None

@@ -77,7 +77,7 @@ class SplitGroup:
     ----------
     name, column
         Name of the grouping in the recipe, and its label column.
-    n_groups, n_torn
+    n_groups, n_leaking_groups
         Number of all groups, and of those in several parts. Images without a value belong to no group.
     first
         Name of the first group that is in several parts.
@@ -86,7 +86,7 @@ class SplitGroup:
     name: str
     column: str
     n_groups: int
-    n_torn: int
+    n_leaking_groups: int
     first: str
 
 
@@ -105,11 +105,11 @@ class Leaks:
         Part → number of its images that have a copy in another part.
     groups
         Columns that look like an identity and have groups in several parts; never the one of ``split.by``.
-    n_unseen
+    n_unreadable
         Number of images that could not be read and were compared by content only.
-    n_unembedded
+    n_without_embedding
         Number of images without a cached embedding, which were compared by hash only.
-    n_uncompared
+    n_not_compared
         Number of images that were not searched for near copies because there are too many.
     opened
         Whether the labels of test rows were opened and compared; the opening is logged.
@@ -121,9 +121,9 @@ class Leaks:
     pairs: list[CopyPair]
     n_images: dict[str, int]
     groups: list[SplitGroup]
-    n_unseen: int
-    n_unembedded: int
-    n_uncompared: int
+    n_unreadable: int
+    n_without_embedding: int
+    n_not_compared: int
     opened: bool
     file: str
 
@@ -174,10 +174,10 @@ def find_leaks(study: Study, *, final: bool = False, progress: ProgressCallback 
         pairs=pairs,
         n_images={part: len(copies.ids(part)) for part in PARTS},
         groups=list(_split_groups(study)),
-        n_unseen=copies.n_unseen,
-        n_unembedded=copies.n_unembedded,
+        n_unreadable=copies.n_unreadable,
+        n_without_embedding=copies.n_without_embedding,
         opened=final,
-        n_uncompared=copies.n_uncompared,
+        n_not_compared=copies.n_not_compared,
         file=str(_file(study)),
     )
 
@@ -190,14 +190,14 @@ class Copies:
     ----------
     frame
         Table with one row per pair and the columns `COLUMNS`.
-    n_unseen, n_unembedded, n_uncompared
+    n_unreadable, n_without_embedding, n_not_compared
         Numbers of images that were not fully compared (`Leaks`).
     """
 
     frame: pd.DataFrame
-    n_unseen: int = 0
-    n_unembedded: int = 0
-    n_uncompared: int = 0
+    n_unreadable: int = 0
+    n_without_embedding: int = 0
+    n_not_compared: int = 0
 
     def ids(self, part: str) -> set[str]:
         """Return the ids of the images of one part that have a copy in another part."""
@@ -220,9 +220,9 @@ class Copies:
     def warnings(self, ids: Ids) -> list[str]:
         """Return warnings about scored rows that have copies, and about images that were not fully compared."""
         incomplete = {
-            "cannot be read any more": self.n_unseen,
-            "have no cached embedding any more": self.n_unembedded,
-            "are too many to be compared with each other": self.n_uncompared,
+            "cannot be read any more": self.n_unreadable,
+            "have no cached embedding any more": self.n_without_embedding,
+            "are too many to be compared with each other": self.n_not_compared,
         }
         return [
             *self._copy_warnings(ids),
@@ -250,7 +250,7 @@ def find_copies(study: Study, progress: ProgressCallback = no_progress) -> Copie
     images = _images_by_content(study)
     pairs = pd.DataFrame([*_exact_pairs(images), *_near_pairs(images, near_copies.pairs)], columns=COLUMNS)
     pairs = pairs.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
-    return Copies(pairs, near_copies.n_unseen, near_copies.n_unembedded, near_copies.n_uncompared)
+    return Copies(pairs, near_copies.n_unreadable, near_copies.n_without_embedding, near_copies.n_not_compared)
 
 
 def _file(study: Study) -> Path:
@@ -302,6 +302,6 @@ def _split_groups(study: Study) -> Iterator[SplitGroup]:
         if n_groups < MIN_IDENTITY_GROUPS or groups.count() > MAX_MEAN_IMAGES_PER_IDENTITY * n_groups:
             continue
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
-        torn_groups = n_parts.index[n_parts > 1]
-        if len(torn_groups):
-            yield SplitGroup(name, column, n_groups, len(torn_groups), str(torn_groups[0]))
+        leaking_groups = n_parts.index[n_parts > 1]
+        if len(leaking_groups):
+            yield SplitGroup(name, column, n_groups, len(leaking_groups), str(leaking_groups[0]))

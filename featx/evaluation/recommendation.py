@@ -102,7 +102,7 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
         parts.append("it is significantly better than all other runs")
     is_reference = run == comparison.reference
     reason = "the run with the best score" if is_reference else "the cheapest of the equivalent runs"
-    bound = comparison.runs[run].loss_bound
+    bound = comparison.runs[run].max_gap_to_best
     doubt_text = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
     parts.append(
         f"recommended: {comparison.label(run)}, {reason}; another run may be better by up to {bound:.2g}{doubt_text}"

@@ -16,7 +16,7 @@ from featx.study.near_copy_table import NearCopies
 
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
 NO_PAIRS = pd.DataFrame({"digest": [], "copy": [], "similarity": []})
-EXACT, NEAR = "exact", "near"
+EXACT_COPY, NEAR_COPY = "exact", "near"
 # Comparing the embeddings of more images takes minutes.
 MAX_IMAGES_BY_EMBEDDING = 20_000
 
@@ -38,8 +38,8 @@ def find_image_copies(images: ExploredImages, progress: ProgressCallback) -> Ana
     order = ["in_several_parts", "labels_differ", "similarity"]
     table = table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
     facts = {
-        "n_exact": int((table["kind"] == EXACT).sum()),
-        "n_near": int((table["kind"] == NEAR).sum()),
+        "n_exact": int((table["kind"] == EXACT_COPY).sum()),
+        "n_near": int((table["kind"] == NEAR_COPY).sum()),
         "n_in_several_parts": int(table["in_several_parts"].sum()),
         "n_labels_differ": int(table["labels_differ"].sum()),
     }
@@ -50,7 +50,7 @@ def _exact_pairs(images: ExploredImages, first_ids: "pd.Series[Any]") -> list[tu
     """Return each later image with a content, and the first one with it."""
     original_ids = first_ids.reindex(images.digests).to_numpy(object)
     rows = np.flatnonzero(original_ids != images.ids)
-    return [(images.ids[row], original_ids[row], EXACT, 1.0) for row in rows]
+    return [(images.ids[row], original_ids[row], EXACT_COPY, 1.0) for row in rows]
 
 
 def _near_pairs(
@@ -62,7 +62,7 @@ def _near_pairs(
     image_pairs = pairs[pairs["digest"].isin(first_ids.index) & pairs["copy"].isin(first_ids.index)]
     ids, copy_ids = (first_ids.reindex(image_pairs[name]).to_numpy(object) for name in ("digest", "copy"))
     rows = zip(ids, copy_ids, image_pairs["similarity"], strict=True)
-    return [(image_id, copy, NEAR, float(value)) for image_id, copy, value in rows], [*notes, *copies.notes]
+    return [(image_id, copy, NEAR_COPY, float(value)) for image_id, copy, value in rows], [*notes, *copies.notes]
 
 
 def _search_near_copies(
@@ -82,9 +82,9 @@ def _search_near_copies(
     if images.is_extracted and is_comparable and (study.knows_copies or n_contents <= MAX_IMAGES_BY_EMBEDDING):
         return find_near_copies(study, progress), []
     if len(digests) > MAX_IMAGES_TO_COMPARE:
-        return NearCopies(NO_PAIRS, n_uncompared=len(digests)), []
+        return NearCopies(NO_PAIRS, n_not_compared=len(digests)), []
     cached_digests, hashes = _thumbnail_hashes(images, digests)
-    copies = NearCopies(find_pairs(cached_digests, hashes, progress), n_unseen=len(digests) - len(cached_digests))
+    copies = NearCopies(find_pairs(cached_digests, hashes, progress), n_unreadable=len(digests) - len(cached_digests))
     if not images.is_extracted:
         return copies, []
     advice = "'featx leaks' also compares embeddings" if is_comparable else "the study has too many for embeddings"
@@ -116,7 +116,7 @@ def _labels_differ(images: ExploredImages, table: pd.DataFrame) -> "np.ndarray[A
 def _highlights(table: pd.DataFrame) -> list[Highlight]:
     highlights = []
     crossing_pairs, disagreeing_pairs = table[table["in_several_parts"]], table[table["labels_differ"]]
-    n_exact = int((crossing_pairs["kind"] == EXACT).sum())
+    n_exact = int((crossing_pairs["kind"] == EXACT_COPY).sum())
     if len(crossing_pairs):
         row = crossing_pairs.iloc[0]
         highlights.append(

@@ -25,7 +25,7 @@ WIDE_PERCENTILES, WIDE_SDS = (10, 90), 2.563
 # Grey images are reported if they are at most this share of the images.
 MAX_GREY_SHARE = 0.2
 # Value before logarithms, so that 0 has one.
-TINY = 1e-6
+MIN_LOG_ARGUMENT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def _column(name: str, sign: float = 1.0) -> Callable[[pd.DataFrame], Values]:
 
 
 def _blur(properties: pd.DataFrame) -> Values:
-    sharpness = np.log(properties["sharpness"].to_numpy(np.float64) + TINY)
+    sharpness = np.log(properties["sharpness"].to_numpy(np.float64) + MIN_LOG_ARGUMENT)
     return np.asarray(np.median(sharpness) - sharpness)
 
 
 def _deviation(values: Values) -> Values:
     """Return the factors by which values are above or below their median, as logarithms."""
-    logs = np.log(np.maximum(values, TINY))
+    logs = np.log(np.maximum(values, MIN_LOG_ARGUMENT))
     return np.asarray(np.abs(logs - np.median(logs)))
 
 

@@ -160,7 +160,9 @@ def _exporter(
     """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
     header = read_header(run.path)[1]
     if header.kind == "smoothed":
-        raise DataError(f"{run.name} is a smoothed run, which predicts by a vote over noise; export the run it smooths")
+        raise DataError(
+            f"{run.name} is a smoothed run, which classifies by a vote over noise; export the run it smooths"
+        )
     if header.kind != "head" and file_format != "onnx":
         kind = "an ensemble" if header.kind == "ensemble" else "a network"
         raise DataError(f"{run.name} is {kind}; expected '--format onnx', found {file_format!r}")

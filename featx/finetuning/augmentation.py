@@ -14,7 +14,7 @@ from featx.specs.finetuning import AugmentSpec
 if TYPE_CHECKING:
     from torchvision.transforms import v2
 
-# Distinguishes the random numbers of damage from those of other uses of the same seed.
+# Distinguishes the random numbers of corruptions from those of other uses of the same seed.
 DAMAGE_STREAM = 1
 
 
@@ -60,12 +60,12 @@ def augment(pixels: NDArray[np.uint8], spec: AugmentSpec, seed_numbers: tuple[in
 
 @cache
 def _kinds(names: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return the kinds of damage (`featx.robustness.corruptions.corruption.Corruption`) that names mean."""
+    """Return the kinds of corruptions (`featx.robustness.corruptions.corruption.Corruption`) that names mean."""
     return tuple(CORRUPTIONS.get(name) for name in kinds_in(names))
 
 
 def _damage(pixels: NDArray[np.uint8], spec: AugmentSpec, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a copy of an image with damage of a random kind and severity, then with noise."""
+    """Return a copy of an image with a corruption of a random kind and severity, then with noise."""
     if spec.corruptions and rng.random() < spec.corruption_share:
         kinds = _kinds(spec.corruptions)
         corruption = kinds[rng.integers(len(kinds))]

@@ -19,8 +19,8 @@ from featx.files.atomic import file_state
 from featx.images.containers.hdf5 import Hdf5Datasets
 from featx.images.containers.matlab import MatlabDatasets
 from featx.images.contents import FileState
-from featx.images.litter import litter_file_rule
 from featx.images.npy import map_npy
+from featx.images.system_files import system_file_rule
 from featx.images.unpacking import UNPACKERS, check_disk_space, read_chunks, unpack
 
 ARRAY_FILE_NAME = re.compile(
@@ -37,7 +37,7 @@ ARRAY_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError
 
 def is_array_file(name: str) -> bool:
     """Whether a file has the name of an array file."""
-    return bool(ARRAY_FILE_NAME.search(name)) and not litter_file_rule(name)
+    return bool(ARRAY_FILE_NAME.search(name)) and not system_file_rule(name)
 
 
 def open_datasets(file: Path) -> Mapping[str, Any]:

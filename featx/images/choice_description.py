@@ -1,4 +1,4 @@
-"""Description of what the images and labels of a source were taken from, and why other tables were not taken."""
+"""Description of what the images and labels of a source were read from, and why other tables were not used."""
 
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_tables import TableReport
@@ -27,15 +27,15 @@ def describe_choice(
         Whether a target is proposed; otherwise the first sentence states why there is none.
     """
     sentences = _describe_origin(data, listing.manifest)
-    sentences += [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
-    unused_tables = [table for table in tables if not table.is_taken and table.path]
+    sentences += [f"used {table.file} ({table.format}): {table.reason}" for table in tables if table.is_used]
+    unused_tables = [table for table in tables if not table.is_used and table.path]
     if not has_target:
         sentences.append(f"none: {explain_missing_labels(data, listing, tables)}")
         # The sentence above has their reasons.
         unused_tables = []
-    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused_tables[:MAX_TABLES_NAMED]]
+    sentences += [f"not used: {table.file}: {table.reason}" for table in unused_tables[:MAX_TABLES_NAMED]]
     if len(unused_tables) > MAX_TABLES_NAMED:
-        sentences.append(f"{len(unused_tables) - MAX_TABLES_NAMED} more tables are not taken")
+        sentences.append(f"{len(unused_tables) - MAX_TABLES_NAMED} more tables are not used")
     return sentences
 
 
@@ -43,13 +43,13 @@ def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
     """Return what the labels were taken from if it is no table, as one sentence."""
     if data.reader_name == "folder":
         n_classes = manifest.labels["class"].nunique()
-        return [f"took the names of {n_classes} folders in {data.source} as classes"]
+        return [f"the names of {n_classes} folders in {data.source} are the classes"]
     if data.labels is not None and data.labels.name is not None:
-        return [f"took {', '.join(map(str, manifest.labels.columns))} from the names of the images"]
+        return [f"{', '.join(map(str, manifest.labels.columns))} from the names of the images"]
     if data.arrays:
         specs = data.arrays[:MAX_ARRAYS_NAMED]
         pairs = "; ".join(f"{spec.images} with {', '.join(spec.labels.values()) or 'no labels'}" for spec in specs)
-        return [f"took rows of {pairs}"]
+        return [f"rows of {pairs}"]
     return []
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.archive_folders import ArchiveFolderTree
-from featx.images.litter import litter_path_rule
 from featx.images.names import part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
+from featx.images.system_files import system_path_rule
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entries, Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
@@ -190,7 +190,7 @@ def _drop_featx_output(entries: Entries) -> Entries:
 
 def _find_folders_without_images(entries: Entries, image_folders: Iterable[str], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    folder_names = [_split_folder(folder) for folder in entries.folders if not litter_path_rule(f"{folder}/")]
+    folder_names = [_split_folder(folder) for folder in entries.folders if not system_path_rule(f"{folder}/")]
     folders = {"/".join(names[:depth]) for names in folder_names if len(names) >= depth}
     folders |= {
         entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1

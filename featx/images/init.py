@@ -59,7 +59,7 @@ class Recognition:
     n_found
         Number of images.
     choice
-        What the images and labels were taken from, and which tables were not taken, one sentence each.
+        What the images and labels were taken from, and which tables were not used, one sentence each.
     target
         Name of the target that the recipe predicts; empty if there are no labels.
     kind
@@ -233,7 +233,7 @@ def _check_target(target: str | None, manifest: Manifest, source: str, labels: s
     Raises
     ------
     DataError
-        it is not; the message lists the columns, those of tables that are not taken included.
+        it is not; the message lists the columns, those of tables that are not used included.
     """
     if target is None or target in manifest.labels.columns:
         return

@@ -93,11 +93,11 @@ def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[st
     reasons = {name: "joined by ids" for name, rule in listing.ignored.items() if rule == JOINED_RULE}
     reasons |= dict.fromkeys(part_lists, "lists the images of parts")
     reports = [
-        replace(report, is_taken=True, reason=reasons[report.file]) if report.file in reasons else report
+        replace(report, is_used=True, reason=reasons[report.file]) if report.file in reasons else report
         for report in tables.reports
-        if report.is_taken or listing.ignored.get(report.file) not in ANNOTATION_RULES
+        if report.is_used or listing.ignored.get(report.file) not in ANNOTATION_RULES
     ]
-    return replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
+    return replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_used)))
 
 
 def find_file_type(name: str) -> str:
@@ -127,7 +127,7 @@ def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, 
         if entry.uri in containers:
             use_counts["file of images"] += 1
         elif entry.name in reports:
-            use_counts["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
+            use_counts["label table" if reports[entry.name].is_used else "table that is not used"] += 1
         elif entry.uri in tables.unlabelled:
             use_counts[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
         elif entry.name in ignored_rules:

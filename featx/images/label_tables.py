@@ -66,10 +66,10 @@ class TableReport:
         Number of rows that name none.
     folder
         Folder of the named images.
-    is_taken
+    is_used
         Whether the recipe reads it.
     reason
-        Reason why it is not taken, or the number of named images.
+        Reason why it is not used, or the number of named images.
     """
 
     file: str
@@ -80,7 +80,7 @@ class TableReport:
     n_named: int = 0
     n_missing: int = 0
     folder: str = ""
-    is_taken: bool = False
+    is_used: bool = False
     reason: str = ""
 
 

@@ -2,11 +2,11 @@
 
 import re
 
-from featx.images.litter import litter_file_rule
+from featx.images.system_files import system_file_rule
 from featx.locations import ARCHIVE_SUFFIXES
 
-# First characters of the names of images that are hidden or that `featx.images.litter` may leave out.
-LITTER_INITIALS = frozenset(".~sS")
+# First characters of the names of images that are hidden or that `featx.images.system_files` may leave out.
+SYSTEM_FILE_INITIALS = frozenset(".~sS")
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
@@ -52,7 +52,7 @@ def part_of(name: str) -> str | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name has the suffix of an image format, is not hidden and is no litter.
+    """Whether a name has the suffix of an image format, is not hidden and is no system file.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def is_image_name(name: str) -> bool:
     if file_suffix(name) not in IMAGE_SUFFIXES:
         return False
     first_character = name[name.rfind("/") + 1]
-    return first_character not in LITTER_INITIALS or (first_character != "." and not litter_file_rule(name))
+    return first_character not in SYSTEM_FILE_INITIALS or (first_character != "." and not system_file_rule(name))
 
 
 def is_image_url(url: str) -> bool:
@@ -90,8 +90,8 @@ def file_suffix(name: str) -> str:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a name has the suffix of a zip or tar archive and is no litter."""
-    return name.lower().endswith(ARCHIVE_SUFFIXES) and not litter_file_rule(name)
+    """Whether a name has the suffix of a zip or tar archive and is no system file."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not system_file_rule(name)
 
 
 def non_image_rule(name: str) -> str:
@@ -102,7 +102,7 @@ def non_image_rule(name: str) -> str:
     >>> non_image_rule("cat/.DS_Store"), non_image_rule("cat/notes.txt")
     ("is hidden: its name begins with '.'", "is not an image: its suffix is '.txt'")
     """
-    if rule := litter_file_rule(name):
+    if rule := system_file_rule(name):
         return rule
     if base_name(name).startswith("."):
         return "is hidden: its name begins with '.'"

@@ -26,9 +26,9 @@ def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
     warnings = [
         f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
         for table in tables
-        if table.is_taken and table.n_missing
+        if table.is_used and table.n_missing
     ]
-    if any(table.is_taken for table in tables):
+    if any(table.is_used for table in tables):
         return warnings
     return [
         f"{table.reason}; if it is the label table, correct it and run 'featx init' again"
@@ -88,7 +88,7 @@ def list_part_warnings(manifest: Manifest, proposals: Proposals) -> list[str]:
 
 def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tuple[TableReport, ...]) -> list[str]:
     """Return warnings about labels that are there and not used: class folders beside a table, lists of parts."""
-    lists = [table.file for table in tables if not table.is_taken and table.path and len(table.columns) == 1]
+    lists = [table.file for table in tables if not table.is_used and table.path and len(table.columns) == 1]
     lists = [file for file in lists if part_of_file(file) is not None]
     warnings = []
     if lists and data.parts is None and find_split_column(manifest.labels) is None:
@@ -111,6 +111,6 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
         f"another encoding into data.labels, such as encoding = {OTHER_ENCODINGS.get(encoding, 'cp1251')!r}"
         for table in tables
         for encoding, name in ASSUMED_ENCODINGS.items()
-        if table.is_taken and table.format.startswith(f"{name},")
+        if table.is_used and table.format.startswith(f"{name},")
     ]
     return warnings

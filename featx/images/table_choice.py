@@ -80,23 +80,23 @@ def _examine_source(tree: Tree, place: str, labels: str | None, target: str | No
                 f"{labels!r} {examination.reason}; expected a column with the paths of images of {place!r}, with or "
                 "without their endings"
             )
-        return TableChoice(examination.spec, (replace(examination.report, is_taken=True),), {})
+        return TableChoice(examination.spec, (replace(examination.report, is_used=True),), {})
     candidates, reports = examine_tables(tree, list_tables(tree))
     spec, reasons = choose_tables(candidates, target)
     taken_files = () if spec is None else spec.files
     reports += [
-        replace(c.report, is_taken=c.file in taken_files, reason=reasons.get(c.file, c.report.reason))
+        replace(c.report, is_used=c.file in taken_files, reason=reasons.get(c.file, c.report.reason))
         for c in candidates
     ]
     labelled_images = frozenset[str]().union(*(c.images for c in candidates if c.file in taken_files))
     tables_by_image = {
         uri: c.file for c in candidates if c.file not in taken_files for uri in c.images - labelled_images
     }
-    return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), tables_by_image)
+    return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_used)), tables_by_image)
 
 
 def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[LabelsSpec | None, dict[str, str]]:
-    """Return how to read the labels, and a reason by file for each table that is not taken.
+    """Return how to read the labels, and a reason by file for each table that is not used.
 
     Parameters
     ----------

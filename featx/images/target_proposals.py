@@ -140,8 +140,8 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
         names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
-            f"took the first of {len(targets)} columns that could be predicted; others: {names_text} (featx init "
-            "--target)"
+            f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
+            "init --target)"
         )
     return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
 

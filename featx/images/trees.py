@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.images.contents import FileState, file_uri, unicode_name
-from featx.images.litter import litter_folder_rule, litter_path_rule
-from featx.images.names import IMAGE_SUFFIXES, LITTER_INITIALS, file_suffix, is_image_name, non_image_rule
+from featx.images.names import IMAGE_SUFFIXES, SYSTEM_FILE_INITIALS, file_suffix, is_image_name, non_image_rule
+from featx.images.system_files import system_folder_rule, system_path_rule
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
@@ -80,7 +80,7 @@ class Entries(list[Entry]):
     def _have_image_names(self) -> list[bool]:
         return [
             suffix in IMAGE_SUFFIXES
-            and (entry.name[entry.name.rfind("/") + 1] not in LITTER_INITIALS or is_image_name(entry.name))
+            and (entry.name[entry.name.rfind("/") + 1] not in SYSTEM_FILE_INITIALS or is_image_name(entry.name))
             for entry, suffix in zip(self, self.suffixes, strict=True)
         ]
 
@@ -189,7 +189,7 @@ class ListedTree(ABC):
     def _sorted_entries(self) -> Entries:
         # No character is smaller than NUL: files of one folder stay together.
         entries = Entries(sorted(self.entries_by_name.values(), key=lambda entry: entry.name.replace("/", "\0")))
-        rules = [litter_path_rule(f"{folder}/") for folder in entries.folders]
+        rules = [system_path_rule(f"{folder}/") for folder in entries.folders]
         if not any(rules):
             return entries
         return Entries(
@@ -229,7 +229,7 @@ class FolderTree:
     prefix: str = ""
 
     def entries(self) -> Entries:
-        """Return all files, sorted folder by folder; links to folders, hidden folders and litter are not searched."""
+        """Return all files, sorted folder by folder; not those below links, hidden folders and system folders."""
         return self._entries
 
     @cached_property
@@ -251,7 +251,7 @@ class FolderTree:
                 yield _make_entry(child, unicode_name(name))
             elif child.is_symlink():
                 yield Entry(unicode_name(name), "", None, "ignored", "is a link to a folder, which is not followed")
-            elif rule := litter_folder_rule(child.name):
+            elif rule := system_folder_rule(child.name):
                 yield Entry(unicode_name(name), "", None, "ignored", rule)
             else:
                 yield from self._walk(Path(child.path), f"{name}/")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.metrics.score_kinds import Columns, Outputs, Summed, divide
+from featx.metrics.score_kinds import Columns, MeanScore, Outputs, divide
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
@@ -48,7 +48,7 @@ def _f1s(true: Floats, predicted: Floats, hits: Floats) -> Floats:
 CLASS_SCORES = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
 
 
-def _averaged(average: str, name: str) -> Summed:
+def _averaged(average: str, name: str) -> MeanScore:
     """Return the score that averages a score of each class: ``macro``, or ``weighted`` by the number of true rows."""
     class_score = CLASS_SCORES[name]
 
@@ -57,7 +57,7 @@ def _averaged(average: str, name: str) -> Summed:
         values = class_score(true, predicted, hits)
         return np.asarray(values.mean(0)) if average == "macro" else divide((true * values).sum(0), true.sum(0))
 
-    return Summed(name=f"{average}_{name}", rows=count_columns, finish=finish)
+    return MeanScore(name=f"{average}_{name}", rows=count_columns, finish=finish)
 
 
 def _balanced_accuracy(sums: Floats, _: Floats) -> Floats:
@@ -113,11 +113,11 @@ def is_ordered(targets: TargetValues) -> bool:
 
 MACRO_F1 = _averaged("macro", "f1")
 COUNT_SCORES = (
-    Summed(name="balanced_accuracy", rows=count_columns, finish=_balanced_accuracy),
+    MeanScore(name="balanced_accuracy", rows=count_columns, finish=_balanced_accuracy),
     *(_averaged(average, name) for average in ("macro", "weighted") for name in CLASS_SCORES),
-    Summed(name="kappa", rows=count_columns, finish=_kappa, limits=(-1.0, 1.0)),
-    Summed(name="mcc", rows=count_columns, finish=_mcc, limits=(-1.0, 1.0)),
+    MeanScore(name="kappa", rows=count_columns, finish=_kappa, limits=(-1.0, 1.0)),
+    MeanScore(name="mcc", rows=count_columns, finish=_mcc, limits=(-1.0, 1.0)),
 )
-QUADRATIC_KAPPA = Summed(
+QUADRATIC_KAPPA = MeanScore(
     name="quadratic_kappa", rows=_code_columns, finish=_quadratic_kappa, limits=(-1.0, 1.0), is_defined=is_ordered
 )

@@ -1,8 +1,8 @@
 """Every score by kind of target, and `Scorer`, which computes them under any weights of the rows.
 
-A score is a `Summed`, a function of sums over the rows, or a `Ranked`, a function of the rows in the order of their
-outputs. Both take many weightings of the rows at a time: ones give the plain score, confidences a weighted score, the
-counts of a bootstrap draw the score of that draw, and group membership the score of a group.
+A score is a `MeanScore`, a function of sums over the rows, or a `RankingScore`, a function of the rows in the order of
+their outputs. Both take many weightings of the rows at a time: ones give the plain score, confidences a weighted score,
+the counts of a bootstrap draw the score of that draw, and group membership the score of a group.
 
 Scores of decisions use the rule in `TargetValues.decision`; scores of probabilities do not. With soft labels, a row
 counts for each class by the probability of that class.
@@ -27,7 +27,7 @@ from featx.metrics.row_scores import (
     LOG_LOSS,
     MAE_STEPS,
 )
-from featx.metrics.score_kinds import Outputs, Ranked, Score, Summed
+from featx.metrics.score_kinds import MeanScore, Outputs, RankingScore, Score
 from featx.specs.head import Metric
 from featx.tables.ids import Floats, Kind
 from featx.tables.target_values import TargetValues
@@ -87,7 +87,7 @@ class Scorer:
         all_scores = SCORES[targets.kind] | default_scores
         scores = default_scores if names is None else {name: all_scores[name] for name in names}
         self.targets, self.outputs, self._scores = targets, outputs, scores
-        summed = [score for score in scores.values() if isinstance(score, Summed)]
+        summed = [score for score in scores.values() if isinstance(score, MeanScore)]
         blocks = {score.rows: sparse.csr_array(score.rows(targets, outputs)) for score in summed}
         edges = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
         self._column_slices = {rows: slice(*edges[i : i + 2]) for i, rows in enumerate(blocks)}
@@ -95,7 +95,7 @@ class Scorer:
         self._orders = {
             name: rank_orders(targets, outputs, merges_positives=score.merges_positives)
             for name, score in scores.items()
-            if isinstance(score, Ranked)
+            if isinstance(score, RankingScore)
         }
 
     def __len__(self) -> int:
@@ -123,10 +123,10 @@ class Scorer:
         total = weights.sum(0)
         values = {}
         for name, score in self._scores.items():
-            if isinstance(score, Summed):
+            if isinstance(score, MeanScore):
                 assert sums is not None
                 values[name] = score.finish(sums[self._column_slices[score.rows]], total)
-            elif isinstance(score, Ranked):
+            elif isinstance(score, RankingScore):
                 # One order at a time, because each product is as large as the weights.
                 orders = self._orders[name]
                 areas = [score.area(order.positives @ weights, order.negatives @ weights) for order in orders]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.metrics.score_kinds import Columns, Outputs, Summed, divide, mean_over_rows
+from featx.metrics.score_kinds import Columns, MeanScore, Outputs, divide, mean_over_rows
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
@@ -38,7 +38,7 @@ def _central_value(values: Floats) -> Floats:
 MomentFunction = Callable[[Floats], Floats]
 
 
-def _function_of_moments(name: str, function: MomentFunction, column: int | None = None, **meaning: Any) -> Summed:
+def _function_of_moments(name: str, function: MomentFunction, column: int | None = None, **meaning: Any) -> MeanScore:
     """Return the score that is a function of the (9, t, m) mean moments, of one column or as the mean over all."""
 
     def finish(sums: Floats, total: Floats) -> Floats:
@@ -47,7 +47,7 @@ def _function_of_moments(name: str, function: MomentFunction, column: int | None
             return np.asarray(function(moments).mean(0))
         return np.asarray(function(moments[:, column : column + 1])[0])
 
-    return Summed(name=name, rows=_moment_columns, finish=finish, **meaning)
+    return MeanScore(name=name, rows=_moment_columns, finish=finish, **meaning)
 
 
 def _variance(mean: Floats, mean_square: Floats) -> Floats:
@@ -99,7 +99,7 @@ NUMBER_SCORES = (
 )
 
 
-def column_scores(targets: TargetValues) -> list[Summed]:
+def column_scores(targets: TargetValues) -> list[MeanScore]:
     """Return all scores of each of several numbers: those of ``valence`` have names such as ``rmse.valence``."""
     if targets.n_outputs == 1:
         return []
@@ -112,7 +112,7 @@ def column_scores(targets: TargetValues) -> list[Summed]:
     return scores + [_mape_of_column(column, number) for number, column in columns if targets.y[:, number].all()]
 
 
-def _mape_of_column(name: str, column: int) -> Summed:
+def _mape_of_column(name: str, column: int) -> MeanScore:
     def relative_errors(targets: TargetValues, outputs: Outputs) -> Floats:
         return _relative_errors(replace(targets, y=targets.y[:, [column]]), outputs[:, [column]])
 

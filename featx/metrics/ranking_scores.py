@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.metrics.score_kinds import Outputs, Ranked, divide
+from featx.metrics.score_kinds import Outputs, RankingScore, divide
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
@@ -54,7 +54,7 @@ class RankOrder:
         ranks
             (n,) ranks of the rows among the different outputs, 0 for the lowest.
         merges_positives
-            Whether adjacent groups of only positive rows are merged too, as `Ranked` says.
+            Whether adjacent groups of only positive rows are merged too, as `RankingScore` says.
         """
         sides = (shares, 1 - shares)
         n_groups = int(ranks.max()) + 1
@@ -97,5 +97,5 @@ def mean_of_areas(areas: Sequence[Floats]) -> Floats:
     return divide(np.where(is_defined, stacked, 0.0).sum(0), is_defined.sum(0).astype(np.float64))
 
 
-ROC_AUC = Ranked(name="auc", area=_roc_area, merges_positives=True)
-AVERAGE_PRECISION = Ranked(name="average_precision", area=_precision_area, merges_positives=False)
+ROC_AUC = RankingScore(name="auc", area=_roc_area, merges_positives=True)
+AVERAGE_PRECISION = RankingScore(name="average_precision", area=_precision_area, merges_positives=False)

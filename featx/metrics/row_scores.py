@@ -9,7 +9,7 @@ from scipy import sparse
 
 from featx.metrics.class_scores import is_ordered
 from featx.metrics.reliability import binned, binned_by_class, expected_error
-from featx.metrics.score_kinds import Columns, Outputs, Summed, mean_over_rows
+from featx.metrics.score_kinds import Columns, MeanScore, Outputs, mean_over_rows
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
@@ -55,5 +55,5 @@ CLASS_BRIER = replace(LABEL_BRIER, limits=(0.0, 2.0))
 MAE_STEPS = mean_over_rows(
     "mae_steps", _n_steps, greater_is_better=False, limits=(0.0, math.inf), unit="classes", is_defined=is_ordered
 )
-ECE = Summed(name="ece", rows=_bin_columns, finish=expected_error, greater_is_better=False)
-CLASSWISE_ECE = Summed(name="classwise_ece", rows=_class_bin_columns, finish=expected_error, greater_is_better=False)
+ECE = MeanScore(name="ece", rows=_bin_columns, finish=expected_error, greater_is_better=False)
+CLASSWISE_ECE = MeanScore(name="classwise_ece", rows=_class_bin_columns, finish=expected_error, greater_is_better=False)

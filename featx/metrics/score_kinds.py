@@ -54,7 +54,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summed(Score):
+class MeanScore(Score):
     """A score that is a function of sums over rows.
 
     Attributes
@@ -70,7 +70,7 @@ class Summed(Score):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranked(Score):
+class RankingScore(Score):
     """A score that is the mean over classes or labels of an area; classes with an undefined area are left out.
 
     Attributes
@@ -94,9 +94,9 @@ def divide(numerator: Floats, denominator: Floats, default: float = np.nan) -> F
     return np.asarray(np.divide(numerator, denominator, out=out, where=denominator != 0))
 
 
-def mean_over_rows(name: str, row_values: RowValues, **meaning: Any) -> Summed:
+def mean_over_rows(name: str, row_values: RowValues, **meaning: Any) -> MeanScore:
     """Return the score that is the weighted mean of (n,) values of the rows; `meaning` are attributes of `Score`."""
-    return Summed(
+    return MeanScore(
         name=name, rows=lambda targets, outputs: row_values(targets, outputs)[:, None], finish=_weighted_mean, **meaning
     )
 

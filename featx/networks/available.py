@@ -24,7 +24,7 @@ class BackboneRow:
     n_parameters
         Number of parameters, classifier included.
     weights
-        ``at hand``, or the URL or the command that provides them.
+        ``available``, or the URL or the command that provides them.
     """
 
     name: str
@@ -44,7 +44,7 @@ def _row(name: str) -> BackboneRow:
     tap = stated_last_layer(plan, body) or last_layer(layers)
     n_features = next(layer.n_features for layer in layers if layer.name == tap)
     n_parameters = sum(parameter.numel() for parameter in body.parameters())
-    source = "at hand" if plan.weights.is_available else plan.weights.url or plan.weights.next_step
+    source = "available" if plan.weights.is_available else plan.weights.url or plan.weights.next_step
     return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, source)
 
 

@@ -278,7 +278,8 @@ def prepare_attacks(
     folders = [run for run in study.runs(target, list(first_section.runs) or None) if run.kind != "smoothed"]
     if not folders:
         raise UnsuitedError(
-            "smoothed runs predict at random; their certificates hold for every attack: attack their runs"
+            "the predictions of smoothed runs are randomised, and their certificates hold for every attack; attack the "
+            "runs that they smooth"
         )
     models = _load_models(folders, open_labels.names, progress)
     gradient_problems = [find_gradient_problem(model) for model in models]

@@ -122,7 +122,7 @@ class AttackedRuns:
         labels = [self.labels[run] for run in self.runs if run not in checked_runs]
         return [f"sanity checks of {', '.join(labels)} are missing; run 'featx attack' again"] if labels else []
 
-    def survives(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
+    def find_robust(self, run: str, tables: Sequence[AttackTable], norm: Norm, limit: float) -> NDArray[np.bool_]:
         """Return whether a run predicts each image correctly before and after all attacks within a limit."""
         is_successful = [is_within(table.smallest_norms(run, norm), limit) for table in tables]
         return np.asarray(
@@ -146,11 +146,11 @@ class AttackedRuns:
         tables_by_run: Mapping[str, Sequence[AttackTable]],
     ) -> list[RobustAccuracy]:
         """Return the accuracies of the runs with images that count, the most robust one first."""
-        survivors = {run: self.survives(run, tables, norm, limit) for run, tables in tables_by_run.items() if tables}
-        ranked_runs = sorted(survivors, key=lambda run: -survivors[run].sum())
-        p_values = self.units.compare([survivors[run] for run in ranked_runs]) if ranked_runs else []
+        is_robust = {run: self.find_robust(run, tables, norm, limit) for run, tables in tables_by_run.items() if tables}
+        ranked_runs = sorted(is_robust, key=lambda run: -is_robust[run].sum())
+        p_values = self.units.compare([is_robust[run] for run in ranked_runs]) if ranked_runs else []
         return [
-            self._accuracy(run, tables_by_run[run], survivors[run], p, (method, norm, eps, limit))
+            self._accuracy(run, tables_by_run[run], is_robust[run], p, (method, norm, eps, limit))
             for run, p in zip(ranked_runs, p_values, strict=True)
         ]
 
@@ -158,18 +158,18 @@ class AttackedRuns:
         self,
         run: str,
         tables: Sequence[AttackTable],
-        survivors: NDArray[np.bool_],
+        is_robust: NDArray[np.bool_],
         p: tuple[float, float],
         attack: tuple[str, Norm, float | None, float],
     ) -> RobustAccuracy:
         method, norm, eps, limit = attack
         # Of attacks that are equally strong, that on the run itself is named.
         strongest_table = min(
-            tables, key=lambda table: (int(self.survives(run, [table], norm, limit).sum()), table.source != run)
+            tables, key=lambda table: (int(self.find_robust(run, [table], norm, limit).sum()), table.source != run)
         )
         smallest = np.min([table.smallest_norms(run, norm) for table in tables], axis=0)
-        successful_norms = smallest[self.is_right_before(run) & ~survivors]
-        low, high = self.units.share_interval(survivors)
+        successful_norms = smallest[self.is_right_before(run) & ~is_robust]
+        low, high = self.units.share_interval(is_robust)
         p_value, p_holm = (None if math.isnan(value) else value for value in p)
         return RobustAccuracy(
             run,
@@ -177,7 +177,7 @@ class AttackedRuns:
             method,
             norm,
             eps,
-            float(survivors.mean()),
+            float(is_robust.mean()),
             low,
             high,
             float(np.median(successful_norms)) if len(successful_norms) else None,
@@ -282,7 +282,7 @@ class AttackedRuns:
         failures = list(outcomes.failures)
         limit = outcomes.norm, outcomes.eps
         method_counts = [
-            (table.attack.spec.method, int(self.survives(outcomes.run, [table], *limit).sum()))
+            (table.attack.spec.method, int(self.find_robust(outcomes.run, [table], *limit).sum()))
             for table in self.tables
             if table.source == outcomes.run and (table.attack.spec.norm, table.attack.spec.eps) == limit
         ]

@@ -3,7 +3,7 @@
 ::
 
     runs/<recipe>/attacks/<target>/<attack>-<run>-<key>.json      what was attacked, written last
-                                                       .parquet   one row for each image and predicting run
+                                                       .parquet   one row for each image and evaluated run
                                                        .examples.parquet   some images before and after
                                                        .parts/    results of finished batches of an unfinished attack
                                   /checks-<run>-<key>.json        outcomes of the sanity checks of a run

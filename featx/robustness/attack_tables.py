@@ -43,7 +43,7 @@ class EvaluatedAttack:
 
 @dataclass(frozen=True, eq=False)
 class AttackTable:
-    """Answers of every run to the images that one attack made on one run.
+    """Predictions of every run for the images that one attack made on one run.
 
     Attributes
     ----------
@@ -124,13 +124,13 @@ def counted_tables(tables: Sequence[AttackTable], attack: EvaluatedAttack, run: 
     all images that it made on other runs count, and those of the Square attack on the run within the same limit. For
     ``transfer``, all images of other runs count. There are none if the attack was not made on the run.
     """
-    predicted_tables = [table for table in tables if run in table.rows]
+    tables_of_run = [table for table in tables if run in table.rows]
     if attack.made_by:
         generator_spec = attack.spec.model_copy(update={"method": attack.made_by})
-        return [table for table in predicted_tables if table.attack.spec == generator_spec and table.source != run]
-    matching_tables = [table for table in predicted_tables if table.attack.spec == attack.spec]
+        return [table for table in tables_of_run if table.attack.spec == generator_spec and table.source != run]
+    matching_tables = [table for table in tables_of_run if table.attack.spec == attack.spec]
     run_tables = [table for table in matching_tables if table.source == run]
-    if not attack.needs_gradient or any(table.has_gradient[run] for table in predicted_tables):
+    if not attack.needs_gradient or any(table.has_gradient[run] for table in tables_of_run):
         return run_tables
     if not attack.has_limit:
         return matching_tables

@@ -1,4 +1,4 @@
-"""Corrupted pictures as networks take them: decoded once, damaged in worker processes, then resized."""
+"""Corrupted pictures as networks take them: decoded once, corrupted in worker processes, then resized."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,12 +58,12 @@ def read_pictures(
 
 @dataclass(frozen=True)
 class CorruptingDecoder:
-    """Damage and resizing of decoded pictures in worker processes.
+    """Corruption and resizing of decoded pictures in worker processes.
 
     Attributes
     ----------
     corruption
-        The kind of damage; None leaves pictures as they are.
+        The kind of corruption; None leaves pictures as they are.
     kind
         Name of the kind.
     severity
@@ -78,14 +78,14 @@ class CorruptingDecoder:
     sizes: tuple[Preprocessing, ...] = ()
 
     def corrupt(self, pixels: Pixels, digest: str) -> Pixels:
-        """Return a damaged copy of the pixels of a picture; its digest decides all random choices."""
+        """Return a corrupted copy of the pixels of a picture; its digest decides all random choices."""
         if self.corruption is None:
             return pixels
         rng = random_source(digest, self.kind, self.severity)
         return self.corruption.apply_to_values(pixels, self.severity, rng)
 
     def decode_chunk(self, images: Images) -> ChunkResult[Sizes]:
-        """Return the damaged pixels of a few pictures at each size, and the seconds that they took."""
+        """Return the corrupted pixels of a few pictures at each size, and the seconds that they took."""
         return time_chunk(lambda: list(self._resized(images)))
 
     def _resized(self, images: Images) -> Iterator[Sizes]:

@@ -41,7 +41,7 @@ class CorruptionErrors:
     mean
         Mean over kinds of the sum of errors over severities, divided by the reference's.
     relative
-        The same for the errors beyond those on the original images: whether damage hurts more than the reference.
+        The same for the errors beyond those on the original images: whether the run loses more than the reference.
     problems
         Reasons why one of the two is None.
     """

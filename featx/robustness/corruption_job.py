@@ -49,7 +49,7 @@ class CorruptionJob:
     reference
         Name of the reference of the mean corruption error; None for none.
     cells
-        Kinds of damage at each severity, the original images first.
+        Kinds of corruptions at each severity, the original images first.
     store
         Stored outputs, and the sample of rows.
     missing
@@ -61,7 +61,7 @@ class CorruptionJob:
     pictures
         Settings of decoding → digest and pixels of the images; empty if no outputs are missing.
     image_s
-        Measured seconds of an image in the networks, and cell → seconds of its damage.
+        Measured seconds of an image in the networks, and cell → seconds of its corruption.
     """
 
     study: Study
@@ -86,15 +86,15 @@ class CorruptionJob:
     @property
     def expected_s(self) -> float:
         """Expected duration in seconds of all cells whose outputs are not stored."""
-        network_s, damage_s = self.image_s
+        network_s, corruption_s = self.image_s
         n = len(next(iter(self.pictures.values()), ()))
         workers = workers_for(self.study.recipe.engine())
-        return sum(n * (network_s + damage_s[cell] / workers) for cell in self.missing)
+        return sum(n * (network_s + corruption_s[cell] / workers) for cell in self.missing)
 
     @property
     def cost_text(self) -> str:
         """The number of corruptions, images and networks, and how long they are expected to take."""
-        n_damaged = sum(cell.is_damage for cell in self.cells)
+        n_damaged = sum(cell.is_corruption for cell in self.cells)
         n_probes = len(self.cells) - 1 - n_damaged
         counts = [
             f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((n_damaged, "corruption"), (n_probes, "probe")) if n
@@ -108,12 +108,12 @@ class CorruptionJob:
         return f"{' and '.join(counts)} of {sample} through {networks} for {runs}: about {minutes:.1f} minutes"
 
     def embed(self, cell: Cell, digests: Sequence[str] = ()) -> dict[str, dict[str, Floats]]:
-        """Return the vectors of the damaged images by fingerprint and digest; of some images if `digests` are given.
+        """Return the vectors of the corrupted images by fingerprint and digest; of some images if `digests` are given.
 
         Raises
         ------
         DataError
-            an image could not be damaged or embedded.
+            an image could not be corrupted or embedded.
         """
         assert self.embedder is not None
         chosen_digests = set(digests)
@@ -213,9 +213,7 @@ def _load(run: RunFolder) -> Model:
         it is a smoothed run, or uses vectors that were made elsewhere.
     """
     if run.kind == "smoothed":
-        raise DataError(
-            f"smoothed runs predict noisy copies of an image, found {run.name}; name the run that it smooths"
-        )
+        raise DataError(f"smoothed runs add noise to images themselves, found {run.name}; name the run that it smooths")
     model = load(run.path)
     external = [embedding for embedding in model.embeddings if embedding.request.vectors is not None]
     if external:
@@ -255,7 +253,7 @@ def _with_networks(job: CorruptionJob, models: Mapping[str, Model], progress: Pr
 
 
 def _measure(job: CorruptionJob) -> tuple[float, dict[Cell, float]]:
-    """Return the seconds of an image in the networks, and the seconds of the damage of each missing cell."""
+    """Return the seconds of an image in the networks, and the seconds of the corruption of each missing cell."""
     images = next(iter(job.pictures.values()))[:N_TIMED]
     digests = [digest for digest, _ in images]
     # The first call also builds the networks and starts the workers.
@@ -271,7 +269,7 @@ def _measure(job: CorruptionJob) -> tuple[float, dict[Cell, float]]:
 
 
 def _damage_s(cell: Cell, images: Images) -> float:
-    """Return the seconds that the damage of the first image takes, from the second of two times."""
+    """Return the seconds that the corruption of the first image takes, from the second of two times."""
     severity = cell.severity if cell.corruption is None else min(TIMED_SEVERITY, len(cell.corruption.strengths))
     decoder = CorruptingDecoder(cell.corruption, cell.kind, severity)
     digest, pixels = images[0]

@@ -30,12 +30,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class CellScore:
-    """Score of a run under one kind of damage at one severity.
+    """Score of a run under one kind of corruption at one severity.
 
     Attributes
     ----------
     kind, severity
-        Kind of damage and severity; ``original`` and 0 for the original images.
+        Kind of corruption and severity; ``original`` and 0 for the original images.
     score
         The score.
     interval
@@ -59,7 +59,7 @@ class CorruptedRun:
     original
         Score on the original images.
     cells
-        Scores under each kind of damage and severity.
+        Scores under each kind of corruption and severity.
     probes
         Scores of the probes.
     mean
@@ -84,7 +84,7 @@ class CorruptedRun:
 
     @property
     def by_kind(self) -> dict[str, float]:
-        """Mean score over the severities of each kind of damage."""
+        """Mean score over the severities of each kind of corruption."""
         kinds = dict.fromkeys(cell.kind for cell in self.cells)
         return {kind: float(np.mean([cell.score for cell in self.cells if cell.kind == kind])) for kind in kinds}
 
@@ -136,8 +136,8 @@ class CorruptionResults:
         return list(dict.fromkeys(problem for error in errors for problem in error.problems))
 
     @property
-    def losses_by_kind(self) -> dict[str, float]:
-        """Loss of score by each kind of damage, averaged over severities and runs; the most harmful kind first."""
+    def score_drop_by_kind(self) -> dict[str, float]:
+        """Loss of score by each kind of corruption, averaged over severities and runs; the most harmful kind first."""
         sign = find_score(self.score).signed(1.0)
         losses = {
             kind: float(np.mean([sign * (run.original.score - run.by_kind[kind]) for run in self.runs]))
@@ -165,7 +165,7 @@ def summarise_corruptions(  # noqa: PLR0913 (each is one part of an evaluation)
     store
         The stored outputs.
     cells
-        Kinds of damage at each severity, the original images included.
+        Kinds of corruptions at each severity, the original images included.
     reference
         Name of the run that mean corruption errors are relative to.
     """
@@ -203,15 +203,15 @@ def _score_run(  # noqa: PLR0913 (each is one part of a score)
         for cell, scorer, values in zip(cells, scorers, draws, strict=True)
     ]
     scores_by_cell = dict(zip(cells, scores, strict=True))
-    damage_scores = tuple(score for cell, score in scores_by_cell.items() if cell.is_damage)
-    mean_draws = _mean_over_kinds([(cell.kind, d) for cell, d in zip(cells, draws, strict=True) if cell.is_damage])
+    corruption_scores = tuple(score for cell, score in scores_by_cell.items() if cell.is_corruption)
+    mean_draws = _mean_over_kinds([(cell.kind, d) for cell, d in zip(cells, draws, strict=True) if cell.is_corruption])
     shifted_outputs = [pair[1] for cell, pair in zip(cells, aligned_pairs, strict=True) if cell.kind == PIXEL_SHIFT]
     run = CorruptedRun(
         name,
         label,
         scores_by_cell[ORIGINAL],
-        damage_scores,
-        tuple(score for cell, score in scores_by_cell.items() if cell is not ORIGINAL and not cell.is_damage),
+        corruption_scores,
+        tuple(score for cell, score in scores_by_cell.items() if cell is not ORIGINAL and not cell.is_corruption),
         None,
         None,
         None,
@@ -219,9 +219,11 @@ def _score_run(  # noqa: PLR0913 (each is one part of a score)
     )
     if mean_draws is None:
         return run
-    damage_scorer = scorers[cells.index(next(cell for cell in cells if cell.is_damage))]
+    corruption_scorer = scorers[cells.index(next(cell for cell in cells if cell.is_corruption))]
     return replace(
-        run, mean=float(np.mean(list(run.by_kind.values()))), interval=_interval(mean_draws, damage_scorer, resamples)
+        run,
+        mean=float(np.mean(list(run.by_kind.values()))),
+        interval=_interval(mean_draws, corruption_scorer, resamples),
     )
 
 
@@ -240,7 +242,7 @@ def _interval(draws: Floats, scorer: Scorer, resamples: Resamples) -> Interval:
 
 
 def _with_errors(runs: Sequence[CorruptedRun], reference: str, metric: str) -> list[CorruptedRun]:
-    """Add the mean corruption errors relative to the reference; none if no kind of damage was evaluated."""
+    """Add the mean corruption errors relative to the reference; none if no kind of corruption was evaluated."""
     errors = {run.run: _errors_by_kind(run, metric) for run in runs}
     originals = {run.run: error_of(metric, run.original.score) for run in runs}
     labels = {run.run: run.label for run in runs}

@@ -36,7 +36,7 @@ SEPARATOR = "|"
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of damage at one severity.
+    """A kind of corruption at one severity.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Cell:
     severity
         Severity; 0 for the original images.
     corruption
-        The damage; None for the original images.
+        The corruption; None for the original images.
     """
 
     kind: str
@@ -53,13 +53,13 @@ class Cell:
     corruption: Corruption | None
 
     @property
-    def is_damage(self) -> bool:
-        """Whether images are damaged: False for the original images and for probes."""
+    def is_corruption(self) -> bool:
+        """Whether images are corrupted: False for the original images and for probes."""
         return self.corruption is not None and self.corruption.family != PROBE
 
     @property
     def strength(self) -> float:
-        """Strength of the damage; 0 for the original images."""
+        """Strength of the corruption; 0 for the original images."""
         return 0.0 if self.corruption is None else self.corruption.strengths[self.severity - 1]
 
 
@@ -115,7 +115,7 @@ class CorruptionStore:
         return self._prefixes[run]
 
     def file(self, cell: Cell) -> Path:
-        """Return the file of a cell; its name depends on the images and on the strength of the damage."""
+        """Return the file of a cell; its name depends on the images and on the strength of the corruption."""
         facts = [CORRUPTIONS_VERSION, cell.kind, cell.severity, cell.strength, self._rows_key]
         return self.folder / f"{cell.kind}-{cell.severity}-{fingerprint(facts)[:12]}.parquet"
 

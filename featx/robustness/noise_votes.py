@@ -25,7 +25,7 @@ def noise_source(digest: str, seed: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class NoiseVotes:
-    """A run that predicts noisy copies of an image.
+    """A run applied to noisy copies of an image.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ class AttackedRunSummary:
         Whether attacks used exact gradients of the run.
     n_checks
         Number of sanity checks that were made.
-    doubts
+    failed_checks
         Checks that failed, as text; the figures of the run are then not to be trusted.
     """
 
@@ -50,7 +50,7 @@ class AttackedRunSummary:
     high: float
     has_gradient: bool
     n_checks: int = 0
-    doubts: Sequence[str] = ()
+    failed_checks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class RobustnessEvaluation:
     @property
     def n_passed_checks(self) -> int:
         """Number of sanity checks that were passed."""
-        return self.n_checks - sum(len(run.doubts) for run in self.runs)
+        return self.n_checks - sum(len(run.failed_checks) for run in self.runs)
 
     @property
     def labels_without_gradient(self) -> list[str]:

@@ -45,7 +45,7 @@ def check_attacks(
 
     The checks are: equal images get equal predictions; gradients are not zero; PGD succeeds at least as often as FGSM;
     more steps as often as few; a search without gradients not more often than gradients; steps on the cross-entropy,
-    which may be saturated, as often as steps on the difference of scores; without a limit, attacks always succeed.
+    which may be saturated, as often as steps on the margin of the scores; without a limit, attacks always succeed.
 
     Parameters
     ----------
@@ -117,4 +117,4 @@ def _without_limit(images: AttackedImages, spec: AttackSpec) -> Outcome:
     pixels = pgd(unlimited_images, spec.model_copy(update=changes))
     with torch.no_grad():
         n_left = int((~is_wrong(images.scores(pixels), images.codes)).sum())
-    return f"{n_left} of {len(images.pixels)} images withstand perturbations without a limit" if n_left else ""
+    return f"{n_left} of {len(images.pixels)} images stay right under perturbations without a limit" if n_left else ""

@@ -28,7 +28,7 @@ from featx.tables.ids import Floats
 
 @dataclass(frozen=True)
 class SmoothedModel(Model):
-    """A run that predicts by a vote over noisy copies of an image.
+    """A run that classifies by a vote over noisy copies of an image.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class SmoothedModel(Model):
         return Prediction(list(images), proba, self.classes, failure_reasons, notes, conformal=self.header.conformal)
 
     def _votes(self, device: str) -> NoiseVotes:
-        """Return the run as it predicts noisy copies on a device, which is built once."""
+        """Return the run applied to noisy copies on a device, which is built once."""
         if device not in self._built_votes:
             self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
         return self._built_votes[device]

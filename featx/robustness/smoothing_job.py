@@ -30,7 +30,7 @@ from featx.tables.truth import Truth
 
 @dataclass(frozen=True)
 class SmoothingJob:
-    """A run to smooth, and the images that it predicts.
+    """A run to smooth, and the images that it classifies.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class SmoothingJob:
     model
         This run.
     ids
-        Ids of the n images of val and test that are predicted.
+        Ids of the n images of val and test that are classified.
     certified_ids
         Ids of the val images that get a certificate.
     """
@@ -81,7 +81,7 @@ class SmoothingJob:
 
     @cached_property
     def votes(self) -> NoiseVotes:
-        """The run as it predicts noisy copies."""
+        """The run applied to noisy copies."""
         return make_votes(self.model, self.spec, find_device(self.study.recipe.extraction.device))
 
     @property
@@ -132,7 +132,7 @@ def noise_size(model: AttackedModel, spec: SmoothingSpec) -> Preprocessing | Non
 
 
 def make_votes(model: Model, spec: SmoothingSpec, device: torch.device) -> NoiseVotes:
-    """Return a loaded run as it predicts noisy copies.
+    """Return a loaded run applied to noisy copies.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def make_votes(model: Model, spec: SmoothingSpec, device: torch.device) -> Noise
 
 
 def prepare_smoothing(study: Study, spec: SmoothingSpec) -> SmoothingJob:
-    """Load a run and choose the images that it predicts and certifies; nothing is computed yet.
+    """Load a run and choose the images that it classifies and certifies; nothing is computed yet.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class EngineSpec(Spec):
         ``openvino`` (CPU, extra ``cpu``); ``auto`` benchmarks the installed ones on the first images.
     min_cosine
         Minimum cosine similarity between vectors in reduced precision and in fp32, on the images that are compared and
-        as estimated from these for all others (`featx.embeddings.drift.Drift`).
+        as estimated from these for all others (`featx.embeddings.deviation.Deviation`).
     segment_rows
         Maximum number of rows that are collected before they are stored; a killed extraction loses at most these.
     gpus

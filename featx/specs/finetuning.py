@@ -159,7 +159,7 @@ class ScheduleSpec(Spec):
 
 
 class AugmentSpec(Spec):
-    """Random augmentation of training images: torchvision's transforms, then damage (docs/corruptions.md).
+    """Random augmentation of training images: torchvision's transforms, then corruptions (docs/corruptions.md).
 
     Attributes
     ----------
@@ -176,9 +176,9 @@ class AugmentSpec(Spec):
     noise
         Largest standard deviation of normal noise, for pixels in [0, 1]; each image gets a random one below it.
     corruptions
-        Kinds of damage or groups of them, as in ``[corruption]``; an image gets one of them at a random severity.
+        Kinds of corruptions or groups of them, as in ``[corruption]``; an image gets one of them at a random severity.
     corruption_share
-        Probability with which an image is damaged by `corruptions`.
+        Probability with which an image gets one of the `corruptions`.
     """
 
     flip: bool = False

@@ -12,7 +12,7 @@ MAX_SIGMA = 5.0
 
 
 class SmoothingSpec(Spec):
-    """A finished run that predicts by a vote over noisy copies of an image.
+    """A finished run that classifies by a vote over noisy copies of an image.
 
     Attributes
     ----------

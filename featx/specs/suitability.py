@@ -125,7 +125,7 @@ def find_unsuited_settings(
     return [*problems, *_differing_metrics(named_targets, ensembles)]
 
 
-def _next_step(target: str | None, suited_targets: Iterable[NamedTarget]) -> str:
+def _target_hint(target: str | None, suited_targets: Iterable[NamedTarget]) -> str:
     """Return the advice to limit a section without a target to one that it suits; empty if there is none."""
     names = [f"target = {item.name!r}" for item in suited_targets] if target is None else []
     return f", or set {' or '.join(names)} in this section" if names else ""
@@ -176,7 +176,7 @@ def _metric_problems(
     if metric is None or metric in target.metrics:
         return
     suited_targets = [candidate for candidate in learnable_targets if metric in candidate.metrics]
-    next_step = _next_step(section_target, suited_targets)
+    next_step = _target_hint(section_target, suited_targets)
     if metric in METRICS[target.kind]:
         key = f"ordered = true in [targets.{target.name}]"
         problem = f"{metric!r} needs ordered classes, those of {target.name!r} have no order"
@@ -195,7 +195,7 @@ def _class_weight_problems(
         return
     if target.kind != "classes":
         suited_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
-        next_step = _next_step(section_target, suited_targets)
+        next_step = _target_hint(section_target, suited_targets)
         yield "class_weight", f"{target} and has no classes; use group_weight{next_step}"
     names = _class_names(target.spec)
     unknown_names = sorted(set(spec.class_weight) - set(names)) if names and isinstance(spec.class_weight, dict) else []
@@ -232,7 +232,7 @@ def _finetune_problems(
         for target in learnable_targets:
             if spec.distillation is not None and target.kind != "classes":
                 class_targets = [candidate for candidate in learnable_targets if candidate.kind == "classes"]
-                next_step = _next_step(section.target, class_targets)
+                next_step = _target_hint(section.target, class_targets)
                 yield "distillation", f"it learns probabilities of classes, {target}; remove it{next_step}"
             yield from _class_weight_problems(spec, target, section.target, learnable_targets)
             yield from _loss_problems(spec, target, section.target, learnable_targets)
@@ -243,7 +243,7 @@ def _loss_problems(
 ) -> Iterator[Problem]:
     loss = (spec.loss or LossSpec(name="mse" if target.kind == "numbers" else "cross_entropy")).name
     suited_targets = [candidate for candidate in learnable_targets if candidate.kind != target.kind]
-    next_step = _next_step(section_target, suited_targets)
+    next_step = _target_hint(section_target, suited_targets)
     if loss in NUMBER_LOSSES and target.kind == "classes":
         yield "loss", f"loss {loss!r} takes numbers, {target}; set loss = 'cross_entropy'{next_step}"
     learns_classes = loss in CLASS_LOSSES or (loss in LOSS_ACTIVATIONS and target.kind == "classes")
@@ -294,7 +294,8 @@ def _ensemble_problems(spec: EnsembleSpec, targets: Sequence[NamedTarget]) -> It
         class_targets = [target for target in targets if target.kind != "numbers"]
         yield (
             "stacker",
-            f"'logistic' is for classes and labels, {numbers[0]}; set 'ridge'{_next_step(spec.target, class_targets)}",
+            f"'logistic' is for classes and labels, {numbers[0]}; "
+            f"set 'ridge'{_target_hint(spec.target, class_targets)}",
         )
     if targets and spec.metric is not None and not any(spec.metric in target.metrics for target in targets):
         yield from _metric_problems(spec.metric, targets[0], spec.target, ())

@@ -1,4 +1,4 @@
-"""All stores of a cache, in a folder or below a URL, and the leftovers of crashed writers there."""
+"""All stores of a cache, in a folder or below a URL, and the leftovers of killed writers there."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ class LocalStores:
         return [LocalSegmentStore(path) for path in sorted(self.folder.iterdir()) if is_store_name(path.name)]
 
     def leftovers(self) -> list[Leftover]:
-        """Return what crashed writers left below the folder."""
+        """Return what killed writers left below the folder."""
         return [self._leftover(path) for path in leases.leftovers(self.folder)]
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Whether the writer of a private file or folder is alive, which the name shows (`featx.files.atomic.private_name`).
+"""Detection of writers that have ended, by the names of their private files (`featx.files.atomic.private_name`).
 
 A writer on the same machine is alive while its process runs. A writer on another machine (in a folder that is shared
-over the network) counts as crashed when nothing of its own has changed for `LEASE_S`. Ages are measured by the file
-system's own clock, so a clock that was set back, or differs from a server's, makes no writer count as crashed.
+over the network) counts as killed when nothing of its own has changed for `LEASE_S`. Ages are measured by the file
+system's own clock, so a clock that was set back, or differs from a server's, makes no writer count as killed.
 """
 
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from featx.files.atomic import machine_id, private_name, process_start_ticks
 
-# A writer on another machine counts as crashed after so long without a change. A segment takes less than a minute.
+# A writer on another machine counts as killed after so long without a change. A segment takes less than a minute.
 LEASE_S = 3600.0
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the private folders and files of crashed writers anywhere below a folder, sorted."""
+    """Return the private folders and files of killed writers anywhere below a folder, sorted."""
     paths = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
     return sorted(path for path in paths if _is_leftover(path))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the private folders and files of crashed writers directly inside a folder."""
+    """Remove the private folders and files of killed writers directly inside a folder."""
     for path in sorted(folder.glob(".*")):
         if not _is_leftover(path):
             continue

@@ -119,7 +119,7 @@ class ObjectSegmentStore:
         objects = {f"{segment}/{name}": content for name, content in files.items() if name != METADATA_FILE}
         start = time.time()
         self.bucket.put(objects)
-        # This machine may have slept for so long that others removed the objects as those of a crashed writer.
+        # This machine may have slept for so long that others removed the objects as those of a killed writer.
         if time.time() - start > LEASE_S / 2:
             self.bucket.put(objects)
         self.bucket.put({f"{segment}/{METADATA_FILE}": files[METADATA_FILE]})
@@ -169,7 +169,7 @@ class ObjectStores:
         return [ObjectSegmentStore(f"{self.place}/{name}") for name in names if is_store_name(name)]
 
     def leftovers(self) -> list[Leftover]:
-        """Return what crashed writers left: those whose newest object is older than `LEASE_S`."""
+        """Return what killed writers left: those whose newest object is older than `LEASE_S`."""
         infos = self.bucket.list_objects()
         stores = {name.partition("/")[0] for name in infos if is_store_name(name.partition("/")[0])}
         groups = {name: [name] for name in infos if name.startswith(CLOCK_PREFIX)}

@@ -85,7 +85,7 @@ def cache_at(stores: str | Path, notes: str | Path | None = None) -> CachePlace:
 
 @dataclass(frozen=True)
 class Leftover:
-    """A file, a folder or some objects that a crashed writer left.
+    """A file, a folder or some objects that a killed writer left.
 
     Attributes
     ----------
@@ -117,4 +117,4 @@ class Stores(Protocol):
         """Return all stores, sorted by name; None where there is no cache."""
 
     def leftovers(self) -> list[Leftover]:
-        """Return what crashed writers left, and never what a live writer uses."""
+        """Return what killed writers left, and never what a live writer uses."""

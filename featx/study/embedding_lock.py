@@ -22,8 +22,8 @@ class LockedEmbedding(ResolvedEmbedding):
     ----------
     weights_file
         Path, size in bytes and mtime in ns of the weights, None for random weights. `spec` is valid while these are.
-    drift
-        The measured deviation of a reduced precision from fp32 (fields of `featx.embeddings.drift.Drift`).
+    deviation
+        The measured deviation of a reduced precision from fp32 (fields of `featx.embeddings.deviation.Deviation`).
     reason
         The inputs of the choice of precision (`RuntimeSelector.reason`). `spec` is valid while these are unchanged.
     is_extra
@@ -32,7 +32,7 @@ class LockedEmbedding(ResolvedEmbedding):
     """
 
     weights_file: tuple[str, int, int] | None
-    drift: dict[str, float] | None = None
+    deviation: dict[str, float] | None = None
     reason: str
     is_extra: bool | None = None
 

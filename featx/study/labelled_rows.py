@@ -180,7 +180,7 @@ class LabelledRows(ExtractedData):
     def keep_copies(self, copies: NearCopies) -> None:
         """Write the near copies among the current images."""
         write_table(self.folder / COPIES, copies.pairs)
-        counts = {name: getattr(copies, name) for name in ("n_unseen", "n_unembedded", "n_uncompared")}
+        counts = {name: getattr(copies, name) for name in ("n_unreadable", "n_without_embedding", "n_not_compared")}
         state = {"state": self.copies_state(), "sha256": file_sha256(self.folder / COPIES)}
         write_sealed(self.folder / COPIES_STATE, state | counts)
 

@@ -237,7 +237,7 @@ class EnsembleRunSpec(RunSpec):
 
 
 class SmoothedRunSpec(RunSpec):
-    """Spec of a run that predicts by a vote over noisy copies of an image.
+    """Spec of a run that classifies by a vote over noisy copies of an image.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ class SmoothedMetrics(RunMetrics):
     smoothing_s
         Duration of all predictions and certificates in seconds.
     images_per_s
-        Images per second that are predicted.
+        Images that are classified per second.
     """
 
     val_state: ValState

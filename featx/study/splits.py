@@ -93,11 +93,11 @@ def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> N
     if groups is None:
         return
     n_parts = parts.groupby(groups).nunique()
-    if (torn_groups := n_parts.index[n_parts > 1]).size:
-        names = " and ".join(sorted(parts[groups == torn_groups[0]].unique()))
+    if (leaking_groups := n_parts.index[n_parts > 1]).size:
+        names = " and ".join(sorted(parts[groups == leaking_groups[0]].unique()))
         raise DataError(
-            f"split.by: {torn_groups.size} groups have rows in several parts, first {torn_groups[0]!r} in {names}; "
-            "expected all rows of a group in one part: correct split.column, or remove it"
+            f"split.by: {leaking_groups.size} groups have rows in several parts, first {leaking_groups[0]!r} in "
+            f"{names}; expected all rows of a group in one part: correct split.column, or remove it"
         )
 
 

@@ -25,7 +25,7 @@ from tests.printed import unwrapped
 from tests.processes import start_script
 from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, refuse, run
 
-NOTES = {"digests.sqlite", "throughputs.json", "trials.json"}
+NOTES = {"digests.sqlite", "throughputs.json", "benchmarks.json"}
 
 
 @pytest.fixture

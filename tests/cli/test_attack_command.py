@@ -46,7 +46,7 @@ def test_attacks_are_announced_made_and_printed(
         "minutes, fewer where an attack succeeds early",
         cost,
     )
-    assert "no run withstands linf 0.3: accuracy 0.000" in output
+    assert "within linf 0.3, every run has robust accuracy 0.000" in output
     # Seven checks of 'logreg', and one of the forest.
     assert "of 8 passed" in output
     assert "without gradient, attacked by transfer and square: rf" in run_command(f"{words} --verbose", capsys)[1]

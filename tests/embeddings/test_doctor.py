@@ -44,10 +44,10 @@ def test_every_runtime_is_compared_with_eager_torch(recipe: Path) -> None:
 
     assert {"torch", "onnx", "openvino"} <= set(by_name)
     for name in ("torch", "onnx", "openvino"):
-        assert by_name[name].is_trusted
-        assert by_name[name].drift.cosine >= 1 - 1e-9
-        assert by_name[name].drift.n_images == diagnosis.n_images > 0
+        assert by_name[name].is_accepted
+        assert by_name[name].deviation.cosine >= 1 - 1e-9
+        assert by_name[name].deviation.n_images == diagnosis.n_images > 0
     for check in diagnosis.precision_checks:
         assert check.images_per_s > 0
         if check.runtime not in {"torch", "onnx", "openvino"}:
-            assert check.is_trusted == (check.drift.min_cosine >= 0.999)
+            assert check.is_accepted == (check.deviation.min_cosine >= 0.999)

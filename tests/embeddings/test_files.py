@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from featx import extract
-from featx.embeddings.drift import drift
+from featx.embeddings.deviation import measure_deviation
 from featx.embeddings.files import MIN_FILES_TO_BATCH, embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import is_native
@@ -177,4 +177,4 @@ def test_an_available_precision_is_used_without_a_warning(toy_home: Path, runtim
     assert embedded.warnings == []
     x, y = (embedded.columns[resolved.spec.fingerprint()] for resolved in (fp32_embedding, reduced))
     assert x.tobytes() != y.tobytes()
-    assert drift(x, y).cosine > 0.999
+    assert measure_deviation(x, y).cosine > 0.999

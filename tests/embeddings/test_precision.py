@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.drift import Drift, PrecisionAudit, drift, round_down
+from featx.embeddings.deviation import Deviation, PrecisionAudit, measure_deviation, round_down
 from featx.embeddings.precision import auto_dtypes, check_accurate, embed_pixels, find_accurate_precision
 from featx.embeddings.runtimes import BATCH_SIZES, Execution, PortableNetwork, is_native
 from featx.errors import DeviceError
@@ -43,12 +43,13 @@ def bf16(runtime: str, **settings: object) -> ReducedPrecision:
     return ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"} | settings)
 
 
-def measured_drift(reduced: ReducedPrecision, pixels: np.ndarray) -> Drift:
+def measured_deviation(reduced: ReducedPrecision, pixels: np.ndarray) -> Deviation:
     """Measure the worst tap of a precision against fp32 in the same runtime."""
     exact_rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu")), pixels)
     rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu", reduced)), pixels)
     return min(
-        (drift(x, y) for x, y in zip(exact_rows, rows, strict=True)), key=lambda drift_of_tap: drift_of_tap.cosine
+        (measure_deviation(x, y) for x, y in zip(exact_rows, rows, strict=True)),
+        key=lambda deviation_of_tap: deviation_of_tap.cosine,
     )
 
 
@@ -56,15 +57,15 @@ RUNTIMES = ["torch", pytest.param("openvino", marks=needs_bf16)]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_accurate_precision_is_returned_with_its_drift(runtime: str) -> None:
+def test_an_accurate_precision_is_returned_with_its_deviation(runtime: str) -> None:
     pixels = pictures(20)
 
     audit = find_accurate_precision(["bf16"], engine_for(runtime, LOW_LIMIT), portable(), pixels)
 
-    assert audit == PrecisionAudit(bf16(runtime), measured_drift(bf16(runtime), pixels))
-    assert audit.drift is not None
-    assert audit.drift.n_images == 20
-    assert LOW_LIMIT <= audit.drift.cosine < 1
+    assert audit == PrecisionAudit(bf16(runtime), measured_deviation(bf16(runtime), pixels))
+    assert audit.deviation is not None
+    assert audit.deviation.n_images == 20
+    assert LOW_LIMIT <= audit.deviation.cosine < 1
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -80,8 +81,8 @@ def test_fp32_is_returned_where_the_limit_is_too_high(runtime: str) -> None:
     )
 
     assert audit.precision == "fp32"
-    assert audit.drift is not None
-    assert min(audit.drift.cosine, audit.drift.expected_cosine) < HIGH_LIMIT
+    assert audit.deviation is not None
+    assert min(audit.deviation.cosine, audit.deviation.estimated_min_cosine) < HIGH_LIMIT
     assert calls[0][2] == str(bf16(runtime))
     assert calls[-1] == (len(calls) - 1, len(calls) - 1, "fp32")
 
@@ -92,8 +93,8 @@ def test_a_higher_precision_for_the_first_layers_is_tried_second() -> None:
     first = "fp16" if is_native("fp16") else "fp32"
     all_layers, later_layers = bf16("openvino"), bf16("openvino", first_layers=1, first_dtype=first)
     limits = [
-        min(drift.cosine, drift.expected_cosine)
-        for drift in (measured_drift(all_layers, pixels), measured_drift(later_layers, pixels))
+        min(deviation.cosine, deviation.estimated_min_cosine)
+        for deviation in (measured_deviation(all_layers, pixels), measured_deviation(later_layers, pixels))
     ]
     assert limits[0] < limits[1]
 
@@ -122,21 +123,21 @@ def test_auto_tries_bf16_where_the_cpu_supports_it(runtime: str) -> None:
     assert auto_dtypes(engine_for(runtime, LOW_LIMIT)) == (["bf16"] if is_native("bf16") else [])
 
 
-def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
+def test_an_inaccurate_precision_is_refused_with_its_deviation() -> None:
     x = np.random.default_rng(0).normal(1, 1, (30, 4)).astype(np.float32)
     y = x.copy()
     y[:, 2] += 1
-    large_drift = drift(x, y)
+    large_deviation = measure_deviation(x, y)
     request = EmbeddingRequest(backbone="toy", weights="none", precision="bf16")
 
     with pytest.raises(DeviceError, match=r"precision = 'bf16' is not accurate enough on this machine: .*") as raised:
-        check_accurate(PrecisionAudit("fp32", large_drift), request, engine_for("auto", 0.998))
+        check_accurate(PrecisionAudit("fp32", large_deviation), request, engine_for("auto", 0.998))
 
     assert str(raised.value) == (
-        f"backbone 'toy': precision = 'bf16' is not accurate enough on this machine: {large_drift}; expected lowest "
-        "cosines of 0.998 or more (extraction.min_cosine); set precision = 'fp32'"
+        f"backbone 'toy': precision = 'bf16' is not accurate enough on this machine: {large_deviation}; expected "
+        "lowest cosines of 0.998 or more (extraction.min_cosine); set precision = 'fp32'"
     )
-    assert f"on 30 images: lowest cosine {round_down(large_drift.cosine)}" in str(raised.value)
+    assert f"on 30 images: lowest cosine {round_down(large_deviation.cosine)}" in str(raised.value)
     assert "(feature 2)" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -149,10 +150,10 @@ def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
 def test_a_precision_is_refused_only_if_another_one_was_accurate(
     accurate: str, expectation: AbstractContextManager[object]
 ) -> None:
-    drift_of_rows = drift(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
+    deviation_of_rows = measure_deviation(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
     with expectation:
         check_accurate(
-            PrecisionAudit(accurate, drift_of_rows), EmbeddingRequest(precision="bf16"), engine_for("auto", 0.999)
+            PrecisionAudit(accurate, deviation_of_rows), EmbeddingRequest(precision="bf16"), engine_for("auto", 0.999)
         )
 
 

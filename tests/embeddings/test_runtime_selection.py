@@ -73,7 +73,7 @@ def with_line(recipe: Path, line: str, old_line: str = "") -> Path:
 
 def journal_entries(recipe: Path) -> dict[str, Any]:
     """Return the journal's entries of the only network in it."""
-    (entries,) = json.loads((recipe.parent / "cache" / "trials.json").read_text()).values()
+    (entries,) = json.loads((recipe.parent / "cache" / "benchmarks.json").read_text()).values()
     return dict(entries)
 
 
@@ -100,7 +100,7 @@ def test_few_images_use_fp32_by_eager_torch_without_benchmarks(recipe: Path) -> 
     assert [(segment["runtime"].split()[0], segment["precision"]) for segment in segment_provenance(recipe)] == [
         ("torch", "fp32")
     ]
-    assert not (recipe.parent / "cache" / "trials.json").exists()
+    assert not (recipe.parent / "cache" / "benchmarks.json").exists()
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -110,13 +110,13 @@ def test_many_images_use_an_accurate_reduced_precision(recipe: Path) -> None:
 
     assert precisions(extraction) == ["bf16 by openvino on cpu"]
     assert extraction.n_embedded == 48
-    drift = extraction.embeddings[0]["drift"]
-    assert drift["n_images"] == 48
-    assert 0.5 < drift["cosine"] < 1
+    deviation = extraction.embeddings[0]["deviation"]
+    assert deviation["n_images"] == 48
+    assert 0.5 < deviation["cosine"] < 1
     (segment,) = segment_provenance(recipe)
-    assert (segment["precision"], segment["drift"]) == ("bf16 by openvino on cpu", drift)
+    assert (segment["precision"], segment["deviation"]) == ("bf16 by openvino on cpu", deviation)
     (entry,) = journal_entries(recipe).values()
-    assert (ReducedPrecision.model_validate(entry["precision"]), entry["drift"]) == (BF16, drift)
+    assert (ReducedPrecision.model_validate(entry["precision"]), entry["deviation"]) == (BF16, deviation)
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -134,7 +134,7 @@ def test_many_images_in_fp32_use_a_benchmarked_runtime(recipe: Path, executions_
 @pytest.mark.parametrize("line", ['precision = "auto"', 'precision = "fp32"'])
 def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Execution], line: str) -> None:
     extract(with_line(recipe, line))
-    trials = recipe.parent / "cache" / "trials.json"
+    trials = recipe.parent / "cache" / "benchmarks.json"
     written_at_ns, n_tried, rows = trials.stat().st_mtime_ns, len(executions_used), vectors(recipe)
     shutil.rmtree(recipe.parent / "runs")
     for store in (recipe.parent / "cache").glob("*.zarr"):
@@ -235,7 +235,7 @@ def test_the_choice_does_not_depend_on_the_order_of_the_images(recipe: Path) -> 
 
     extraction = extract(reversed_home / "featx.toml")
 
-    fields = ("precision", "drift")
+    fields = ("precision", "deviation")
     assert [[embedding[name] for name in fields] for embedding in extraction.embeddings] == [
         [embedding[name] for name in fields] for embedding in first.embeddings
     ]
@@ -247,7 +247,7 @@ def test_fp32_is_never_reduced(recipe: Path, executions_used: list[Execution]) -
 
     assert precisions(extraction) == ["fp32"]
     assert {execution.precision for execution in executions_used} == {"fp32"}
-    assert extraction.embeddings[0]["drift"] is None
+    assert extraction.embeddings[0]["deviation"] is None
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -307,7 +307,7 @@ def test_auto_stays_in_fp32_for_a_named_runtime(recipe: Path, runtime: str, exec
 
     assert precisions(extraction) == ["fp32"]
     assert [(execution.runtime, execution.precision) for execution in executions_used] == [(runtime, "fp32")]
-    assert not (recipe.parent / "cache" / "trials.json").exists()
+    assert not (recipe.parent / "cache" / "benchmarks.json").exists()
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -337,7 +337,7 @@ def test_the_same_runtime_reuses_the_stored_precision(recipe: Path, runtime: str
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("content", ["", "no JSON", '{"a": ', b"\xff\xfe\x00"], ids=repr)
 def test_an_unreadable_journal_is_an_error_that_names_the_file(recipe: Path, content: str | bytes) -> None:
-    trials = recipe.parent / "cache" / "trials.json"
+    trials = recipe.parent / "cache" / "benchmarks.json"
     trials.parent.mkdir()
     trials.write_bytes(content if isinstance(content, bytes) else content.encode())
 
@@ -348,7 +348,7 @@ def test_an_unreadable_journal_is_an_error_that_names_the_file(recipe: Path, con
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("content", ["[]", "7", "null"])
 def test_a_journal_with_other_content_is_an_error(recipe: Path, content: str) -> None:
-    trials = recipe.parent / "cache" / "trials.json"
+    trials = recipe.parent / "cache" / "benchmarks.json"
     trials.parent.mkdir()
     trials.write_text(content)
 
@@ -367,9 +367,9 @@ def test_a_named_precision_is_no_error_if_no_image_can_be_decoded(recipe: Path) 
 
 @pytest.mark.usefixtures("low_thresholds")
 @needs_bf16
-def test_fp32_has_no_drift_after_a_comparison(recipe: Path) -> None:
+def test_fp32_has_no_deviation_after_a_comparison(recipe: Path) -> None:
     extraction = extract(with_line(recipe, HIGH_LIMIT, old_line=LOW_LIMIT))
 
     assert precisions(extraction) == ["fp32"]
-    assert extraction.embeddings[0]["drift"] is None
-    assert "drift" not in segment_provenance(recipe)[0]
+    assert extraction.embeddings[0]["deviation"] is None
+    assert "deviation" not in segment_provenance(recipe)[0]

@@ -156,7 +156,7 @@ def test_a_contribution_is_what_the_ensemble_loses_without_the_member() -> None:
     outputs = selection.cross_predict(method)
     contributions = selection.contributions(method, outputs)
     smaller_selection = CrossFitting.of(tables[:2], truth, spec)
-    assert contributions[2] == selection.merit(outputs) - smaller_selection.merit(
+    assert contributions[2] == selection.signed_score(outputs) - smaller_selection.signed_score(
         smaller_selection.cross_predict(method)
     )
     assert contributions[2] > 0.3

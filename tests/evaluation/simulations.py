@@ -215,7 +215,7 @@ def selection(
         regrets.append(regret)
         n_wrong += advice.run != chosen_run and regret > margin
         n_recommended_others += advice.run != chosen_run
-        n_exceeded += regret > comparison.runs[advice.run].loss_bound
+        n_exceeded += regret > comparison.runs[advice.run].max_gap_to_best
     return SelectionStudies(
         np.array(regrets), n_wrong / n_simulations, n_recommended_others / n_simulations, n_exceeded / n_simulations
     )

@@ -363,7 +363,7 @@ def test_group_thresholds_are_cross_fitted_by_whole_units() -> None:
 def test_columns_of_many_values_show_the_largest_groups() -> None:
     names = np.array([f"g{i % 100}" if i < 300 else "big" for i in range(N)], dtype=object)
     (grouping,) = score_groups(make_predictions(np.full(N, 0.8)), [group_by_site(names)])
-    assert (len(grouping.groups), grouping.n_hidden) == (40, 61)
+    assert (len(grouping.groups), grouping.n_omitted_groups) == (40, 61)
     assert "big" in {group.name for group in grouping.groups}
 
 

@@ -83,7 +83,7 @@ def test_copies_are_listed_with_their_parts_and_kinds(leaky: Study) -> None:
         ),
     ]
     assert leaks.n_images == {"train": 3, "val": 1, "test": 2}
-    assert leaks.n_unseen == 0
+    assert leaks.n_unreadable == 0
     table = pd.read_parquet(leaks.file)
     assert table["id"].tolist() == [pair.id for pair in leaks.pairs]
     assert not any("label" in str(column) for column in table.columns)
@@ -195,9 +195,9 @@ def test_removed_images_are_compared_by_content_and_counted(leaky: Study) -> Non
         Path("images", name).unlink()
     leaks = featx.leaks()
     assert {pair.id for pair in leaks.pairs} == {"a/exact.png", "b/near.jpg"}
-    assert leaks.n_unseen == 2
+    assert leaks.n_unreadable == 2
     shutil.rmtree("images/a")
-    assert featx.leaks().n_unseen == 2  # the others are remembered
+    assert featx.leaks().n_unreadable == 2  # the others are remembered
 
 
 def test_without_a_cache_images_are_compared_by_hash(leaky: Study) -> None:
@@ -208,14 +208,14 @@ def test_without_a_cache_images_are_compared_by_hash(leaky: Study) -> None:
     for _ in range(2):  # the second time, too: it is not kept as if it were whole
         leaks = featx.leaks()
         assert {pair.id for pair in leaks.pairs} == ids_before
-        assert leaks.n_unembedded == N + 2  # contents: the two exact copies have none of their own
+        assert leaks.n_without_embedding == N + 2  # contents: the two exact copies have none of their own
 
 
 def test_groups_of_an_identity_in_several_parts_are_reported(rows: pd.DataFrame) -> None:
     rows["patient"] = [f"p{i // 3}" for i in range(N)]
     extract(rows)
     (split_group,) = featx.leaks().groups  # sites are few: no identity
-    assert (split_group.name, split_group.n_groups, split_group.n_torn) == ("patient", 40, 40)
+    assert (split_group.name, split_group.n_groups, split_group.n_leaking_groups) == ("patient", 40, 40)
     Path("featx.toml").write_text(toy_recipe(**SECTIONS | {"split": {"by": "patient"}}))
     featx.extract()
     assert featx.leaks().groups == []
@@ -281,7 +281,7 @@ def test_leaks_prints_text_and_json(leaky: Study, capsys: pytest.CaptureFixture[
     result = CliRunner().invoke(app, ["leaks", "--json"])
     output = json.loads(result.stdout)
     assert (output["n_pairs"], output["n_disagreeing"], len(output["pairs"])) == (3, 1, 3)
-    assert output["pairs"][0]["differ"] == ["y"]
+    assert output["pairs"][0]["differing_targets"] == ["y"]
     text = unwrapped(CliRunner().invoke(app, ["leaks"]).stdout)
     assert "! b / a" in text
     assert "3 pairs (1 exact, 2 near); images with a copy in another part: train 3, val 1, test 2" in text

@@ -88,7 +88,7 @@ def test_samples_of_large_studies_are_compared_by_thumbnails(
     # The study has 81 contents, which its own search does not compare.
     for module in (near_copies, image_copies):
         monkeypatch.setattr(module, "MAX_IMAGES_TO_COMPARE", 80)
-    assert near_copies.find_near_copies(load().study).n_uncompared == 81
+    assert near_copies.find_near_copies(load().study).n_not_compared == 81
     sample = load_images(open_source(None, None), 80, no_progress)
     result = find_image_copies(measure_images(sample, no_progress), no_progress)
     assert result.notes == (

@@ -205,7 +205,7 @@ def measure_extraction(scale: Scale, device: str, folder: Path) -> Iterator[Meas
 def measure_precision(scale: Scale, device: str, folder: Path) -> Iterator[Measurement]:
     """Compare the embeddings of reduced precisions with fp32, and measure the network alone."""
     from featx.embeddings.benchmarks import images_per_s
-    from featx.embeddings.drift import worst_drift
+    from featx.embeddings.deviation import worst_deviation
     from featx.embeddings.precision import embed_pixels
     from featx.embeddings.runtimes import Execution, PortableNetwork
     from featx.networks.features import resolve_network
@@ -222,11 +222,11 @@ def measure_precision(scale: Scale, device: str, folder: Path) -> Iterator[Measu
     for dtype in ("bf16", "fp16"):
         precision = ReducedPrecision.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
         runner = portable.build_runner(Execution("torch", device, precision))
-        drift = worst_drift(fp32_embeddings, embed_pixels(runner, pixels))
+        deviation = worst_deviation(fp32_embeddings, embed_pixels(runner, pixels))
         rate = images_per_s(runner, pixels)
         yield Measurement(f"efficientnet_lite0 alone, {dtype}", rate, "images/s", rate / fp32_rate)
-        if drift is not None:
-            yield Measurement(f"lowest cosine of {dtype} and fp32", drift.min_cosine, "")
+        if deviation is not None:
+            yield Measurement(f"lowest cosine of {dtype} and fp32", deviation.min_cosine, "")
 
 
 def measure_finetuning(scale: Scale, device: str, folder: Path) -> Iterator[Measurement]:

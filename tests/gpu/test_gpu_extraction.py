@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from featx.embeddings.deviation import worst_deviation
 from featx.embeddings.devices import TorchRunner
-from featx.embeddings.drift import worst_drift
 from featx.embeddings.precision import embed_pixels, find_accurate_precision
 from featx.embeddings.runtimes import BATCH_SIZES, Execution, PortableNetwork
 from featx.errors import DeviceError
@@ -45,9 +45,9 @@ def test_embeddings_in_fp32_equal_those_of_the_cpu(portable: PortableNetwork) ->
     embeddings = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
     for x, y in zip(expected, embeddings, strict=True):
         np.testing.assert_allclose(y, x, rtol=1e-3, atol=1e-4 * np.abs(x).max())
-    drift = worst_drift(expected, embeddings)
-    assert drift is not None
-    assert drift.min_cosine >= 1 - 1e-9
+    deviation = worst_deviation(expected, embeddings)
+    assert deviation is not None
+    assert deviation.min_cosine >= 1 - 1e-9
 
 
 def test_fp32_is_not_rounded_to_tf32() -> None:
@@ -67,9 +67,9 @@ def test_reduced_precisions_are_close_to_fp32(portable: PortableNetwork, dtype: 
     fp32_embeddings = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE), 8), pixels)
     rounded = embed_pixels(portable.build_runner(Execution("torch", TEST_DEVICE, reduced(dtype)), 8), pixels)
     assert all(x.dtype == np.float32 for x in rounded)
-    drift = worst_drift(fp32_embeddings, rounded)
-    assert drift is not None
-    assert min_cosine <= drift.min_cosine < 1 - 1e-12
+    deviation = worst_deviation(fp32_embeddings, rounded)
+    assert deviation is not None
+    assert min_cosine <= deviation.min_cosine < 1 - 1e-12
 
 
 def test_an_audit_chooses_the_first_accurate_precision(portable: PortableNetwork) -> None:

@@ -62,7 +62,7 @@ def test_a_kaggle_competition_is_read_from_its_train_table(home: Path) -> None:
     recognition, _, listing = recognised(home / "d")
     assert (recognition.target, recognition.classes) == ("label", {"cat": 12, "dog": 12})
     assert all("/train/" in uri for uri in listing.manifest.uris)
-    reasons = {table.file: table.reason for table in recognition.inventory.tables if not table.is_taken}
+    reasons = {table.file: table.reason for table in recognition.inventory.tables if not table.is_used}
     assert "no labels" in reasons["test.csv"]
     assert "submission template" in reasons["sample_submission.csv"]
     assert recognition.inventory.uses["image without label, named in test.csv"] == 8

@@ -32,7 +32,7 @@ NAMES = [
 def entries(request: pytest.FixtureRequest, tmp_path: Path) -> Entries:
     """Files of random trees, and files with names at the border of a rule."""
     if request.param == "names":
-        ignored = Entry("cat/@eaDir/1.png", "/cat/@eaDir/1.png", None, "ignored", "is litter")
+        ignored = Entry("cat/@eaDir/1.png", "/cat/@eaDir/1.png", None, "ignored", "is a system file")
         return Entries([*(Entry(name, f"/{name}") for name in NAMES), ignored])
     write_tree(tmp_path / "source", request.param)
     return FolderTree(str(tmp_path / "source")).entries()

@@ -17,7 +17,7 @@ def test_each_registered_backbone_is_listed_with_its_properties() -> None:
     assert list(rows) == BACKBONES.names()
     # Tan and Le's table: 4.7 M parameters, 1280 features, 224 px.
     lite = rows["efficientnet_lite0"]
-    assert (lite.n_features, lite.size_px, lite.weights) == (1280, 224, "at hand")
+    assert (lite.n_features, lite.size_px, lite.weights) == (1280, 224, "available")
     assert round(lite.n_parameters, -5) == 4_700_000
     assert (rows["resnet50"].n_features, rows["resnet50"].n_parameters) == (2048, 25_557_032)
     assert (rows["vgg16"].n_features, rows["mobilenet_v2"].n_features) == (512, 1280)

@@ -112,7 +112,7 @@ def test_a_search_stronger_than_gradients_makes_a_run_doubtful(job: AttackJob, r
     runs = AttackedRuns("classes", {run: "label"}, tables, list(map(evaluated, job.specs)), job.units)
     content = job.content(job.tasks[0])
     doubtful, trusted = (runs.evaluate(job.target, content, [item]) for item in (passed, replace_eps(passed, 0.2)))
-    (doubt,) = doubtful.runs[0].doubts
+    (doubt,) = doubtful.runs[0].failed_checks
     assert doubt.startswith("within linf 0.1: a search without gradients succeeds more often than gradients (9 and ")
     assert checks_text(doubtful) == "checks: 6 of 7 passed; not to be trusted: label"
     # Nothing was attacked within this limit.
@@ -178,7 +178,7 @@ def test_finished_attacks_and_checks_are_not_repeated(job: AttackJob, result: Ro
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump() | {"failures": ["this text was stored"]})
     repeated_result = attack(sections=[SECTION])[0]
-    assert all(run.doubts == ("within linf 0.1: this text was stored",) for run in repeated_result.runs)
+    assert all(run.failed_checks == ("within linf 0.1: this text was stored",) for run in repeated_result.runs)
     for file, outcomes in checks.items():
         write_json(file, outcomes.model_dump())
     assert repeated_result.attacks == result.attacks

@@ -114,7 +114,7 @@ def test_brighter_images_are_taken_for_the_light_class(job: CorruptionJob, resul
     )
     light = original_outputs.names.index("light")
     assert (damaged_outputs.values[:, light] >= original_outputs.values[:, light]).all()
-    assert next(iter(results.losses_by_kind)) == "brightness"
+    assert next(iter(results.score_drop_by_kind)) == "brightness"
 
 
 def test_mean_corruption_errors_are_relative_to_the_reference(results: CorruptionResults) -> None:
@@ -175,7 +175,7 @@ def test_labels_and_numbers_have_their_own_score(recipe: Path, target: str, scor
         assert run.consistency.largest_change is not None
         assert run.consistency.largest_change > 0
         # Greater errors are worse.
-        assert results.losses_by_kind["brightness"] == pytest.approx(run.by_kind["brightness"] - run.original.score)
+        assert results.score_drop_by_kind["brightness"] == pytest.approx(run.by_kind["brightness"] - run.original.score)
     else:
         assert run.consistency.share_4 is not None
         assert run.consistency.share_8 is not None
@@ -290,7 +290,7 @@ def test_the_command_says_the_cost_and_prints_a_table(
         6,
         "accuracy",
     )
-    assert output_json["runs"][0]["by_kind"].keys() == output_json["losses_by_kind"].keys() == {"fog"}
+    assert output_json["runs"][0]["by_kind"].keys() == output_json["score_drop_by_kind"].keys() == {"fog"}
     assert "all outputs are stored" in run_command(words, capsys)[2]
     code, _, errors = run_command("corrupt --kind fogg", capsys)
     assert code == 1

@@ -49,7 +49,7 @@ def test_large_images_of_three_classes_are_checked() -> None:
     assert check_attacks(images, PGD, True)[0] == 7
 
 
-def test_a_misleading_loss_and_an_image_that_withstands_everything_are_noticed() -> None:
+def test_a_misleading_loss_and_an_image_that_is_always_right_are_noticed() -> None:
     weights = torch.randn(48, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 20
 
     def misled(pixels: torch.Tensor) -> torch.Tensor:
@@ -62,4 +62,6 @@ def test_a_misleading_loss_and_an_image_that_withstands_everything_are_noticed()
 
     images = replace(images_of(misled), eps=0.3)
     assert any("the cross-entropy is misleading" in text for text in check_attacks(images, PGD, True)[1])
-    assert any("withstand perturbations without a limit" in t for t in check_attacks(images_of(constant), PGD, True)[1])
+    assert any(
+        "stay right under perturbations without a limit" in t for t in check_attacks(images_of(constant), PGD, True)[1]
+    )

@@ -274,9 +274,9 @@ def test_smoothed_runs_are_no_members_exports_or_targets(study: Study, smoothed:
     expected = featx.load(smoothed.path).predict_images("images/dark/000.png")
     assert (prediction.proba == expected.proba).all()
     assert name not in featx.predict("images/dark/000.png")
-    with pytest.raises(UnsuitedError, match="smoothed runs predict at random"):
+    with pytest.raises(UnsuitedError, match="the predictions of smoothed runs are randomised"):
         prepare_attacks(sections=[AttackSection(runs=(name,))])
-    with pytest.raises(DataError, match="smoothed runs predict noisy copies"):
+    with pytest.raises(DataError, match="smoothed runs add noise to images themselves"):
         prepare_corruptions(runs=[name])
     with pytest.raises(DataError, match="is a smoothed run; name the run that it smooths"):
         featx.smooth(specs=[SPEC.model_copy(update={"run": name})])

@@ -47,7 +47,7 @@ def test_all_runs_on_a_transformer_have_gradients_and_can_be_attacked(job: Attac
     result = run_attacks(job)
     robust = result.under("pgd", "linf", 0.3)
     assert all(robust[run.run].accuracy <= run.clean for run in result.runs)
-    assert not any("gradient is zero" in doubt for run in result.runs for doubt in run.doubts)
+    assert not any("gradient is zero" in doubt for run in result.runs for doubt in run.failed_checks)
 
 
 def test_the_attacked_pixels_give_the_predictions_of_the_run(job: AttackJob) -> None:

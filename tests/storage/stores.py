@@ -65,7 +65,7 @@ def chunks(segment: Path) -> dict[str, Path]:
 
 
 def dead_name(final: str) -> str:
-    """Return a private name of a crashed writer for `final`: with this process's id and another start time."""
+    """Return a private name of a killed writer for `final`: with this process's id and another start time."""
     return f".{final}.{machine_id()}-{os.getpid()}-1-{uuid.uuid4().hex[:8]}"
 
 

@@ -43,7 +43,7 @@ def _gallery(result: AnalysisResult, network: str) -> Gallery:
         views = rows[rows["id"] == image_id]
         pictures = [_picture(result.arrays[file]) for file in views["file"]]
         items.append(GalleryItem(image_id, pictures, [", ".join(views["view"])]))
-    caption = f"Random train images as the inputs of {network}, each with all its views."
+    caption = f"Inputs of {network} for random train images, with all views."
     return Gallery(f"inputs of {network}", caption, items)
 
 

@@ -70,7 +70,7 @@ def _worst_cases_by_run(evaluation: RobustnessEvaluation, norm: Norm) -> dict[st
 def plot_smallest_perturbations(
     name: str, attacked_runs: AttackedRuns, runs: Sequence[str], norm: Norm
 ) -> Figure | None:
-    """Plot the success rate of perturbations up to each norm; None if no attack succeeded."""
+    """Plot the share of images predicted wrongly under perturbations up to each norm; None if no attack succeeded."""
     norms_by_run = {run: AXIS_UNITS[norm] * attacked_runs.smallest_norms(run, norm) for run in runs[:MAX_PLOTTED_RUNS]}
     finite_norms = np.concatenate([np.zeros(0), *(norms[np.isfinite(norms)] for norms in norms_by_run.values())])
     if not finite_norms.any():
@@ -84,7 +84,7 @@ def plot_smallest_perturbations(
     axes.set_xlim(0, 1.05 * largest)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel(f"smallest perturbation: {NORM_NAMES[norm]}")
-    axes.set_ylabel("success rate of attacks")
+    axes.set_ylabel("share of images predicted wrongly")
     add_legend(axes, "lower right")
     first_run = next(iter(norms_by_run))
     median_norm = float(np.median(norms_by_run[first_run]))
@@ -115,7 +115,7 @@ def plot_transfer(name: str, attacked_runs: AttackedRuns, tables: Sequence[Attac
         [shorten_name(attacked_runs.labels[run], MAX_LEGEND_LENGTH) for run in sources],
         parse_math=False,
     )
-    axes.set_xlabel("predicted by")
+    axes.set_xlabel("evaluated run")
     axes.set_ylabel("attacked run")
     if len(runs) <= MAX_RUNS_WITH_NUMBERS:
         for (i, j), value in np.ndenumerate(matrix):
@@ -128,10 +128,10 @@ def plot_transfer(name: str, attacked_runs: AttackedRuns, tables: Sequence[Attac
     mean = f"{accuracies.mean():.2f}" if len(accuracies) else "not measured"
     caption = (
         f"Transfer of {attack_name(tables[0])}: accuracy of each run on the images that were made on each run. Low "
-        "values off the diagonal: images that one run predicts wrongly are predicted wrongly by others."
+        "values off the diagonal: the attack transfers."
     )
     description = (
-        f"Matrix of {len(tables)} attacked and {len(runs)} predicting runs; mean on images of other runs {mean}."
+        f"Matrix of {len(tables)} attacked and {len(runs)} evaluated runs; mean on images of other runs {mean}."
     )
     return Figure(name, caption, description, figure)
 

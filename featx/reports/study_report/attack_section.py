@@ -47,7 +47,7 @@ def build_attacks(facts: TargetFacts) -> Section | None:
         return Section("Attacks", [_warning(note) for note in notes]) if notes else None
     evaluation = stored_attacks.evaluation
     components: list[Component] = [Text(_describe_sample(evaluation)), *map(_warning, evaluation.notes)]
-    components += _doubts(evaluation)
+    components += _failed_checks(evaluation)
     name = facts.component_name("attacks")
     components += _numbers(name, evaluation) if evaluation.kind == "numbers" else _accuracies(name, stored_attacks)
     return Section("Attacks", components)
@@ -66,10 +66,10 @@ def _describe_sample(evaluation: RobustnessEvaluation) -> str:
     )
 
 
-def _doubts(evaluation: RobustnessEvaluation) -> Iterator[Component]:
+def _failed_checks(evaluation: RobustnessEvaluation) -> Iterator[Component]:
     for run in evaluation.runs:
-        if run.doubts:
-            yield Text(f"{run.label}: not to be trusted, because {'; '.join(run.doubts)}.", "warning")
+        if run.failed_checks:
+            yield Text(f"{run.label}: failed sanity checks of its attacks: {'; '.join(run.failed_checks)}.", "warning")
     if labels := evaluation.labels_without_gradient:
         yield Text(f"Without gradient, attacked by transfer and by search: {', '.join(labels)}.", "note")
 

@@ -1,4 +1,4 @@
-"""Certified accuracy of smoothed runs: the share of images that stay right under any attack within a radius."""
+"""Certified accuracy of smoothed runs: images that are classified correctly under any attack within a radius."""
 
 import matplotlib
 
@@ -18,7 +18,7 @@ def build_certificates(facts: TargetFacts) -> Section | None:
     if not runs:
         return None
     text = (
-        "A smoothed run predicts by a vote over noisy copies of an image. An image counts at a radius if its "
+        "A smoothed run classifies by a vote over noisy copies of an image. An image counts at a radius if its "
         "prediction is right and no perturbation with a smaller Euclidean norm can change it, whatever the attack; "
         "abstentions count as wrong. Radii of different pixels, or of images of different sizes, cannot be compared."
     )

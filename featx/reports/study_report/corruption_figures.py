@@ -25,24 +25,24 @@ LIGHT_FROM = 0.55
 
 
 def plot_kinds_by_run(name: str, results: CorruptionResults) -> Figure:
-    """Return the heat map of the mean score under each kind of damage, one column for each of the best runs."""
-    runs, kinds = results.runs[:MAX_HEAT_MAP_RUNS], list(results.losses_by_kind)
+    """Return the heat map of the mean score under each kind of corruption, one column for each of the best runs."""
+    runs, kinds = results.runs[:MAX_HEAT_MAP_RUNS], list(results.score_drop_by_kind)
     values = np.array([[run.by_kind[kind] for run in runs] for kind in kinds])
     originals = np.array([[run.original.score for run in runs]])
     rows = ["original", *kinds]
     names = [shorten_name(run.label, MAX_RUN_NAME_LENGTH) for run in runs]
     caption = (
-        f"{_title(results)} under each kind of damage, mean over severities; the best runs on the left, the most "
+        f"{_title(results)} under each kind of corruption, mean over severities; the best runs on the left, the most "
         "harmful kinds at the top. Brighter is better."
     )
     return _heat_map(name, caption, results.score, np.vstack([originals, values]), rows, names)
 
 
 def plot_severities(name: str, results: CorruptionResults, run: CorruptedRun) -> Figure:
-    """Return the heat map of the score of one run under each kind of damage at each severity."""
+    """Return the heat map of the score of one run under each kind of corruption at each severity."""
     severities = sorted({cell.severity for cell in run.cells})
     scores_by_cell = {(cell.kind, cell.severity): cell.score for cell in run.cells}
-    kinds = list(results.losses_by_kind)
+    kinds = list(results.score_drop_by_kind)
     values = np.array([[scores_by_cell.get((kind, severity), np.nan) for severity in severities] for kind in kinds])
     original_text = format(run.original.score, results.score_format.edge)
     caption = f"{_title(results)} of {run.label} at each severity ({original_text} on the original images)."

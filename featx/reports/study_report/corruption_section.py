@@ -1,4 +1,4 @@
-"""Scores on corrupted images: all runs, each kind of damage, consistency under shifts, texture against shape."""
+"""Scores on corrupted images: all runs, each kind of corruption, consistency under shifts, texture against shape."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from featx.robustness.corruption_results import EDGES, PATCH_SHUFFLE, SHUFFLED_G
 from featx.robustness.sampled_rows import read_picture
 from featx.specs.corrupting import PROBE, kinds_in
 
-# Severities of the damage in the example images; the first picture of an item is the largest one.
+# Severities of the corruptions in the example images; the first picture of an item is the largest one.
 SHOWN_SEVERITIES = (3, 1, 5)
 # Grid of shuffled patches whose column is shown at first, as in the terminal.
 SHOWN_GRID = 4
@@ -45,11 +45,11 @@ def build_corruptions(facts: TargetFacts) -> Section | None:
         components += [
             plot_kinds_by_run(facts.component_name("corruptions-by-run"), results),
             plot_severities(facts.component_name("corruptions-by-severity"), results, results.runs[0]),
-            Details("Each kind of damage as a table", [_kind_table(facts, results)]),
+            Details("Each kind of corruption as a table", [_kind_table(facts, results)]),
         ]
     if results.runs[0].probe_scores(PATCH_SHUFFLE):
         components.append(plot_texture_and_shape(facts.component_name("texture-and-shape"), results))
-    components.append(Details("Examples of the damage", [_examples(facts, results)]))
+    components.append(Details("Examples of the corruptions", [_examples(facts, results)]))
     return Section("Corrupted images", components)
 
 
@@ -57,8 +57,8 @@ def _note(facts: TargetFacts, results: CorruptionResults) -> str:
     n_others = len(facts.runs) - len(results.runs)
     omission_note = f" Not evaluated, or changed since: {n_others} of {len(facts.runs)} runs." if n_others else ""
     return (
-        f"{len(results.ids):,} of {results.n_rows:,} {results.part} images with several kinds of damage at several "
-        f"severities, the same pixels for all runs.{omission_note}"
+        f"{len(results.ids):,} of {results.n_rows:,} {results.part} images with several kinds of corruptions at "
+        f"several severities, the same pixels for all runs.{omission_note}"
     )
 
 
@@ -107,13 +107,13 @@ def _run_cells(run: CorruptedRun, score_format: ScoreFormat) -> list[Any]:
 
 def _kind_table(facts: TargetFacts, results: CorruptionResults) -> Table:
     columns = [Column("kind"), *(Column(run.label, results.score_format.value) for run in results.runs)]
-    rows = [[kind, *(run.by_kind[kind] for run in results.runs)] for kind in results.losses_by_kind]
+    rows = [[kind, *(run.by_kind[kind] for run in results.runs)] for kind in results.score_drop_by_kind]
     caption = f"Mean {score_name(results.score)} over severities under each kind, the most harmful kind first."
     return Table(facts.component_name("corruptions-by-kind"), caption, columns, rows)
 
 
 def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
-    """Return the first image with each kind of damage, at some severities, or the reason why there are no examples."""
+    """Return the first image under each kind of corruption, at some severities, or why there are no examples."""
     image_id = results.ids[0]
     image = facts.study.manifest.take(np.array([image_id], dtype=object))
     try:
@@ -132,5 +132,5 @@ def _examples(facts: TargetFacts, results: CorruptionResults) -> Component:
         pictures = [Picture(encode_thumbnail(Image.fromarray(values))) for values in corrupted_images]
         lines = [] if corruption.family == PROBE else [f"severity {', '.join(map(str, severities))}"]
         items.append(GalleryItem(kind, pictures, lines, {"group": corruption.family}))
-    caption = f"Image {image_id} with each kind of damage."
+    caption = f"Image {image_id} with each kind of corruption."
     return Gallery(facts.component_name("corruption-examples"), caption, items)

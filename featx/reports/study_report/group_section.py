@@ -115,9 +115,9 @@ def _group_table(prefix: str, grouping: Grouping) -> list[Component]:
     rows = [_group_cells(grouping, group, has_thresholds, number_format) for group in grouping.groups]
     hints = {(position, 1): describe_size(group) for position, group in enumerate(grouping.groups)}
     table = Table(f"{prefix}-{grouping.name}-scores", f"Groups of {grouping.name}.", columns, rows, hints)
-    if not (grouping.n_missing or grouping.n_hidden):
+    if not (grouping.n_missing or grouping.n_omitted_groups):
         return [table]
-    note = f"{grouping.n_missing} rows have no value; {grouping.n_hidden} small groups are not shown."
+    note = f"{grouping.n_missing} rows have no value; {grouping.n_omitted_groups} small groups are not shown."
     return [table, Text(note, "note")]
 
 

@@ -33,8 +33,9 @@ def build_leaks(leaks: Leaks, pictures: Mapping[str, Picture]) -> Section | None
         components = [Text(text, "warning"), Gallery("copies", caption, [_pair_item(pair, pictures) for pair in pairs])]
     components += [
         Text(
-            f"{group.n_torn} of {group.n_groups} groups of {group.name} are in several parts, first {group.first}. If "
-            f'an image shows which group it belongs to, set split.by = "{group.column}" to keep groups in one part.',
+            f"{group.n_leaking_groups} of {group.n_groups} groups of {group.name} are in several parts, first "
+            f'{group.first}. If an image shows which group it belongs to, set split.by = "{group.column}" to keep '
+            "groups in one part.",
             "warning",
         )
         for group in leaks.groups

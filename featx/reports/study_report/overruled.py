@@ -82,9 +82,9 @@ def overruled_images(
         member = image_item(overruled_rows.member, row, pictures).lines[1]
         items.append(replace(item, lines=[*item.lines, f"{overruled_rows.member.label} {member}", reason]))
     counts = ", ".join(f"{n} {reason}" for reason, n in overruled_rows.counts.items())
+    runs_text = f"{overruled_rows.ensemble.label} and its best member, {overruled_rows.member.label}"
     caption = (
-        f"Overruled images: {overruled_rows.ensemble.label} and its best member, {overruled_rows.member.label}, differ "
-        f"on {sum(overruled_rows.counts.values()):,} of {len(overruled_rows.ensemble.ids):,} images ({counts}); "
-        f"{len(items)} of them are shown."
+        f"Images of different predictions: {runs_text}, differ on {sum(overruled_rows.counts.values()):,} of "
+        f"{len(overruled_rows.ensemble.ids):,} images ({counts}); {len(items)} of them are shown."
     )
     return [Gallery(facts.component_name("overruled"), caption, items)]

@@ -210,8 +210,8 @@ def is_wrong(scores: Tensor, codes: Tensor) -> Tensor:
     return scores.argmax(dim=1) != codes
 
 
-class BestFound:
-    """The most successful perturbation of each image among all that were tried, the original included.
+class BestPerturbations:
+    """The perturbation of each image with the largest margin among all that were tried, the original included.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, wrong_log_odds
+from featx.robustness.attacks.attacked_images import AttackedImages, BestPerturbations, Loss, wrong_log_odds
 from featx.specs.attacking import AttackSpec
 
 # Share of the last displacement in a step.
@@ -29,7 +29,7 @@ MIN_DIFFERENCE = 1e-12
 
 def apgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the best images of APGD on the cross-entropy and, from three classes on, towards each other class [1]_."""
-    best = BestFound(images)
+    best = BestPerturbations(images)
     for restart in range(spec.restarts):
         _ascend(images, spec, best, wrong_log_odds, images.random_start() if restart else images.pixels)
     n_classes = best.scores.shape[1]
@@ -66,7 +66,7 @@ def _check_numbers(steps: int) -> set[int]:
     return {int(share * steps) for share in shares[1:]}
 
 
-def _ascend(images: AttackedImages, spec: AttackSpec, best: BestFound, loss: Loss, start: Tensor) -> None:
+def _ascend(images: AttackedImages, spec: AttackSpec, best: BestPerturbations, loss: Loss, start: Tensor) -> None:
     """Take the steps of one start and add all images to the best ones."""
     shape = (len(start), 1, 1, 1)
     pixels = previous = start

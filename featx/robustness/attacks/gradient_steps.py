@@ -8,7 +8,7 @@ References
 
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, BestFound, Loss, wrong_log_odds
+from featx.robustness.attacks.attacked_images import AttackedImages, BestPerturbations, Loss, wrong_log_odds
 from featx.specs.attacking import AttackSpec
 
 # Sum of the lengths of all steps in units of the limit, so that every point within the limit can be reached.
@@ -17,7 +17,7 @@ PATH_LENGTH = 2.5
 
 def fgsm(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return images after one step of the length of the limit along the gradient of the cross-entropy [1]_."""
-    best = BestFound(images)
+    best = BestPerturbations(images)
     gradient, _ = images.gradient(images.pixels, wrong_log_odds)
     perturbed = images.project(images.pixels + images.eps * images.direction(gradient))
     best.add(perturbed, images.scores(perturbed).detach())
@@ -35,7 +35,7 @@ def pgd(images: AttackedImages, spec: AttackSpec) -> Tensor:
 
 def climb(images: AttackedImages, spec: AttackSpec, loss: Loss) -> Tensor:
     """Return the best images of all steps along the gradient of a loss (`pgd`)."""
-    best = BestFound(images)
+    best = BestPerturbations(images)
     for restart in range(spec.restarts + 1):
         if best.is_wrong.all():
             break
@@ -43,7 +43,7 @@ def climb(images: AttackedImages, spec: AttackSpec, loss: Loss) -> Tensor:
     return best.pixels
 
 
-def _climb(images: AttackedImages, spec: AttackSpec, best: BestFound, start: Tensor, loss: Loss) -> None:
+def _climb(images: AttackedImages, spec: AttackSpec, best: BestPerturbations, start: Tensor, loss: Loss) -> None:
     """Take the steps of one start."""
     pixels = start
     step = images.eps * min(1.0, PATH_LENGTH / spec.steps)

@@ -14,7 +14,7 @@ from featx.robustness.attacks.attacked_images import GRADIENT_COST, AttackedImag
 from featx.specs.attacking import AttackSpec
 
 # Pixels of 0 and 1 have no inverse of the hyperbolic tangent.
-INSIDE = 1 - 1e-6
+MAX_ABS_TANH = 1 - 1e-6
 FIRST_WEIGHT, MAX_WEIGHT = 1e-2, 1e10
 # Number of weights that are tried at least: one weight leaves most images whose margin it does not outweigh.
 MIN_WEIGHTS = 5
@@ -53,7 +53,7 @@ def n_weights(spec: AttackSpec) -> int:
 
 def _descend(images: AttackedImages, spec: AttackSpec, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return whether each prediction was changed, and the smallest perturbation that changed it with its norm."""
-    variable = torch.atanh((2 * images.pixels - 1) * INSIDE).requires_grad_()
+    variable = torch.atanh((2 * images.pixels - 1) * MAX_ABS_TANH).requires_grad_()
     step = min(LEARNING_RATE, MAX_STEP / math.sqrt(images.pixels[0].numel()))
     optimiser = torch.optim.Adam([variable], lr=step)
     best_pixels, best_norms = images.pixels.clone(), torch.full_like(weight, torch.inf)

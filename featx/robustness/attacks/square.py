@@ -9,7 +9,7 @@ References
 import torch
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import MIN_LENGTH, AttackedImages, BestFound, l2_norms
+from featx.robustness.attacks.attacked_images import MIN_LENGTH, AttackedImages, BestPerturbations, l2_norms
 from featx.specs.attacking import AttackSpec
 
 # Share of the pixels that the first squares cover, and the shares of all queries after which it is halved.
@@ -22,7 +22,7 @@ def square(images: AttackedImages, spec: AttackSpec) -> Tensor:
 
     For the Euclidean norm, a square gets random signs and the whole perturbation is scaled to the limit.
     """
-    best = BestFound(images)
+    best = BestPerturbations(images)
     _, _, height, width = images.pixels.shape
     stripes = images.random(len(images.pixels), 3, 1, width).sign().expand_as(images.pixels)
     _try(images, best, stripes, torch.ones(len(stripes), dtype=torch.bool))
@@ -36,7 +36,7 @@ def square(images: AttackedImages, spec: AttackSpec) -> Tensor:
     return best.pixels
 
 
-def _with_squares(images: AttackedImages, best: BestFound, side: int) -> Tensor:
+def _with_squares(images: AttackedImages, best: BestPerturbations, side: int) -> Tensor:
     """Return the perturbations found so far in units of the limit, each with a new square."""
     delta = (best.pixels - images.pixels) / max(images.eps, MIN_LENGTH)
     if images.norm == "l2":
@@ -53,7 +53,7 @@ def _with_squares(images: AttackedImages, best: BestFound, side: int) -> Tensor:
     return torch.where(in_square, signs, delta)
 
 
-def _try(images: AttackedImages, best: BestFound, delta: Tensor, rows: Tensor) -> None:
+def _try(images: AttackedImages, best: BestPerturbations, delta: Tensor, rows: Tensor) -> None:
     """Query the images of `rows` with perturbations in units of the limit."""
     step = delta * images.eps
     if images.norm == "l2":

@@ -1,8 +1,8 @@
-"""The strongest sequence of attacks: each runs on the images that withstood all before it."""
+"""The strongest sequence of attacks: each runs on the images that are right after all before it."""
 
 from torch import Tensor
 
-from featx.robustness.attacks.attacked_images import AttackedImages, BestFound
+from featx.robustness.attacks.attacked_images import AttackedImages, BestPerturbations
 from featx.robustness.attacks.auto_pgd import apgd
 from featx.robustness.attacks.gradient_steps import pgd
 from featx.robustness.attacks.square import square
@@ -11,7 +11,7 @@ from featx.specs.attacking import AttackSpec
 
 def standard(images: AttackedImages, spec: AttackSpec) -> Tensor:
     """Return the worst case of each image: APGD on two losses, then PGD, then Square, each on the rest."""
-    best = BestFound(images)
+    best = BestPerturbations(images)
     for perturb in (apgd, pgd, square):
         right_rows = (~best.is_wrong).nonzero()[:, 0]
         if not len(right_rows):

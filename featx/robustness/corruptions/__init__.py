@@ -1,1 +1,1 @@
-"""Ordinary damage of images: noise, blur, weather, compression and geometry, each at five severities."""
+"""Corruptions of images: noise, blur, weather, compression and geometry, each at five severities."""

@@ -1,4 +1,4 @@
-"""Corruptions of images by kind and severity; equal images are damaged equally, on any machine and in any order."""
+"""Corruptions of images by kind and severity; equal images are corrupted equally, on any machine and in any order."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,25 +12,25 @@ from featx.specs.corrupting import KIND_FAMILIES
 
 Floats = NDArray[np.float64]
 # (h, w, c) pixels in [0, 1], strength, source of random numbers → (h, w, c) pixels, clipped by the caller.
-Damage = Callable[[Floats, float, np.random.Generator], Floats]
+CorruptionFunction = Callable[[Floats, float, np.random.Generator], Floats]
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of damage.
+    """A kind of corruption.
 
     Attributes
     ----------
     family
-        One of `featx.specs.corrupting.KIND_FAMILIES`; ``probe`` for changes that are no damage.
-    damage
-        Function that damages an image.
+        One of `featx.specs.corrupting.KIND_FAMILIES`; ``probe`` for changes that are no corruption.
+    function
+        Function that corrupts an image.
     strengths
         Strength at each severity, the weakest first. Probes may have any number of them.
     """
 
     family: str
-    damage: Damage
+    function: CorruptionFunction
     strengths: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Corruption:
         return tuple(range(1, len(self.strengths) + 1))
 
     def apply(self, pixels: Floats, severity: int, rng: np.random.Generator) -> Floats:
-        """Return a damaged copy of (h, w, c) pixels in [0, 1], of one channel or three.
+        """Return a corrupted copy of (h, w, c) pixels in [0, 1], of one channel or three.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class Corruption:
         """
         if severity not in self.severities:
             raise ValueError(f"found severity {severity!r}, expected 1 to {len(self.strengths)}")
-        return np.clip(self.damage(pixels, self.strengths[severity - 1], rng), 0, 1)
+        return np.clip(self.function(pixels, self.strengths[severity - 1], rng), 0, 1)
 
     def apply_to_values(
         self,
@@ -61,7 +61,7 @@ class Corruption:
         rng: np.random.Generator,
         value_range: tuple[float, float] | None = None,
     ) -> NDArray[Any]:
-        """Return a damaged copy of an image as an array of the same shape, dtype and range.
+        """Return a corrupted copy of an image as an array of the same shape, dtype and range.
 
         Parameters
         ----------

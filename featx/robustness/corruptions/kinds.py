@@ -1,8 +1,8 @@
 """Kinds of corruptions with their strengths, as the entry points of ``featx.corruptions`` name them.
 
 The kinds are the 19 of ImageNet-C [1]_ under their names there, and four more. Sizes are relative to the shorter side
-of the image, so that small and large pictures are damaged alike; strengths are chosen for pictures of any content, not
-copied from a data set. Probes change what a network may rely on instead of damaging the image.
+of the image, so that small and large pictures are corrupted alike; strengths are chosen for pictures of any content,
+not copied from a data set. Probes change what a network may rely on instead of damaging the image.
 
 References
 ----------

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 # Contents of folders by their names in lower case.
-LITTER_FOLDERS = {
+SYSTEM_FOLDERS = {
     "@eadir": "thumbnails of a Synology NAS",
     ".@__thumb": "thumbnails of a QNAP NAS",
     "#recycle": "deleted files of a Synology NAS",
@@ -17,7 +17,7 @@ LITTER_FOLDERS = {
     ".ipynb_checkpoints": "copies of Jupyter",
 }
 # Reason by pattern of the name of a file, without its folders.
-LITTER_FILES = (
+SYSTEM_FILES = (
     (r"\._.*", "is metadata of macOS (AppleDouble): its name begins with '._'"),
     (r"synophoto_(thumb|film).*", "is a thumbnail of a Synology NAS"),
     (r"(thumbs|ehthumbs|ehthumbs_vista)\.db", "is a cache of thumbnails of Windows"),
@@ -29,37 +29,37 @@ LITTER_FILES = (
 )
 
 
-def litter_file_rule(name: str) -> str:
+def system_file_rule(name: str) -> str:
     """Return the rule by which a file is left out whatever it holds, from its name without folders; empty if none is.
 
     Examples
     --------
-    >>> litter_file_rule("Thumbs.db"), litter_file_rule("cat.jpg")
+    >>> system_file_rule("Thumbs.db"), system_file_rule("cat.jpg")
     ('is a cache of thumbnails of Windows', '')
     """
     base = name.rpartition("/")[2].lower()
-    return next((rule for pattern, rule in LITTER_FILES if re.fullmatch(pattern, base, re.DOTALL)), "")
+    return next((rule for pattern, rule in SYSTEM_FILES if re.fullmatch(pattern, base, re.DOTALL)), "")
 
 
-def litter_folder_rule(name: str) -> str:
+def system_folder_rule(name: str) -> str:
     """Return the rule by which a folder is not searched, from its own name; empty if it is searched.
 
     Examples
     --------
-    >>> litter_folder_rule("@eaDir"), litter_folder_rule(".git"), litter_folder_rule("cats")
+    >>> system_folder_rule("@eaDir"), system_folder_rule(".git"), system_folder_rule("cats")
     ('is a folder of thumbnails of a Synology NAS', 'is a hidden folder, which is not searched', '')
     """
-    if content := LITTER_FOLDERS.get(name.lower()):
+    if content := SYSTEM_FOLDERS.get(name.lower()):
         return f"is a folder of {content}"
     return "is a hidden folder, which is not searched" if name.startswith(".") and name.strip(".") else ""
 
 
-def litter_path_rule(name: str) -> str:
+def system_path_rule(name: str) -> str:
     """Return the rule by which a file is left out because of a folder above it; empty if none is.
 
     Examples
     --------
-    >>> litter_path_rule("cats/@eaDir/0.jpg"), litter_path_rule("cats/0.jpg")
+    >>> system_path_rule("cats/@eaDir/0.jpg"), system_path_rule("cats/0.jpg")
     ('is in a folder of thumbnails of a Synology NAS', '')
     """
     return _find_folder_rule(name.rpartition("/")[0])
@@ -67,5 +67,5 @@ def litter_path_rule(name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _find_folder_rule(path: str) -> str:
-    rules = (litter_folder_rule(folder) for folder in path.split("/"))
+    rules = (system_folder_rule(folder) for folder in path.split("/"))
     return next((rule.replace("is a", "is in a", 1) for rule in rules if rule), "")

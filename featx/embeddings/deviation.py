@@ -16,7 +16,7 @@ MIN_DIVISOR = float(np.finfo(np.float64).tiny)
 RARE_DEVIATIONS = 4.0
 
 
-class Drift(BaseModel, frozen=True):
+class Deviation(BaseModel, frozen=True):
     """The difference between two tables of embeddings of the same images.
 
     Attributes
@@ -25,7 +25,7 @@ class Drift(BaseModel, frozen=True):
         Number of images compared.
     cosine, median_cosine
         Lowest and median cosine between an image's two vectors, over the images compared.
-    expected_cosine
+    estimated_min_cosine
         Estimate of the lowest cosine among 30,000 images, from a normal distribution fitted to log(1 - cosine).
     relative_error
         Largest |x - y| / |x| over the images compared.
@@ -37,7 +37,7 @@ class Drift(BaseModel, frozen=True):
     n_images: int
     cosine: float
     median_cosine: float
-    expected_cosine: float
+    estimated_min_cosine: float
     relative_error: float
     worst_dimension: int
     worst_dimension_error: float
@@ -45,31 +45,31 @@ class Drift(BaseModel, frozen=True):
     @property
     def min_cosine(self) -> float:
         """The smaller one of the lowest measured and the lowest estimated cosine."""
-        return min(self.cosine, self.expected_cosine)
+        return min(self.cosine, self.estimated_min_cosine)
 
     def __str__(self) -> str:
         return (
             f"compared with fp32 on {self.n_images} images: lowest cosine {round_down(self.cosine)}, median cosine "
             f"{round_down(self.median_cosine)}, estimated lowest cosine among 30,000 images "
-            f"{round_down(self.expected_cosine)}; largest relative error {self.relative_error:.4f}; largest error of a "
-            f"feature: {self.worst_dimension_error:.1%} of the features' mean standard deviation (feature "
+            f"{round_down(self.estimated_min_cosine)}; largest relative error {self.relative_error:.4f}; largest error "
+            f"of a feature: {self.worst_dimension_error:.1%} of the features' mean standard deviation (feature "
             f"{self.worst_dimension})"
         )
 
 
 class PrecisionAudit(NamedTuple):
-    """A precision that may be used, and the drift of the precision that was compared with fp32 last.
+    """A precision that may be used, and the deviation of the precision that was compared with fp32 last.
 
     Attributes
     ----------
     precision
         The precision to use; fp32 where no reduced precision is close enough.
-    drift
-        Drift of the last precision compared; None where none was.
+    deviation
+        Deviation of the last precision compared; None where none was.
     """
 
     precision: Precision = "fp32"
-    drift: Drift | None = None
+    deviation: Deviation | None = None
 
 
 def round_down(cosine: float) -> str:
@@ -83,7 +83,7 @@ def round_down(cosine: float) -> str:
     return f"{np.floor(cosine * 1e5 + 1e-9) / 1e5:.5f}"
 
 
-def drift(x: NDArray[np.float32], y: NDArray[np.float32]) -> Drift:
+def measure_deviation(x: NDArray[np.float32], y: NDArray[np.float32]) -> Deviation:
     """Compare the (n, d) vectors `y` with the fp32 vectors `x`.
 
     A vector of `y` that is not finite counts as zeros, with cosine 0.
@@ -97,24 +97,24 @@ def drift(x: NDArray[np.float32], y: NDArray[np.float32]) -> Drift:
     log_distances = np.log(np.maximum(1 - cosines, MIN_DISTANCE))
     relative_errors = np.linalg.norm(a - b, axis=1) / np.maximum(norms_a, MIN_DISTANCE)
     feature_errors = np.sqrt(((a - b) ** 2).mean(axis=0)) / max(float(a.std(axis=0).mean()), MIN_DIVISOR)
-    return Drift(
+    return Deviation(
         n_images=len(a),
         cosine=float(cosines.min()),
         median_cosine=float(np.median(cosines)),
-        expected_cosine=float(1 - np.exp(log_distances.mean() + RARE_DEVIATIONS * log_distances.std())),
+        estimated_min_cosine=float(1 - np.exp(log_distances.mean() + RARE_DEVIATIONS * log_distances.std())),
         relative_error=float(relative_errors.max()),
         worst_dimension=int(feature_errors.argmax()),
         worst_dimension_error=float(feature_errors.max()),
     )
 
 
-def worst_drift(exact_rows: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.float32]]) -> Drift | None:
-    """Return the largest drift over a network's taps, from (n, d) vectors of each tap in fp32 and in another precision.
+def worst_deviation(exact_rows: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.float32]]) -> Deviation | None:
+    """Return the largest deviation over a network's taps, whose (n, d) vectors are in fp32 and in another precision.
 
     Images whose fp32 vectors are not all finite are left out; None where no image remains.
     """
     is_finite = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in exact_rows])
     if not is_finite.any():
         return None
-    drifts = [drift(x[is_finite], y[is_finite]) for x, y in zip(exact_rows, rows, strict=True)]
-    return min(drifts, key=lambda tap_drift: tap_drift.min_cosine)
+    deviations = [measure_deviation(x[is_finite], y[is_finite]) for x, y in zip(exact_rows, rows, strict=True)]
+    return min(deviations, key=lambda tap_deviation: tap_deviation.min_cosine)

@@ -36,7 +36,7 @@ FOLDERS = {
     "cat/.ipynb_checkpoints": "a folder of copies of Jupyter",
     "dog/.cache": "a hidden folder, which is not searched",
 }
-LITTER = dict.fromkeys(FILES, PNGS[0]) | {f"{folder}/deep/0.png": PNGS[0] for folder in FOLDERS}
+SYSTEM_FILES = dict.fromkeys(FILES, PNGS[0]) | {f"{folder}/deep/0.png": PNGS[0] for folder in FOLDERS}
 
 
 def listed(source: Path) -> Listing:
@@ -44,8 +44,8 @@ def listed(source: Path) -> Listing:
     return read_source(recognise(str(source), None), Path())
 
 
-def test_litter_in_a_folder_is_ignored(tmp_path: Path) -> None:
-    source = on_disk(tmp_path / "photos", IMAGES | LITTER)
+def test_system_files_in_a_folder_are_ignored(tmp_path: Path) -> None:
+    source = on_disk(tmp_path / "photos", IMAGES | SYSTEM_FILES)
     listing = listed(source)
     assert listing.manifest.ids.tolist() == sorted(NAMES)
     assert listing.ignored == FILES | {folder: f"is {content}" for folder, content in FOLDERS.items()}
@@ -54,8 +54,8 @@ def test_litter_in_a_folder_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ending", "write"), [("zip", write_zip), ("tar", write_tar)])
-def test_litter_in_an_archive_is_ignored(ending: str, write: Callable[..., Path], tmp_path: Path) -> None:
-    listing = listed(write(tmp_path / f"photos.{ending}", IMAGES | LITTER))
+def test_system_files_in_an_archive_are_ignored(ending: str, write: Callable[..., Path], tmp_path: Path) -> None:
+    listing = listed(write(tmp_path / f"photos.{ending}", IMAGES | SYSTEM_FILES))
     prefix = f"photos.{ending}!"
     assert listing.manifest.ids.tolist() == [prefix + name for name in sorted(NAMES)]
     in_folders = {f"{folder}/deep/0.png": f"is in {content}" for folder, content in FOLDERS.items()}
@@ -63,12 +63,12 @@ def test_litter_in_an_archive_is_ignored(ending: str, write: Callable[..., Path]
     assert listing.warnings == ()
 
 
-def test_litter_beside_part_folders_is_no_class(tmp_path: Path) -> None:
+def test_system_files_beside_part_folders_are_no_class(tmp_path: Path) -> None:
     files = {f"{part}/{name}": content for part in ("train", "test") for name, content in IMAGES.items()}
-    litter = {f"{part}/{name}": content for part in ("train", "test") for name, content in LITTER.items()}
+    system_files = {f"{part}/{name}": content for part in ("train", "test") for name, content in SYSTEM_FILES.items()}
     for source in (
-        on_disk(tmp_path / "photos", files | litter | LITTER),
-        write_zip(tmp_path / "photos.zip", files | litter | LITTER),
+        on_disk(tmp_path / "photos", files | system_files | SYSTEM_FILES),
+        write_zip(tmp_path / "photos.zip", files | system_files | SYSTEM_FILES),
     ):
         listing = listed(source)
         assert len(listing) == 20
@@ -76,21 +76,21 @@ def test_litter_beside_part_folders_is_no_class(tmp_path: Path) -> None:
         assert listing.warnings == ()
 
 
-def test_a_class_folder_of_litter_is_no_class(tmp_path: Path) -> None:
-    litter = {"bird/._0.png": PNGS[0], "bird/~0.png": PNGS[0], "bird/Thumbs.db": b"x"}
-    listing = listed(on_disk(tmp_path / "photos", IMAGES | litter))
+def test_a_class_folder_of_system_files_is_no_class(tmp_path: Path) -> None:
+    system_files = {"bird/._0.png": PNGS[0], "bird/~0.png": PNGS[0], "bird/Thumbs.db": b"x"}
+    listing = listed(on_disk(tmp_path / "photos", IMAGES | system_files))
     assert set(listing.manifest.labels["class"]) == {"cat", "dog"}
     assert listing.warnings == ("folder 'bird' holds no image and is not used as a class",)
 
 
-def test_litter_is_no_layout(tmp_path: Path) -> None:
+def test_system_files_are_no_layout(tmp_path: Path) -> None:
     source = on_disk(tmp_path / "photos", {"@eaDir/0.png": PNGS[0], "#recycle/a/0.png": PNGS[0]})
     assert FolderReader().recognise(str(source), None) is None
 
 
-def test_litter_beside_a_label_table_is_ignored(tmp_path: Path) -> None:
+def test_system_files_beside_a_label_table_are_ignored(tmp_path: Path) -> None:
     table = "file,kind\n" + "".join(f"{name},{name[:3]}\n" for name in NAMES)
-    files = IMAGES | LITTER | {"labels.csv": table.encode(), "._labels.csv": b"\0\5\x16\7"}
+    files = IMAGES | SYSTEM_FILES | {"labels.csv": table.encode(), "._labels.csv": b"\0\5\x16\7"}
     source = on_disk(tmp_path / "photos", files)
     data = TableReader().recognise(str(source), None)
     assert data is not None
@@ -99,7 +99,7 @@ def test_litter_beside_a_label_table_is_ignored(tmp_path: Path) -> None:
     assert {name: listing.ignored[name] for name in FILES} == FILES
 
 
-def test_a_label_table_may_name_an_image_among_litter(tmp_path: Path) -> None:
+def test_a_label_table_may_name_an_image_among_system_files(tmp_path: Path) -> None:
     names = ["#recycle/0.png", "#recycle/1.png", "cat/0.png", "cat/2.png"]
     table = "file,kind\n" + "".join(f"{name},{row % 2}\n" for row, name in enumerate(names))
     files = {name: PNGS[row] for row, name in enumerate(names)} | {"labels.csv": table.encode()}
