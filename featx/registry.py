@@ -1,4 +1,4 @@
-"""Registries of the names in a recipe: readers, kinds of URIs, backbones, heads, losses and votes.
+"""Registries of the names in a recipe: readers, kinds of URIs, backbones, heads, losses and ensemble methods.
 
 Built-in and third-party entries are both entry points (``pyproject.toml`` lists the built-in ones), so all names are
 known without importing the objects. A script or a notebook adds its own with ``register``.
@@ -127,7 +127,7 @@ BACKBONES: Registry[Any] = Registry("backbone", "featx.backbones")
 FAMILIES: Registry[Any] = Registry("family of backbones", "featx.backbone_families")
 HEADS: Registry[Any] = Registry("head", "featx.heads")
 LOSSES: Registry[Any] = Registry("loss", "featx.losses")
-VOTES: Registry[Any] = Registry("vote", "featx.votes")
+ENSEMBLE_METHODS: Registry[Any] = Registry("ensemble method", "featx.ensemble_methods")
 ATTACKS: Registry[Any] = Registry("attack", "featx.attacks")
 # Kinds of runs that only a package above `featx.predictors` can load.
 RUN_KINDS: Registry[Any] = Registry("kind of run", "featx.run_kinds")

@@ -118,7 +118,7 @@ def keys_are_checked(s3: Any) -> Iterator[None]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to an empty working directory without featx variables in the environment; return it."""
-    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
+    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_LOCAL_CACHE", "FEATX_RUNS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

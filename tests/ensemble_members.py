@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.combiners import EnsembleMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.predictions import AnyPredictions, Estimates, LabelProba, Predictions
@@ -54,7 +54,7 @@ def values_of(table: AnyPredictions) -> NDArray[np.float64]:
 
 
 def cross_predictions(
-    method: VotingMethod,
+    method: EnsembleMethod,
     members: Sequence[AnyPredictions],
     truth: AnyTruth,
     spec: EnsembleSpec,

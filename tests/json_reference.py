@@ -178,7 +178,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     ],
     "cache verify": [
         Key("stores", list[VerificationResult], "The verified stores."),
-        Key("n_lost", int, "Number of damaged rows of all stores."),
+        Key("n_damaged_rows", int, "Number of damaged rows of all stores."),
     ],
     "cache compact": [Key("stores", list[CompactionResult], "The compacted stores.")],
     "cache gc": [ClearingResult],

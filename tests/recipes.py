@@ -43,7 +43,7 @@ def toy_heads(*names: str, trials: int = 1, folds: int = 3) -> list[Mapping[str,
 
 TOY_RECIPE = toy_recipe()
 
-_EFFORT = {"steps": 5, "n_queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1}
+_EFFORT = {"steps": 5, "queries": 9, "restarts": 2, "patch_share": 0.5, "seed": 1}
 # Specs of attacks, each with another value of each of its fields.
 ATTACK_CHANGES = (
     (AttackSpec(method="pgd"), {"method": "fgsm", "norm": "l2", "eps": 0.1, **_EFFORT}),

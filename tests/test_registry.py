@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from featx.errors import UnknownNameError
-from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggest_names
+from featx.registry import BACKBONES, ENSEMBLE_METHODS, FAMILIES, HEADS, LOSSES, READERS, Registry, suggest_names
 
-ALL = [READERS, BACKBONES, FAMILIES, HEADS, LOSSES, VOTES]
+ALL = [READERS, BACKBONES, FAMILIES, HEADS, LOSSES, ENSEMBLE_METHODS]
 
 
 @pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.group)
@@ -52,7 +52,7 @@ def test_one_entry_is_loaded_once() -> None:
 
 def test_listing_names_imports_no_entry() -> None:
     code = (
-        "import sys; from featx.registry import *; [r.names() for r in (READERS, BACKBONES, HEADS, VOTES)]; "
+        "import sys; from featx.registry import *; [r.names() for r in (READERS, BACKBONES, HEADS, ENSEMBLE_METHODS)]; "
         "print({'torch', 'sklearn', 'pandas', 'featx.images.table'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -47,7 +47,7 @@ class Cache:
     runs
         The folder of all runs.
     recipe
-        The recipe with which lost rows are embedded again; None where there is none.
+        The recipe with which damaged rows are embedded again; None where there is none.
     """
 
     place: CachePlace

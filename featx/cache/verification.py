@@ -1,4 +1,4 @@
-"""Compare all checksums of a cache, and repair it: only broken rows are embedded again."""
+"""Compare all checksums of a cache, and repair it: only damaged rows are embedded again."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featx.cache.cache_place import Cache, fingerprint_of
-from featx.embeddings.lost_rows import embed_lost_rows
+from featx.embeddings.damaged_rows import embed_damaged_rows
 from featx.errors import IncompleteError, StoreError, UnreachableError
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
@@ -21,7 +21,7 @@ class VerificationResult(StoreCheck):
 
     Attributes
     ----------
-    lost_ids
+    damaged_ids
         Ids of the images whose rows are broken, or their digests where no known recipe contains them.
     n_embedded
         Number of these images that were embedded again.
@@ -29,14 +29,14 @@ class VerificationResult(StoreCheck):
         The reason why the store could not be repaired; empty if it could, or was not to be repaired.
     """
 
-    lost_ids: list[str] = field(default_factory=list)
+    damaged_ids: list[str] = field(default_factory=list)
     n_embedded: int = 0
     repair_problem: str = ""
 
     @property
-    def n_lost(self) -> int:
-        """Number of broken rows."""
-        return sum(damage.n_lost for damage in self.damages)
+    def n_damaged_rows(self) -> int:
+        """Number of damaged rows."""
+        return sum(damage.n_damaged_rows for damage in self.damaged_segments)
 
 
 def verify(
@@ -52,13 +52,13 @@ def verify(
     Parameters
     ----------
     recipe
-        The recipe whose cache it is; `repair` embeds its lost rows again, also in another cache.
+        The recipe whose cache it is; `repair` embeds its damaged rows again, also in another cache.
     cache
         Another folder or URL.
     stores
         Beginnings of the names of some stores; all by default.
     repair
-        Whether to write damaged segments again without their broken rows, and to embed these from their images.
+        Whether to write damaged segments again without their damaged rows, and to embed these from their images.
     progress
         Called after each segment.
 
@@ -71,33 +71,33 @@ def verify(
     results = []
     for store in place.stores(stores):
         check = check_store(store.place, progress)
-        lost_ids = [place.image_ids.get(digest, digest) for digest in _lost_digests(check)]
-        results.append(VerificationResult(**vars(check), lost_ids=lost_ids))
+        damaged_ids = [place.image_ids.get(digest, digest) for digest in _damaged_digests(check)]
+        results.append(VerificationResult(**vars(check), damaged_ids=damaged_ids))
     if not repair:
         return results
     results = [_repair(place, result) for result in results]
     if place.recipe is not None:
-        # The rows that stay lost are counted; the message says to run 'featx extract'.
+        # The rows that stay damaged are counted; the message says to run 'featx extract'.
         with suppress(IncompleteError):
-            embed_lost_rows(Study(place.recipe), place.place, _group_lost_digests(results), progress)
+            embed_damaged_rows(Study(place.recipe), place.place, _group_damaged_digests(results), progress)
     return [_count_embedded(result) for result in results]
 
 
-def _lost_digests(check: StoreCheck) -> list[str]:
-    return [digest for damage in check.damages for digest in damage.lost]
+def _damaged_digests(check: StoreCheck) -> list[str]:
+    return [digest for damage in check.damaged_segments for digest in damage.damaged_digests]
 
 
-def _group_lost_digests(results: Sequence[VerificationResult]) -> dict[str, set[str] | None]:
-    """Return the digests of the lost rows by the fingerprint of the embedding; None where they are not known."""
-    lost: dict[str, set[str] | None] = {}
+def _group_damaged_digests(results: Sequence[VerificationResult]) -> dict[str, set[str] | None]:
+    """Return the digests of the damaged rows by the fingerprint of the embedding; None where they are not known."""
+    digests_by_fingerprint: dict[str, set[str] | None] = {}
     for result in results:
         if result.is_whole or result.repair_problem:
             continue
         # A store without a valid header was not examined.
-        is_known = not result.problem and all(damage.lists_all for damage in result.damages)
+        is_known = not result.problem and all(damage.is_complete for damage in result.damaged_segments)
         fingerprint = fingerprint_of(segment_store_at(result.store).name)
-        lost[fingerprint] = set(_lost_digests(result)) if is_known else None
-    return lost
+        digests_by_fingerprint[fingerprint] = set(_damaged_digests(result)) if is_known else None
+    return digests_by_fingerprint
 
 
 def _repair(place: Cache, result: VerificationResult) -> VerificationResult:
@@ -117,8 +117,8 @@ def _repair(place: Cache, result: VerificationResult) -> VerificationResult:
 
 
 def _count_embedded(result: VerificationResult) -> VerificationResult:
-    """Count the lost rows that a repaired store holds again."""
+    """Count the damaged rows that a repaired store holds again."""
     if result.is_whole or result.repair_problem:
         return result
-    lost_digests = _lost_digests(result)
-    return replace(result, n_embedded=len(lost_digests) - len(open_store(result.store).missing(lost_digests)))
+    damaged_digests = _damaged_digests(result)
+    return replace(result, n_embedded=len(damaged_digests) - len(open_store(result.store).missing(damaged_digests)))

@@ -96,7 +96,7 @@ def attack(
 
     check_user(user, final)
     loaded_recipe = load_recipe(recipe)
-    options: dict[str, Any] = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "n_queries": queries}
+    options: dict[str, Any] = {"methods": method, "norms": norm, "eps": eps, "steps": steps, "queries": queries}
     options |= {"restarts": restarts, "images": n_images, "white_box": white_box or None}
     options |= {"runs": runs or None, "target": target}
     sections = attack_sections(loaded_recipe, {name: value for name, value in options.items() if value is not None})

@@ -15,7 +15,7 @@ from featx.cli.output_settings import with_output_options
 if TYPE_CHECKING:
     from featx.cache.verification import VerificationResult
 
-N_LOST_SHOWN = 10
+N_DAMAGED_SHOWN = 10
 
 app = typer.Typer(
     name="cache",
@@ -100,11 +100,13 @@ def verify(
     with watching() as progress:
         results = featx.cache.verify(recipe, cache=cache, stores=stores or (), repair=repair, progress=progress)
     if json:
-        console.as_json({"stores": console.plain(results), "n_lost": sum(result.n_lost for result in results)})
+        console.as_json(
+            {"stores": console.plain(results), "n_damaged_rows": sum(result.n_damaged_rows for result in results)}
+        )
     else:
         for result in results:
             _say_checked(result, repair)
-    _complain(results, repair)
+    _raise_if_damaged(results, repair)
 
 
 def _say_checked(result: "VerificationResult", repair: bool) -> None:
@@ -113,24 +115,27 @@ def _say_checked(result: "VerificationResult", repair: bool) -> None:
     if result.is_whole:
         console.say(f"{result.store}: {result.n_rows} rows in {result.n_segments} segments, all checksums are right")
         return
-    problem = result.problem or f"{len(result.damages)} of {result.n_segments} segments are damaged"
+    problem = result.problem or f"{len(result.damaged_segments)} of {result.n_segments} segments are damaged"
     console.say(f"{result.store}: {problem}")
-    for damage in result.damages:
+    for damage in result.damaged_segments:
         console.say(
-            f"  {damage.segment}: {', '.join(damage.problems)}; {damage.n_lost} rows damaged, {damage.n_good} intact"
+            f"  {damage.segment}: {', '.join(damage.problems)}; {damage.n_damaged_rows} rows damaged, "
+            f"{damage.n_intact_rows} intact"
         )
-    for name in result.lost_ids[:N_LOST_SHOWN]:
+    for name in result.damaged_ids[:N_DAMAGED_SHOWN]:
         console.say(f"    {name}")
-    if len(result.lost_ids) > N_LOST_SHOWN:
-        console.say(f"    {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
+    if len(result.damaged_ids) > N_DAMAGED_SHOWN:
+        console.say(f"    {len(result.damaged_ids) - N_DAMAGED_SHOWN} more (--json lists all)")
     if result.repair_problem:
         console.say(f"  not repaired: {result.repair_problem}")
     elif repair:
         header_note = "header written again, " if result.problem else ""
-        console.say(f"  repaired: {header_note}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
+        console.say(
+            f"  repaired: {header_note}{result.n_embedded} of {result.n_damaged_rows} damaged rows embedded again"
+        )
 
 
-def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
+def _raise_if_damaged(results: "Sequence[VerificationResult]", repair: bool) -> None:
     from featx.errors import CorruptError
 
     damaged_stores = [result for result in results if not result.is_whole]
@@ -143,7 +148,7 @@ def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
         n_others = len(unrepaired_stores) - 1
         note = f" ({n_others} more stores could not be repaired)" if n_others else ""
         raise CorruptError(f"{unrepaired_stores[0].repair_problem}{note}")
-    n_unrepaired_rows = sum(result.n_lost - result.n_embedded for result in damaged_stores)
+    n_unrepaired_rows = sum(result.n_damaged_rows - result.n_embedded for result in damaged_stores)
     if n_unrepaired_rows:
         raise CorruptError(
             f"{n_unrepaired_rows} damaged rows could not be embedded again; "

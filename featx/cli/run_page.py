@@ -98,7 +98,7 @@ def _settings_line(run: "RunSummary") -> str:
 def print_run(description: "RunDescription") -> None:
     """Print the page of a run: what it predicts, its settings, scores, inputs, warnings and versions."""
     run, header = description.summary, description.header
-    console.show(f"{run.run}: {_what(run, header)}")
+    console.show(f"{run.run}: {_describe_run(run, header)}")
     state = f"{run.state} ({run.reason})" if run.reason else run.state
     _print_facts(
         {
@@ -127,7 +127,7 @@ def print_run(description: "RunDescription") -> None:
         console.show(f"  warning: {warning}")
 
 
-def _what(run: "RunSummary", header: "Header") -> str:
+def _describe_run(run: "RunSummary", header: "Header") -> str:
     n_more = len(header.names) - MAX_NAMES_SHOWN
     names = ", ".join(header.names[:MAX_NAMES_SHOWN]) + (f" and {n_more} more" if n_more > 0 else "")
     return f"{run.kind or header.kind} for {header.target!r}, predicts {header.prediction_kind} ({names})"

@@ -65,17 +65,17 @@ class BenchmarkJournal:
 
     Parameters
     ----------
-    notes
-        The cache's folder of notes, in which ``benchmarks.json`` lies.
+    local_folder
+        The local folder of the cache, in which ``benchmarks.json`` lies.
     specs
         The embeddings that the network computes, in fp32; they identify the network.
     portable
         The network.
     """
 
-    def __init__(self, notes: Path, specs: Sequence[EmbeddingSpec], portable: PortableNetwork) -> None:
+    def __init__(self, local_folder: Path, specs: Sequence[EmbeddingSpec], portable: PortableNetwork) -> None:
         self.portable = portable
-        self._file = notes / "benchmarks.json"
+        self._file = local_folder / "benchmarks.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
     def _read_own_entries(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def machine(cache: CachePlace) -> list[tuple[str, str]]:
 def _disks(cache: CachePlace) -> Iterator[tuple[str, str]]:
     if cache.folder is None:
         yield "cache", cache.stores
-    for name, folder in {"cache": cache.folder, "notes": cache.notes}.items():
+    for name, folder in {"cache": cache.folder, "local cache": cache.local_folder}.items():
         if folder is not None and (name == "cache" or folder != cache.folder):
             yield name, f"{folder.absolute()}, {gigabytes(free_bytes(folder))} of disk space free"
 

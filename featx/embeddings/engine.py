@@ -60,7 +60,7 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class Lane:
+class NetworkPass:
     """One network in a pass: its images, and where its rows go.
 
     Attributes
@@ -174,18 +174,18 @@ def workers_for(engine: EngineSpec) -> int:
 
 
 def run(  # noqa: PLR0913 (each is one part of a pass)
-    lanes: Sequence[Lane],
+    network_passes: Sequence[NetworkPass],
     encoded_images: Images,
     decoding: Decoding,
     engine: EngineSpec,
     progress: ProgressCallback,
     make_decoder: DecoderMaker = Decoder,
 ) -> PassStatistics:
-    """Decode each image once and send it through the lanes that list its digest.
+    """Decode each image once and send it through the networks that list its digest.
 
     Parameters
     ----------
-    lanes
+    network_passes
         The networks.
     encoded_images
         (digest, source) of each image, each once.
@@ -200,9 +200,9 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
     statistics = PassStatistics()
     if not encoded_images:
         return statistics
-    sizes = tuple(dict.fromkeys(lane.preprocessing for lane in lanes))
+    sizes = tuple(dict.fromkeys(network_pass.preprocessing for network_pass in network_passes))
     statistics.times.workers = workers_for(engine)
-    batchers = [_Batcher(lane, statistics) for lane in lanes]
+    batchers = [_Batcher(network_pass, statistics) for network_pass in network_passes]
     start, is_complete = time.perf_counter(), False
     decoder = make_decoder(decoding, sizes)
     images = decode_images(encoded_images, decoder, statistics.times.workers, engine.batch_size, statistics.clipped)
@@ -213,8 +213,8 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
                 statistics.failed[digest] = pixels
             else:
                 for batcher in batchers:
-                    if digest in batcher.lane.digests:
-                        batcher.add(digest, pixels[sizes.index(batcher.lane.preprocessing)])
+                    if digest in batcher.network_pass.digests:
+                        batcher.add(digest, pixels[sizes.index(batcher.network_pass.preprocessing)])
             n_failed = len(statistics.failed)
             progress("embed", number, len(encoded_images), f"{n_failed} unreadable" if n_failed else "")
         is_complete = True
@@ -229,10 +229,10 @@ def run(  # noqa: PLR0913 (each is one part of a pass)
 
 
 class _Batcher:
-    """The batches of one lane that are being filled or computed."""
+    """The batches of one network that are being filled or computed."""
 
-    def __init__(self, lane: Lane, statistics: PassStatistics) -> None:
-        self.lane = lane
+    def __init__(self, network_pass: NetworkPass, statistics: PassStatistics) -> None:
+        self.network_pass = network_pass
         self._statistics = statistics
         self._batch_s: list[float] = []
         statistics.batch_s.append(self._batch_s)
@@ -252,7 +252,7 @@ class _Batcher:
     def _get_runner(self) -> Runner:
         if self._runner is None:
             start = time.perf_counter()
-            self._runner = self.lane.build_runner()
+            self._runner = self.network_pass.build_runner()
             self._threads = ThreadPoolExecutor(self._runner.in_flight)
             times = self._statistics.times
             times.build_s += time.perf_counter() - start
@@ -263,7 +263,7 @@ class _Batcher:
         """Send a batch, padded with black, to the network; wait where too many are there already."""
         runner = self._get_runner()
         assert self._threads is not None
-        side = self.lane.preprocessing.canvas_px
+        side = self.network_pass.preprocessing.canvas_px
         batch = np.zeros((runner.rows, side, side, 3), dtype=np.uint8)
         for row, pixels in enumerate(self._pixels):
             # Images with one grey channel are broadcast to three.
@@ -295,7 +295,7 @@ class _Batcher:
         statistics.failed |= {digests[row]: NOT_FINITE for row in np.flatnonzero(~is_finite).tolist()}
         start = time.perf_counter()
         finite_digests = [digests[row] for row in np.flatnonzero(is_finite).tolist()]
-        self.lane.sink(finite_digests, [x[is_finite] for x in columns])
+        self.network_pass.sink(finite_digests, [x[is_finite] for x in columns])
         statistics.times.write_s += time.perf_counter() - start
 
     def finish(self, is_complete: bool) -> None:

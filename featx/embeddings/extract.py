@@ -235,7 +235,7 @@ def _identify_images(
     is_open = np.array([name not in known_identities for name in manifest.ids], dtype=bool)
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     with (
-        DigestCache(study.cache.notes / "digests.sqlite") as cache,
+        DigestCache(study.cache.local_folder / "digests.sqlite") as cache,
         closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:
@@ -268,7 +268,9 @@ def _fill_stores(
     fill_stores = fill if cluster is None else partial(fill_by_workers, cluster)
     statistics = fill_stores(plans, uris, selector, progress)
     if incomplete_fingerprints and (rate := rate_of_batches(statistics.batch_s)):
-        record_throughput(selector.cache.notes, Throughput(incomplete_fingerprints, len(statistics.embedded), rate))
+        record_throughput(
+            selector.cache.local_folder, Throughput(incomplete_fingerprints, len(statistics.embedded), rate)
+        )
     return statistics
 
 

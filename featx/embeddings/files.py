@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.engine import DecoderMaker, Lane, Rows, Runner, run
+from featx.embeddings.engine import DecoderMaker, NetworkPass, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.workers import Decoder, Images
 from featx.errors import ArtifactError
@@ -152,20 +152,20 @@ class FileEmbedder:
         failure_reasons: dict[str, str] = {}
         for decoding, groups in self._groups.items():
             digests = frozenset(digest for digest, _ in images_by_decoding[decoding])
-            lanes = [self._make_lane(group, specs, digests, vectors) for group, specs in groups]
+            network_passes = [self._make_network_pass(group, specs, digests, vectors) for group, specs in groups]
             failure_reasons |= run(
-                lanes, images_by_decoding[decoding], decoding, engine, no_progress, make_decoder
+                network_passes, images_by_decoding[decoding], decoding, engine, no_progress, make_decoder
             ).failed
         return vectors, failure_reasons
 
-    def _make_lane(
+    def _make_network_pass(
         self,
         group: NetworkGroup,
         specs: Sequence[EmbeddingSpec],
         digests: frozenset[str],
         vectors: Vectors,
-    ) -> Lane:
-        """Return a lane whose rows become `vectors`, by fingerprint and digest."""
+    ) -> NetworkPass:
+        """Return the pass of a network whose rows become `vectors`, by fingerprint and digest."""
 
         def collect(row_digests: Sequence[str], rows: Rows) -> None:
             for spec, x in zip(specs, rows, strict=True):
@@ -180,7 +180,7 @@ class FileEmbedder:
                 self._runners[key] = runner
             return self._runners[key]
 
-        return Lane(specs[0].preprocessing, digests, build_runner, collect)
+        return NetworkPass(specs[0].preprocessing, digests, build_runner, collect)
 
 
 def embed_files(

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from featx.embeddings.deviation import Deviation, PrecisionAudit
-from featx.embeddings.engine import Lane, PassStatistics, Rows, Runner, run
+from featx.embeddings.engine import NetworkPass, PassStatistics, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -197,14 +197,16 @@ def fill(
         the disk has too little room for the vectors.
     """
     with ExitStack() as writers:
-        lanes = [_make_lane(plan, writers, uris, selector) for plan in plans]
-        missing_digests = frozenset().union(*(lane.digests for lane in lanes))
+        network_passes = [_make_network_pass(plan, writers, uris, selector) for plan in plans]
+        missing_digests = frozenset().union(*(network_pass.digests for network_pass in network_passes))
         missing_images = [(digest, uri) for digest, uri in uris.items() if digest in missing_digests]
         check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
-        return run(lanes, missing_images, plans[0].locked[0].spec.decoding, selector.engine, progress)
+        return run(network_passes, missing_images, plans[0].locked[0].spec.decoding, selector.engine, progress)
 
 
-def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector) -> Lane:
+def _make_network_pass(
+    plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector
+) -> NetworkPass:
     writer = writers.enter_context(SegmentWriter(plan.stores, selector.engine.segment_rows))
     missing_digests = plan.missing(uris)
 
@@ -217,4 +219,4 @@ def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], 
             writer.provenance["deviation"] = first_embedding.deviation
         return runner
 
-    return Lane(plan.locked[0].spec.preprocessing, missing_digests, build_runner, writer.add)
+    return NetworkPass(plan.locked[0].spec.preprocessing, missing_digests, build_runner, writer.add)

@@ -100,7 +100,7 @@ def _thumbnails(study: Study, uris: Mapping[str, str], progress: ProgressCallbac
     """Return the thumbnail of each image that can be read; new ones are made in worker processes and cached."""
     decoding = study.recipe.decoding.model_copy(update={"reduced": True})
     engine = study.recipe.extraction
-    with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
+    with ThumbnailCache(study.cache.local_folder / "thumbnails.sqlite", decoding) as cache:
         thumbnails = cache.known(list(uris))
         missing_images = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
         new_thumbnails: list[tuple[str, Pixels]] = []

@@ -156,7 +156,7 @@ class RuntimeSelector:
     def _journal(self, group: NetworkGroup) -> "BenchmarkJournal":
         from featx.embeddings.benchmarks import BenchmarkJournal
 
-        return BenchmarkJournal(self.cache.notes, group.resolved.specs, group.portable)
+        return BenchmarkJournal(self.cache.local_folder, group.resolved.specs, group.portable)
 
     @property
     def _sample_digests(self) -> list[str]:

@@ -94,28 +94,28 @@ class Throughput:
     images_per_s: float
 
 
-def record_throughput(notes: Path, throughput: Throughput) -> None:
-    """Store the rate of a pass in the cache's folder of notes, unless one of more images has the same embeddings.
+def record_throughput(local_folder: Path, throughput: Throughput) -> None:
+    """Store the rate of a pass in the local folder of the cache, unless one of more images has the same embeddings.
 
     A failure to write is logged as a warning: the embeddings are stored all the same.
     """
     if throughput.n < MIN_IMAGES_TO_RECORD:
         return
     try:
-        with file_lock(notes / ".throughputs.lock"):
-            previous_entries = recorded_throughputs(notes)
+        with file_lock(local_folder / ".throughputs.lock"):
+            previous_entries = recorded_throughputs(local_folder)
             matching_entries = [
                 entry for entry in previous_entries if set(entry.embeddings) == set(throughput.embeddings)
             ]
             if any(entry.n > throughput.n for entry in matching_entries):
                 return
             entries = [*(entry for entry in previous_entries if entry not in matching_entries), throughput]
-            write_json(notes / "throughputs.json", [asdict(entry) for entry in entries])
+            write_json(local_folder / "throughputs.json", [asdict(entry) for entry in entries])
     except (OSError, FeatxError) as error:
         logger.warning("the rate of this extraction is not recorded: %s", error)
 
 
-def recorded_throughputs(notes: Path) -> list[Throughput]:
+def recorded_throughputs(local_folder: Path) -> list[Throughput]:
     """Return the recorded rates.
 
     Raises
@@ -123,7 +123,7 @@ def recorded_throughputs(notes: Path) -> list[Throughput]:
     IncompleteError
         the file has another content; the message names the file to remove.
     """
-    path = notes / "throughputs.json"
+    path = local_folder / "throughputs.json"
     return read_json_as(path, list[Throughput]) if path.is_file() else []
 
 

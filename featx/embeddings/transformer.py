@@ -154,7 +154,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             an image cannot be read and `on_error` is ``raise``, or an image has none of the forms above.
         """
         request, engine, cache = self._request(), self._engine(), cache_place(self.cache)
-        places, identities = _identify(X, request.decoding, cache.notes)
+        places, identities = _identify(X, request.decoding, cache.local_folder)
         uris: dict[str, ImageSource] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:

@@ -178,8 +178,8 @@ Fit = Callable[[MemberOutputs, TargetValues, EnsembleSpec], Combiner]
 
 
 @dataclass(frozen=True)
-class VotingMethod:
-    """A method of combining members, named by an entry point of the group ``featx.votes``.
+class EnsembleMethod:
+    """A method of combining members, named by an entry point of the group ``featx.ensemble_methods``.
 
     Attributes
     ----------

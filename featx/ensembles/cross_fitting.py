@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
+from featx.ensembles.combiners import Combiner, EnsembleMethod, MemberOutputs
 from featx.errors import DataError
 from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import resolve_metric, signed_score
@@ -77,12 +77,12 @@ class CrossFitting:
         return cls(ids, members, targets, spec, None if groups is None else groups[order])
 
     @single_threaded()
-    def fit(self, method: VotingMethod) -> Combiner:
+    def fit(self, method: EnsembleMethod) -> Combiner:
         """Return the combiner that a voting method fits to all rows."""
         return method.fit(self.members, self.targets, self.spec)
 
     @single_threaded()
-    def cross_predict(self, method: VotingMethod) -> Outputs:
+    def cross_predict(self, method: EnsembleMethod) -> Outputs:
         """Return (n, k) outputs, those of each fold by a combiner fitted to the other folds.
 
         Raises
@@ -114,7 +114,7 @@ class CrossFitting:
             strata = np.zeros_like(strata)
         return assign_folds(strata, self.groups, self.spec.folds, self.spec.seed)
 
-    def decision_rule(self, method: VotingMethod) -> DecisionRule | None:
+    def decision_rule(self, method: EnsembleMethod) -> DecisionRule | None:
         """Return the decision rule of the combiner that a voting method fits to all rows."""
         return self.fit(method).decision_rule(self.members)
 
@@ -124,7 +124,7 @@ class CrossFitting:
         assert self.spec.metric is not None
         return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
 
-    def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
+    def contributions(self, method: EnsembleMethod, outputs: Outputs) -> list[float]:
         """Return the contribution of each of the m members: the signed_score of the ensemble minus that without it.
 
         Parameters
@@ -139,13 +139,13 @@ class CrossFitting:
             for member in range(len(self.members))
         ]
 
-    def _merit_without(self, excluded_member: int, method: VotingMethod) -> float:
+    def _merit_without(self, excluded_member: int, method: EnsembleMethod) -> float:
         """Return the signed_score of the ensemble without a member."""
         other_members = [member for member in range(len(self.members)) if member != excluded_member]
         cross_fitting = replace(self, members=self.members.select(other_members))
         return cross_fitting.signed_score(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))
 
-    def _used_members(self, method: VotingMethod) -> set[int]:
+    def _used_members(self, method: EnsembleMethod) -> set[int]:
         """Return the members on which a fit depends, to all rows or to those of a fold."""
         if method.find_used is None:
             return set(range(len(self.members)))

@@ -7,13 +7,13 @@ from typing import Any
 
 from featx.artifacts import artifact
 from featx.artifacts.header import read_header
-from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.combiners import EnsembleMethod
 from featx.ensembles.ensemble_run import EnsembleRun
 from featx.ensembles.members import find_candidates, find_left_out
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.metrics.definitions import find_score
-from featx.registry import VOTES
-from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
+from featx.registry import ENSEMBLE_METHODS
+from featx.specs.ensembling import DEFAULT_METHODS, EnsembleSpec
 from featx.specs.recipe import Recipe
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
@@ -196,7 +196,7 @@ def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def why_no_ensembles(recipe: Recipe, spec: EnsembleSpec) -> dict[str, str]:
+def explain_missing_ensembles(recipe: Recipe, spec: EnsembleSpec) -> dict[str, str]:
     """Return why a section builds no ensemble, for each target that it can predict; empty text if it builds one."""
     study = Study.open(recipe)
     names = study.target_names(spec.target)
@@ -215,17 +215,19 @@ def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
 def _suited_methods(study: Study, target: str, spec: EnsembleSpec) -> list[str]:
     """Return the voting methods of a section that can predict a target."""
     kind = study.recipe.targets[target].kind
-    return [name for name in spec.methods or DEFAULT_VOTES if kind in VOTES.get(name).kinds]
+    return [name for name in spec.methods or DEFAULT_METHODS if kind in ENSEMBLE_METHODS.get(name).kinds]
 
 
 def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
-    voting_method: VotingMethod = VOTES.get(method)
+    ensemble_method: EnsembleMethod = ENSEMBLE_METHODS.get(method)
     kinds = {name: study.recipe.targets[name].kind for name in targets}
-    if not set(kinds.values()) & set(voting_method.kinds):
+    if not set(kinds.values()) & set(ensemble_method.kinds):
         name, kind = next(iter(kinds.items()))
-        methods_text = ", ".join(candidate for candidate in VOTES.names() if kind in VOTES.get(candidate).kinds)
+        methods_text = ", ".join(
+            candidate for candidate in ENSEMBLE_METHODS.names() if kind in ENSEMBLE_METHODS.get(candidate).kinds
+        )
         raise UnsuitedError(
-            f"method {method!r} predicts {' or '.join(voting_method.kinds)}, target {name!r} is of {kind}; suitable "
+            f"method {method!r} predicts {' or '.join(ensemble_method.kinds)}, target {name!r} is of {kind}; suitable "
             f"methods: {methods_text}"
         )
 

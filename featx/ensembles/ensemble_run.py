@@ -11,7 +11,7 @@ import numpy as np
 
 from featx.artifacts import artifact
 from featx.artifacts.header import BODY_FILES
-from featx.ensembles.combiners import Combiner, VotingMethod
+from featx.ensembles.combiners import Combiner, EnsembleMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
 from featx.ensembles.explanation import count_disagreements, explain
@@ -23,7 +23,7 @@ from featx.metrics.definitions import find_score
 from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import scores
 from featx.parallel.threads import single_threaded
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import Metric
 from featx.study.ensemble_metrics import Diversity, EnsembleMetrics
@@ -139,9 +139,9 @@ class EnsembleRun:
     @single_threaded()
     def build(self, method: str, folder: Path) -> None:
         """Build an ensemble, predict all parts, and write the run into `folder`."""
-        voting_method: VotingMethod = VOTES.get(method)
-        combiner = self.selection.fit(voting_method)
-        outputs = self.selection.cross_predict(voting_method)
+        ensemble_method: EnsembleMethod = ENSEMBLE_METHODS.get(method)
+        combiner = self.selection.fit(ensemble_method)
+        outputs = self.selection.cross_predict(ensemble_method)
         rows = self.selection_tables[0].take(self.selection.ids)
         rule = combiner.decision_rule(self.selection.members)
         tables = [rows.with_outputs(self.truth.names, outputs, rule)]
@@ -150,7 +150,7 @@ class EnsembleRun:
             tables.append(combiner.combine(test_tables, self.truth.names))
         predictions = concatenate_predictions(tables)
         write_table(folder / "predictions.parquet", predictions.to_frame())
-        metrics = self._metrics(voting_method, outputs, str(rows.part[0]), scores(self.truth, tables[0]))
+        metrics = self._metrics(ensemble_method, outputs, str(rows.part[0]), scores(self.truth, tables[0]))
         metrics.write(folder)
         used_runs = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
         write_json(folder / BODY_FILES["ensemble"], _body(method, used_runs, combiner.without_unused()))
@@ -163,7 +163,7 @@ class EnsembleRun:
         }
         artifact.write_ensemble(folder, [run.path for run in used_runs], header)
 
-    def _metrics(self, method: VotingMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
+    def _metrics(self, method: EnsembleMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
         """Return the metrics of an ensemble with these outputs and scores on the selection rows of a part."""
         names, targets, members = [run.name for run in self.runs], self.selection.targets, self.selection.members
         best, rule = (

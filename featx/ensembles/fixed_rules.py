@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import entr
 
-from featx.ensembles.combiners import Combiner, Fit, MemberOutputs, VotingMethod, WeightedCombiner
+from featx.ensembles.combiners import Combiner, EnsembleMethod, Fit, MemberOutputs, WeightedCombiner
 from featx.metrics.score_kinds import Outputs
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule
@@ -65,7 +65,7 @@ def _votes(members: MemberOutputs) -> Floats:
     return kind.indicators(np.stack(decisions), len(members.names)).astype(np.float64)
 
 
-class Confidence(Combiner):
+class CertaintyWeightedMean(Combiner):
     """The mean of the members, weighted in each row by their certainty; for labels, in each row and label.
 
     Certainty is 1 minus the entropy as a share of its maximum: 0 for equal probabilities of all classes, 1 if one class
@@ -104,10 +104,13 @@ def fit_equal_weights(combiner: type[WeightedCombiner]) -> Fit:
     return fit
 
 
-majority = VotingMethod(fit_equal_weights(Majority), Majority, ("classes", "labels"), is_trained=False)
-soft = VotingMethod(fit_equal_weights(Mean), Mean, is_trained=False)
-mean = VotingMethod(fit_equal_weights(Mean), Mean, ("numbers",), is_trained=False)
-median = VotingMethod(lambda members, targets, spec: Median(), Median, ("numbers",), is_trained=False)
-confidence = VotingMethod(
-    lambda members, targets, spec: Confidence(), Confidence, ("classes", "labels"), is_trained=False
+majority = EnsembleMethod(fit_equal_weights(Majority), Majority, ("classes", "labels"), is_trained=False)
+soft = EnsembleMethod(fit_equal_weights(Mean), Mean, is_trained=False)
+mean = EnsembleMethod(fit_equal_weights(Mean), Mean, ("numbers",), is_trained=False)
+median = EnsembleMethod(lambda members, targets, spec: Median(), Median, ("numbers",), is_trained=False)
+confidence = EnsembleMethod(
+    lambda members, targets, spec: CertaintyWeightedMean(),
+    CertaintyWeightedMean,
+    ("classes", "labels"),
+    is_trained=False,
 )

@@ -7,7 +7,7 @@ References
 
 import numpy as np
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
+from featx.ensembles.combiners import Combiner, EnsembleMethod, MemberOutputs
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.member_weights import normalise
 from featx.metrics.definitions import LOSSES
@@ -67,4 +67,4 @@ def _finite_merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> fl
     return float(np.nan_to_num(signed_score(metric, targets, outputs), nan=-np.inf))
 
 
-greedy = VotingMethod(fit_greedy, Mean, find_used=picked_members)
+greedy = EnsembleMethod(fit_greedy, Mean, find_used=picked_members)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
+from featx.ensembles.combiners import Combiner, EnsembleMethod, MemberOutputs
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
 from featx.metrics.definitions import find_score
@@ -114,5 +114,5 @@ def _squared_error(members: MemberOutputs, targets: TargetValues) -> Loss:
     return loss
 
 
-weighted = VotingMethod(fit_score_weights, Mean)
-convex = VotingMethod(fit_convex_weights, Mean)
+weighted = EnsembleMethod(fit_score_weights, Mean)
+convex = EnsembleMethod(fit_convex_weights, Mean)

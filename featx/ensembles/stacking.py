@@ -15,7 +15,7 @@ from scipy.special import logit
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
+from featx.ensembles.combiners import Combiner, EnsembleMethod, MemberOutputs
 from featx.errors import DataError, UnsuitedError
 from featx.metrics.score_kinds import Outputs
 from featx.specs.base import Spec
@@ -224,4 +224,4 @@ def _fit_xgboost(data: MetaFeatures) -> BoostedTrees:
     return BoostedTrees(model=booster.save_raw("json").decode())
 
 
-stacking = VotingMethod(fit_stack, Stack)
+stacking = EnsembleMethod(fit_stack, Stack)

@@ -95,7 +95,7 @@ def _sum_or_none(values: Iterable[float | None]) -> float | None:
 
 
 def _images_per_s(study: Study, models: list[RunFolder], embeddings: set[str]) -> float | None:
-    embedding_s = seconds_per_image(recorded_throughputs(study.cache.notes), embeddings)
+    embedding_s = seconds_per_image(recorded_throughputs(study.cache.local_folder), embeddings)
     seconds = _sum_or_none([*map(_predict_s, models), embedding_s])
     return 1 / seconds if seconds else None
 

@@ -94,7 +94,7 @@ def _search_near_copies(
 def _thumbnail_hashes(images: ExploredImages, digests: list[str]) -> tuple[list[str], ThumbnailHashes]:
     """Return the digests whose thumbnails were measured, and these."""
     reduced_decoding = images.recipe.decoding.model_copy(update={"reduced": True})
-    with ThumbnailCache(images.study.cache.notes / THUMBNAILS_FILE, reduced_decoding) as cache:
+    with ThumbnailCache(images.study.cache.local_folder / THUMBNAILS_FILE, reduced_decoding) as cache:
         thumbnails = cache.known(digests)
     cached_digests = [digest for digest in digests if digest in thumbnails]
     greys = [thumbnails.pop(digest) for digest in cached_digests]

@@ -175,7 +175,7 @@ def _find_changed(study: Study, manifest: Manifest) -> dict[str, str]:
     file_states = [(row, state[1:]) for row, state in zip(rows, states, strict=True) if state is not None]
     uris = [manifest.uris[row] for row, _ in file_states]
     with (
-        DigestCache(study.cache.notes / DIGESTS_FILE) as cache,
+        DigestCache(study.cache.local_folder / DIGESTS_FILE) as cache,
         closing(identify_with_cache(uris, [state for _, state in file_states], cache)) as results,
     ):
         for (row, _), (identity, _) in zip(file_states, results, strict=True):
@@ -239,7 +239,7 @@ def _identify(study: Study, listing: Listing, progress: ProgressCallback) -> tup
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     identities = []
     with (
-        DigestCache(study.cache.notes / DIGESTS_FILE) as cache,
+        DigestCache(study.cache.local_folder / DIGESTS_FILE) as cache,
         closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:

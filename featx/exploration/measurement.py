@@ -61,7 +61,7 @@ def measure_images(images: ExploredImages, progress: ProgressCallback) -> Explor
 
     An interrupted pass keeps what was measured.
     """
-    notes, decoding = images.study.cache.notes, images.recipe.decoding
+    notes, decoding = images.study.cache.local_folder, images.recipe.decoding
     uris: dict[str, str] = {}
     for content_digest, uri in zip(images.digests, images.uris, strict=True):
         uris.setdefault(content_digest, uri)

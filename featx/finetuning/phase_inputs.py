@@ -103,7 +103,7 @@ class PhaseInputs:
 
     @cached_property
     def _images(self) -> DecodedImages:
-        return DecodedImages(self.study.cache.notes, self.uris, self.engine, self.progress)
+        return DecodedImages(self.study.cache.local_folder, self.uris, self.engine, self.progress)
 
     @cached_property
     def rates(self) -> dict[str, float | None]:

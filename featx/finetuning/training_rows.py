@@ -228,7 +228,7 @@ class DecodedImages:
         if needed_bytes > n_free:
             raise StoreError(
                 f"the decoded images take {gigabytes(needed_bytes)}, {gigabytes(n_free)} are free for {self._folder}; "
-                "set another folder for them (paths.notes), or a smaller size_px"
+                "set another folder for them (paths.local_cache), or a smaller size_px"
             )
         with tempfile.TemporaryFile(dir=self._folder) as file:
             return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

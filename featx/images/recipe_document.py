@@ -17,7 +17,7 @@ from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
-from featx.specs.ensembling import DEFAULT_VOTES, UNTRAINED_VOTES
+from featx.specs.ensembling import DEFAULT_METHODS, UNTRAINED_METHODS
 from featx.specs.recipe import parse_recipe
 from featx.specs.recipe_defaults import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS
 from featx.tables.manifest import Manifest
@@ -99,9 +99,9 @@ def _ensemble_section(source: RecognisedSource) -> Table:
     """Return the section of ensembles, without those that are trained if val will have too few rows to train them."""
     has_own_parts = source.proposals.split_column is not None or source.data.parts is not None
     if has_own_parts or len(source.manifest) * source.sizes.val >= MIN_VAL_ROWS_TO_TRAIN_VOTES:
-        return _toml_table({"methods": list(DEFAULT_VOTES)})
-    section = _toml_table({"methods": list(UNTRAINED_VOTES)})
-    trained_votes = [name for name in DEFAULT_VOTES if name not in UNTRAINED_VOTES]
+        return _toml_table({"methods": list(DEFAULT_METHODS)})
+    section = _toml_table({"methods": list(UNTRAINED_METHODS)})
+    trained_votes = [name for name in DEFAULT_METHODS if name not in UNTRAINED_METHODS]
     section.add(comment(f"{' and '.join(trained_votes)} are trained on val rows, which are too few here"))
     return section
 

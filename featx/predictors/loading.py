@@ -13,14 +13,14 @@ from featx.artifacts.artifact import load_head, load_verified, read_ensemble_bod
 from featx.artifacts.export_card import is_exported, read_export_card
 from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.artifacts.rescoring import update_val_scores
-from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.combiners import EnsembleMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.metrics.definitions import find_score
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.predictors.true_values import TrueValues, find_true_values
 from featx.progress import ProgressCallback, no_progress
-from featx.registry import RUN_KINDS, VOTES
+from featx.registry import ENSEMBLE_METHODS, RUN_KINDS
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -99,7 +99,7 @@ def _load_ensemble(folder: Path, header: Header, loaded_models: dict[Path, Model
     read_member_headers(folder, header)
     fields = read_ensemble_body(folder, header)
     method_name, member_names = fields.pop("method"), fields.pop("members")
-    method: VotingMethod = VOTES.get(method_name)
+    method: EnsembleMethod = ENSEMBLE_METHODS.get(method_name)
     members = tuple(_load_run(folder.parent / name, loaded_models) for name in member_names)
     try:
         model = EnsembleModel(folder.name, header, folder, method_name, members, method.read(fields))

@@ -73,14 +73,14 @@ def search_spec(spec: AttackSpec, specs: Sequence[AttackSpec], n_queries: int) -
     """
     limit = spec.norm, spec.eps, spec.seed
     stated_specs = (item for item in specs if item.method == "square" and (item.norm, item.eps, item.seed) == limit)
-    default = AttackSpec(method="square", norm=spec.norm, eps=spec.eps, n_queries=n_queries, seed=spec.seed)
+    default = AttackSpec(method="square", norm=spec.norm, eps=spec.eps, queries=n_queries, seed=spec.seed)
     return next(stated_specs, default)
 
 
 def count_queries(sections: Sequence[AttackSection]) -> int:
     """Return the number of queries of the Square attack on runs without gradient: that of sections with a limit."""
     limited_sections = [section for section in sections if any(method_of(name).has_limit for name in section.methods)]
-    return max((section.n_queries for section in limited_sections), default=DEFAULT_QUERIES)
+    return max((section.queries for section in limited_sections), default=DEFAULT_QUERIES)
 
 
 def evaluated(spec: AttackSpec) -> EvaluatedAttack:

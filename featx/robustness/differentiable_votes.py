@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from featx.ensembles.combiners import Combiner
-from featx.ensembles.fixed_rules import MIN_CERTAINTY, Confidence, Mean, Median
+from featx.ensembles.fixed_rules import MIN_CERTAINTY, CertaintyWeightedMean, Mean, Median
 from featx.ensembles.stacking import PROBABILITY_MARGIN, LinearModel, Stack
 from featx.errors import UnsuitedError
 from featx.robustness.differentiable_heads import MIN_PROBABILITY
@@ -41,7 +41,7 @@ def make_differentiable_vote(combiner: Combiner, kind: Kind, names: tuple[str, .
         return _mean(combiner, kind)
     if isinstance(combiner, Median) and kind == "numbers":
         return lambda scores: scores.quantile(0.5, dim=0)
-    if isinstance(combiner, Confidence):
+    if isinstance(combiner, CertaintyWeightedMean):
         return lambda scores: _confidence(scores, kind)
     if isinstance(combiner, Stack) and all(isinstance(model, LinearModel) for model in combiner.learnt):
         return _stack(combiner, kind, names)

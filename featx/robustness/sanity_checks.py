@@ -96,7 +96,7 @@ def _compare_attacks(images: AttackedImages, spec: AttackSpec) -> Iterator[Outco
 
     n_fgsm, n_few, n_more = n_wrong(fgsm), n_wrong(pgd, steps=FEW_STEPS), n_wrong(pgd, steps=MORE_STEPS)
     n_gradient = max(n_more, n_wrong(apgd, steps=MORE_STEPS))
-    n_square, n_margin = n_wrong(square, n_queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
+    n_square, n_margin = n_wrong(square, queries=N_QUERIES), n_wrong(_pgd_on_margins, steps=MORE_STEPS)
     n = len(images.pixels)
     yield f"PGD succeeds less often than FGSM ({n_more} and {n_fgsm} of {n} images)" if n_more < n_fgsm else ""
     few_text = f"PGD with {MORE_STEPS} steps succeeds less often than with {FEW_STEPS} ({n_more} and {n_few} of {n})"

@@ -68,7 +68,7 @@ class AttackSpec(Spec):
         Largest norm, for pixels in [0, 1]: 8 levels of 255 are 0.0314.
     steps
         Steps of the gradient.
-    n_queries
+    queries
         Queries of an image by the Square attack, alone and within ``standard``.
     restarts
         Random starts, or weights that ``cw`` tries, which are five at least.
@@ -82,7 +82,7 @@ class AttackSpec(Spec):
     norm: Norm = "linf"
     eps: Eps = DEFAULT_EPS
     steps: Annotated[int, Field(ge=1)] = DEFAULT_STEPS
-    n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
+    queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
     patch_share: PatchShare = 0.25
     seed: Seed = 0
@@ -131,7 +131,7 @@ class AttackSection(Spec):
         Whether runs without gradient are refused; otherwise they are attacked by transfer and by ``square``.
     steps
         Steps of the gradient.
-    n_queries
+    queries
         Queries of an image by the Square attack, alone and within ``standard``.
     restarts
         Random starts, or weights that ``cw`` tries, which are five at least.
@@ -149,7 +149,7 @@ class AttackSection(Spec):
     images: Annotated[int, Field(ge=1)] = DEFAULT_IMAGES
     white_box: bool = False
     steps: Annotated[int, Field(ge=1)] = DEFAULT_STEPS
-    n_queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
+    queries: Annotated[int, Field(ge=1)] = DEFAULT_QUERIES
     restarts: Annotated[int, Field(ge=1)] = 1
     patch_share: PatchShare = 0.25
     seed: Seed = 0

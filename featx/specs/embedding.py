@@ -88,8 +88,8 @@ class EmbeddingRequest(Spec):
         Layer whose output is read: ``last`` (the last one before the classifier's pooling), or any name listed by
         ``featx backbones NAME``.
     pool
-        Pooling from (c, h, w) to a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3), ``flatten``
-        (c·h·w), or ``cls``, the class token of a vision transformer.
+        Pooling from (c, h, w) to a vector: ``avg``, ``max``, ``avgmax`` (both concatenated, 2c), ``gem`` (p = 3),
+        ``flatten`` (c·h·w), or ``cls``, the class token of a vision transformer.
     size_px, resize, crop_share, interpolation, mean, std
         Preprocessing that overrides the weights' own. ``crop`` takes a central square, whose side is `crop_share` of
         the shorter side. ``squash`` ignores the aspect ratio, and ``border`` pads the image to a square with the colour

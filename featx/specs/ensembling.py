@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.base import LabelText, Seed, Spec, check_registered
 from featx.specs.head import Metric
 
 # Names of sections begin the names of folders.
 SECTION_NAME = r"^\w[\w-]*$"
-DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
+DEFAULT_METHODS = ("majority", "soft", "weighted", "greedy")
 # Those that are not trained, so that few val rows are enough.
-UNTRAINED_VOTES = ("majority", "soft")
+UNTRAINED_METHODS = ("majority", "soft")
 
 
 class EnsembleSpec(Spec):
@@ -25,8 +25,8 @@ class EnsembleSpec(Spec):
     name
         Beginning of the names of the resulting runs; by default they begin with the method.
     methods
-        Names registered in ``featx.votes``, ``[]`` for no ensembles; by default those of `DEFAULT_VOTES` that support
-        the target.
+        Names registered in ``featx.ensemble_methods``, ``[]`` for no ensembles; by default those of `DEFAULT_METHODS`
+        that support the target.
     members
         Names of runs, or prefixes of names; by default all finished heads and networks.
     metric
@@ -51,4 +51,4 @@ class EnsembleSpec(Spec):
     @field_validator("methods")
     @classmethod
     def _check_methods(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if names is None else tuple(check_registered(VOTES, name) for name in names)
+        return None if names is None else tuple(check_registered(ENSEMBLE_METHODS, name) for name in names)

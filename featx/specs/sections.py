@@ -20,7 +20,7 @@ class PathsSpec(Spec):
 
     By default they are in the recipe's project folder: the nearest folder, from that of the recipe upward, in which
     featx has written results, or that holds ``.git`` or ``pyproject.toml``; otherwise the folder of the recipe. The
-    environment variables ``FEATX_CACHE``, ``FEATX_RUNS`` and ``FEATX_NOTES`` (relative to the working directory)
+    environment variables ``FEATX_CACHE``, ``FEATX_RUNS`` and ``FEATX_LOCAL_CACHE`` (relative to the working directory)
     override all of these.
 
     Attributes
@@ -29,14 +29,14 @@ class PathsSpec(Spec):
         Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the project folder.
     runs
         Folder of the runs; by default ``runs/`` in the project folder.
-    notes
+    local_cache
         Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
         project folder.
     """
 
     cache: str | None = None
     runs: str | None = None
-    notes: str | None = None
+    local_cache: str | None = None
 
 
 class EmbeddingSection(EmbeddingRequest):

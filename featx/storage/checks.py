@@ -16,7 +16,7 @@ from featx.storage.store import EmbeddingStore, encode_header, parse_header, seg
 
 
 @dataclass(frozen=True)
-class Damage:
+class SegmentDamage:
     """The damage of one segment.
 
     Attributes
@@ -25,20 +25,20 @@ class Damage:
         Name of the segment.
     problems
         One text for each problem.
-    lost
-        Digests of the broken rows, as far as they can be read.
-    n_lost, n_good
-        Number of broken rows and of all others.
-    lists_all
-        Whether `lost` names all broken rows.
+    damaged_digests
+        Digests of the damaged rows, as far as they can be read.
+    n_damaged_rows, n_intact_rows
+        Number of damaged rows and of all others.
+    is_complete
+        Whether `damaged_digests` names all damaged rows.
     """
 
     segment: str
     problems: list[str]
-    lost: list[str]
-    n_lost: int
-    n_good: int
-    lists_all: bool
+    damaged_digests: list[str]
+    n_damaged_rows: int
+    n_intact_rows: int
+    is_complete: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StoreCheck:
         Number of its segments and rows.
     problem
         The reason why the store cannot be opened; empty where it can.
-    damages
+    damaged_segments
         The damaged segments; empty where there are none.
     """
 
@@ -61,12 +61,12 @@ class StoreCheck:
     n_segments: int = 0
     n_rows: int = 0
     problem: str = ""
-    damages: list[Damage] = field(default_factory=list)
+    damaged_segments: list[SegmentDamage] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
         """Whether the store can be opened and every row matches its checksum."""
-        return not self.problem and not self.damages
+        return not self.problem and not self.damaged_segments
 
 
 def open_store(place: Path | str) -> EmbeddingStore:
@@ -95,36 +95,43 @@ def check_store(place: Path | str, progress: ProgressCallback = no_progress) -> 
         raise
     except StoreError as error:
         return StoreCheck(str(place), problem=str(error))
-    damages, n_rows = [], 0
+    damaged_segments, n_rows = [], 0
     for number, segment in enumerate(segments, start=1):
         result = segment.check()
         n_rows += len(result.keys)
         if result.problems:
-            n_good = int(result.is_good.sum())
-            n_lost = len(result.keys) - n_good
-            damages.append(
-                Damage(segment.name, result.problems, result.lost_digests, n_lost, n_good, result.has_all_keys)
+            n_intact_rows = int(result.is_good.sum())
+            n_damaged_rows = len(result.keys) - n_intact_rows
+            damaged_segments.append(
+                SegmentDamage(
+                    segment.name,
+                    result.problems,
+                    result.damaged_digests,
+                    n_damaged_rows,
+                    n_intact_rows,
+                    result.has_all_keys,
+                )
             )
         progress("verify", number, len(segments))
-    return StoreCheck(str(place), len(segments), n_rows, "", damages)
+    return StoreCheck(str(place), len(segments), n_rows, "", damaged_segments)
 
 
 def repair_store(place: Path | str) -> int:
-    """Write damaged segments again without their broken rows; return the number of lost rows.
+    """Write damaged segments again without their damaged rows; return the number of these rows.
 
     Good rows are published before the segment that held them is removed.
     """
-    n_lost = 0
+    n_damaged_rows = 0
     for segment in _unread_segments(place):
         result = segment.check()
         if result.problems:
             good_rows = np.flatnonzero(result.is_good)
             if len(good_rows):
-                provenance = {**segment.provenance(), "mended": segment.name}
+                provenance = {**segment.provenance(), "repaired_from": segment.name}
                 segment.store.publish(*encode_segment(result.keys[good_rows], result.x[good_rows], provenance))
             segment.store.remove_segment(segment.name)
-            n_lost += len(result.is_good) - len(good_rows)
-    return n_lost
+            n_damaged_rows += len(result.is_good) - len(good_rows)
+    return n_damaged_rows
 
 
 def restore_header(place: Path | str, embedding: ResolvedEmbedding) -> None:

@@ -1,4 +1,4 @@
-"""The place of a cache: its stores in a folder or below a URL, and the notes of a machine in a local folder.
+"""The place of a cache: its stores in a folder or below a URL, and other cached results of a machine in a local folder.
 
 Notes are all other files: digests of files, thumbnails, benchmarks and throughputs of this machine, and
 the decoded images of a running training. They are databases and memory maps, which no object store can hold; all of
@@ -33,12 +33,12 @@ class CachePlace:
     ----------
     stores
         The folder or the URL of the stores of embeddings.
-    notes
+    local_folder
         The local folder for all other files.
     """
 
     stores: str
-    notes: Path
+    local_folder: Path
 
     def __str__(self) -> str:
         return mask_secrets(self.stores)
@@ -51,36 +51,38 @@ class CachePlace:
     def absolute(self) -> "CachePlace":
         """Return the same place by absolute paths, for a process with another working directory."""
         stores = self.stores if self.folder is None else str(self.folder.absolute())
-        return CachePlace(stores, self.notes.absolute())
+        return CachePlace(stores, self.local_folder.absolute())
 
     def store(self, name: str) -> str:
         """Return the path or URL of a store."""
         return f"{self.stores.rstrip('/')}/{name}" if self.folder is None else str(self.folder / name)
 
 
-def cache_at(stores: str | Path, notes: str | Path | None = None) -> CachePlace:
+def cache_at(stores: str | Path, local_folder: str | Path | None = None) -> CachePlace:
     """Return the cache at a path or URL.
 
     Parameters
     ----------
     stores
         The folder or the URL of the stores.
-    notes
+    local_folder
         The local folder for other files. By default it is the folder of local stores, and for a URL ``cache`` in
         the working directory.
 
     Raises
     ------
     DataError
-        the path was a URL once, or notes are to lie behind one.
+        the path was a URL once, or the local folder is one.
     """
     if isinstance(stores, Path) and URL_AS_PATH.match(str(stores)):
         raise DataError(f"cache: found {stores!r}, which has lost a slash; name a URL by text, not by a Path")
-    if notes is not None and is_url(str(notes)):
-        raise DataError(f"paths.notes: found {str(notes)!r}, expected a local folder")
+    if local_folder is not None and is_url(str(local_folder)):
+        raise DataError(f"paths.local_cache: found {str(local_folder)!r}, expected a local folder")
     text = str(stores).removeprefix(LOCAL_SCHEME)
-    default_notes = DEFAULT_CACHE_FOLDER if is_url(text) else text
-    return CachePlace(text if is_url(text) else str(Path(text)), Path(default_notes if notes is None else notes))
+    default_folder = DEFAULT_CACHE_FOLDER if is_url(text) else text
+    return CachePlace(
+        text if is_url(text) else str(Path(text)), Path(default_folder if local_folder is None else local_folder)
+    )
 
 
 @dataclass(frozen=True)

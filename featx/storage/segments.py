@@ -216,7 +216,7 @@ class Segment:
             block[...] = source[start : start + block_rows]
             checksum = _extend_checksum(block, checksum)
         if checksum.to_bytes(CHECKSUM_BYTES, "little") != content[-CHECKSUM_BYTES:].tobytes():
-            # The error that this raises names the broken rows.
+            # The error that this raises names the damaged rows.
             return self.read_rows(np.arange(len(x)))
         return x
 
@@ -327,8 +327,8 @@ class SegmentCheck:
     has_all_keys: bool
 
     @property
-    def lost_digests(self) -> list[str]:
-        """The digests of broken rows, as far as they can be read."""
+    def damaged_digests(self) -> list[str]:
+        """The digests of damaged rows, as far as they can be read."""
         return keys_to_digests(self.keys[~self.is_good & (self.keys != b"")])
 
 

@@ -47,11 +47,11 @@ class ExtractedData:
     def cache(self) -> CachePlace:
         """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache/`` in its project folder."""
         folder, paths = self.recipe.folder, self.recipe.paths
-        stores, notes = (
+        stores, local_folder = (
             place_of(variable, location, folder)
-            for variable, location in (("FEATX_CACHE", paths.cache), ("FEATX_NOTES", paths.notes))
+            for variable, location in (("FEATX_CACHE", paths.cache), ("FEATX_LOCAL_CACHE", paths.local_cache))
         )
-        return cache_of(stores, notes, folder)
+        return cache_of(stores, local_folder, folder)
 
     @property
     def folder(self) -> Path:

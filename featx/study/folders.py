@@ -68,7 +68,7 @@ def default_folder(folder: Path, name: str) -> Path:
     return place.relative_to(working_folder) if place.is_relative_to(working_folder) else place
 
 
-def cache_of(stores: str | None, notes: str | None, folder: Path) -> CachePlace:
+def cache_of(stores: str | None, local_folder: str | None, folder: Path) -> CachePlace:
     """Return the place of a cache whose folders are named or, where None or empty, those of the project of `folder`.
 
     Raises
@@ -77,7 +77,7 @@ def cache_of(stores: str | None, notes: str | None, folder: Path) -> CachePlace:
         Notes are to lie behind a URL.
     """
     default = default_folder(folder, DEFAULT_CACHE_FOLDER)
-    return cache_at(stores or default, notes or (default if stores and is_url(stores) else None))
+    return cache_at(stores or default, local_folder or (default if stores and is_url(stores) else None))
 
 
 def cache_place(location: str | Path | None = None) -> CachePlace:
@@ -89,8 +89,8 @@ def cache_place(location: str | Path | None = None) -> CachePlace:
         The place is a URL that was converted to a `Path`.
     """
     if isinstance(location, Path):
-        return cache_at(location, os.environ.get("FEATX_NOTES"))
-    return cache_of(location or os.environ.get("FEATX_CACHE"), os.environ.get("FEATX_NOTES"), Path.cwd())
+        return cache_at(location, os.environ.get("FEATX_LOCAL_CACHE"))
+    return cache_of(location or os.environ.get("FEATX_CACHE"), os.environ.get("FEATX_LOCAL_CACHE"), Path.cwd())
 
 
 def runs_folder(location: str | Path | None = None, folder: Path | None = None) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from featx.file_names import file_name
 from featx.registry import suggest_names
-from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
+from featx.specs.ensembling import DEFAULT_METHODS, EnsembleSpec
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -93,7 +93,7 @@ def _all_stems(recipe: Recipe) -> Iterator[str]:
         yield from (section.name or spec.backbone.rpartition("/")[2] for spec in section.runs)
     for ensemble in recipe.ensemble or (EnsembleSpec(),):
         yield from ([ensemble.name] if ensemble.name else [])
-        yield from ensemble.methods or DEFAULT_VOTES
+        yield from ensemble.methods or DEFAULT_METHODS
     yield from ["smoothed"] if recipe.smoothing else []
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.ensemble import ensemble, why_no_ensembles
+from featx.ensembles.ensemble import ensemble, explain_missing_ensembles
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import ProgressCallback
@@ -50,7 +50,7 @@ def _make_ensembles(recipe: Recipe, progress: ProgressCallback) -> Iterator[tupl
     for spec in recipe.ensemble:
         if spec.methods == ():
             continue
-        reasons = why_no_ensembles(recipe, spec)
+        reasons = explain_missing_ensembles(recipe, spec)
         builds = "" in reasons.values()
         # Named members are runs of some targets, so that the others are not expected to have ensembles.
         if not (builds and spec.members):

@@ -113,7 +113,7 @@ def main(folder: Path = FASHION_MNIST, n_images: int | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         (home / "featx.toml").write_text(RECIPE.format(folder=folder))
-        for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
+        for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_LOCAL_CACHE", "FEATX_RUNS"):
             os.environ.pop(variable, None)
         extraction = featx.extract(home / "featx.toml")
         print(f"commit {commit()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

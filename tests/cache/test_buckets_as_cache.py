@@ -113,11 +113,11 @@ def test_notes_of_a_remote_cache_lie_in_a_local_folder(cache: str, monkeypatch: 
     assert not [path for path in Path().iterdir() if path.name.startswith("s3")]
 
     Path("cache").rename("elsewhere")
-    monkeypatch.setenv("FEATX_NOTES", "elsewhere")
+    monkeypatch.setenv("FEATX_LOCAL_CACHE", "elsewhere")
     assert featx.extract("remote.toml").n_read == 0
     assert not Path("cache").exists()
-    monkeypatch.delenv("FEATX_NOTES")
-    Path("remote.toml").write_text(f'{Path("remote.toml").read_text()}notes = "elsewhere"\n')
+    monkeypatch.delenv("FEATX_LOCAL_CACHE")
+    Path("remote.toml").write_text(f'{Path("remote.toml").read_text()}local_cache = "elsewhere"\n')
     assert featx.extract("remote.toml").n_read == 0
     assert not Path("cache").exists()
 
@@ -134,7 +134,7 @@ def test_a_cache_is_named_by_the_environment_and_by_the_option(
     assert printed_json(capsys)["stores"][0]["n_images"] == 48
     facts = machine(Study.open("remote.toml").cache)
     assert dict(facts)["cache"] == cache
-    assert "of disk space free" in dict(facts)["notes"]
+    assert "of disk space free" in dict(facts)["local cache"]
 
 
 def test_embedders_share_the_cache_with_recipes(cache: str) -> None:

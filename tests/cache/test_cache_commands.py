@@ -1,7 +1,7 @@
 """``featx cache`` on stores of real extractions: list, verify, compact and clear.
 
 Modules: cache.cache_place, cache.clearing, cache.listing, cache.verification, cli.cache_commands,
-embeddings.lost_rows.
+embeddings.damaged_rows.
 """
 
 import json

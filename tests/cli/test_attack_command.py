@@ -127,7 +127,7 @@ def test_a_whole_run_makes_attacks_and_reports_them(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    section = '[[attack]]\nmethods = ["pgd", "transfer"]\neps = [0.1, 0.3]\nsteps = 5\nimages = 9\nn_queries = 5\n'
+    section = '[[attack]]\nmethods = ["pgd", "transfer"]\neps = [0.1, 0.3]\nsteps = 5\nimages = 9\nqueries = 5\n'
     Path("featx.toml").write_text(f'{RECIPE}\n{section}runs = ["logreg", "rf"]\n')
     code, output, errors = run_command("run", capsys)
     Path("featx.toml").write_text(RECIPE)

@@ -121,7 +121,7 @@ def test_unknown_names_are_errors_with_suggestions(toy_home: Path, check_error) 
     check_error("extract --backbone torchvision:resnet5", "torchvision has no network called 'resnet5'; did you mean")
     check_error("extract --backbone nobody:resnet50", "no family of backbones is called 'nobody'")
     check_error("backbones efficientnet_lit0", "did you mean 'efficientnet_lite0'")
-    check_error("ensemble --method majorty", "no vote is called 'majorty'; did you mean 'majority'")
+    check_error("ensemble --method majorty", "no ensemble method is called 'majorty'; did you mean 'majority'")
     Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "none"\ntap = "1.conv"'))
     check_error("extract", "no layer is called '1.conv'", "known: ")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from featx.embeddings.engine import (
     NOT_FINITE,
-    Lane,
+    NetworkPass,
     PassStatistics,
     Rows,
     Runner,
@@ -54,7 +54,7 @@ class MeanColourRunner:
 
 
 class CollectingSink:
-    """A sink that collects the rows of a lane."""
+    """A sink that collects the rows of a network_pass."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[list[float]]] = {}
@@ -77,20 +77,22 @@ def pictures(n: int, broken_numbers: Sequence[int] = ()) -> Todo:
     return images
 
 
-def lane(runner: Runner, images: Todo, sink: CollectingSink, preprocessing: Preprocessing = SMALL) -> Lane:
-    """Return a lane whose runner is already built."""
-    return Lane(preprocessing, frozenset(name for name, _ in images), lambda: runner, sink)
+def network_pass(
+    runner: Runner, images: Todo, sink: CollectingSink, preprocessing: Preprocessing = SMALL
+) -> NetworkPass:
+    """Return the pass of a network whose runner is already built."""
+    return NetworkPass(preprocessing, frozenset(name for name, _ in images), lambda: runner, sink)
 
 
-def run_pass(lanes: list[Lane], todo: Todo, **engine: int) -> PassStatistics:
-    """Send all images through the lanes."""
-    return run(lanes, todo, Decoding(), EngineSpec(**engine), no_progress)  # type: ignore[arg-type]
+def run_pass(network_passes: list[NetworkPass], todo: Todo, **engine: int) -> PassStatistics:
+    """Send all images through the network_passes."""
+    return run(network_passes, todo, Decoding(), EngineSpec(**engine), no_progress)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("rows", "in_flight", "batch_size"), [(1, 1, 1), (4, 2, 3), (7, 3, 8), (64, 1, 100)])
 def test_each_image_has_exactly_one_row(rows: int, in_flight: int, batch_size: int) -> None:
     todo, sink, means = pictures(30, broken_numbers=[3, 29]), CollectingSink(), MeanColourRunner(rows, in_flight)
-    statistics = run_pass([lane(means, todo, sink)], todo, batch_size=batch_size)
+    statistics = run_pass([network_pass(means, todo, sink)], todo, batch_size=batch_size)
     good = {todo[number][0]: number for number in range(30) if number not in {3, 13, 29}}
     assert {name: rows_of_taps[0] for name, rows_of_taps in sink.rows.items()} == {
         name: [number, 1, 2] for name, number in good.items()
@@ -108,7 +110,7 @@ def test_each_image_has_exactly_one_row(rows: int, in_flight: int, batch_size: i
 def test_one_pass_serves_networks_of_several_sizes() -> None:
     todo, first, second = pictures(12), CollectingSink(), CollectingSink()
     small, large = MeanColourRunner(5), MeanColourRunner(3)
-    run_pass([lane(small, todo, first), lane(large, todo[::2], second, LARGE)], todo)
+    run_pass([network_pass(small, todo, first), network_pass(large, todo[::2], second, LARGE)], todo)
     assert set(first.rows) == {name for name, _ in todo}
     assert set(second.rows) == {name for name, _ in todo[::2]}
     assert (set(small.shapes), set(large.shapes)) == ({(5, 4, 4, 3)}, {(3, 8, 8, 3)})
@@ -117,7 +119,7 @@ def test_one_pass_serves_networks_of_several_sizes() -> None:
 
 def test_a_network_computes_as_many_batches_at_once_as_it_can() -> None:
     todo, sink, means = pictures(12), CollectingSink(), MeanColourRunner(1, in_flight=3, seconds=0.05)
-    statistics = run_pass([lane(means, todo, sink)], todo)
+    statistics = run_pass([network_pass(means, todo, sink)], todo)
     assert means.at_once == 3
     assert statistics.times.threads == 3
     assert statistics.times.network_s >= 12 * 0.05
@@ -131,7 +133,7 @@ def test_an_interrupted_pass_keeps_finished_rows() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run([lane(MeanColourRunner(4), todo, sink)], todo, Decoding(), EngineSpec(), stop)
+        run([network_pass(MeanColourRunner(4), todo, sink)], todo, Decoding(), EngineSpec(), stop)
     assert len(sink.rows) in {19, 20}  # picture 13 has no finite row
     assert set(sink.rows) <= {name for name, _ in todo[:20]}
 
@@ -142,9 +144,11 @@ def test_a_runner_is_built_only_after_an_image_is_decoded() -> None:
     def fail_to_build() -> Runner:
         raise AssertionError("built for nothing")
 
-    statistics = run_pass([Lane(SMALL, frozenset(name for name, _ in todo), fail_to_build, CollectingSink())], todo)
+    statistics = run_pass(
+        [NetworkPass(SMALL, frozenset(name for name, _ in todo), fail_to_build, CollectingSink())], todo
+    )
     assert len(statistics.failed) == 3
-    assert run_pass([Lane(SMALL, frozenset(), fail_to_build, CollectingSink())], []).embedded == set()
+    assert run_pass([NetworkPass(SMALL, frozenset(), fail_to_build, CollectingSink())], []).embedded == set()
 
 
 @pytest.mark.parametrize(

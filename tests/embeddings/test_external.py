@@ -245,7 +245,7 @@ def test_damaged_rows_are_repaired_from_the_file(ids: list[str]) -> None:
     content[2] ^= 16
     file.write_bytes(content)
     (result,) = featx.cache.verify(repair=True)
-    assert (result.n_lost, result.n_embedded) == (1, 1)
+    assert (result.n_damaged_rows, result.n_embedded) == (1, 1)
     np.testing.assert_array_equal(read_study()[1], x_before)
 
 

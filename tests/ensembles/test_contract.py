@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featx.ensembles.combiners import MemberOutputs, VotingMethod
+from featx.ensembles.combiners import EnsembleMethod, MemberOutputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.errors import AlignmentError, UnsuitedError
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.predictions import AnyPredictions, Predictions
 from featx.tables.truth import AnyTruth, Truth
@@ -22,8 +22,8 @@ from tests.ensemble_members import CLASSES, KINDS, cross_predictions, members_of
 SPECS = {"": EnsembleSpec(), "ridge": EnsembleSpec(stacker="ridge"), "xgboost": EnsembleSpec(stacker="xgboost")}
 CASES = [
     pytest.param(name, kind, spec, id=f"{name}-{kind}-{stacker}")
-    for name in VOTES.names()
-    for kind in VOTES.get(name).kinds
+    for name in ENSEMBLE_METHODS.names()
+    for kind in ENSEMBLE_METHODS.get(name).kinds
     for stacker, spec in SPECS.items()
     if name == "stacking" or not stacker
 ]
@@ -34,7 +34,7 @@ def fit_and_combine(
     name: str, members: Sequence[AnyPredictions], truth: AnyTruth, spec: EnsembleSpec
 ) -> AnyPredictions:
     """Return an ensemble's predictions for the rows that it is fitted to."""
-    return CrossFitting.of(members, truth, spec).fit(VOTES.get(name)).combine(members, truth.names)
+    return CrossFitting.of(members, truth, spec).fit(ENSEMBLE_METHODS.get(name)).combine(members, truth.names)
 
 
 def assert_equal_tables(first: AnyPredictions, second: AnyPredictions, atol: float = 1e-12) -> None:
@@ -72,7 +72,7 @@ def test_the_order_of_rows_and_columns_changes_nothing(name: str, kind: str, spe
         fit_and_combine(name, members, truth, spec),
         atol=0,
     )
-    method: VotingMethod = VOTES.get(name)
+    method: EnsembleMethod = ENSEMBLE_METHODS.get(name)
     predictions = cross_predictions(method, shuffled_members, shuffled_truth, spec)
     assert_equal_tables(predictions.take(truth.ids), cross_predictions(method, members, truth, spec), atol=0)
     assert predictions.ids.tolist() == shuffled_members[0].ids.tolist()
@@ -90,7 +90,7 @@ def _with_shuffled_columns(member: AnyPredictions, rng: np.random.Generator) -> 
 @each_method
 def test_a_combiner_accepts_columns_in_another_order(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind)
-    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
+    combiner = CrossFitting.of(members, truth, spec).fit(ENSEMBLE_METHODS.get(name))
     member_outputs, reversed_names = MemberOutputs.of(members), truth.names[::-1]
     outputs = combiner.outputs(member_outputs.ordered(reversed_names))
     np.testing.assert_allclose(outputs[:, ::-1], combiner.outputs(member_outputs), rtol=0, atol=1e-12)
@@ -110,8 +110,8 @@ def test_the_order_of_members_changes_nothing(name: str, kind: str, spec: Ensemb
 @each_method
 def test_a_combiner_read_from_json_predicts_the_same(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind)
-    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
-    restored = VOTES.get(name).read(
+    combiner = CrossFitting.of(members, truth, spec).fit(ENSEMBLE_METHODS.get(name))
+    restored = ENSEMBLE_METHODS.get(name).read(
         type(combiner).model_validate_json(combiner.model_dump_json()).model_dump(mode="json")
     )
     member_outputs = MemberOutputs.of(members)
@@ -121,7 +121,7 @@ def test_a_combiner_read_from_json_predicts_the_same(name: str, kind: str, spec:
 @each_method
 def test_unused_members_can_be_left_out(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind)
-    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
+    combiner = CrossFitting.of(members, truth, spec).fit(ENSEMBLE_METHODS.get(name))
     used_members = [member for index, member in enumerate(members) if index not in combiner.unused]
     assert_equal_tables(combiner.without_unused().combine(used_members), combiner.combine(members))
 
@@ -160,7 +160,7 @@ def _with_renamed_column(member: AnyPredictions) -> AnyPredictions:
 @each_method
 def test_the_truth_of_a_row_does_not_change_its_own_prediction(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, truth = members_of(kind, n=40, skills=(0.9, 1, 1.1))
-    method: VotingMethod = VOTES.get(name)
+    method: EnsembleMethod = ENSEMBLE_METHODS.get(name)
     groups = np.arange(40) // 2  # folds of groups are not stratified by the truth
     predictions_before = cross_predictions(method, members, truth, spec, groups)
     n_changed = 0
@@ -181,12 +181,12 @@ def _flipped(truth: AnyTruth, row: int) -> AnyTruth:
     return type(truth)(truth.ids, values, truth.names)
 
 
-@pytest.mark.parametrize("name", VOTES.names())
+@pytest.mark.parametrize("name", ENSEMBLE_METHODS.names())
 def test_an_ensemble_may_have_a_single_member(name: str) -> None:
-    kind = VOTES.get(name).kinds[-1]
+    kind = ENSEMBLE_METHODS.get(name).kinds[-1]
     members, truth = members_of(kind)
     selection = CrossFitting.of(members[:2], truth, EnsembleSpec())
-    method = VOTES.get(name)
+    method = ENSEMBLE_METHODS.get(name)
     assert len(selection.contributions(method, selection.cross_predict(method))) == 2
 
 

@@ -15,7 +15,7 @@ from featx.ensembles.combiners import MemberOutputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity, pair_agreement
 from featx.ensembles.explanation import count_disagreements, explain
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.target_values import ClassTargets, TargetValues
 from tests.ensemble_members import KINDS, members_of
@@ -111,8 +111,8 @@ def explanation(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str =
     tables, truth = members_of(kind, skills=(0.5, 1, 2)[: len(names)])
     selection = CrossFitting.of(tables, truth, EnsembleSpec())
     targets, members = selection.targets, selection.members
-    outputs = selection.cross_predict(VOTES.get(method))
-    contributions = dict(zip(names, selection.contributions(VOTES.get(method), outputs), strict=True))
+    outputs = selection.cross_predict(ENSEMBLE_METHODS.get(method))
+    contributions = dict(zip(names, selection.contributions(ENSEMBLE_METHODS.get(method), outputs), strict=True))
     counts = count_disagreements(names[-1], (targets, outputs), (targets, members.outputs[-1]))
     return explain(targets, "val", counts, diversity(names, members, targets), contributions)
 
@@ -151,7 +151,7 @@ def test_the_paragraph_of_an_ensemble_equal_to_its_best_member() -> None:
 def test_a_contribution_is_what_the_ensemble_loses_without_the_member() -> None:
     tables, truth = members_of("classes", skills=(0.2, 0.2, 3))
     spec = EnsembleSpec()
-    method = VOTES.get("greedy")
+    method = ENSEMBLE_METHODS.get("greedy")
     selection = CrossFitting.of(tables, truth, spec)
     outputs = selection.cross_predict(method)
     contributions = selection.contributions(method, outputs)

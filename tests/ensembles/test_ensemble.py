@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.ensembles.combiners import MemberOutputs, VotingMethod
+from featx.ensembles.combiners import EnsembleMethod, MemberOutputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.fixed_rules import Mean, majority
 from featx.ensembles.greedy import greedy
@@ -24,7 +24,7 @@ from featx.files.seals import add_seal, write_sealed
 from featx.metrics.scores import score
 from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
@@ -257,7 +257,7 @@ def test_registered_methods_are_used_like_built_in_ones(fits: list[RunFolder]) -
     def fit(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Mean:
         return Mean(weights=(1.0, *[0.0] * (len(members) - 1)))
 
-    VOTES.register("first")(VotingMethod(fit, Mean, ("classes",), is_trained=False))
+    ENSEMBLE_METHODS.register("first")(EnsembleMethod(fit, Mean, ("classes",), is_trained=False))
     try:
         (ensemble,) = featx.ensemble(methods=["first"])
         np.testing.assert_array_equal(
@@ -266,7 +266,7 @@ def test_registered_methods_are_used_like_built_in_ones(fits: list[RunFolder]) -
         )
         assert ensemble.gain <= 0
     finally:
-        del VOTES._added["first"]
+        del ENSEMBLE_METHODS._added["first"]
 
 
 def test_a_collapsed_run_votes_only_if_it_is_named(fits: list[RunFolder]) -> None:

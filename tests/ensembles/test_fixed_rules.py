@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featx.ensembles.combiners import Combiner, MemberOutputs
-from featx.ensembles.fixed_rules import TIE_BREAK_WEIGHT, Confidence, Majority, Mean, Median, certainty
+from featx.ensembles.fixed_rules import TIE_BREAK_WEIGHT, CertaintyWeightedMean, Majority, Mean, Median, certainty
 from featx.errors import AlignmentError
 from featx.tables.predictions import Estimates, LabelProba, Predictions
 
@@ -34,7 +34,7 @@ def member_tables(draw: st.DrawFn) -> list[Predictions]:
 
 
 def combiners(m: int) -> list[Combiner]:
-    return [Mean(weights=(1,) * m), Majority(weights=(1,) * m), Confidence()]
+    return [Mean(weights=(1,) * m), Majority(weights=(1,) * m), CertaintyWeightedMean()]
 
 
 def combine(combiner: Combiner, members: Sequence[Predictions]) -> Predictions:
@@ -145,7 +145,7 @@ def test_certainty_is_one_minus_relative_entropy() -> None:
 
 def test_members_without_certainty_are_averaged() -> None:
     uncertain = table([[1 / 3, 1 / 3, 1 / 3]])
-    np.testing.assert_allclose(combine(Confidence(), [uncertain, uncertain]).proba, uncertain.proba)
+    np.testing.assert_allclose(combine(CertaintyWeightedMean(), [uncertain, uncertain]).proba, uncertain.proba)
 
 
 def test_rows_are_matched_by_id_and_columns_by_name() -> None:

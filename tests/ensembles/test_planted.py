@@ -9,7 +9,7 @@ from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.stacking import Stack
 from featx.metrics.scores import score
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.predictions import AnyPredictions, Estimates, Predictions
 from featx.tables.truth import Numbers, Truth
@@ -28,7 +28,7 @@ def codes_right_in(share: float, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def accuracy_of(name: str, members: list[AnyPredictions], spec: EnsembleSpec = SPEC) -> float:
-    return score("accuracy", TRUTH, cross_predictions(VOTES.get(name), members, TRUTH, spec))
+    return score("accuracy", TRUTH, cross_predictions(ENSEMBLE_METHODS.get(name), members, TRUTH, spec))
 
 
 def test_a_majority_of_three_independent_members_follows_the_formula() -> None:
@@ -82,7 +82,7 @@ def adversary() -> list[AnyPredictions]:
 
 @pytest.mark.parametrize("name", ["convex", "greedy"])
 def test_an_adversary_gets_weight_0(name: str, adversary: list[AnyPredictions]) -> None:
-    combiner = CrossFitting.of(adversary, TRUTH, SPEC).fit(VOTES.get(name))
+    combiner = CrossFitting.of(adversary, TRUTH, SPEC).fit(ENSEMBLE_METHODS.get(name))
     assert isinstance(combiner, Mean)
     assert combiner.weights == (1, 0)
     assert combiner.unused == (1,)
@@ -92,7 +92,7 @@ def test_an_adversary_gets_weight_0(name: str, adversary: list[AnyPredictions]) 
 def test_stacking_inverts_an_adversary(spec: EnsembleSpec, adversary: list[AnyPredictions]) -> None:
     assert accuracy_of("soft", adversary) < 0.2
     assert accuracy_of("stacking", adversary, spec) >= 0.88  # the inverted adversary is right on 90 %
-    combiner = CrossFitting.of(adversary, TRUTH, spec).fit(VOTES.get("stacking"))
+    combiner = CrossFitting.of(adversary, TRUTH, spec).fit(ENSEMBLE_METHODS.get("stacking"))
     assert isinstance(combiner, Stack)
 
 
@@ -103,7 +103,7 @@ def test_convex_weights_are_those_of_the_closed_form() -> None:
     sd = np.array([1.0, 2.0])
     members = [Estimates.of_part("val", ids, (true + rng.normal(0, s, 4000))[:, None], ["y"]) for s in sd]
     truth = Numbers(ids, true[:, None], ("y",))
-    combiner = CrossFitting.of(members, truth, SPEC).fit(VOTES.get("convex"))
+    combiner = CrossFitting.of(members, truth, SPEC).fit(ENSEMBLE_METHODS.get("convex"))
     assert isinstance(combiner, Mean)
     np.testing.assert_allclose(combiner.weights, sd**-2 / (sd**-2).sum(), atol=0.02)  # independent errors: 1/variance
     errors = np.stack([member.values[:, 0] - true for member in members])
@@ -115,7 +115,7 @@ def test_convex_weights_have_the_least_log_loss_of_a_fine_grid(
     clones: list[AnyPredictions], adversary: list[AnyPredictions]
 ) -> None:
     members = [clones[0], clones[2], adversary[0]]
-    combiner = CrossFitting.of(members, TRUTH, SPEC).fit(VOTES.get("convex"))
+    combiner = CrossFitting.of(members, TRUTH, SPEC).fit(ENSEMBLE_METHODS.get("convex"))
     ensemble_loss = score("log_loss", TRUTH, combiner.combine(members))
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 21) for b in np.linspace(0, 1 - a, 21)]
     assert (
@@ -128,7 +128,7 @@ def test_the_median_ignores_an_outlier() -> None:
     ids = ids_of(3)
     true = np.arange(3.0)[:, None]
     members = [Estimates.of_part("val", ids, true + shift, ["y"]) for shift in (0.1, -0.1, 1000)]
-    combiner = VOTES.get("median").fit(None, None, SPEC)
+    combiner = ENSEMBLE_METHODS.get("median").fit(None, None, SPEC)
     np.testing.assert_allclose(combiner.combine(members).values, true + 0.1)
 
 
@@ -136,7 +136,7 @@ def test_members_weigh_by_their_confidence_row_by_row() -> None:
     rows = [[0.5, 0.5], [1.0, 0.0]]
     first = Predictions.of_part("val", ["a", "b"], np.array(rows), ["no", "yes"])
     second = Predictions.of_part("val", ["a", "b"], np.array([[0.2, 0.8], [0.5, 0.5]]), ["no", "yes"])
-    predictions = VOTES.get("confidence").fit(None, None, SPEC).combine([first, second])
+    predictions = ENSEMBLE_METHODS.get("confidence").fit(None, None, SPEC).combine([first, second])
     np.testing.assert_allclose(predictions.proba, [[0.2, 0.8], [1, 0]], atol=1e-6)
 
 
@@ -146,7 +146,7 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
     true = rng.normal(size=(400, 1))
     members = [Estimates.of_part("val", ids, true + rng.normal(0, sd, (400, 1)), ["y"]) for sd in (0.1, 0.4, 3)]
     truth = Numbers(ids, true, ("y",))
-    combiner = CrossFitting.of(members, truth, EnsembleSpec(metric=metric)).fit(VOTES.get("weighted"))
+    combiner = CrossFitting.of(members, truth, EnsembleSpec(metric=metric)).fit(ENSEMBLE_METHODS.get("weighted"))
     assert isinstance(combiner, Mean)
     scores = [score(metric, truth, member) for member in members]
     raw_weights = np.clip(scores, 0, None) if metric == "r2" else 1 / np.array(scores)
@@ -156,11 +156,14 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
 
 def test_useless_members_weigh_the_same_and_perfect_ones_alone() -> None:
     wrong_member = two_class_member(1 - CODES, 0.9)
-    assert CrossFitting.of([wrong_member, wrong_member], TRUTH, SPEC).fit(VOTES.get("weighted")).weights == (0.5, 0.5)
+    assert CrossFitting.of([wrong_member, wrong_member], TRUTH, SPEC).fit(ENSEMBLE_METHODS.get("weighted")).weights == (
+        0.5,
+        0.5,
+    )
     ids, true = ids_of(40), np.arange(40.0)[:, None]
     exact_member, shifted_member = (Estimates.of_part("val", ids, true + shift, ["y"]) for shift in (0, 1))
     combiner = CrossFitting.of([exact_member, shifted_member], Numbers(ids, true, ("y",)), SPEC).fit(
-        VOTES.get("weighted")
+        ENSEMBLE_METHODS.get("weighted")
     )
     assert combiner.weights == (1, 0)
 
@@ -173,10 +176,10 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
     truth = Truth(ids, codes, ("no", "yes"), None, proba)
     honest, sharp = Predictions.of_part("val", ids, proba, ("no", "yes")), two_class_member(codes, 0.95)
     for name in ("convex", "greedy"):
-        assert CrossFitting.of([honest, sharp], truth, EnsembleSpec(metric="log_loss")).fit(VOTES.get(name)).unused == (
-            1,
-        )
-    stack_outputs = cross_predictions(VOTES.get("stacking"), [honest, sharp], truth, SPEC)
+        assert CrossFitting.of([honest, sharp], truth, EnsembleSpec(metric="log_loss")).fit(
+            ENSEMBLE_METHODS.get(name)
+        ).unused == (1,)
+    stack_outputs = cross_predictions(ENSEMBLE_METHODS.get("stacking"), [honest, sharp], truth, SPEC)
     assert np.abs(stack_outputs.proba[:, 1] - shares).mean() < 0.1  # it learns the shares, not only the likelier class
     half = np.arange(N) < N // 2
     members: list[AnyPredictions] = [
@@ -185,4 +188,4 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
     ]
     weighted = Truth(TRUTH.ids, CODES, TRUTH.classes, half.astype(float))
     for name in ("weighted", "convex", "greedy"):
-        assert CrossFitting.of(members, weighted, SPEC).fit(VOTES.get(name)).unused == (1,)
+        assert CrossFitting.of(members, weighted, SPEC).fit(ENSEMBLE_METHODS.get(name)).unused == (1,)

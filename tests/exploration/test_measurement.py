@@ -87,7 +87,7 @@ def test_the_search_for_copies_uses_the_same_thumbnails(toy_home: Path) -> None:
     pairs_before = find_near_copies(study, no_progress).pairs
     copies_file = study.folder / "copies.json"
     copies_file.unlink()
-    (study.cache.notes / "thumbnails.sqlite").unlink()
+    (study.cache.local_folder / "thumbnails.sqlite").unlink()
     measure_images(load_images(open_source(None, None), None, no_progress), no_progress)
     pairs_after = find_near_copies(study, record).pairs
     assert set(stages) == {"compare images"}

@@ -38,7 +38,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, FitRes
     folder = tmp_path_factory.mktemp("refit")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
+        for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_LOCAL_CACHE", "FEATX_RUNS"):
             patch.delenv(variable, raising=False)
         make_images(folder / "images")
         Path("featx.toml").write_text(toy_recipe(head=HEADS))

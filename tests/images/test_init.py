@@ -9,8 +9,8 @@ from PIL import Image
 from featx.errors import DataError, ReadError
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.registry import VOTES
-from featx.specs.ensembling import DEFAULT_VOTES, UNTRAINED_VOTES
+from featx.registry import ENSEMBLE_METHODS
+from featx.specs.ensembling import DEFAULT_METHODS, UNTRAINED_METHODS
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import encode_classes
 from featx.tables.manifest import Manifest
@@ -70,8 +70,8 @@ def test_votes_are_not_trained_on_a_few_val_rows(n_each: int, n_votes: int, home
     make_images(home / "images", n_each=n_each)
     init("images")
     (section,) = load_recipe().ensemble
-    assert section.methods == DEFAULT_VOTES[:n_votes]
-    assert not any(VOTES.get(name).is_trained for name in UNTRAINED_VOTES)
+    assert section.methods == DEFAULT_METHODS[:n_votes]
+    assert not any(ENSEMBLE_METHODS.get(name).is_trained for name in UNTRAINED_METHODS)
 
 
 def test_part_folders_become_the_split(home: Path) -> None:

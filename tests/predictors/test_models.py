@@ -21,7 +21,7 @@ from featx.files.seals import add_seal
 from featx.heads.head_definition import HeadTask
 from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel, HeadModel
-from featx.registry import HEADS, VOTES
+from featx.registry import ENSEMBLE_METHODS, HEADS
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import load_recipe
 from featx.study.study import Study
@@ -77,7 +77,9 @@ def test_a_loaded_head_predicts_exactly_as_when_saved(toy_home: Path, name: str)
     assert model.predict(cached().take(saved_rows.ids).x).tolist() == [model.classes[code] for code in saved_rows.codes]
 
 
-@pytest.mark.parametrize("method", [name for name in VOTES.names() if "classes" in VOTES.get(name).kinds])
+@pytest.mark.parametrize(
+    "method", [name for name in ENSEMBLE_METHODS.names() if "classes" in ENSEMBLE_METHODS.get(name).kinds]
+)
 def test_a_loaded_ensemble_predicts_as_when_saved(fitted: list[Path], method: str) -> None:
     run = Path(ensemble(methods=[method])[0].path)
 

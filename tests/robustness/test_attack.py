@@ -40,7 +40,7 @@ SECTION = AttackSection(
     runs=("logreg", "lda", "rf"),
     images=9,
     steps=5,
-    n_queries=10,
+    queries=10,
 )
 
 
@@ -302,7 +302,7 @@ def test_each_attack_is_made_once(job: AttackJob) -> None:
     assert len(names) == len(set(names))
     assert {name for name, _, _ in names} == {"fgsm", "pgd", "square", "cw"}
     only_pgd = AttackSection(methods=("pgd",))
-    specs = plan_attacks([only_pgd, only_pgd.model_copy(update={"n_queries": 7})], "classes")
+    specs = plan_attacks([only_pgd, only_pgd.model_copy(update={"queries": 7})], "classes")
     assert len(specs) == 1
     assert len(plan_attacks([AttackSection(methods=("patch",), eps=(0.1, 0.2), norms=("linf", "l2"))], "classes")) == 1
     groups = group_sections([only_pgd, AttackSection(images=5), AttackSection(methods=("cw",))])
@@ -310,15 +310,15 @@ def test_each_attack_is_made_once(job: AttackJob) -> None:
 
 
 def test_runs_without_gradient_are_searched_once_within_each_limit(job: AttackJob) -> None:
-    stated = AttackSection(methods=("pgd", "square"), eps=(0.1,), n_queries=10)
-    other_section = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), n_queries=20)
-    without_limit = AttackSection(methods=("cw", "patch"), n_queries=900)
+    stated = AttackSection(methods=("pgd", "square"), eps=(0.1,), queries=10)
+    other_section = AttackSection(methods=("fgsm",), eps=(0.1, 0.3), queries=20)
+    without_limit = AttackSection(methods=("cw", "patch"), queries=900)
     sections = [stated, other_section, without_limit]
     specs = tuple(plan_attacks(sections, "classes"))
     forest = next(run for run in job.runs if not run.model.has_gradient)
     tasks = replace(job, specs=specs, runs=(forest,), n_queries=count_queries(sections)).tasks
     assert {task.spec.method for task in tasks} == {"square"}
-    assert sorted((task.spec.eps, task.spec.n_queries) for task in tasks) == [(0.1, 10), (0.3, 20)]
+    assert sorted((task.spec.eps, task.spec.queries) for task in tasks) == [(0.1, 10), (0.3, 20)]
 
 
 def test_the_keys_of_runs_depend_on_their_names_and_files(job: AttackJob) -> None:

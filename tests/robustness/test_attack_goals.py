@@ -70,5 +70,5 @@ def test_a_number_is_changed_as_far_as_possible(direction: int) -> None:
     change = (scores_of(perturbed_pixels, 1) - clean_scores)[:, 0]
     expected = torch.full_like(change, float(direction * EPS * WEIGHTS[:, 0].abs().sum()))
     torch.testing.assert_close(change, expected)
-    by_search = square(images, AttackSpec(method="square", eps=EPS, n_queries=20))
+    by_search = square(images, AttackSpec(method="square", eps=EPS, queries=20))
     assert float((direction * (scores_of(by_search, 1) - clean_scores)[:, 0]).min()) > 0

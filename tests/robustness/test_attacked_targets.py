@@ -32,7 +32,7 @@ HEADS = [
     {"name": "ridge", "trials": 1, "folds": 2, "target": "level"},
     {"name": "ridge", "trials": 1, "folds": 2, "target": "pair"},
 ]
-LABEL_ATTACKS = AttackSection(methods=("pgd", "square"), eps=(0.1, 0.2), target="tags", images=8, steps=6, n_queries=8)
+LABEL_ATTACKS = AttackSection(methods=("pgd", "square"), eps=(0.1, 0.2), target="tags", images=8, steps=6, queries=8)
 NUMBER_ATTACKS = AttackSection(methods=("pgd",), eps=(0.05, 0.2), target="level", images=8, steps=6)
 
 

@@ -145,7 +145,7 @@ def test_few_steps_find_small_perturbations_of_large_images() -> None:
 
 def test_equal_seeds_give_equal_perturbations() -> None:
     model = curved_model(3)
-    spec = AttackSpec(method="square", eps=0.05, n_queries=30)
+    spec = AttackSpec(method="square", eps=0.05, queries=30)
     first_pixels, repeated_pixels, other_pixels = (
         square(attacked(model, "linf", 0.05, seed), spec) for seed in (0, 0, 1)
     )
@@ -196,7 +196,7 @@ def test_a_patch_is_a_square_on_images_of_any_shape() -> None:
 
 def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
     model = curved_model(4)
-    spec = AttackSpec(method="standard", eps=0.02, steps=10, n_queries=100)
+    spec = AttackSpec(method="standard", eps=0.02, steps=10, queries=100)
     parts = {"apgd": spec, "pgd": spec, "square": spec}
     wrong_by_attack = {
         name: is_wrong(model(ATTACKS[name](attacked(model, "linf", 0.02), part)), attacked(model, "linf", 0.02).codes)
@@ -211,7 +211,7 @@ def test_the_standard_sequence_is_as_strong_as_its_parts() -> None:
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd", "square", "standard", "cw", "patch"])
 def test_parts_of_a_batch_are_attacked_as_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     norm: Norm = "l2" if name == "cw" else "linf"
-    spec = AttackSpec(method=name, norm=norm, eps=0.02, steps=3, n_queries=10)
+    spec = AttackSpec(method=name, norm=norm, eps=0.02, steps=3, queries=10)
     model, attack = curved_model(4), {**ATTACKS, "standard": standard, "cw": cw, "patch": patch}[name]
     whole_pixels = attack(attacked(model, norm, 0.02), spec).detach()
     monkeypatch.setattr("featx.robustness.attacks.attacked_images.MAX_PART_PIXELS", 7 * SIDE**2)

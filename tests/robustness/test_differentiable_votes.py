@@ -8,7 +8,7 @@ from torch import Tensor
 
 from featx.ensembles.combiners import MemberOutputs
 from featx.errors import UnsuitedError
-from featx.registry import VOTES
+from featx.registry import ENSEMBLE_METHODS
 from featx.robustness.differentiable_votes import make_differentiable_vote
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.ids import Kind
@@ -18,7 +18,7 @@ from tests.ensemble_members import CLASSES, KINDS, members_of
 WITHOUT_GRADIENT = {"majority"}
 CASES = [
     (method, kind, stacker)
-    for method in sorted(set(VOTES.names()) - WITHOUT_GRADIENT)
+    for method in sorted(set(ENSEMBLE_METHODS.names()) - WITHOUT_GRADIENT)
     for kind in KINDS
     for stacker in (("logistic", "ridge") if method == "stacking" else (None,))
 ]
@@ -35,7 +35,7 @@ def members_and_scores(kind: Kind) -> tuple[MemberOutputs, TargetValues, Tensor]
 
 @pytest.mark.parametrize(("method", "kind", "stacker"), CASES)
 def test_a_vote_combines_as_the_ensemble(method: str, kind: Kind, stacker: str | None) -> None:
-    voting = VOTES.get(method)
+    voting = ENSEMBLE_METHODS.get(method)
     if kind not in voting.kinds or (stacker, kind) == ("logistic", "numbers"):
         pytest.skip(f"{method} does not combine {kind}")
     members, targets, scores = members_and_scores(kind)
@@ -53,6 +53,6 @@ def test_a_vote_combines_as_the_ensemble(method: str, kind: Kind, stacker: str |
 def test_votes_without_gradients_are_refused(method: str, stacker: str | None) -> None:
     members, targets, _ = members_and_scores("classes")
     spec = EnsembleSpec(stacker=stacker)  # type: ignore[arg-type]
-    combiner = VOTES.get(method).fit(members, targets, spec)
+    combiner = ENSEMBLE_METHODS.get(method).fit(members, targets, spec)
     with pytest.raises(UnsuitedError, match="has no gradient; white-box attacks need"):
         make_differentiable_vote(combiner, "classes", tuple(CLASSES["classes"]))

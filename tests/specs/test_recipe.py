@@ -86,8 +86,11 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "embedding[0].backbone: no backbone is called 'vgg'; did you mean 'vgg16'",
         ),
         ({"head": [{"name": "svm", "class_weight": {"a": -1}}]}, "head[0].class_weight.a: found -1"),
-        ({"ensemble": [{"methods": ["sofd"]}]}, "ensemble[0].methods: no vote is called 'sofd'; did you mean 'soft'?"),
-        ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, notes, runs"),
+        (
+            {"ensemble": [{"methods": ["sofd"]}]},
+            "ensemble[0].methods: no ensemble method is called 'sofd'; did you mean 'soft'?",
+        ),
+        ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, local_cache, runs"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )

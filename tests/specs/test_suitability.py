@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.combiners import EnsembleMethod
 from featx.errors import DataError, RecipeError, UnsuitedError
 from featx.finetuning.losses import build_loss
 from featx.heads.head_definition import HeadTask
-from featx.registry import HEADS, LOSSES, VOTES
+from featx.registry import ENSEMBLE_METHODS, HEADS, LOSSES
 from featx.specs.finetuning import LossSpec
 from featx.specs.recipe import Recipe, parse_recipe
 from featx.specs.suitability import (
@@ -172,7 +172,7 @@ def test_the_tables_state_what_heads_losses_and_methods_can_do() -> None:
     assert {name for name, loss in losses.items() if loss.is_classification} == CLASS_LOSSES
     assert {name for name, loss in losses.items() if not (loss.is_classification or loss.class_loss)} == NUMBER_LOSSES
     assert set(LOSS_ACTIVATIONS) == set(losses) - NUMBER_LOSSES
-    votes: dict[str, VotingMethod] = {name: VOTES.get(name) for name in VOTES.names()}
+    votes: dict[str, EnsembleMethod] = {name: ENSEMBLE_METHODS.get(name) for name in ENSEMBLE_METHODS.names()}
     limited = {name: method.kinds for name, method in votes.items() if len(method.kinds) < 3}
     assert limited == VOTE_KINDS
     with pytest.raises(DataError, match="takes two classes, found 3"):

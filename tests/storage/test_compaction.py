@@ -127,6 +127,6 @@ def test_metadata_is_hashed_into_the_name(tmp_path: Path) -> None:
     metadata = json.loads((folder / "zarr.json").read_text())
     metadata["attributes"]["featx"]["device"] = "another"
     (folder / "zarr.json").write_text(json.dumps(metadata))
-    (damage,) = check_store(store.segment_store.place).damages
+    (damage,) = check_store(store.segment_store.place).damaged_segments
     assert damage.problems == ["its metadata does not match the hash in its name"]
-    assert (damage.n_good, damage.n_lost) == (6, 0)
+    assert (damage.n_intact_rows, damage.n_damaged_rows) == (6, 0)

@@ -271,7 +271,7 @@ def test_a_truncated_or_missing_object_is_found_and_repaired(
 
     with pytest.raises(CorruptError, match="run 'featx cache verify --repair'"):
         open_toy_store(place).read(make_rows(9)[0])
-    (damage,) = check_store(place).damages
+    (damage,) = check_store(place).damaged_segments
     assert damage.problems
     repair_store(place)
     assert check_store(place).is_whole
@@ -382,16 +382,16 @@ def test_a_store_without_conditional_writes_can_be_created() -> None:
 
 def test_a_cache_is_text_and_its_notes_are_a_folder() -> None:
     remote = cache_at("s3://bucket/prefix/")
-    assert (remote.stores, remote.notes, remote.folder) == ("s3://bucket/prefix/", Path("cache"), None)
+    assert (remote.stores, remote.local_folder, remote.folder) == ("s3://bucket/prefix/", Path("cache"), None)
     assert remote.store("toy.zarr") == "s3://bucket/prefix/toy.zarr"
     local = cache_at(Path("/big/cache"))
-    assert (local.stores, local.notes, local.folder) == ("/big/cache", Path("/big/cache"), Path("/big/cache"))
+    assert (local.stores, local.local_folder, local.folder) == ("/big/cache", Path("/big/cache"), Path("/big/cache"))
     assert local.store("toy.zarr") == "/big/cache/toy.zarr"
-    assert cache_at("s3://bucket", "/scratch").notes == Path("/scratch")
+    assert cache_at("s3://bucket", "/scratch").local_folder == Path("/scratch")
     assert cache_at("file:///big/cache") == local
     assert isinstance(segment_store_at("/big/cache/toy.zarr"), LocalSegmentStore)
     assert isinstance(segment_store_at("s3://bucket/toy.zarr"), ObjectSegmentStore)
     with pytest.raises(DataError, match=r"PosixPath\('s3:/bucket'\), which has lost a slash; name a URL by text"):
         cache_at(Path("s3://bucket"))
-    with pytest.raises(DataError, match=r"paths\.notes: found 's3://b', expected a local folder"):
+    with pytest.raises(DataError, match=r"paths\.local_cache: found 's3://b', expected a local folder"):
         cache_at("s3://bucket", "s3://b")

@@ -70,4 +70,4 @@ def test_variables_name_the_folders_of_all_recipes(home: Path, monkeypatch: pyte
     assert (study.folder, str(study.cache)) == (Path("/results/featx"), "/vectors")
     assert (runs_folder(), str(cache_place())) == (Path("/results"), "/vectors")
     monkeypatch.setenv("FEATX_CACHE", "s3://bucket/vectors")
-    assert study.cache.notes == Path("cache")
+    assert study.cache.local_folder == Path("cache")

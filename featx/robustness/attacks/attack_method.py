@@ -69,7 +69,7 @@ def _n_cw_passes(spec: AttackSpec, n_classes: int) -> float:
 
 
 def _n_standard_passes(spec: AttackSpec, n_classes: int) -> float:
-    return _n_apgd_passes(spec, n_classes) + _n_pgd_passes(spec, n_classes) + spec.n_queries + 6
+    return _n_apgd_passes(spec, n_classes) + _n_pgd_passes(spec, n_classes) + spec.queries + 6
 
 
 fgsm = AttackMethod(run_fgsm, lambda spec, n_classes: GRADIENT_COST + 2)
@@ -83,12 +83,10 @@ patch = AttackMethod(
     norms=("linf",),
     has_limit=False,
 )
-square = AttackMethod(
-    run_square, lambda spec, n_classes: float(spec.n_queries + 1), ("n_queries",), needs_gradient=False
-)
+square = AttackMethod(run_square, lambda spec, n_classes: float(spec.queries + 1), ("queries",), needs_gradient=False)
 standard = AttackMethod(
     run_standard,
     _n_standard_passes,
-    ("steps", "restarts", "n_queries"),
+    ("steps", "restarts", "queries"),
 )
 transfer = AttackMethod(run_pgd, _n_pgd_passes, ("steps", "restarts"), made_by="pgd")

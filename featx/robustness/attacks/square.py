@@ -18,7 +18,7 @@ HALVED_AT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 def square(images: AttackedImages, spec: AttackSpec) -> Tensor:
-    """Return the best images of a random search over squares of ±eps [1]_; `spec.n_queries` queries per image at most.
+    """Return the best images of a random search over squares of ±eps [1]_; `spec.queries` queries per image at most.
 
     For the Euclidean norm, a square gets random signs and the whole perturbation is scaled to the limit.
     """
@@ -26,11 +26,11 @@ def square(images: AttackedImages, spec: AttackSpec) -> Tensor:
     _, _, height, width = images.pixels.shape
     stripes = images.random(len(images.pixels), 3, 1, width).sign().expand_as(images.pixels)
     _try(images, best, stripes, torch.ones(len(stripes), dtype=torch.bool))
-    for query in range(1, spec.n_queries):
+    for query in range(1, spec.queries):
         is_pending = ~best.is_wrong
         if not is_pending.any():
             break
-        share = FIRST_SHARE / 2 ** sum(query > limit * spec.n_queries for limit in HALVED_AT)
+        share = FIRST_SHARE / 2 ** sum(query > limit * spec.queries for limit in HALVED_AT)
         side = min(max(1, round((share * height * width) ** 0.5)), height, width)
         _try(images, best, _with_squares(images, best, side), is_pending)
     return best.pixels

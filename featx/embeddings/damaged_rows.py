@@ -1,4 +1,4 @@
-"""Embed the lost rows of repaired stores again."""
+"""Embed the damaged rows of repaired stores again."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,10 +12,10 @@ from featx.storage.places import CachePlace
 from featx.study.study import Study
 
 
-def embed_lost_rows(
-    study: Study, cache: CachePlace, lost: Mapping[str, Collection[str] | None], progress: ProgressCallback
+def embed_damaged_rows(
+    study: Study, cache: CachePlace, damaged_digests: Mapping[str, Collection[str] | None], progress: ProgressCallback
 ) -> None:
-    """Embed lost rows of a recipe's embeddings again, from the images of its last extraction.
+    """Embed damaged rows of a recipe's embeddings again, from the images of its last extraction.
 
     Vectors that were made elsewhere are read again from their file, in the recipe's own cache only.
 
@@ -25,9 +25,9 @@ def embed_lost_rows(
         The study of the recipe.
     cache
         The cache of the stores, which may be another one than the recipe's.
-    lost
-        Fingerprint of an embedding → digests of the lost rows; None if they cannot be read, so that all images without
-        a row are embedded.
+    damaged_digests
+        Fingerprint of an embedding → digests of the damaged rows; None if they cannot be read, so that all images
+        without a row are embedded.
     progress
         Receives the progress.
 
@@ -39,13 +39,13 @@ def embed_lost_rows(
     engine = study.recipe.extraction
     for embedding in study.locked:
         fingerprint = embedding.spec.fingerprint()
-        if fingerprint not in lost or not embedding.holds:
+        if fingerprint not in damaged_digests or not embedding.holds:
             continue
         if embedding.request.vectors is not None:
             if cache.absolute() == study.cache.absolute():
                 import_vectors(study, [embedding.request], study.manifest, engine.segment_rows, progress)
             continue
-        digests = lost[fingerprint]
+        digests = damaged_digests[fingerprint]
         uris = {digest: uri for digest, uri in study.contents.items() if digests is None or digest in digests}
         plan = Plan(NetworkGroup((embedding.request,)), (embedding,), (locked_store(cache, embedding),))
         fill([plan], uris, RuntimeSelector(cache, engine, uris, progress), progress)
