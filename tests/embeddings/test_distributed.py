@@ -21,7 +21,7 @@ from featx.embeddings.distributed import fill_by_workers
 from featx.embeddings.fill import plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.workers import DIED, ImageSource
+from featx.embeddings.workers import WORKER_DIED, ImageSource
 from featx.errors import ClusterError
 from featx.images.contents import digest
 from featx.progress import no_progress
@@ -145,7 +145,7 @@ def test_an_image_that_kills_its_decoder_fails_alone_in_dask(shared_recipe: Path
 
     statistics = fill_by_workers(ClusterSpec(workers_local=1), plans, uris, selector, no_progress)
 
-    assert statistics.failed == {deadly: DIED}
+    assert statistics.failed == {deadly: WORKER_DIED}
     assert statistics.embedded == uris.keys() - {deadly}
     (store,) = plans[0].stores
     store.refresh()

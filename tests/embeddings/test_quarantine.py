@@ -15,7 +15,7 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings.outcomes import quarantine
-from featx.embeddings.workers import CHANGED, DIED, TOO_LARGE
+from featx.embeddings.workers import CHANGED, TOO_LARGE, WORKER_DIED
 from featx.images.contents import MAX_IMAGE_BYTES
 from featx.images.readers import read_source
 from featx.specs.data import ReaderSpec
@@ -74,7 +74,7 @@ REASONS = [
     'is HEIC, which needs an extra: pip install "featx[heic]"',
     "is too large to be decoded: MemoryError",
     "the object store refuses: Forbidden",
-    *(CHANGED, DIED, TOO_LARGE),
+    *(CHANGED, WORKER_DIED, TOO_LARGE),
 ]
 
 

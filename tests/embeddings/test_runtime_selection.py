@@ -134,8 +134,8 @@ def test_many_images_in_fp32_use_a_benchmarked_runtime(recipe: Path, executions_
 @pytest.mark.parametrize("line", ['precision = "auto"', 'precision = "fp32"'])
 def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Execution], line: str) -> None:
     extract(with_line(recipe, line))
-    trials = recipe.parent / "cache" / "benchmarks.json"
-    written_at_ns, n_tried, rows = trials.stat().st_mtime_ns, len(executions_used), vectors(recipe)
+    benchmarks = recipe.parent / "cache" / "benchmarks.json"
+    written_at_ns, n_tried, rows = benchmarks.stat().st_mtime_ns, len(executions_used), vectors(recipe)
     shutil.rmtree(recipe.parent / "runs")
     for store in (recipe.parent / "cache").glob("*.zarr"):
         shutil.rmtree(store)
@@ -144,7 +144,7 @@ def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Executi
     extraction = extract(recipe)
 
     assert extraction.n_embedded == 48
-    assert trials.stat().st_mtime_ns == written_at_ns
+    assert benchmarks.stat().st_mtime_ns == written_at_ns
     assert len(executions_used) == 1 < n_tried
     if isinstance(executions_used[0].precision, ReducedPrecision):  # in fp32 the runtime may be another one
         assert vectors(recipe) == rows
@@ -337,22 +337,22 @@ def test_the_same_runtime_reuses_the_stored_precision(recipe: Path, runtime: str
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("content", ["", "no JSON", '{"a": ', b"\xff\xfe\x00"], ids=repr)
 def test_an_unreadable_journal_is_an_error_that_names_the_file(recipe: Path, content: str | bytes) -> None:
-    trials = recipe.parent / "cache" / "benchmarks.json"
-    trials.parent.mkdir()
-    trials.write_bytes(content if isinstance(content, bytes) else content.encode())
+    benchmarks = recipe.parent / "cache" / "benchmarks.json"
+    benchmarks.parent.mkdir()
+    benchmarks.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    with pytest.raises(FeatxError, match=r"trials\.json cannot be read .*; remove it and run the command"):
+    with pytest.raises(FeatxError, match=r"benchmarks\.json cannot be read .*; remove it and run the command"):
         extract(recipe)
 
 
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("content", ["[]", "7", "null"])
 def test_a_journal_with_other_content_is_an_error(recipe: Path, content: str) -> None:
-    trials = recipe.parent / "cache" / "benchmarks.json"
-    trials.parent.mkdir()
-    trials.write_text(content)
+    benchmarks = recipe.parent / "cache" / "benchmarks.json"
+    benchmarks.parent.mkdir()
+    benchmarks.write_text(content)
 
-    with pytest.raises(FeatxError, match=r"trials\.json"):
+    with pytest.raises(FeatxError, match=r"benchmarks\.json"):
         extract(recipe)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings import workers as workers_module
-from featx.embeddings.workers import DIED, Decoder, ImageSource
+from featx.embeddings.workers import WORKER_DIED, Decoder, ImageSource
 from featx.images.contents import digest
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.study.study import Study
@@ -109,7 +109,7 @@ def test_all_images_are_decoded_though_workers_are_killed_any_time() -> None:
         is_over.set()
         killer.join()
     assert sum(kills) >= 2
-    lost_results = {number: DIED for number, (_, pixels) in enumerate(results) if pixels == DIED}
+    lost_results = {number: WORKER_DIED for number, (_, pixels) in enumerate(results) if pixels == WORKER_DIED}
     assert len(lost_results) <= len(kills)  # an image is given up only where the worker that had it alone was killed
     assert_whole(todo, results, lost_results)
 
@@ -121,10 +121,10 @@ def test_an_image_that_kills_its_worker_fails_alone(numbers: list[int]) -> None:
         name, content = todo[number]
         assert isinstance(content, bytes)
         todo[number] = (name, DeadlyImage(content))
-    assert_whole(todo, list(decoded(todo, DECODER, 2)), dict.fromkeys(numbers, DIED))
+    assert_whole(todo, list(decoded(todo, DECODER, 2)), dict.fromkeys(numbers, WORKER_DIED))
 
 
-@pytest.mark.parametrize(("deaths", "dead"), [(1, {}), (2, {}), (3, {5: DIED})])
+@pytest.mark.parametrize(("deaths", "dead"), [(1, {}), (2, {}), (3, {5: WORKER_DIED})])
 def test_an_image_fails_after_it_kills_two_workers_alone(tmp_path: Path, deaths: int, dead: dict[int, str]) -> None:
     todo = pictures(2 * CHUNK)
     name, content = todo[5]

@@ -11,7 +11,7 @@ import featx
 from featx.embeddings import near_copies
 from featx.exploration import image_copies
 from featx.exploration.explored_images import ExploredImages
-from featx.exploration.image_copies import EXACT, NEAR, find_image_copies
+from featx.exploration.image_copies import EXACT_COPY, NEAR_COPY, find_image_copies
 from featx.exploration.image_loading import load_images, open_source
 from featx.exploration.measurement import measure_images
 from featx.progress import no_progress
@@ -42,9 +42,9 @@ def load() -> ExploredImages:
 
 
 EXPECTED = {
-    ("a/exact.png", "a/000.png", EXACT, True, False),
-    ("a/near.jpg", "a/002.png", NEAR, True, False),
-    ("b/other.png", "b/000.png", EXACT, False, True),
+    ("a/exact.png", "a/000.png", EXACT_COPY, True, False),
+    ("a/near.jpg", "a/002.png", NEAR_COPY, True, False),
+    ("b/other.png", "b/000.png", EXACT_COPY, False, True),
 }
 
 
