@@ -65,7 +65,15 @@ class Registry(Generic[T]):
     def problem(self, name: str) -> str | None:
         """Return why there is no entry `name`, or None where there is one, without importing it."""
         names = self.names()
-        return None if name in names else f"no {self.kind} is called {name!r}; {suggest_names(name, names)}"
+        if name in names:
+            return None
+        if not _entry_points(self.group):
+            # featx has entries in every group. After 'git pull', an editable installation has those of before.
+            return (
+                f"{self.kind} {name!r}: the installed package has no entry points {self.group!r}, because it is of "
+                "another version than its code; install featx again, as by 'pip install -e .'"
+            )
+        return f"no {self.kind} is called {name!r}; {suggest_names(name, names)}"
 
     def get(self, name: str) -> T:
         """Return the entry called `name`.

@@ -28,6 +28,12 @@ def test_the_error_of_an_unknown_name_lists_the_closest_and_all_names() -> None:
         HEADS.get("xgbost")
 
 
+def test_entry_points_of_another_version_are_reported() -> None:
+    registry: Registry[object] = Registry("head", "featx.group_of_a_later_version")
+    with pytest.raises(UnknownNameError, match="is of another version than its code; install featx again, as by 'pip"):
+        registry.get("svm")
+
+
 def test_a_very_different_name_gets_no_suggestion() -> None:
     assert suggest_names("qqqq", ["seed", "size"]) == "known: seed, size"
 
