@@ -158,6 +158,17 @@ FINETUNED_CHOICES = (
     "protocols above. The 6 splits can be easier or harder than all 50; the chosen runs of `elpv_song_tuned`, whose "
     "networks are frozen, are therefore shown on the same splits."
 )
+DEITSCH_METHODS = {
+    "svm": "RBF-SVM on frozen EfficientNet-Lite0 and VGG16, rows of unit length",
+    "logreg": "logistic regression on the same",
+    "soft": "mean of the two",
+    "greedy": "greedy selection of the two",
+}
+DEITSCH_CHOICES = (
+    "Embeddings, scaling to rows of unit length and ranges are those of `elpv_song_tuned`, which were chosen by the "
+    "accuracy of four classes on other random splits of the same images. Before, the recipe had neither VGG16 nor rows "
+    "of unit length, and an accuracy of .8829, weighted .9019, in these splits."
+)
 SONG = "Song et al. 2024"
 SONG_FIGURES = {
     "mono": (
@@ -269,6 +280,8 @@ PROTOCOLS = (
             PublishedFigure(f"{DEITSCH}: VGG19 fine-tuned, one split", 0.8842, score="confidence_accuracy"),
         ),
         ("confidence_accuracy", "accuracy", "balanced_accuracy"),
+        methods=DEITSCH_METHODS,
+        choices=DEITSCH_CHOICES,
     ),
     Protocol(
         "fashion_mnist",
