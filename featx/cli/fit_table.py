@@ -30,7 +30,7 @@ def fits(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"] = (
 
 def summary(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"]) -> dict[str, Any]:
     """Return the fitted heads as one JSON object."""
-    best = max(runs, key=_merit)
+    best = max(runs, key=_signed_score)
     return {
         "runs": console.plain(runs),
         "best_run": best.run,
@@ -42,7 +42,7 @@ def summary(runs: Sequence["FitResult"], skipped_heads: Sequence["SkippedHead"])
     }
 
 
-def _merit(run: "FitResult") -> float:
+def _signed_score(run: "FitResult") -> float:
     """Return the score used to compare runs; greater is better."""
     from featx.metrics.definitions import find_score
 
@@ -57,7 +57,7 @@ def _add_fits(runs: Sequence["FitResult"], summary: Summary) -> None:
     from featx.metrics.definitions import find_score
     from featx.metrics.score_texts import ScoreFormat
 
-    sorted_runs = sorted(runs, key=lambda run: -_merit(run))
+    sorted_runs = sorted(runs, key=lambda run: -_signed_score(run))
     score_format = ScoreFormat.of(runs[0].score, [value for run in runs for value in (run.val_score, run.oof_score)])
     rows = [
         (

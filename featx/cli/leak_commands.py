@@ -39,11 +39,8 @@ def leaks(
 
 def _plain(result: "Leaks") -> dict[str, Any]:
     counts = {"n_pairs": len(result.pairs), "n_disagreeing": len(result.disagreeing)}
-    return (
-        asdict(result)
-        | counts
-        | {"pairs": [asdict(pair) | {"differing_targets": pair.disagreeing} for pair in result.pairs]}
-    )
+    pairs = [asdict(pair) | {"differing_targets": pair.disagreeing} for pair in result.pairs]
+    return asdict(result) | counts | {"pairs": pairs}
 
 
 def _print(result: "Leaks", limit: int) -> None:

@@ -125,7 +125,7 @@ class CrossFitting:
         return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
 
     def contributions(self, method: EnsembleMethod, outputs: Outputs) -> list[float]:
-        """Return the contribution of each of the m members: the signed_score of the ensemble minus that without it.
+        """Return the contribution of each of the m members: the signed score of the ensemble minus that without it.
 
         Parameters
         ----------
@@ -135,12 +135,12 @@ class CrossFitting:
         signed_score = self.signed_score(outputs, self.decision_rule(method))
         used_members = self._used_members(method)
         return [
-            signed_score - self._merit_without(member, method) if member in used_members else 0.0
+            signed_score - self._signed_score_without(member, method) if member in used_members else 0.0
             for member in range(len(self.members))
         ]
 
-    def _merit_without(self, excluded_member: int, method: EnsembleMethod) -> float:
-        """Return the signed_score of the ensemble without a member."""
+    def _signed_score_without(self, excluded_member: int, method: EnsembleMethod) -> float:
+        """Return the signed score of the ensemble without a member."""
         other_members = [member for member in range(len(self.members)) if member != excluded_member]
         cross_fitting = replace(self, members=self.members.select(other_members))
         return cross_fitting.signed_score(cross_fitting.cross_predict(method), cross_fitting.decision_rule(method))

@@ -166,10 +166,8 @@ class EnsembleRun:
     def _metrics(self, method: EnsembleMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
         """Return the metrics of an ensemble with these outputs and scores on the selection rows of a part."""
         names, targets, members = [run.name for run in self.runs], self.selection.targets, self.selection.members
-        best, rule = (
-            int(np.argmax(np.nan_to_num(self.signed_scores, nan=-np.inf))),
-            self.selection.decision_rule(method),
-        )
+        best = int(np.argmax(np.nan_to_num(self.signed_scores, nan=-np.inf)))
+        rule = self.selection.decision_rule(method)
         disagreements = count_disagreements(
             names[best],
             (targets.decided_by(rule), outputs),

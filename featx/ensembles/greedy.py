@@ -49,9 +49,9 @@ def _pick_members(members: MemberOutputs, targets: TargetValues, spec: EnsembleS
         means = [(total + outputs) / size for outputs in members.outputs]
         rules = [members.mean_rule((n_picks + pick).tolist()) for pick in np.eye(len(members))]
         pairs = zip(rules, means, strict=True)
-        scores = [_finite_merit(metric, targets.decided_by(rule), mean) for rule, mean in pairs]
+        scores = [_finite_signed_score(metric, targets.decided_by(rule), mean) for rule, mean in pairs]
         tied_members = [member for member, score in enumerate(scores) if score == max(scores)]
-        tie_scores = {member: _finite_merit(tie_breaker, targets, means[member]) for member in tied_members}
+        tie_scores = {member: _finite_signed_score(tie_breaker, targets, means[member]) for member in tied_members}
         pick = max(tied_members, key=tie_scores.__getitem__)
         picks.append(pick)
         n_picks[pick] += 1
@@ -63,7 +63,7 @@ def _pick_members(members: MemberOutputs, targets: TargetValues, spec: EnsembleS
     return picks, best_size
 
 
-def _finite_merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
+def _finite_signed_score(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
     return float(np.nan_to_num(signed_score(metric, targets, outputs), nan=-np.inf))
 
 

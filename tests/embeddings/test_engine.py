@@ -54,7 +54,7 @@ class MeanColourRunner:
 
 
 class CollectingSink:
-    """A sink that collects the rows of a network_pass."""
+    """A sink that collects the rows of a network."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[list[float]]] = {}
@@ -85,7 +85,7 @@ def network_pass(
 
 
 def run_pass(network_passes: list[NetworkPass], todo: Todo, **engine: int) -> PassStatistics:
-    """Send all images through the network_passes."""
+    """Send all images through the networks."""
     return run(network_passes, todo, Decoding(), EngineSpec(**engine), no_progress)  # type: ignore[arg-type]
 
 
