@@ -18,6 +18,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from traceback import walk_tb
 from typing import Any, Generic, TypeVar, cast
 
 from featx.errors import UnknownNameError
@@ -89,6 +90,14 @@ class Registry(Generic[T]):
             self._added[name] = self._load(_entry_points(self.group)[name])
         return self._added[name]
 
+    def external_entries(self) -> dict[str, str]:
+        """Return, by package, the kind and name of the last entry that another package than featx installs."""
+        return {
+            package: f"{self.kind} {point.name!r}"
+            for point in _entry_points(self.group).values()
+            if (package := _package(point)) != OWN_PACKAGE
+        }
+
     def _load(self, point: EntryPoint) -> T:
         """Return the object of an entry point.
 
@@ -97,11 +106,15 @@ class Registry(Generic[T]):
         DataError
             The module of another package cannot be imported.
         """
-        if point.module.partition(".")[0] == OWN_PACKAGE:
+        if _package(point) == OWN_PACKAGE:
             return cast("T", point.load())
         expected = f"expected an importable object; correct or uninstall the package of this {self.kind}"
         with foreign_code(f"the {self.kind} {point.name!r} ({point.value}) cannot be imported", expected):
             return cast("T", point.load())
+
+
+def _package(point: EntryPoint) -> str:
+    return point.module.partition(".")[0]
 
 
 def suggest_names(name: str, valid_names: list[str], limit: int = 20, title: str = "known") -> str:
@@ -140,3 +153,41 @@ ATTACKS: Registry[Any] = Registry("attack", "featx.attacks")
 # Kinds of runs that only a package above `featx.predictors` can load.
 RUN_KINDS: Registry[Any] = Registry("kind of run", "featx.run_kinds")
 CORRUPTIONS: Registry[Any] = Registry("corruption", "featx.corruptions")
+REGISTRIES = (
+    READERS,
+    CONTENTS,
+    BACKBONES,
+    FAMILIES,
+    HEADS,
+    LOSSES,
+    ENSEMBLE_METHODS,
+    ATTACKS,
+    RUN_KINDS,
+    CORRUPTIONS,
+)
+
+
+def describe_external_error(error: BaseException) -> str | None:
+    """Return a message about an exception that passed through the code of another package's entry.
+
+    Parameters
+    ----------
+    error
+        The exception, with its traceback.
+
+    Returns
+    -------
+    str or None
+        Message that names the package, one of its entries and the function that failed; None if no such package is
+        in the traceback.
+    """
+    entries = {package: entry for registry in REGISTRIES for package, entry in registry.external_entries().items()}
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        module = str(frame.f_globals.get("__name__", ""))
+        if entry := entries.get(module.partition(".")[0]):
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            return (
+                f"{entry} of the package {module.partition('.')[0]!r} failed in {frame.f_code.co_name} ({module}, line "
+                f"{line}) with {type(error).__name__}: {reason}; expected a result; correct or leave out the {entry}"
+            )
+    return None

@@ -1,6 +1,6 @@
 """Code that is not featx's own cannot end the program silently, and does not print among results.
 
-Modules: study.split_functions, cli.output_settings, cli.json_output.
+Modules: study.split_functions, cli.output_settings, cli.json_output, cli.main.
 """
 
 import json
@@ -13,13 +13,28 @@ from typer.testing import CliRunner
 
 import featx
 from featx import registry
-from featx.cli.main import app
+from featx.cli.main import app, main
 from featx.errors import DataError
 from featx.foreign_code import foreign_code, refusing_exits
 from featx.heads.builtin import knn
 from featx.heads.head_definition import Head, HeadTask
-from featx.registry import HEADS
+from featx.registry import ENSEMBLE_METHODS, HEADS
 from tests.recipes import toy_heads, toy_recipe
+
+# A head and an ensemble method that fail.
+ODD_PACKAGE = """
+from dataclasses import replace
+from featx.ensembles.fixed_rules import soft
+from featx.heads.builtin import knn
+
+def fail(*_):
+    return {}['gone']
+
+def head(task):
+    return replace(knn(task), build=fail)
+
+votes = replace(soft, fit=fail)
+"""
 
 
 class Stopped(BaseException):
@@ -89,3 +104,34 @@ def test_an_entry_point_that_cannot_be_imported_is_named(monkeypatch: pytest.Mon
         DataError, match=r"the head 'mine' \(no_such_package:head\) cannot be imported \(ModuleNotFound"
     ):
         heads.get("mine")
+
+
+@pytest.fixture
+def odd_package(monkeypatch: pytest.MonkeyPatch, toy_home: Path) -> str:
+    """Install a package whose head and ensemble method fail."""
+    Path("odd_package").mkdir()
+    Path("odd_package/__init__.py").write_text(ODD_PACKAGE)
+    Path("odd_package-1.0.dist-info").mkdir()
+    Path("odd_package-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: odd-package\nVersion: 1.0\n")
+    Path("odd_package-1.0.dist-info/entry_points.txt").write_text(
+        "[featx.heads]\nodd = odd_package:head\n[featx.ensemble_methods]\nodd_votes = odd_package:votes\n"
+    )
+    monkeypatch.syspath_prepend(toy_home)
+    monkeypatch.setattr(registry, "_entry_points", registry._entry_points.__wrapped__)
+    for entries in (HEADS, ENSEMBLE_METHODS):
+        monkeypatch.setattr(entries, "_added", dict(entries._added))
+    return "odd"
+
+
+@pytest.mark.parametrize("command", [["fit", "--head", "odd"], ["ensemble", "--method", "odd_votes"]])
+def test_an_error_of_another_package_is_one_line_that_names_it(
+    command: list[str], odd_package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("featx.toml").write_text(toy_recipe(head=toy_heads("knn", "lda")))
+    featx.extract()
+    featx.fit()
+    monkeypatch.setattr(sys, "argv", ["featx", *command])
+    with pytest.raises(SystemExit):
+        main()
+    message = capsys.readouterr().err.replace("\n", " ")
+    assert "of the package 'odd_package' failed in fail (odd_package, line 7) with KeyError: 'gone'" in message

@@ -94,22 +94,26 @@ def main() -> None:
     except (FeatxError, OSError) as error:
         _print_error(f"{_describe(error)}{_next_step(error)}")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
-    except (MemoryError, OverflowError, RuntimeError) as error:
-        _print_out_of_memory(error)
+    except Exception as error:
+        if (text := _describe_unexpected(error)) is None:
+            raise
+        _print_error(text)
         sys.exit(1)
 
 
-def _print_out_of_memory(error: Exception) -> None:
-    """Print that memory is exhausted; any other error is raised again.
+def _describe_unexpected(error: Exception) -> str | None:
+    """Return a message about exhausted memory, or about a failure of another package's code; None for other errors.
 
     An `OverflowError` comes from a source that states impossible sizes where nothing checks them.
     """
     from featx.embeddings.engine import is_out_of_memory
+    from featx.registry import describe_external_error
 
-    if not (isinstance(error, OverflowError) or is_out_of_memory(error)):
-        raise error
     reason = f"{type(error).__name__} {error}".rstrip().splitlines()[0]
-    _print_error(f"there is not enough memory for this command ({reason}); what was done is kept")
+    memory_text = f"there is not enough memory for this command ({reason}); what was done is kept"
+    if is_out_of_memory(error):
+        return memory_text
+    return describe_external_error(error) or (memory_text if isinstance(error, OverflowError) else None)
 
 
 def _describe(error: Exception) -> str:
