@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from featx.errors import RecipeError
@@ -50,7 +51,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
     assert sorted(messages) == [
         "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: knn, lda, logreg, mlp, rf, ridge, "
         "svm, xgboost",
-        "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
+        "head[1].trials: found 'many', expected to be a valid integer",
         "split.sed: no such key; did you mean 'seed'? "
         "known: by, column, cut, duplicates, keep_runs, method, order, parts, repeats, second_seed, seed, seeds, "
         "stratify, test, val, val_of",
@@ -90,6 +91,14 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             {"ensemble": [{"methods": ["sofd"]}]},
             "ensemble[0].methods: no ensemble method is called 'sofd'; did you mean 'soft'?",
         ),
+        ({"head": [{"name": "svm", "trials": "4"}]}, "head[0].trials: found '4', expected to be a valid integer"),
+        ({"head": [{"name": "svm", "timeout_s": True}]}, "head[0].timeout_s: found True, expected to be a valid num"),
+        ({"embedding": [{"mean": ["0.5"]}]}, "embedding[0].mean[0]: found '0.5', expected to be a valid number"),
+        (
+            {"finetune": [{"backbone": "vgg16", "batch_size": "8"}]},
+            "finetune[0].batch_size: found '8'",
+        ),
+        ({"data": {"source": ".", "drop_unlabelled": "yes"}}, "data.drop_unlabelled: found 'yes', expected to be a"),
         ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, local_cache, runs"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -98,6 +107,11 @@ def test_a_problem_is_reported_with_the_path_of_its_key(section: dict[str, Any],
     with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
         parse_recipe(SMALLEST | section, tmp_path / "r.toml")
     assert any(message.startswith(problem) for message in error_info.value.problems)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    spec = HeadSpec(name="svm", trials=np.int64(4), timeout_s=np.float32(1.5))
+    assert (type(spec.trials), type(spec.timeout_s)) == (int, float)
 
 
 def test_a_wrong_item_does_not_also_make_its_list_too_short(tmp_path: Path) -> None:
