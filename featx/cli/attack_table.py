@@ -159,7 +159,7 @@ def _add_methods(result: "RobustnessEvaluation", norm: str, eps: float, summary:
     matching_rows = [row for row in result.attacks if (row.norm, row.eps) == (norm, eps)]
     methods = list(dict.fromkeys(row.method for row in matching_rows))
     worst_cases = result.worst(norm, eps)  # type: ignore[arg-type]
-    rows_by_method = {method: result.under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
+    rows_by_method = {method: result.results_under(method, norm, eps) for method in methods}  # type: ignore[arg-type]
     columns: list[str | Column] = ["run", Column("clean", 0), *(Column(method, 3) for method in methods)]
     columns += [Column("worst", 1), Column("95 %", 4), Column("strongest", 2, is_text=True)]
     rows = [

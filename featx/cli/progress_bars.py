@@ -47,7 +47,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
 
 
-class Screen:
+class ProgressDisplay:
     """The progress display: one bar for each stage, and below them the latest news of a search.
 
     Parameters
@@ -116,7 +116,7 @@ def watching() -> Iterator[ProgressCallback]:
     if output_settings().quiet or not sys.stderr.isatty():
         yield no_progress if output_settings().quiet else ProgressLines().progress
         return
-    screen = Screen(console)
+    screen = ProgressDisplay(console)
     start = time.monotonic()
     # Lines on standard output are moved above the bars only if they are on the same terminal.
     with Live(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from featx.embeddings.external import import_vectors
-from featx.embeddings.fill import Plan, fill
+from featx.embeddings.fill import NetworkPlan, fill
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -47,5 +47,5 @@ def embed_damaged_rows(
             continue
         digests = damaged_digests[fingerprint]
         uris = {digest: uri for digest, uri in study.contents.items() if digests is None or digest in digests}
-        plan = Plan(NetworkGroup((embedding.request,)), (embedding,), (locked_store(cache, embedding),))
+        plan = NetworkPlan(NetworkGroup((embedding.request,)), (embedding,), (locked_store(cache, embedding),))
         fill([plan], uris, RuntimeSelector(cache, engine, uris, progress), progress)

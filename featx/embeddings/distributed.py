@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from featx.embeddings.engine import MAX_DEFAULT_WORKERS, PassStatistics, Times
-from featx.embeddings.fill import Plan
+from featx.embeddings.engine import MAX_DEFAULT_WORKERS, PassStatistics, StageTimes
+from featx.embeddings.fill import NetworkPlan
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
 from featx.embeddings.worker_tasks import (
@@ -67,7 +67,7 @@ def check_cluster(cluster: ClusterSpec | None) -> None:
 
 def fill_by_workers(
     cluster: ClusterSpec,
-    plans: Sequence[Plan],
+    plans: Sequence[NetworkPlan],
     uris: Mapping[str, ImageSource],
     selector: RuntimeSelector,
     progress: ProgressCallback,
@@ -88,7 +88,7 @@ def fill_by_workers(
         _check_workers(client, selector.cache, next(iter(missing_uris.values())))
         start = time.perf_counter()
         assignment = _choose_by_one_worker(client, plans, missing_uris, selector)
-        statistics = PassStatistics(times=Times(build_s=time.perf_counter() - start))
+        statistics = PassStatistics(times=StageTimes(build_s=time.perf_counter() - start))
         start = time.perf_counter()
         _embed_shards(client, assignment, missing_uris, statistics, progress)
         statistics.times.wall_s = time.perf_counter() - start
@@ -96,7 +96,7 @@ def fill_by_workers(
 
 
 def _choose_by_one_worker(
-    client: Any, plans: Sequence[Plan], missing_uris: Mapping[str, ImageSource], selector: RuntimeSelector
+    client: Any, plans: Sequence[NetworkPlan], missing_uris: Mapping[str, ImageSource], selector: RuntimeSelector
 ) -> Assignment:
     """Let one worker choose the runtime and the batch size of each network, for all workers."""
     import torch
@@ -168,7 +168,7 @@ def _embed_shards(
     rows = max(context.rows or 1 for context in assignment.contexts)
     shards = _make_shards(missing_uris, n_workers, rows, assignment.engine.segment_rows)
     tasks = (client.submit(embed_shard, assignment, shard, pure=False) for shard in shards)
-    workers: dict[str, Times] = {}
+    workers: dict[str, StageTimes] = {}
     n_done = 0
     progress("embed", 0, len(missing_uris))
     try:

@@ -82,7 +82,7 @@ class NetworkPass:
 
 
 @dataclass
-class Times:
+class StageTimes:
     """Busy seconds of each stage, summed over its processes or threads, and the duration of the pass.
 
     Attributes
@@ -157,7 +157,7 @@ class PassStatistics:
     embedded: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     clipped: Clipped = field(default_factory=dict)
-    times: Times = field(default_factory=Times)
+    times: StageTimes = field(default_factory=StageTimes)
     batch_s: list[list[float]] = field(default_factory=list)
 
 

@@ -24,7 +24,7 @@ from featx.embeddings.extraction_warnings import (
     remove_damaged_files,
 )
 from featx.embeddings.extraction_writing import record_pending, write_extraction
-from featx.embeddings.fill import Plan, fill, plans_for
+from featx.embeddings.fill import NetworkPlan, fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.labelled_listing import assign_parts, read_listing
 from featx.embeddings.outcomes import OUTCOMES, check_outside, quarantine, tabulate_outcomes
@@ -69,8 +69,10 @@ class Extraction:
         Duration of the call.
     images_per_s
         Images per second of the embedding alone, 0 where no image was embedded.
-    times, bottleneck
-        Busy seconds of each stage of the engine (`featx.embeddings.engine.Times`), and the bottleneck in one line.
+    times
+        Busy seconds of each stage of the engine (`featx.embeddings.engine.StageTimes`).
+    bottleneck
+        The slowest stage and the way to a higher rate, in one line; empty if nothing was embedded.
     embeddings
         Name, number of features, store, precision and deviation of each embedding: that of a reduced precision from
         fp32, None in fp32.
@@ -255,7 +257,7 @@ def _identify_images(
 
 
 def _fill_stores(
-    plans: Sequence[Plan],
+    plans: Sequence[NetworkPlan],
     uris: Mapping[str, str],
     selector: RuntimeSelector,
     cluster: ClusterSpec | None,

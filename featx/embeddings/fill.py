@@ -28,7 +28,7 @@ MAX_SEGMENT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class NetworkPlan:
     """A network with its resolved requests and their stores, all of one precision and batch size.
 
     Attributes
@@ -76,7 +76,7 @@ class Plan:
 
 def plans_for(
     groups: Sequence[NetworkGroup], selector: RuntimeSelector, previous_embeddings: Sequence[LockedEmbedding] = ()
-) -> list[Plan]:
+) -> list[NetworkPlan]:
     """Return the plans for some networks; valid resolutions of requests in `previous_embeddings` are kept."""
     valid_embeddings = {
         embedding.request: embedding
@@ -88,7 +88,7 @@ def plans_for(
 
 def _make_plan(
     group: NetworkGroup, selector: RuntimeSelector, resolved_embeddings: Mapping[EmbeddingRequest, LockedEmbedding]
-) -> Plan:
+) -> NetworkPlan:
     locked_embeddings = [resolved_embeddings[request] for request in group.requests if request in resolved_embeddings]
     if len(locked_embeddings) < len(group.requests):
         audit = (
@@ -111,7 +111,7 @@ def _make_plan(
             )
             for request, spec, d in specs
         ]
-    return Plan(
+    return NetworkPlan(
         group,
         tuple(locked_embeddings),
         tuple(locked_store(selector.cache, embedding) for embedding in locked_embeddings),
@@ -173,7 +173,7 @@ class SegmentWriter:
 
 
 def fill(
-    plans: Sequence[Plan], uris: Mapping[str, ImageSource], selector: RuntimeSelector, progress: ProgressCallback
+    plans: Sequence[NetworkPlan], uris: Mapping[str, ImageSource], selector: RuntimeSelector, progress: ProgressCallback
 ) -> PassStatistics:
     """Send each image through the networks whose stores lack it, all in one pass.
 
@@ -205,7 +205,7 @@ def fill(
 
 
 def _make_network_pass(
-    plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector
+    plan: NetworkPlan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector
 ) -> NetworkPass:
     writer = writers.enter_context(SegmentWriter(plan.stores, selector.engine.segment_rows))
     missing_digests = plan.missing(uris)

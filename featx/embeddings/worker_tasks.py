@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featx.embeddings.engine import PassStatistics, Runner, Times
-from featx.embeddings.fill import Plan, fill
+from featx.embeddings.engine import PassStatistics, Runner, StageTimes
+from featx.embeddings.fill import NetworkPlan, fill
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -104,7 +104,7 @@ class ShardResult:
     worker: str
     n_embedded: int
     failed: dict[str, str]
-    times: Times
+    times: StageTimes
     clipped: Clipped
 
 
@@ -255,7 +255,7 @@ class _WorkerState:
 
     name: str
     selector: _AssignedRuntimes
-    plans: list[Plan]
+    plans: list[NetworkPlan]
 
 
 _WORKER_LOCK = threading.Lock()
@@ -271,6 +271,6 @@ def _worker_state(assignment: Assignment) -> _WorkerState:
     return _WORKER_STATES[0]
 
 
-def _make_plan(cache: CachePlace, context: WorkerContext) -> Plan:
+def _make_plan(cache: CachePlace, context: WorkerContext) -> NetworkPlan:
     stores = tuple(locked_store(cache, embedding) for embedding in context.locked)
-    return Plan(NetworkGroup(context.requests), context.locked, stores)
+    return NetworkPlan(NetworkGroup(context.requests), context.locked, stores)

@@ -28,7 +28,7 @@ from featx.tables.manifest import Manifest
 from featx.tables.truth import AnyTruth
 
 DIGESTS_FILE = "digests.sqlite"
-GONE, CHANGED = "is gone since the extraction", "changed since the extraction"
+MISSING_REASON, CHANGED_REASON = "is gone since the extraction", "changed since the extraction"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _find_changed(study: Study, manifest: Manifest) -> dict[str, str]:
     """
     rows = [row for row, uri in enumerate(manifest.uris) if not is_url(uri) and not URI_SCHEME.match(uri)]
     states = [file_state(manifest.uris[row]) for row in rows]
-    reasons = {manifest.ids[row]: GONE for row, state in zip(rows, states, strict=True) if state is None}
+    reasons = {manifest.ids[row]: MISSING_REASON for row, state in zip(rows, states, strict=True) if state is None}
     file_states = [(row, state[1:]) for row, state in zip(rows, states, strict=True) if state is not None]
     uris = [manifest.uris[row] for row, _ in file_states]
     with (
@@ -180,7 +180,7 @@ def _find_changed(study: Study, manifest: Manifest) -> dict[str, str]:
     ):
         for (row, _), (identity, _) in zip(file_states, results, strict=True):
             if identity.digest != manifest.digests[row]:
-                reasons[manifest.ids[row]] = CHANGED
+                reasons[manifest.ids[row]] = CHANGED_REASON
     return reasons
 
 

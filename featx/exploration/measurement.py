@@ -27,7 +27,7 @@ THUMBNAILS_FILE = "thumbnails.sqlite"
 
 
 @dataclass(frozen=True)
-class Measurer:
+class ImageMeasurer:
     """Measures images in a worker process.
 
     Attributes
@@ -95,7 +95,7 @@ def _measure(
     failure_reasons: dict[str, str] = {}
     rows: list[Row] = []
     greys: list[tuple[str, Pixels]] = []
-    measurer, workers = Measurer(images.recipe.decoding), workers_for(images.recipe.extraction)
+    measurer, workers = ImageMeasurer(images.recipe.decoding), workers_for(images.recipe.extraction)
     try:
         with closing(decode_images(pending_images, measurer, workers, IMAGES_PER_CHUNK)) as results:
             for number, (content_digest, result, _) in enumerate(results, start=1):

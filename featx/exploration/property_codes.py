@@ -22,7 +22,7 @@ MAX_BINS = 32
 # Number of images with a value or a word, below which it is too rare to be used.
 MIN_IMAGES_PER_VALUE = 5
 MAX_WORDS = 400
-RARE, NO_VALUE = "rare values", "none"
+RARE_VALUES, NO_VALUE = "rare values", "none"
 # Share of images whose folder has the name of their label, from which on the folder is the label itself.
 MIN_SHARE_NAMED = 0.95
 # Readers whose labels are names of folders.

@@ -69,7 +69,7 @@ class LearningRateSchedule:
 
 
 @dataclass(frozen=True)
-class _Hold:
+class _ConstantThenExponential:
     """A factor that is 1 for some epochs, and is multiplied by `factor` in each later one."""
 
     epochs: int
@@ -97,7 +97,7 @@ def build_schedule(optimiser: Optimizer, spec: FinetuneSpec, epochs: int, n_step
     if schedule.name == "step":
         return LearningRateSchedule(lr_scheduler.StepLR(optimiser, schedule.epochs, schedule.factor), "epoch")
     if schedule.name == "hold":
-        hold = _Hold(schedule.epochs, schedule.factor)
+        hold = _ConstantThenExponential(schedule.epochs, schedule.factor)
         return LearningRateSchedule(lr_scheduler.LambdaLR(optimiser, hold), "epoch")
     if schedule.name == "cosine":
         return LearningRateSchedule(lr_scheduler.CosineAnnealingLR(optimiser, epochs), "epoch")

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Coding:
+class NumberEncoding:
     """The coding of numbers as outputs: output = (number - offset) / factor, or the code of one of the `values`.
 
     Attributes
@@ -45,7 +45,7 @@ class Coding:
 
 
 # Targets, number m of outputs, and the coding of the outputs.
-EncodedTargets = tuple[torch.Tensor, int, Coding]
+EncodedTargets = tuple[torch.Tensor, int, NumberEncoding]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TrainingTask:
     groups
         (n,) groups that are held out as a whole; None if there are none.
     coding
-        Coding of numbers.
+        Encoding of numbers.
     class_weights
         (k,) weights of the classes in training; None if all classes count the same.
     targets
@@ -86,7 +86,7 @@ class TrainingTask:
     objective: Objective
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
-    coding: Coding
+    coding: NumberEncoding
     class_weights: NDArray[np.float64] | None
     targets: TargetValues
     val_objective: Objective
@@ -198,7 +198,7 @@ def _val_rows(  # noqa: PLR0913 - what train rows have determined
     target: str,
     group_columns: list[str],
     objective: Objective,
-    coding: Coding,
+    coding: NumberEncoding,
     weights_by_class: Floats | None,
 ) -> tuple[Objective, TargetValues, str]:
     """Return the objective and the true values of the val rows, and why their loss is not defined, if so.
@@ -267,7 +267,7 @@ def _encode_classes(truth: AnyTruth, loss: Loss, loss_spec: LossSpec, spec: Fine
     _check_activation(spec, loss_spec.name)
     if spec.scale != "none":
         raise DataError(f"scale = {spec.scale!r} is for numbers, the target has classes; remove it")
-    return torch.from_numpy(truth.values), loss.count_outputs(len(truth.names)), Coding()
+    return torch.from_numpy(truth.values), loss.count_outputs(len(truth.names)), NumberEncoding()
 
 
 def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
@@ -279,7 +279,7 @@ def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: Fin
     if problem := loss.find_problem(targets):
         raise DataError(problem)
     check_range(spec.layers.activation, float(scaled.min()), float(scaled.max()))
-    coding = Coding(tuple(offset.tolist()), tuple(factor.tolist()))
+    coding = NumberEncoding(tuple(offset.tolist()), tuple(factor.tolist()))
     return torch.from_numpy(targets.astype(np.float32)), len(numbers.names), coding
 
 
@@ -294,7 +294,7 @@ def _encode_numbers_as_classes(numbers: Numbers, loss: Loss, loss_spec: LossSpec
         )
     _check_activation(spec, name)
     values, codes = classes_of_numbers(numbers.values[:, 0], loss_spec)
-    return torch.from_numpy(codes), loss.count_outputs(len(values)), Coding(values=tuple(values.tolist()))
+    return torch.from_numpy(codes), loss.count_outputs(len(values)), NumberEncoding(values=tuple(values.tolist()))
 
 
 def _scaling(values: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -32,7 +32,7 @@ from featx.images.recognition_warnings import (
 )
 from featx.images.sources import is_tree, read_content, shared_listings
 from featx.images.split_columns import find_column_parts
-from featx.images.target_proposals import Proposals, count_classes, propose_targets
+from featx.images.target_proposals import TargetProposals, count_classes, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.base import to_normal_form
@@ -202,7 +202,7 @@ def propose_recipe(source: str, labels: str | None, target: str | None, recipe: 
 
 def _read_labelled(
     data: ReaderSpec, source: str, labels: str | None, target: str | None
-) -> tuple[ReaderSpec, Listing, Proposals]:
+) -> tuple[ReaderSpec, Listing, TargetProposals]:
     """Return how to read the images, the images, and their targets: without labels if class folders are no classes.
 
     Raises
@@ -221,7 +221,7 @@ def _read_labelled(
     return data, listing, proposals
 
 
-def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:
+def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> TargetProposals:
     """Return the proposed targets; the names of folders and files are never lists of labels."""
     target_name = target if target in listing.manifest.labels.columns else None
     return propose_targets(listing.manifest, target_name, may_list_labels=data.reader_name not in NAME_READERS)
@@ -306,12 +306,12 @@ def _only_archive(source: str) -> str | None:
     return str(archives[0]) if len(archives) == 1 else None
 
 
-def _count_classes(manifest: Manifest, proposals: Proposals) -> dict[str, int]:
+def _count_classes(manifest: Manifest, proposals: TargetProposals) -> dict[str, int]:
     """Return the number of images by class or label of the first target; empty for numbers and without a target."""
     return count_classes(manifest.labels, proposals.targets[0]) if proposals.targets else {}
 
 
-def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
+def _has_gaps(listing: Listing, proposals: TargetProposals) -> bool:
     columns = proposals.targets[0].columns if proposals.targets else ()
     return any(listing.manifest.column(name).isna().any() for name in columns)
 

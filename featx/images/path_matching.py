@@ -222,7 +222,7 @@ def _find_root(name: str, key: str) -> str:
     return "/".join(name.split("/")[:n_folders]) or "."
 
 
-class Matches(NamedTuple):
+class PathMatches(NamedTuple):
     """The images that paths of a table name.
 
     Attributes
@@ -276,7 +276,7 @@ class ImageIndex:
                     names_by_number.setdefault(end, []).append(name)
         return names_by_number
 
-    def find_all(self, paths: Sequence[str]) -> Matches:
+    def find_all(self, paths: Sequence[str]) -> PathMatches:
         """Return what `find` finds for each path; paths that are written as the names are found at once."""
         are_names = not self.rule.strip_folders and not self.rule.suffix and self.rule.match != "number"
         names = [path if path in self._names else "" for path in paths] if are_names else [""] * len(paths)
@@ -285,7 +285,7 @@ class ImageIndex:
             names[row], *other_names = self.find(paths[row]) or [""]
             if other_names:
                 unclear_names[paths[row]] = [names[row], *other_names]
-        return Matches(names, unclear_names)
+        return PathMatches(names, unclear_names)
 
     def find(self, path: str) -> list[str]:
         """Return the names of the images that a path of the table can mean: one if it is found, several if unclear."""

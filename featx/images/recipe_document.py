@@ -14,7 +14,7 @@ from featx.errors import DataError
 from featx.images.class_sizes import SizeSettings
 from featx.images.decoding_proposal import DecodingProposal
 from featx.images.split_columns import find_column_parts
-from featx.images.target_proposals import Proposals
+from featx.images.target_proposals import TargetProposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
 from featx.specs.ensembling import DEFAULT_METHODS, UNTRAINED_METHODS
@@ -51,7 +51,7 @@ class RecognisedSource:
 
     data: ReaderSpec
     manifest: Manifest
-    proposals: Proposals
+    proposals: TargetProposals
     classes: Mapping[str, int]
     sizes: SizeSettings
     decoding: DecodingProposal

@@ -7,7 +7,7 @@ from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
 from featx.images.readers import Listing
 from featx.images.split_columns import find_column_parts, find_split_column
-from featx.images.target_proposals import Proposals, count_classes
+from featx.images.target_proposals import TargetProposals, count_classes
 from featx.specs.data import ReaderSpec
 from featx.tables.encoding import MAX_CLASSES
 from featx.tables.manifest import Manifest
@@ -38,7 +38,7 @@ def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
 
 
 def list_label_warnings(
-    data: ReaderSpec, listing: Listing, proposals: Proposals, tables: tuple[TableReport, ...]
+    data: ReaderSpec, listing: Listing, proposals: TargetProposals, tables: tuple[TableReport, ...]
 ) -> list[str]:
     """Return a warning if images have no label, or if there is nothing to predict."""
     if proposals.targets:
@@ -65,7 +65,7 @@ def list_label_warnings(
     return [f"nothing is fitted, because there are no labels; {step}; without labels, extract, export and predict work"]
 
 
-def list_part_warnings(manifest: Manifest, proposals: Proposals) -> list[str]:
+def list_part_warnings(manifest: Manifest, proposals: TargetProposals) -> list[str]:
     """Return warnings about classes or labels that are only in a given val or test part: no head can learn them."""
     if not proposals.targets or proposals.split_column is None or proposals.targets[0].kind == "numbers":
         return []

@@ -79,7 +79,7 @@ class TargetProposal:
 
 
 @dataclass(frozen=True)
-class Proposals:
+class TargetProposals:
     """Targets and groups that the label columns of a source offer.
 
     Attributes
@@ -101,7 +101,7 @@ class Proposals:
     warnings: tuple[str, ...] = field(default=())
 
 
-def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: bool = True) -> Proposals:
+def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: bool = True) -> TargetProposals:
     """Return what can be predicted from the label columns.
 
     Parameters
@@ -143,7 +143,7 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
             f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
             "init --target)"
         )
-    return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
+    return TargetProposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
 
 
 def _rank(proposal: TargetProposal, group: str | None) -> int:

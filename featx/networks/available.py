@@ -49,7 +49,7 @@ def _row(name: str) -> BackboneRow:
 
 
 @dataclass(frozen=True)
-class Outline:
+class BackboneLayers:
     """The blocks and layers of a backbone that recipes can name.
 
     Attributes
@@ -68,7 +68,7 @@ class Outline:
     layers: list[dict[str, Any]]
 
 
-def list_layers(name: str) -> Outline:
+def list_layers(name: str) -> BackboneLayers:
     """Return the blocks and layers of a backbone.
 
     Raises
@@ -85,9 +85,9 @@ def list_layers(name: str) -> Outline:
         last = stated_last_layer(plan, body) or last_layer(layers)
         blocks = group_into_blocks(trace_units(body, last, plan.preprocessing.size_px))
     except DataError as error:
-        return Outline([], str(error), rows)
+        return BackboneLayers([], str(error), rows)
     n_operations = sum(block.n_operations for block in blocks)
-    return Outline([_block_row(block, n_operations) for block in blocks], "", rows)
+    return BackboneLayers([_block_row(block, n_operations) for block in blocks], "", rows)
 
 
 def _block_row(block: Block, n_total_operations: int) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from featx.reports.study_report.calibration_section import build_calibration
 from featx.reports.study_report.certificate_section import build_certificates
 from featx.reports.study_report.comparison_section import build_comparison
 from featx.reports.study_report.corruption_section import build_corruptions
+from featx.reports.study_report.disagreements import find_disagreements
 from featx.reports.study_report.ensemble_section import build_ensembles
 from featx.reports.study_report.facts import TargetFacts
 from featx.reports.study_report.final_section import build_final
 from featx.reports.study_report.group_section import build_groups
 from featx.reports.study_report.influence_section import build_influences
 from featx.reports.study_report.leak_section import build_leaks, select_pairs
-from featx.reports.study_report.overruled import find_overruled
 from featx.reports.study_report.run_images import PictureBudget, choose_images
 from featx.reports.study_report.run_sections import build_run_sections
 from featx.reports.study_report.study_sections import build_counts, build_images, build_origin, build_what_was_done
@@ -117,15 +117,15 @@ def _build_page(study: Study, targets: Sequence[TargetFacts], progress: Progress
     study_leaks = find_leaks(study, progress=progress)
     budget = PictureBudget()
     pairs = [name for pair in select_pairs(study_leaks) for name in (pair.id, pair.copy)]
-    budget.admit(pairs, len(pairs))
-    overruled_rows = [find_overruled(facts, budget) for facts in targets]
+    budget.reserve(pairs, len(pairs))
+    disagreements = [find_disagreements(facts, budget) for facts in targets]
     target_images = choose_images(targets, budget)
     pictures = load_pictures(study, list(budget.ids), progress)
     sections: list[Section | None] = [
         Section("Summary", [sentence for facts in targets for sentence in summarize(facts)]),
         build_what_was_done(study, targets),
     ]
-    for facts, images, rows in zip(targets, target_images, overruled_rows, strict=True):
+    for facts, images, rows in zip(targets, target_images, disagreements, strict=True):
         inner = [
             build_comparison(facts),
             build_final(facts),

@@ -115,7 +115,7 @@ class _LogOdds(nn.Module):
         return scores[:, 1:] - scores[:, :1]
 
 
-class _Joined(nn.Module):
+class _ConcatenatedOutputs(nn.Module):
     """The outputs of several modules for the same input, side by side."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
@@ -195,9 +195,9 @@ def _scaler(step: Any) -> nn.Module:
 def _estimator(estimator: Any, kind: Kind) -> nn.Module:
     """Return the last step of a Pipeline."""
     if isinstance(estimator, MultiOutputClassifier):
-        return _Joined([nn.Sequential(_classifier(label), _LogOdds()) for label in estimator.estimators_])
+        return _ConcatenatedOutputs([nn.Sequential(_classifier(label), _LogOdds()) for label in estimator.estimators_])
     if isinstance(estimator, MultiOutputRegressor):
-        return _Joined([_estimator(number, kind) for number in estimator.estimators_])
+        return _ConcatenatedOutputs([_estimator(number, kind) for number in estimator.estimators_])
     if isinstance(estimator, TransformedTargetRegressor):
         scaler = estimator.transformer_
         return nn.Sequential(_estimator(estimator.regressor_, kind), _Scale(scaler.scale_, scaler.mean_))

@@ -187,7 +187,7 @@ class RobustnessEvaluation:
     transfer: Sequence[TransferAccuracy]
     notes: Sequence[str] = ()
 
-    def under(self, method: str, norm: Norm, eps: float | None) -> dict[str, RobustAccuracy]:
+    def results_under(self, method: str, norm: Norm, eps: float | None) -> dict[str, RobustAccuracy]:
         """Return the accuracies of all runs under one attack, by run."""
         key = (method, norm, eps)
         return {row.run: row for row in self.attacks if (row.method, row.norm, row.eps) == key}

@@ -73,7 +73,7 @@ class ExtractedData:
     @cached_property
     def _labelled(self) -> Manifest:
         current_state = self.labels_state()
-        recorded_state = read_sealed(self._made("source.json"), self._extract_again())
+        recorded_state = read_sealed(self._extracted_file("source.json"), self._extract_again())
         if current_state != recorded_state:
             changes = [key for key, value in current_state.items() if value != recorded_state.get(key)]
             self._check_source_exists()
@@ -96,22 +96,22 @@ class ExtractedData:
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
-        self._made(EXTRACTION)
+        self._extracted_file(EXTRACTION)
         if name == SPLIT:
             check_has_split(self.folder)
-        self._made(name)
+        self._extracted_file(name)
         return read_extracted(self.folder, name)
 
     @property
     def label_problem(self) -> str:
         """Reason why the last extraction made no split; empty if it made one."""
-        return read_label_problem(self._made(EXTRACTION).parent)
+        return read_label_problem(self._extracted_file(EXTRACTION).parent)
 
     @cached_property
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
         frame = self._table(SPLIT)
-        recorded_state = read_sealed(self._made("split.json"), self._extract_again())
+        recorded_state = read_sealed(self._extracted_file("split.json"), self._extract_again())
         if change := describe_split_change(self.recipe, recorded_state):
             raise IncompleteError(f"{change} changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
@@ -184,7 +184,7 @@ class ExtractedData:
     def _extract_again(self) -> str:
         return f"{self._extract_first()} again"
 
-    def _made(self, name: str) -> Path:
+    def _extracted_file(self, name: str) -> Path:
         if not (self.folder / name).is_file():
             raise IncompleteError(f"{self.folder} has no {name} yet; {self._extract_first()} first")
         return self.folder / name

@@ -12,7 +12,7 @@ from featx.errors import DataError
 from featx.images.split_columns import parts_of_column
 from featx.specs.split import SplitSpec
 from featx.study.split_functions import parts_by_code
-from featx.study.unit_cuts import FreeRows, cut_units
+from featx.study.unit_cuts import UnassignedRows, cut_units
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import join_units
 from featx.tables.truth import Truth
@@ -78,7 +78,7 @@ def classes_without(parts: "pd.Series[str]", truth: Truth, part: str) -> list[st
 
 def _free_rows(
     manifest: Manifest, truth: Truth, groups: "pd.Series[str] | None", spec: SplitSpec, is_free: NDArray[np.bool_]
-) -> FreeRows:
+) -> UnassignedRows:
     digests = pd.Series(manifest.digests, dtype=object).replace("", None).to_numpy()
     content = digests if spec.duplicates == "together" else np.full(len(manifest), None, dtype=object)
     columns = [content] if groups is None else [content, groups.to_numpy(object)]
@@ -86,7 +86,7 @@ def _free_rows(
     keys = np.where(pd.isna(unit_values), manifest.ids, unit_values).astype(object)
     classes = truth.codes[is_free] if spec.stratify else None
     units = join_units(int(is_free.sum()), [column[is_free] for column in columns])
-    return FreeRows(pd.Index(manifest.ids[is_free]), units, keys[is_free], classes)
+    return UnassignedRows(pd.Index(manifest.ids[is_free]), units, keys[is_free], classes)
 
 
 def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> None:
@@ -115,7 +115,7 @@ def _groups(manifest: Manifest, group_column: str) -> "pd.Series[str]":
 
 
 def _cut_by_hash(
-    free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
+    free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
 ) -> NDArray[np.object_]:
     """Return the part of each row by the hash of its unit; each class has a row in train, and one in val."""
     position = _positions(free_rows, spec.seed)
@@ -131,7 +131,7 @@ def _cut_by_hash(
 
 
 def _val_share_of_free_rows(
-    free_rows: FreeRows, val: float, test: float, spec: SplitSpec, given_parts: "pd.Series[str]"
+    free_rows: UnassignedRows, val: float, test: float, spec: SplitSpec, given_parts: "pd.Series[str]"
 ) -> float:
     """Return the share of val among the free rows.
 
@@ -151,7 +151,7 @@ def _val_share_of_free_rows(
     return share
 
 
-def _positions(free_rows: FreeRows, seed: int) -> NDArray[np.float64]:
+def _positions(free_rows: UnassignedRows, seed: int) -> NDArray[np.float64]:
     """Return (n,) numbers in [0, 1), uniform over seeds: the lowest hash of the keys in each row's unit.
 
     A unit of several groups that share an image takes the lowest of their numbers. The lowest ones mean test: where a
@@ -165,7 +165,7 @@ def _positions(free_rows: FreeRows, seed: int) -> NDArray[np.float64]:
 
 
 def _bring_into_train(
-    parts: NDArray[np.object_], free_rows: FreeRows, position: NDArray[np.float64], code: int
+    parts: NDArray[np.object_], free_rows: UnassignedRows, position: NDArray[np.float64], code: int
 ) -> None:
     """Move the unit with the highest position into train where a class has no row there.
 
@@ -177,7 +177,9 @@ def _bring_into_train(
         parts[free_rows.units == free_rows.units[highest_row]] = "train"
 
 
-def _bring_into_val(parts: NDArray[np.object_], free_rows: FreeRows, position: NDArray[np.float64], code: int) -> None:
+def _bring_into_val(
+    parts: NDArray[np.object_], free_rows: UnassignedRows, position: NDArray[np.float64], code: int
+) -> None:
     """Move the train unit with the lowest position into val where a class has no row there and train can spare it."""
     rows = np.flatnonzero(free_rows.classes == code)
     if (parts[rows] == "val").any():
@@ -196,7 +198,7 @@ def _bring_into_val(parts: NDArray[np.object_], free_rows: FreeRows, position: N
 
 
 def _cut_exactly(
-    free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
+    free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]"
 ) -> NDArray[np.object_]:
     """Return the part of each row by `train_test_split`; shares of all rows include those of given parts."""
     # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
@@ -215,7 +217,7 @@ def _cut_exactly(
     return parts
 
 
-def _cut_together(free_rows: FreeRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
+def _cut_together(free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
     """Return the part of each row: val and test are cut from train in one call, and from each other in a second."""
     test, val = sizes["test"], sizes["val"]
     purpose = "split.test and val"

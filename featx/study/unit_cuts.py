@@ -17,7 +17,7 @@ ADVICE = "add images, drop the class, or say 'split.stratify = false'"
 
 
 @dataclass(frozen=True, eq=False)
-class FreeRows:
+class UnassignedRows:
     """The rows whose part is not given by a column of the source.
 
     Attributes
@@ -40,13 +40,13 @@ class FreeRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, selection: NDArray[np.bool_] | NDArray[np.intp]) -> "FreeRows":
+    def take(self, selection: NDArray[np.bool_] | NDArray[np.intp]) -> "UnassignedRows":
         """Return some of the rows, by a mask or by row numbers in any order."""
         classes = None if self.classes is None else self.classes[selection]
-        return FreeRows(self.ids[selection], self.units[selection], self.keys[selection], classes)
+        return UnassignedRows(self.ids[selection], self.units[selection], self.keys[selection], classes)
 
 
-class Cut(NamedTuple):
+class RowSplit(NamedTuple):
     """The two sides of a cut, as row numbers in the order in which scikit-learn returns them.
 
     Attributes
@@ -87,7 +87,7 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     """
     index = pd.Index(ids)
     units = np.arange(len(index)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    free_rows = FreeRows(index, units, index.to_numpy(object), codes)
+    free_rows = UnassignedRows(index, units, index.to_numpy(object), codes)
     if codes is not None:
         n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
         free_rows = free_rows.take(~np.isin(units, units[n_units == 1]))
@@ -99,8 +99,8 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     return np.asarray(free_rows.ids[cut_units(free_rows, n_cut, seed, purpose).cut_rows], dtype=object)
 
 
-def cut_units(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
-    """Cut off whole units, about `n_cut` rows: single images as `train_test_split` does, groups by the best draw.
+def cut_units(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) -> RowSplit:
+    """Split off whole units, about `n_cut` rows: single images as `train_test_split` does, groups by the best draw.
 
     Raises
     ------
@@ -112,21 +112,23 @@ def cut_units(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
     _, first_rows = np.unique(free_rows.units, return_index=True)
     first_rows.sort()
     remaining_rows, cut_rows = _cut_single(free_rows.take(first_rows), n_cut, seed, purpose)
-    return Cut(*(_rows_of_units(free_rows, free_rows.units[first_rows[side]]) for side in (remaining_rows, cut_rows)))
+    return RowSplit(
+        *(_rows_of_units(free_rows, free_rows.units[first_rows[side]]) for side in (remaining_rows, cut_rows))
+    )
 
 
-def _rows_of_units(free_rows: FreeRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
+def _rows_of_units(free_rows: UnassignedRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the rows of some units, in the order of the units."""
     rank = pd.Series(np.arange(len(units)), index=units).reindex(free_rows.units).to_numpy(np.float64)
     return np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
 
 
-def _cut_single(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+def _cut_single(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) -> RowSplit:
     # Importing scikit-learn takes half a second, and a split by hash does without it.
     from sklearn.model_selection import train_test_split
 
     try:
-        return Cut(
+        return RowSplit(
             *train_test_split(np.arange(len(free_rows)), test_size=n_cut, random_state=seed, stratify=free_rows.classes)
         )
     except ValueError as error:
@@ -138,8 +140,8 @@ def _cut_single(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut
         ) from error
 
 
-def _cut_groups(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
-    """Cut off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free_rows`."""
+def _cut_groups(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) -> RowSplit:
+    """Split off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free_rows`."""
     from sklearn.model_selection import GroupShuffleSplit
 
     n_groups = len(np.unique(free_rows.units))
@@ -156,5 +158,5 @@ def _cut_groups(free_rows: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut
         cut_shares = np.bincount(free_rows.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
         return size + float(np.abs(cut_shares - shares).sum()) / 2
 
-    cuts = (Cut(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
+    cuts = (RowSplit(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
     return min(cuts, key=lambda cut: distance(cut.cut_rows))

@@ -168,14 +168,14 @@ def cost_text(study: Study, n_repeats: int) -> str:
 # One repeat
 
 
-def _own(study: Study, number: int) -> Study:
+def _repeat_study(study: Study, number: int) -> Study:
     """Return the study of one repeat."""
     return Study(study.recipe.model_copy(update={"name": f"{study.recipe.name}/repeats/{number:02}"}))
 
 
 def _done(study: Study, number: int) -> dict[str, Any] | None:
     """Return the scores of a finished repeat of the current data and recipe, else None."""
-    file = _own(study, number).folder / "scores.json"
+    file = _repeat_study(study, number).folder / "scores.json"
     try:
         scores = read_sealed(file)
     except IncompleteError:
@@ -188,7 +188,7 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: Pr
     """Return the scores of a repeat, which is made if necessary."""
     if scores := _done(study, number):
         return scores
-    repeat_study = _own(study, number)
+    repeat_study = _repeat_study(study, number)
     write_split_tables(study, repeat_study, _parts(study, number))
     runs = _run_all(repeat_study.recipe, engine, progress)
     result = {

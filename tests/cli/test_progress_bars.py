@@ -16,14 +16,14 @@ import pytest
 from rich.console import Console
 
 from featx.cli.output_settings import OutputSettings, printing
-from featx.cli.progress_bars import NEWS_END, Screen, watching
+from featx.cli.progress_bars import NEWS_END, ProgressDisplay, watching
 from featx.cli.progress_lines import ProgressLines
 from featx.cli.text import message_text
 
 
 def test_the_total_of_a_stage_can_grow() -> None:
     console = Console(file=StringIO(), width=120)
-    screen = Screen(console)
+    screen = ProgressDisplay(console)
     for n_done, total in ((5, 6), (6, 6), (7, 11)):
         screen.progress("fit svm", n_done, total)
     with console.capture() as capture:
@@ -34,7 +34,7 @@ def test_the_total_of_a_stage_can_grow() -> None:
 @pytest.mark.parametrize("name", ["[/]", "[red]cat[/red]", ":cat:", "{task.id}"])
 def test_markup_in_bars_and_news_is_drawn_as_plain_text(name: str) -> None:
     console = Console(file=StringIO(), width=160, force_terminal=True, no_color=True)
-    screen = Screen(console)
+    screen = ProgressDisplay(console)
     screen.progress(name, 1, 2, f"news of {name}{NEWS_END}latest {name}")
     with console.capture() as capture:
         console.print(screen)
@@ -47,7 +47,7 @@ def test_markup_in_bars_and_news_is_drawn_as_plain_text(name: str) -> None:
 
 def test_control_characters_in_bars_and_news_are_shown_as_escapes() -> None:
     console = Console(file=StringIO(), width=160)
-    screen = Screen(console)
+    screen = ProgressDisplay(console)
     screen.progress("a\x1b[2J", 1, 2, "latest \x07\n")
     with console.capture() as capture:
         console.print(screen)
@@ -88,7 +88,7 @@ def test_logs_get_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_bars_leave_one_line() -> None:
-    screen = Screen(Console(file=StringIO(), width=120))
+    screen = ProgressDisplay(Console(file=StringIO(), width=120))
     assert screen.done_line(0.1) == ""
     screen.progress("embed", 48, 48)
     assert screen.done_line(2.0) == "embed 48/48 in 2.0 s"
@@ -148,7 +148,7 @@ def test_colours_follow_the_environment(
 
 def test_at_80_columns_the_rate_and_the_remaining_time_are_whole() -> None:
     console = Console(file=StringIO(), width=80)
-    screen = Screen(console)
+    screen = ProgressDisplay(console)
     for n_done in range(0, 50_000, 10_000):
         screen.progress(
             "compare images", n_done, 70_000, f"{NEWS_END}bf16 by openvino on cpu, its first 10 layers fp16"

@@ -16,7 +16,7 @@ from featx.embeddings.engine import (
     PassStatistics,
     Rows,
     Runner,
-    Times,
+    StageTimes,
     is_out_of_memory,
     run,
     workers_for,
@@ -154,12 +154,18 @@ def test_a_runner_is_built_only_after_an_image_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("times", "beginning"),
     [
-        (Times(workers=2, decode_s=18, network_s=3, write_s=1, wall_s=10), "bottleneck: decode, busy 90% of the time"),
-        (Times(threads=2, decode_s=2, network_s=19, write_s=1, wall_s=10), "bottleneck: network, busy 95% of the time"),
-        (Times(decode_s=2, network_s=3, write_s=8, wall_s=10), "bottleneck: write, busy 80% of the time"),
+        (
+            StageTimes(workers=2, decode_s=18, network_s=3, write_s=1, wall_s=10),
+            "bottleneck: decode, busy 90% of the time",
+        ),
+        (
+            StageTimes(threads=2, decode_s=2, network_s=19, write_s=1, wall_s=10),
+            "bottleneck: network, busy 95% of the time",
+        ),
+        (StageTimes(decode_s=2, network_s=3, write_s=8, wall_s=10), "bottleneck: write, busy 80% of the time"),
     ],
 )
-def test_the_bottleneck_is_the_busiest_stage_with_a_next_step(times: Times, beginning: str) -> None:
+def test_the_bottleneck_is_the_busiest_stage_with_a_next_step(times: StageTimes, beginning: str) -> None:
     assert times.bottleneck().startswith(beginning)
     assert "; to go faster, use " in times.bottleneck()
 

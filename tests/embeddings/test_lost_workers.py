@@ -11,7 +11,7 @@ import pytest
 
 import featx.parallel.dask_client
 from featx.embeddings.distributed import fill_by_workers
-from featx.embeddings.fill import Plan, plans_for
+from featx.embeddings.fill import NetworkPlan, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.worker_tasks import check_access
@@ -48,7 +48,7 @@ class ClusterWork:
         self.selector = RuntimeSelector(
             study.cache, EngineSpec(device="cpu", runtime="torch", workers=1), self.uris, no_progress
         )
-        self.plans: list[Plan] = plans_for(network_groups(study.recipe.requests), self.selector)
+        self.plans: list[NetworkPlan] = plans_for(network_groups(study.recipe.requests), self.selector)
 
     def embed(self, address: str, progress: ProgressCallback = no_progress) -> None:
         fill_by_workers(ClusterSpec(scheduler=address), self.plans, self.uris, self.selector, progress)

@@ -11,7 +11,7 @@ import pytest
 import featx
 from featx.errors import DataError
 from featx.exploration.explore import Exploration, explore
-from featx.exploration.image_loading import CHANGED, GONE
+from featx.exploration.image_loading import CHANGED_REASON, MISSING_REASON
 from featx.exploration.labelled_vectors import NO_EMBEDDING
 from tests.conftest import make_images
 from tests.recipes import LABEL_TABLE, TOY_RECIPE, toy_recipe
@@ -127,8 +127,8 @@ def test_images_that_changed_since_the_extraction_are_named(toy_home: Path) -> N
     (toy_home / "images" / "dark" / "000.png").unlink()
     (toy_home / "images" / "dark" / "001.png").write_bytes(b"another content")
     exploration = explore()
-    assert exploration.images.unreadable == {"dark/000.png": GONE, "dark/001.png": CHANGED}
-    assert exploration.highlights[0].text == f"2 images cannot be used, first 'dark/000.png': {GONE}"
+    assert exploration.images.unreadable == {"dark/000.png": MISSING_REASON, "dark/001.png": CHANGED_REASON}
+    assert exploration.highlights[0].text == f"2 images cannot be used, first 'dark/000.png': {MISSING_REASON}"
     assert len(exploration.images) == 48
 
 

@@ -65,18 +65,18 @@ def test_every_run_has_a_robust_accuracy_under_every_attack(job: AttackJob, resu
     assert result.limits == {"linf": [0.1, 0.3]}
     for method in ("fgsm", "pgd", "square", "transfer"):
         for eps in (0.1, 0.3):
-            rows = result.under(method, "linf", eps)
+            rows = result.results_under(method, "linf", eps)
             assert set(rows) == names
             assert all(0 <= row.low <= row.accuracy <= row.high <= 1 for row in rows.values())
     clean_accuracies = {run.run: run.clean for run in result.runs}
     assert all(row.accuracy <= clean_accuracies[row.run] for row in (*result.attacks, *result.worst_cases))
-    assert set(result.under("cw", "l2", None)) == names
+    assert set(result.results_under("cw", "l2", None)) == names
 
 
 def test_the_worst_case_is_the_weakest_result_of_all(result: RobustnessEvaluation) -> None:
     for eps in (0.1, 0.3):
         for run, worst in result.worst("linf", eps).items():
-            rows = [result.under(method, "linf", eps)[run] for method in ("fgsm", "pgd", "square", "transfer")]
+            rows = [result.results_under(method, "linf", eps)[run] for method in ("fgsm", "pgd", "square", "transfer")]
             assert worst.accuracy <= min(row.accuracy for row in rows)
             assert worst.strongest_method in {"fgsm", "pgd", "square", "cw"}
             assert worst.accuracy <= result.worst("linf", 0.1)[run].accuracy
@@ -97,7 +97,7 @@ def test_pgd_is_not_weaker_than_fgsm_for_any_run(job: AttackJob, result: Robustn
     with_gradient = [run.name for run in job.runs if run.model.has_gradient]
     assert len(with_gradient) == 2
     for eps in (0.1, 0.3):
-        fgsm, pgd = (result.under(method, "linf", eps) for method in ("fgsm", "pgd"))
+        fgsm, pgd = (result.results_under(method, "linf", eps) for method in ("fgsm", "pgd"))
         assert all(pgd[run].accuracy <= fgsm[run].accuracy for run in with_gradient)
 
 
@@ -124,7 +124,7 @@ def replace_eps(outcomes: CheckOutcomes, eps: float) -> CheckOutcomes:
 
 
 def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: RobustnessEvaluation) -> None:
-    rows = result.under("pgd", "linf", 0.3)
+    rows = result.results_under("pgd", "linf", 0.3)
     forest = next(row for run, row in rows.items() if run.startswith("rf"))
     logistic = next(row for run, row in rows.items() if run.startswith("logreg"))
     assert logistic.sources == (logistic.run,)
@@ -137,7 +137,7 @@ def test_runs_without_gradient_are_attacked_by_transfer_and_by_search(result: Ro
 
 
 def test_transfer_counts_the_images_of_other_runs_alone(result: RobustnessEvaluation) -> None:
-    for run, row in result.under("transfer", "linf", 0.3).items():
+    for run, row in result.results_under("transfer", "linf", 0.3).items():
         assert run not in row.sources
         source_accuracies = [
             r.accuracy for r in result.transfer if r.method == "pgd" and r.eps == 0.3 and r.run == run != r.source

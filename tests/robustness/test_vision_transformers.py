@@ -45,7 +45,7 @@ def test_all_runs_on_a_transformer_have_gradients_and_can_be_attacked(job: Attac
     assert len(job.runs) == 2
     assert all(run.model.has_gradient for run in job.runs)
     result = run_attacks(job)
-    robust = result.under("pgd", "linf", 0.3)
+    robust = result.results_under("pgd", "linf", 0.3)
     assert all(robust[run.run].accuracy <= run.clean for run in result.runs)
     assert not any("gradient is zero" in doubt for run in result.runs for doubt in run.failed_checks)
 

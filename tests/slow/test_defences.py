@@ -55,7 +55,7 @@ def test_adversarial_training_keeps_accuracy_where_the_undefended_network_has_fa
     eps = tuple(levels / 255 for levels in LEVELS)
     section = AttackSection(methods=("pgd",), eps=eps, steps=10, images=150)
     (attacks,) = featx.attack(sections=[section])
-    robust = [{run: row.accuracy for run, row in attacks.under("pgd", "linf", limit).items()} for limit in eps]
+    robust = [{run: row.accuracy for run, row in attacks.results_under("pgd", "linf", limit).items()} for limit in eps]
     with capsys.disabled():
         print(f"clean: {plain_run.val_score:.3f} undefended, {defended_run.val_score:.3f} defended")
         for levels, by_run in zip(LEVELS, robust, strict=True):
@@ -76,7 +76,7 @@ def test_adversarial_training_of_the_last_blocks_keeps_accuracy_within_two_level
     scores = {run.run.partition("-")[0]: (run.run, run.val_score) for run in featx.finetune()}
     section = AttackSection(methods=("pgd",), eps=(2 / 255,), steps=10, images=150)
     (attacks,) = featx.attack(sections=[section], final=True, user="test")
-    accuracy = {run: row.accuracy for run, row in attacks.under("pgd", "linf", 2 / 255).items()}
+    accuracy = {run: row.accuracy for run, row in attacks.results_under("pgd", "linf", 2 / 255).items()}
     with capsys.disabled():
         for name, (run, val_score) in scores.items():
             print(f"{name}: {val_score:.3f} on unperturbed val images, {accuracy[run]:.3f} on test images after PGD")

@@ -79,7 +79,7 @@ def _map(exploration: Exploration, table: pd.DataFrame) -> list[Component]:
         {title: _texts(table[column]) for column, title in names.items()},
         make_atlas(pictures, tile_px) if any(pictures) else "",
         tile_px,
-        _still(table, method, next(iter(names), "")),
+        _static_map(table, method, next(iter(names), "")),
     )
     return [*components, map_component]
 
@@ -106,7 +106,7 @@ def _texts(values: "pd.Series[Any]") -> list[str | None]:
     return [None if value is None or value != value else str(value) or None for value in values]
 
 
-def _still(table: pd.DataFrame, method: str, column: str) -> Figure:
+def _static_map(table: pd.DataFrame, method: str, column: str) -> Figure:
     figure = _scatter(table, "x", "y", column, (f"{method}, first axis (no unit)", f"{method}, second axis (no unit)"))
     return Figure(
         "embedding_map_figure",

@@ -12,8 +12,8 @@ from featx.metrics.definitions import find_score
 from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Figure, Picture, Section, Table, Text
 from featx.reports.page.figure_style import STYLE, make_figure, shorten_name
+from featx.reports.study_report.disagreements import Disagreements, disagreement_gallery
 from featx.reports.study_report.facts import TargetFacts, score_name
-from featx.reports.study_report.overruled import OverruledRows, overruled_images
 from featx.reports.study_report.probability_figures import MAX_LEGEND_LENGTH
 from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
 from featx.study.run_settings import describe_runs, replace_names
@@ -37,13 +37,13 @@ DIVERSITY_NOTE = (
 
 
 def build_ensembles(
-    facts: TargetFacts, overruled_rows: OverruledRows | None, pictures: Mapping[str, Picture]
+    facts: TargetFacts, disagreements: Disagreements | None, pictures: Mapping[str, Picture]
 ) -> Section | None:
     """Return the section about the ensembles; None if no run is an ensemble.
 
     Parameters
     ----------
-    overruled_rows
+    disagreements
         Rows of the best ensemble that differ from its best member; None without an ensemble.
     pictures
         Pictures of these rows.
@@ -65,7 +65,7 @@ def build_ensembles(
         Text(DIVERSITY_NOTE, "note"),
         *_plot_diversity(facts, ensembles[0][0], pairs, labels),
         _pair_table(facts, ensembles[0][0], pairs, labels),
-        *overruled_images(facts, overruled_rows, pictures),
+        *disagreement_gallery(facts, disagreements, pictures),
     ]
     return Section("Ensembles", components)
 

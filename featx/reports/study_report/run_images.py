@@ -31,25 +31,25 @@ class PictureBudget:
     Attributes
     ----------
     max_pictures
-        Number of images up to which pictures are admitted.
+        Number of images up to which images are shown.
     ids
-        Ids of the admitted images, in order.
+        Ids of the shown images, in order.
     """
 
     max_pictures: int = MAX_PICTURES
     ids: dict[str, None] = field(default_factory=dict)
 
-    def admit(self, ids: Iterable[str], max_new: int) -> set[str]:
-        """Admit images in their order, up to a number of images that are not yet on the page; return those admitted."""
-        admitted_ids, n_new = set(), 0
+    def reserve(self, ids: Iterable[str], max_new: int) -> set[str]:
+        """Return the ids that the page shows: in their order, up to a number of images that are not on it yet."""
+        shown_ids, n_new = set(), 0
         for name in ids:
             is_new = name not in self.ids
             if is_new and (n_new >= max_new or len(self.ids) >= self.max_pictures):
                 continue
             n_new += is_new
             self.ids[name] = None
-            admitted_ids.add(name)
-        return admitted_ids
+            shown_ids.add(name)
+        return shown_ids
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ def choose_images(targets: Sequence[TargetFacts], budget: PictureBudget) -> list
 
 def _choose(run: RunFacts, budget: PictureBudget, max_cells: int, max_gallery: int) -> ShownImages:
     gallery = _gallery_rows(run)
-    admitted_ids = budget.admit(run.ids[list(gallery)], max_gallery)
-    gallery = {row: reason for row, reason in gallery.items() if run.ids[row] in admitted_ids}
+    shown_ids = budget.reserve(run.ids[list(gallery)], max_gallery)
+    gallery = {row: reason for row, reason in gallery.items() if run.ids[row] in shown_ids}
     if run.targets.kind != "classes":
         return ShownImages({}, gallery)
     cells = _cell_rows(run)
     # Each cell gets one image before a cell gets its second, mistakes before right predictions.
     largest = max(map(len, cells.values()), default=0)
     order = [rows[position] for position in range(largest) for rows in cells.values() if position < len(rows)]
-    admitted_ids = budget.admit(run.ids[order], max_cells)
-    shown_cells = {cell: [row for row in rows if run.ids[row] in admitted_ids] for cell, rows in cells.items()}
+    shown_ids = budget.reserve(run.ids[order], max_cells)
+    shown_cells = {cell: [row for row in rows if run.ids[row] in shown_ids] for cell, rows in cells.items()}
     return ShownImages({cell: rows for cell, rows in shown_cells.items() if rows}, gallery)
 
 

@@ -1,6 +1,6 @@
 """Sections about ensembles, settings, labels and numbers, from facts of small studies.
 
-Modules: reports.study_report.influence_section, reports.study_report.label_section, reports.study_report.overruled.
+Modules: reports.study_report.influence_section, reports.study_report.label_section, reports.study_report.disagreements.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from featx.evaluation.evaluate import evaluate
 from featx.evaluation.intervals import Resamples
 from featx.reports.page.components import Component, Details, Figure, Section, Table, Text, ThresholdCounts
 from featx.reports.pictures import load_pictures
+from featx.reports.study_report.disagreements import CORRECTED, MADE_WRONG, find_disagreements
 from featx.reports.study_report.ensemble_section import build_ensembles
 from featx.reports.study_report.facts import TargetFacts
 from featx.reports.study_report.influence_section import build_influences
 from featx.reports.study_report.label_section import label_components
 from featx.reports.study_report.number_section import number_components
-from featx.reports.study_report.overruled import GAINED, LOST, find_overruled
 from featx.reports.study_report.run_images import PictureBudget
 from featx.study.run_metrics import HeadMetrics
 from featx.study.study import Study
@@ -70,19 +70,21 @@ def tables(components: list[Component] | Section) -> dict[str, Table]:
     return {component.name: component for component in parts if isinstance(component, Table)}
 
 
-def test_overruled_images_are_those_where_decisions_differ(targets: dict[str, TargetFacts]) -> None:
+def test_disagreement_gallery_are_those_where_decisions_differ(targets: dict[str, TargetFacts]) -> None:
     facts, budget = targets["tone"], PictureBudget()
-    overruled = find_overruled(facts, budget)
-    assert overruled is not None
-    ensemble, member = overruled.ensemble, overruled.member
+    disagreements = find_disagreements(facts, budget)
+    assert disagreements is not None
+    ensemble, member = disagreements.ensemble, disagreements.member
     decisions = [run.targets.decisions(run.outputs) for run in (ensemble, member)]
-    assert sum(overruled.counts.values()) == (decisions[0] != decisions[1]).sum()
-    for row, reason in overruled.rows.items():
+    assert sum(disagreements.counts.values()) == (decisions[0] != decisions[1]).sum()
+    for row, reason in disagreements.rows.items():
         right = [bool(codes[row] == ensemble.targets.y[row]) for codes in decisions]
-        assert {GAINED: [True, False], LOST: [False, True]}[reason] == right
-    section = build_ensembles(facts, overruled, load_pictures(facts.study, list(budget.ids)))
+        assert {CORRECTED: [True, False], MADE_WRONG: [False, True]}[reason] == right
+    section = build_ensembles(facts, disagreements, load_pictures(facts.study, list(budget.ids)))
     assert section is not None
-    assert ("tone-overruled" in {getattr(part, "name", "") for part in section.components}) == bool(overruled.rows)
+    assert ("tone-disagreements" in {getattr(part, "name", "") for part in section.components}) == bool(
+        disagreements.rows
+    )
 
 
 def test_weights_are_those_of_the_ensemble_files(targets: dict[str, TargetFacts]) -> None:

@@ -13,11 +13,11 @@ from featx.study.ensemble_metrics import EnsembleMetrics
 
 # Number of gained and of lost images that are shown.
 MAX_SHOWN = 12
-GAINED, LOST, BOTH_WRONG = "gained", "lost", "both wrong"
+CORRECTED, MADE_WRONG, BOTH_WRONG = "gained", "lost", "both wrong"
 
 
 @dataclass(frozen=True, eq=False)
-class OverruledRows:
+class Disagreements:
     """Rows on which the best ensemble and its best member decide differently.
 
     Attributes
@@ -36,11 +36,11 @@ class OverruledRows:
     counts: Mapping[str, int]
 
 
-def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows | None:
-    """Return some of the rows on which the best ensemble and its best member differ, and admit their pictures.
+def find_disagreements(facts: TargetFacts, budget: PictureBudget) -> Disagreements | None:
+    """Return some of the rows on which the best ensemble and its best member differ.
 
-    The outputs of ensembles that are fitted to the selection rows are cross-fitted. The result is None for numbers, and
-    without an ensemble whose best member is in the report.
+    Their images take part of the budget. The outputs of ensembles that are fitted to the selection rows are
+    cross-fitted. The result is None for numbers, and without an ensemble whose best member is in the report.
     """
     if facts.evaluation.kind == "numbers":
         return None
@@ -52,13 +52,13 @@ def find_overruled(facts: TargetFacts, budget: PictureBudget) -> OverruledRows |
     ensemble, metrics = max(ensembles, key=lambda pair: find_score(pair[1].metric).sort_key(pair[1].score))
     member = runs[metrics.best_member]
     reasons = _reasons(ensemble, member)
-    counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}
+    counts = {reason: list(reasons.values()).count(reason) for reason in (CORRECTED, MADE_WRONG, BOTH_WRONG)}
     reasons_by_row: dict[int, str] = {}
     for reason in counts:
         rows = [row for row, row_reason in reasons.items() if row_reason == reason][:MAX_SHOWN]
-        admitted_ids = budget.admit([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
-        reasons_by_row |= {row: reason for row in rows if ensemble.ids[row] in admitted_ids}
-    return OverruledRows(ensemble, member, reasons_by_row, counts)
+        shown_ids = budget.reserve([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
+        reasons_by_row |= {row: reason for row in rows if ensemble.ids[row] in shown_ids}
+    return Disagreements(ensemble, member, reasons_by_row, counts)
 
 
 def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
@@ -67,24 +67,24 @@ def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
     is_different = decisions[0] != decisions[1]
     gains = ensemble.targets.correctness(ensemble.outputs) - member.targets.correctness(member.outputs)
     rows = np.flatnonzero(is_different if is_different.ndim == 1 else is_different.any(1))
-    return {int(row): GAINED if gains[row] > 0 else LOST if gains[row] < 0 else BOTH_WRONG for row in rows}
+    return {int(row): CORRECTED if gains[row] > 0 else MADE_WRONG if gains[row] < 0 else BOTH_WRONG for row in rows}
 
 
-def overruled_images(
-    facts: TargetFacts, overruled_rows: OverruledRows | None, pictures: Mapping[str, Picture]
+def disagreement_gallery(
+    facts: TargetFacts, disagreements: Disagreements | None, pictures: Mapping[str, Picture]
 ) -> list[Component]:
-    """Return the gallery of overruled images; nothing if the two never differ."""
-    if overruled_rows is None or not overruled_rows.rows:
+    """Return the gallery of disagreements; nothing if the two never differ."""
+    if disagreements is None or not disagreements.rows:
         return []
     items = []
-    for row, reason in overruled_rows.rows.items():
-        item = image_item(overruled_rows.ensemble, row, pictures, {"ensemble against member": reason})
-        member = image_item(overruled_rows.member, row, pictures).lines[1]
-        items.append(replace(item, lines=[*item.lines, f"{overruled_rows.member.label} {member}", reason]))
-    counts = ", ".join(f"{n} {reason}" for reason, n in overruled_rows.counts.items())
-    runs_text = f"{overruled_rows.ensemble.label} and its best member, {overruled_rows.member.label}"
+    for row, reason in disagreements.rows.items():
+        item = image_item(disagreements.ensemble, row, pictures, {"ensemble against member": reason})
+        member = image_item(disagreements.member, row, pictures).lines[1]
+        items.append(replace(item, lines=[*item.lines, f"{disagreements.member.label} {member}", reason]))
+    counts = ", ".join(f"{n} {reason}" for reason, n in disagreements.counts.items())
+    runs_text = f"{disagreements.ensemble.label} and its best member, {disagreements.member.label}"
     caption = (
-        f"Images of different predictions: {runs_text}, differ on {sum(overruled_rows.counts.values()):,} of "
-        f"{len(overruled_rows.ensemble.ids):,} images ({counts}); {len(items)} of them are shown."
+        f"Images of different predictions: {runs_text}, differ on {sum(disagreements.counts.values()):,} of "
+        f"{len(disagreements.ensemble.ids):,} images ({counts}); {len(items)} of them are shown."
     )
-    return [Gallery(facts.component_name("overruled"), caption, items)]
+    return [Gallery(facts.component_name("disagreements"), caption, items)]
