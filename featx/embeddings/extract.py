@@ -23,7 +23,7 @@ from featx.embeddings.extraction_warnings import (
     precision_changes,
     remove_damaged_files,
 )
-from featx.embeddings.extraction_writing import record_pending, write_extraction
+from featx.embeddings.extraction_writing import needs_all_decoded, record_pending, write_extraction
 from featx.embeddings.fill import NetworkPlan, fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.labelled_listing import assign_parts, read_listing
@@ -166,6 +166,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     if isinstance(on_error, Path):
         check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
     requests = _requests(study, backbones)
+    labels_state = study.labels_state()
     listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)
     assigned_parts = assign_parts(study, listing, truths, label_problem)
@@ -180,13 +181,12 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     warnings += [*imported_vectors.warnings, *precision_changes(study.locked, locked_embeddings)]
     record_pending(study, (embedding for plan in plans for embedding in plan.locked))
     statistics = _fill_stores(plans, uris, selector, cluster, progress) if plans else PassStatistics()
-    # Fine-tuning decodes images whose vectors are cached or were made elsewhere.
-    if needs_all_decoded := bool(study.recipe.finetune) or not locked_embeddings:
+    if needs_all_decoded(study.recipe, locked_embeddings):
         _check_readable(study, uris, statistics, selector.engine, progress)
     warnings += filter(None, dict.fromkeys(plan.group.weights_note for plan in plans))
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported_vectors), on_error)
-    write_extraction(study, assigned_parts, outcomes, locked_embeddings, needs_all_decoded)
+    write_extraction(study, labels_state, assigned_parts, outcomes, locked_embeddings)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,

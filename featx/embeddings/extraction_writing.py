@@ -11,6 +11,7 @@ from featx.embeddings.labelled_listing import AssignedParts
 from featx.errors import ArtifactError
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
+from featx.specs.recipe import Recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, parse_entries, read_lock
 from featx.study.extraction_tables import SPLIT, extraction_lock, seal_extraction
@@ -22,10 +23,10 @@ from featx.text.masking import remove_secrets
 
 def write_extraction(
     study: Study,
+    labels_state: dict[str, Any],
     assigned_parts: AssignedParts,
     outcomes: pd.DataFrame,
     locked_embeddings: Sequence[LockedEmbedding],
-    is_decoded: bool,
 ) -> None:
     """Write the tables that the later stages read; without a split, an earlier one is removed.
 
@@ -33,14 +34,15 @@ def write_extraction(
     ----------
     study
         The study that was extracted.
+    labels_state
+        State of the labels before they were read (`featx.study.extracted_data.ExtractedData.labels_state`), so that a
+        later change requires a new extraction.
     assigned_parts
         All its images, with digests where they can be read, and the split or the problem of the labels.
     outcomes
         Outcome of each file.
     locked_embeddings
         The resolved embeddings. Others stay recorded if the recipe, ``--backbone`` or a run needs them.
-    is_decoded
-        Whether all readable images were decoded by the recipe's ``[decoding]``.
     """
     with extraction_lock(study.folder):
         remove_leftovers(study.folder)
@@ -55,9 +57,18 @@ def write_extraction(
             write_sealed(study.folder / "split.json", split_state(study.recipe))
         write_table(study.folder / "outcomes.parquet", outcomes)
         _record_embeddings(study, locked_embeddings)
-        write_sealed(study.folder / "source.json", study.labels_state())
+        write_sealed(study.folder / "source.json", labels_state)
         write_owner(study.recipe)
-        seal_extraction(study.folder, assigned_parts.problem, study.recipe.decoding if is_decoded else None)
+        decoding = study.recipe.decoding if needs_all_decoded(study.recipe, locked_embeddings) else None
+        seal_extraction(study.folder, assigned_parts.problem, decoding)
+
+
+def needs_all_decoded(recipe: Recipe, locked_embeddings: Sequence[LockedEmbedding]) -> bool:
+    """Return whether an extraction decodes all images by ``[decoding]``: for fine-tuning, or if no network embeds them.
+
+    Their vectors may be cached, or made elsewhere.
+    """
+    return bool(recipe.finetune) or not locked_embeddings
 
 
 def record_pending(study: Study, embeddings: Iterable[LockedEmbedding]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from featx import extract
 from featx.embeddings.extract import Extraction
+from featx.errors import IncompleteError
 from featx.files.atomic import read_json
 from featx.files.seals import write_sealed
 from featx.finetuning.phase_inputs import PhaseInputs
@@ -17,6 +18,7 @@ from featx.specs.extraction import EngineSpec
 from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.study.extraction_tables import extraction_lock
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_recipe
 
 # Time in which another thread would write if it did not wait.
 WAIT_S = 1.0
@@ -97,3 +99,17 @@ def test_embeddings_that_an_earlier_version_added_stay(few_images: Path) -> None
     write_sealed(lock_file, {"embeddings": lock["embeddings"], "pending": []})
     extract()
     assert {embedding.request.backbone for embedding in Study.open(None).locked} == {"efficientnet_lite0", "toy"}
+
+
+def test_labels_that_change_during_an_extraction_require_another_one(few_images: Path) -> None:
+    paths = sorted((few_images / "images").rglob("*.png"))
+    table = few_images / "images" / "labels.csv"
+    rows = [f"{path.relative_to(few_images / 'images').as_posix()},{path.parent.name}" for path in paths]
+    table.write_text("\n".join(["path,class", *rows]))
+    (few_images / "featx.toml").write_text(toy_recipe(data=LABEL_TABLE))
+
+    extract(progress=call_once_while_embedding(lambda: table.write_text("\n".join(["path,class", *rows[::-1], ""]))))
+    with pytest.raises(IncompleteError, match="or its label file changed after the last extraction"):
+        _ = Study.open(None).manifest
+    extract()
+    assert len(Study.open(None).manifest) == len(paths)
