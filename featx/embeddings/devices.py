@@ -1,5 +1,8 @@
 """Devices on which torch runs networks, and the runner for torch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +42,17 @@ def find_device(name: str) -> torch.device:
 def gpu_names() -> list[str]:
     """Return the names of the GPUs that torch finds."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Compute fp32 convolutions on a GPU in fp32, not in TF32 with its mantissa of 10 bits, until the block ends."""
+    was_allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = was_allowed
 
 
 class TorchRunner:

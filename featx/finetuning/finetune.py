@@ -111,6 +111,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]
     engine = engine or study.recipe.extraction
     _check_environment(engine, tensorboard or any(grid.tensorboard for grid in grids))
+    _check_precisions(engine, [spec for grid in grids for spec in grid.specs])
     inputs = _phase_inputs(study, engine, progress)
     results = []
     _check_tasks(study, names, grids)
@@ -144,6 +145,20 @@ def _check_environment(engine: EngineSpec, tensorboard: bool) -> None:
         raise MissingExtraError("TensorBoard is not installed; run 'pip install \"featx[track]\"'")
     if find_device(engine.device).type == "cuda" and engine.gpus > (n_gpus := len(gpu_names())):
         raise DeviceError(f"gpus = {engine.gpus}, torch finds {n_gpus}; set a smaller number")
+
+
+def _check_precisions(engine: EngineSpec, specs: Sequence[FinetuneSpec]) -> None:
+    """Check that the device can train in the precision of each spec; on a CPU, Lightning would use bf16 for fp16.
+
+    Raises
+    ------
+    DeviceError
+        A spec requires fp16 on a CPU.
+    """
+    if find_device(engine.device).type == "cpu" and any(spec.precision == "fp16" for spec in specs):
+        raise DeviceError(
+            "precision = 'fp16' of [[finetune]] needs a GPU, the device is 'cpu'; set precision = 'bf16' or 'fp32'"
+        )
 
 
 def _sort_key(run: FinetuningResult) -> float:

@@ -76,6 +76,9 @@ class TrainingHistory:
     @property
     def is_phase_over(self) -> bool:
         """Whether the phase should end: patience is exhausted, or a monitored value is not finite."""
+        # The last epoch is of an earlier phase, and the phase starts from the best weights before it.
+        if self.phase_best == len(self.epochs):
+            return False
         last_epoch = self.epochs[-1]
         if last_epoch.number and not self._is_finite(last_epoch):
             return True

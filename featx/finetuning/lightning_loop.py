@@ -121,6 +121,8 @@ class _Learner(pl.LightningModule):
         return self._optimiser
 
     def on_fit_start(self) -> None:
+        # Processes of other devices begin with torch's default, TF32.
+        torch.backends.cudnn.allow_tf32 = False
         self._objective = self._phase.train.to(self.device).objective
         self._train_outputs = self._train_outputs.to(self.device)
         self.batches.rank, self.batches.n_devices = self.trainer.global_rank, self.trainer.world_size
@@ -220,7 +222,7 @@ class _Learner(pl.LightningModule):
         if phase.measures_train_after:
             parts["train"] = phase.train
         with self.trainer.precision_plugin.forward_context():
-            measurements |= measure_parts(self.network, parts, phase.measurer, phase.spec.batch_size, self.device)
+            measurements |= measure_parts(self.network, parts, phase.measurer, phase.batch_size, self.device)
         epoch = Epoch(
             len(self._history.epochs),
             phase.number,
@@ -277,6 +279,8 @@ def train_network(
         trainer.fit(learner, train_loader)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    # Lightning moves the network to the CPU when it ends.
+    network.to(environment.device)
     # With several devices the training ran in other processes, which saved its result.
     if n_devices > 1 and (last_snapshot := state.load_snapshot(phase.number)) is not None:
         history.reset_to(last_snapshot["history"])
@@ -298,6 +302,8 @@ def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) 
         logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # Statistics of BatchNorm are those of the whole batch, as on one device; torch has this for GPUs only.
+        sync_batchnorm=uses_cuda and environment.n_devices > 1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -74,6 +74,8 @@ class FinetunedNetwork(nn.Module):
         The new layers.
     n_outputs
         Number m of raw outputs.
+    seed
+        Seed of random weights of the backbone.
 
     Attributes
     ----------
@@ -90,9 +92,9 @@ class FinetunedNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, request: EmbeddingRequest, layers: LayersSpec, n_outputs: int) -> None:
+    def __init__(self, request: EmbeddingRequest, layers: LayersSpec, n_outputs: int, seed: int = 0) -> None:
         super().__init__()
-        backbone = build_backbone(request)
+        backbone = build_backbone(request, seed)
         self.preprocessing = backbone.preprocessing
         self.weights_note = backbone.loaded.note
         if layers.pool == "cls" and not has_class_token(backbone.body):

@@ -78,6 +78,8 @@ class Phase:
         Measures the network's outputs by loss and scores.
     runs_new_layers_only
         Whether only the new layers run, on cached vectors.
+    n_divisions
+        Number of parts into which each batch is divided, so that it fits into memory.
     """
 
     number: int
@@ -89,6 +91,7 @@ class Phase:
     val: PhaseRows
     measurer: OutputMeasurer
     runs_new_layers_only: bool = False
+    n_divisions: int = 1
 
     @property
     def title(self) -> str:
@@ -136,7 +139,12 @@ class Phase:
     @property
     def n_accumulated(self) -> int:
         """Number of batches whose gradients are accumulated in each step."""
-        return min(self.spec.accumulate, len(self.train) // self.n_steps)
+        return min(self.spec.accumulate * self.n_divisions, len(self.train) // self.n_steps)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images of a batch that fits into memory."""
+        return max(1, self.spec.batch_size // self.n_divisions)
 
     @property
     def n_replays(self) -> int:
@@ -284,7 +292,7 @@ class TrainingState:
     def load_snapshot(self, phase: int) -> Snapshot | None:
         """Return the last snapshot of an interrupted phase; None if there is none."""
         file = self._snapshot_file(phase)
-        return torch.load(file, weights_only=True) if file.is_file() else None
+        return torch.load(file, map_location="cpu", weights_only=True) if file.is_file() else None
 
     def finish_phase(self, phase: int, history: TrainingHistory) -> None:
         """Record that a phase is finished; the next one starts from its best weights."""

@@ -54,7 +54,14 @@ def build_phases(
                 runs_new_layers_only=not changed_units and inputs.unit is not None,
             )
         )
-    return phases, inputs, notes
+    return phases, inputs, [*notes, *_precision_notes(phases)]
+
+
+def _precision_notes(phases: list[Phase]) -> list[str]:
+    """Return a note if a reduced precision has no effect on some phases."""
+    if phases[0].spec.precision == "fp32" or not any(phase.runs_new_layers_only for phase in phases):
+        return []
+    return [f"new layers on cached vectors are trained in fp32, not in {phases[0].spec.precision}"]
 
 
 def _build_measurer(job: FinetuningJob, task: TrainingTask, network: FinetunedNetwork) -> OutputMeasurer:

@@ -50,7 +50,7 @@ def _start_history(
     parts = {"held": phase.held, "val": phase.val}
     if phase.choice.keeps_last:
         parts["train"] = phase.train
-    measurements = measure_parts(network, parts, phase.measurer, phase.spec.batch_size, environment.device)
+    measurements = measure_parts(network, parts, phase.measurer, phase.batch_size, environment.device)
     train = measurements.get("train", PartMeasurement())
     history.add_epoch(Epoch(0, 0, 0.0, train, 0.0, held=measurements.get("held"), val=measurements.get("val")))
     state.save_best(network, 0)
@@ -86,7 +86,7 @@ def _run_phase(
             if not is_out_of_memory(error):
                 raise
             phase = _halve_batches(phase, error)
-            note = f"out of memory: batches of {phase.spec.batch_size}, {phase.spec.accumulate} per step, instead"
+            note = f"out of memory: batches of {phase.batch_size}, {phase.n_accumulated} per step, instead"
             notes.append(note)
             environment.progress(phase.title, 0, 1, note)
             history.reset_to(history_at_start)
@@ -97,11 +97,9 @@ def _run_phase(
 
 
 def _halve_batches(phase: Phase, error: Exception) -> Phase:
-    """Return the phase with batches of half the size, twice as many of them per step."""
-    spec = phase.spec
-    if spec.batch_size < 2:
+    """Return the phase with batches of half the size, twice as many of them per step; the steps stay the same."""
+    if phase.batch_size < 2:
         raise DeviceError(
             "the network ran out of memory with one image; set a smaller size_px, or train fewer blocks"
         ) from error
-    halved_fields = {"batch_size": spec.batch_size // 2, "accumulate": spec.accumulate * 2}
-    return replace(phase, spec=spec.model_copy(update=halved_fields))
+    return replace(phase, n_divisions=2 * phase.n_divisions)

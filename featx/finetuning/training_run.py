@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from featx.artifacts.header import NETWORK_PACKAGES, provenance
 from featx.artifacts.learning_curves import write_curves
 from featx.artifacts.rescoring import update_val_scores
-from featx.embeddings.devices import find_device
+from featx.embeddings.devices import find_device, full_fp32
 from featx.files.atomic import file_lock, write_table
 from featx.finetuning.checkpoints import NetworkOutputs, write_network
 from featx.finetuning.distillation import distil, read_teacher
@@ -35,7 +35,7 @@ from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.metrics.scores import scores
 from featx.progress import NOTE_STAGE
 from featx.specs.base import fingerprint
-from featx.specs.finetuning import FinetuneSpec
+from featx.specs.finetuning import FROM_SCRATCH, FinetuneSpec
 from featx.specs.trained_network import NetworkSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics, Scores
@@ -192,16 +192,20 @@ def _train_and_write(job: FinetuningJob, state_folder: Path, folder: Path) -> No
     if job.teacher is not None and job.spec.distillation is not None:
         teacher = read_teacher(job.teacher, task.classes, job.inputs)
         task = distil(task, teacher, job.spec.distillation.temperature)
-    with torch.random.fork_rng():
+    # Predictions are those of the stored network, which computes in full fp32 everywhere.
+    with torch.random.fork_rng(), full_fp32():
         torch.manual_seed(job.spec.seed)
         trained_network = _train_network(job, task, state_folder, folder)
     _write_run(job, task, trained_network, folder, start)
-    (state_folder / LAST_WEIGHTS).rename(folder / LAST_WEIGHTS)
+    # The state stays complete until the run is published, so that a kill before loses nothing.
+    shutil.copyfile(state_folder / LAST_WEIGHTS, folder / LAST_WEIGHTS)
 
 
 def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, folder: Path) -> _TrainedNetwork:
     """Train a network in all its phases, and predict the val and test rows."""
-    network = FinetunedNetwork(job.request, job.spec.layers, task.n_outputs)
+    # Frozen layers with random weights are those of the embeddings, which have seed 0.
+    seed = job.spec.seed if job.spec.strategy == FROM_SCRATCH else 0
+    network = FinetunedNetwork(job.request, job.spec.layers, task.n_outputs, seed)
     phases, last_inputs, notes = build_phases(job, task, network)
     if job.request.weights == "none":
         notes.append("random weights: the network learns from these images alone")
@@ -296,8 +300,8 @@ def _warn_val_used(spec: FinetuneSpec) -> list[RunWarning]:
     if spec.monitor != "val":
         return []
     text = (
-        "val stopped the training and chose the epoch, so scores on val are optimistic; compare the runs on test, or "
-        "set monitor = 'holdout'"
+        "val stopped the training and chose the epoch, so scores on val are optimistic, and sets of predictions may "
+        "cover less than they state; compare the runs on test, or set monitor = 'holdout'"
     )
     return [RunWarning(VAL_USED, text)]
 

@@ -37,6 +37,8 @@ def train_on_vectors(
     epochs = phase.phase_spec.epochs
     optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
     schedule = build_schedule(optimiser, phase.spec, epochs, phase.n_steps * epochs)
+    # Gradients of a batch that ran out of memory are no part of the first step.
+    optimiser.zero_grad()
     first_epoch = len(history.epochs)
     for number in range(first_epoch, first_epoch + epochs):
         start, lr = time.perf_counter(), optimiser.param_groups[0]["lr"]

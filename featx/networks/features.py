@@ -242,8 +242,15 @@ def preprocessing_for(request: EmbeddingRequest, weights_preprocessing: Preproce
     return weights_preprocessing.model_copy(update=stated_fields)
 
 
-def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
-    """Return the backbone that a request names with its weights; random weights have seed 0.
+def build_backbone(request: EmbeddingRequest, seed: int = 0) -> BuiltBackbone:
+    """Return the backbone that a request names with its weights.
+
+    Parameters
+    ----------
+    request
+        The backbone, its weights and its preprocessing.
+    seed
+        Seed of random weights.
 
     Raises
     ------
@@ -255,7 +262,7 @@ def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
     file = weights_path(plan, request.weights)
     with torch.random.fork_rng(devices=[]), nullcontext() if file is None else WithoutRandomInit():
         # torch.manual_seed would reseed GPUs as well.
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed)
         body = plan.build().eval()
     loaded_weights = LoadedWeights()
     if file is not None and request.has_own_weights:

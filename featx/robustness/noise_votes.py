@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featx.embeddings.devices import full_fp32
 from featx.embeddings.engine import is_out_of_memory
 from featx.robustness.attacked_model import AttackedModel
 
@@ -64,7 +65,8 @@ class NoiseVotes:
     def _count(self, copies: Tensor) -> Counts:
         """Return the numbers of copies with each predicted class; copies that do not fit into memory are halved."""
         try:
-            codes = self.model.decide(self.model(copies.to(self.device))).cpu().numpy()
+            with full_fp32():
+                codes = self.model.decide(self.model(copies.to(self.device))).cpu().numpy()
         except Exception as error:
             if not is_out_of_memory(error) or len(copies) == 1:
                 raise

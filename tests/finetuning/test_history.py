@@ -55,6 +55,15 @@ def test_patience_restarts_with_a_phase_and_the_best_epoch_stays() -> None:
     assert history.best == 1
 
 
+def test_a_phase_that_is_not_finite_does_not_end_the_next_one() -> None:
+    history = build_history([0.7, 0.5, math.nan])
+    assert history.is_phase_over
+    history.begin_phase()
+    assert not history.is_phase_over
+    history.add_epoch(build_epoch(3, 2, math.nan, 0.5))
+    assert history.is_phase_over
+
+
 def test_without_held_out_rows_the_last_epoch_is_the_best() -> None:
     history = TrainingHistory(2, EpochChoice("train"))
     for number, loss in enumerate([0.7, 0.5, 0.6, 0.8, 0.9]):

@@ -3,6 +3,7 @@
 Modules: finetuning.lightning_loop, finetuning.vector_loop.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,29 +69,56 @@ def test_small_batches_accumulated_are_a_large_batch(study: Path) -> None:
     assert small_batch_run.held_loss == pytest.approx(large_batch_run.held_loss, abs=1e-3)
 
 
-@BACKBONES.register("hungry")
-def hungry() -> Backbone:
+def register_toy_network(name: str, build_convolution: Callable[[], nn.Module]) -> None:
+    """Register a backbone of one convolution."""
+    half = (0.5, 0.5, 0.5)
+    missing_file = WeightsFile(Path(f"nowhere/{name}.pth"), "", None, "there are none")
+    preprocessing = Preprocessing(size_px=16, mean=half, std=half)
+
+    def build() -> nn.Module:
+        return nn.Sequential(build_convolution(), nn.ReLU())
+
+    BACKBONES.register(name)(lambda: Backbone(name, build, missing_file, preprocessing, last="1"))
+
+
+class Hungry(nn.Conv2d):
     """A convolution that has memory for three images."""
 
-    class Hungry(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
-            if len(x) > 3:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return super().forward(x)
-
-    half = (0.5, 0.5, 0.5)
-    missing_file = WeightsFile(Path("nowhere/hungry.pth"), "", None, "there are none")
-    build = lambda: nn.Sequential(Hungry(3, 4, 3), nn.ReLU())  # noqa: E731
-    return Backbone("hungry", build, missing_file, Preprocessing(size_px=16, mean=half, std=half), last="1")
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().forward(x)
 
 
 def test_out_of_memory_halves_batches_and_accumulates_them(study: Path) -> None:
+    register_toy_network("hungry", lambda: Hungry(3, 4, 3))
     run = finetune_one(backbone="hungry", strategy="all", batch_size=8)
     assert run.notes[1:] == [
         "out of memory: batches of 4, 2 per step, instead",
         "out of memory: batches of 2, 4 per step, instead",
     ]
     assert run.n_epochs == 3
+
+
+class NarrowLater(nn.Conv2d):
+    """A convolution that has memory for four images only after some steps of training."""
+
+    n_steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        NarrowLater.n_steps += self.training
+        if NarrowLater.n_steps > 8 and len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().forward(x)
+
+
+def test_out_of_memory_in_a_later_epoch_leaves_the_number_of_steps(study: Path) -> None:
+    register_toy_network("narrow_later", lambda: NarrowLater(3, 4, 3))
+    run = finetune_one(
+        backbone="narrow_later", strategy="all", batch_size=9, schedule="one-cycle", epochs=5, patience=0
+    )
+    assert "out of memory: batches of 4, 2 per step, instead" in run.notes
+    assert run.n_epochs == 5
 
 
 @pytest.mark.slow  # tests/finetuning/test_row_weights.py compares the weights of such a training

@@ -3,6 +3,7 @@
 Modules: finetuning.finetuning_job, finetuning.training, study.run_warnings.
 """
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 import featx
+from featx.errors import DeviceError
 from tests.finetuning.specs import STRATEGIES, changed, finetune_one
 from tests.processes import run_until_killed
 
 KILLED = """
 import featx
+from featx.errors import DeviceError
 import tests.conftest
 from featx.specs.finetuning import FinetuneSpec
 def report(stage, done, total, note=""):
@@ -90,3 +93,37 @@ def test_weights_that_the_last_step_ruined_are_discarded(
     ruined = finetune_one(strategy=strategy, optimiser="sgd", epochs=1, holdout=0, batch_size=64)
     assert "nan" in ruined.flags
     assert np.isfinite(featx.load(ruined.path).predict_images(["images/0.png"]).proba).all()
+
+
+def test_a_training_whose_run_cannot_be_published_is_completed_later(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("featx.study.study.write_sealed", fail)
+        with pytest.raises(OSError, match="No space"):
+            finetune_one(strategy="all")
+    stages = []
+    featx.finetune(specs=[changed(strategy="all")], target="class", progress=lambda stage, *_: stages.append(stage))
+    assert not [stage for stage in stages if stage.startswith("finetune")]
+
+
+def test_seeds_change_the_random_weights_of_a_network_from_scratch(study: Path) -> None:
+    weights = []
+    for seed in (0, 1):
+        run = finetune_one(strategy="scratch", optimiser="sgd", lr=1e-12, epochs=1, seed=seed)
+        tensors = load_file(Path(run.path) / "model.safetensors")
+        weights.append(next(value for key, value in sorted(tensors.items()) if value.ndim == 4))
+    assert not torch.allclose(*weights, atol=1e-3)
+
+
+def test_half_precision_on_a_cpu_is_refused(study: Path) -> None:
+    with pytest.raises(DeviceError, match=r"precision = 'fp16' of \[\[finetune\]\] needs a GPU"):
+        finetune_one(strategy="all", precision="fp16")
+
+
+def test_a_precision_without_effect_on_new_layers_is_noted(study: Path) -> None:
+    run = finetune_one(strategy="head", precision="bf16")
+    assert "new layers on cached vectors are trained in fp32, not in bf16" in run.notes
