@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import DataError, MissingExtraError
-from featx.files.atomic import file_state
+from featx.files.atomic import portable_file_state
 from featx.specs.data import ReaderSpec
 
 # Extra of featx that installs a package, or the client of a kind of object store.
@@ -198,7 +198,7 @@ def existing_file(path: Path, key: str) -> Path:
 def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
     """Return the states of the local files that hold the labels: the labels are unchanged while the states are.
 
-    Object stores are not accessed.
+    A copy of a project has the same states. Object stores are not accessed.
     """
     place = resolve_source(data.source, folder)
     # If the source is a URL, only absolute paths are local.
@@ -215,4 +215,4 @@ def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, in
     archive = Path(split_archive_place(place)[0])
     if (data.labels or data.reader in LABEL_SUFFIXES) and archive.is_file():
         files.append(archive)
-    return [state for file in files if (state := file_state(file))]
+    return [state for file in files if (state := portable_file_state(file))]

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -10,7 +11,13 @@ from PIL import Image
 
 from featx.images.contents import Content
 from featx.images.decode import decode
+from featx.images.digests import MIN_SETTLED_NS
 from featx.specs.embedding import Decoding
+
+
+def wait_until_settled() -> None:
+    """Wait until the digests of files that were written before may be cached."""
+    time.sleep(1.5 * MIN_SETTLED_NS / 1e9)
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

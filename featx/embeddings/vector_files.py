@@ -28,7 +28,7 @@ class VectorFile:
     file
         The file.
     state
-        Path, size in bytes and mtime in ns of the file.
+        State of the file (`featx.files.atomic.file_state`).
     sha256
         SHA-256 of its content.
     ids

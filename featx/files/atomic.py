@@ -32,12 +32,28 @@ LOCK_POLL_S = 0.01
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
-    """Return (path, size in bytes, mtime in ns) of a file; None where there is none."""
+    """Return (path, size in bytes, `change_time_ns`) of a file; None where there is none."""
     try:
-        stat = Path(path).stat()
+        state = Path(path).stat()
     except OSError:
         return None
-    return str(path), stat.st_size, stat.st_mtime_ns
+    return str(path), state.st_size, change_time_ns(state)
+
+
+def portable_file_state(path: str | Path) -> tuple[str, int, int] | None:
+    """Return (path, size in bytes, mtime in ns) of a file, which its copies keep; None where there is none."""
+    state = file_state(path)
+    return None if state is None else (*state[:2], Path(path).stat().st_mtime_ns)
+
+
+def change_time_ns(state: os.stat_result) -> int:
+    """Return the time of the last change of a file in ns since the epoch: of its content, its name or its permissions.
+
+    A file that replaces another one may have its size and mtime, for example from an archive, but is renamed or written
+    later.
+    """
+    # Windows states the time of creation instead of that of the change.
+    return max(state.st_mtime_ns, state.st_ctime_ns)
 
 
 def private_name(name: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featx.errors import ReadError
 
 Content = bytes | NDArray[Any]
-# Size in bytes and mtime in ns: a file with an unchanged state has unchanged content.
+# Size in bytes and time of the last change in ns: a file with an unchanged state has unchanged content.
 FileState = tuple[int, int]
 
 # Beginnings of the reasons which say that the content of a file is damaged, or no image. Files with other reasons stay

@@ -20,10 +20,10 @@ N_READER_THREADS = 4
 URIS_PER_BATCH = 4096
 # Number of uris in one task of a thread: larger tasks make threads wait for each other less often.
 URIS_PER_TASK = 64
-# Age of a file when it is read: a younger one may be written again with the same mtime.
+# Age of a file when it is read: a younger one may be changed again with the same time of change.
 MIN_SETTLED_NS = 100_000_000
-TABLE_COLUMNS = "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
-# Resolution of mtime on file systems that store whole seconds.
+TABLE_COLUMNS = "(uri TEXT PRIMARY KEY, size INTEGER, changed_ns INTEGER, digest TEXT)"
+# Resolution of times on file systems that store whole seconds.
 COARSE_TICK_NS = 1_000_000_000
 
 
@@ -85,7 +85,7 @@ class DigestCache(SqliteCache):
 
     def known(self, uris: Sequence[str], states: Sequence[FileState | None]) -> Iterator[str]:
         """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
-        query = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
+        query = "SELECT uri, size, changed_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
         for start in range(0, len(uris), URIS_PER_BATCH):
             batch = list(map(mask_secrets, uris[start : start + URIS_PER_BATCH]))
             digests = {row[:3]: row[3] for row in self._database.execute(query, [json.dumps(batch)])}
@@ -99,7 +99,7 @@ class DigestCache(SqliteCache):
 
 
 def has_settled(state: FileState, before_ns: int) -> bool:
-    """Whether a file that is written again will have another mtime.
+    """Whether a file that is written again will have another time of change.
 
     Parameters
     ----------

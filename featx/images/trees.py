@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.files.atomic import change_time_ns
 from featx.images.contents import FileState, file_uri, unicode_name
 from featx.images.names import IMAGE_SUFFIXES, SYSTEM_FILE_INITIALS, file_suffix, is_image_name, non_image_rule
 from featx.images.system_files import system_folder_rule, system_path_rule
@@ -296,4 +297,4 @@ def _make_entry(file: "os.DirEntry[str] | Path", name: str) -> Entry:
         return Entry(name, file_uri(path), None, "unreadable", reason)
     if not stat.S_ISREG(state.st_mode):
         return Entry(name, file_uri(path), None, "unreadable", "is not a regular file")
-    return Entry(name, file_uri(path), (state.st_size, state.st_mtime_ns))
+    return Entry(name, file_uri(path), (state.st_size, change_time_ns(state)))

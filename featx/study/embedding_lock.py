@@ -21,7 +21,8 @@ class LockedEmbedding(ResolvedEmbedding):
     Attributes
     ----------
     weights_file
-        Path, size in bytes and mtime in ns of the weights, None for random weights. `spec` is valid while these are.
+        State of the file of weights (`featx.files.atomic.file_state`), None for random weights. `spec` is valid while
+        it is unchanged.
     deviation
         The measured deviation of a reduced precision from fp32 (fields of `featx.embeddings.deviation.Deviation`).
     reason

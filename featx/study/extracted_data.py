@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import IncompleteError
-from featx.files.atomic import file_state
+from featx.files.atomic import portable_file_state
 from featx.files.seals import read_sealed
 from featx.images.arrays import external_label_files
 from featx.locations import is_url, label_file_states, resolve_source, split_archive_place
@@ -161,7 +161,7 @@ class ExtractedData:
         """Return the state of the labels and the selection of images; a change requires a new extraction."""
         data, targets = self.recipe.data, self.recipe.targets
         label_states = label_file_states(data, self.recipe.folder)
-        label_states += filter(None, map(file_state, external_label_files(data, self.recipe.folder)))
+        label_states += filter(None, map(portable_file_state, external_label_files(data, self.recipe.folder)))
         return {
             "data": mask_secrets_in_value(data.identity()),
             "source": mask_secrets(self._relative(resolve_source(data.source, self.recipe.folder))),

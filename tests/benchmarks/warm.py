@@ -25,13 +25,12 @@ from featx.images.digests import identify_images
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
+from tests.image_files import wait_until_settled
 
 N_FILES = 50_000
 N_CLASSES = 10
 N_CALLS = 3
 MIN_FILES_PER_S = 20_000
-# Age that the files are given, because recently written files are read again.
-FILE_AGE_S = 3600
 
 
 class OpenCounter:
@@ -66,14 +65,13 @@ def make_bitmap(number: int) -> bytes:
 
 def make_images(folder: Path) -> list[str]:
     """Write different images, one folder for each class; return their paths."""
-    modified_s = time.time() - FILE_AGE_S
     paths = []
     for number in range(N_FILES):
         file = folder / f"class{number % N_CLASSES}" / f"{number:06}.bmp"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(make_bitmap(number))
-        os.utime(file, (modified_s, modified_s))
         paths.append(str(file))
+    wait_until_settled()
     return paths
 
 

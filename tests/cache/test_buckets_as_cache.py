@@ -1,7 +1,6 @@
 """Studies with a cache in a bucket give the same vectors, models and command results as with a folder."""
 
 import json
-import os
 import socket
 import subprocess
 import time
@@ -21,6 +20,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, RecipeError, UnreachableError
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.image_files import wait_until_settled
 from tests.printed import unwrapped
 from tests.processes import start_script
 from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, refuse, run
@@ -32,8 +32,7 @@ NOTES = {"digests.sqlite", "throughputs.json", "benchmarks.json"}
 def cache(empty_bucket: str, toy_home: Path) -> str:
     """Return a prefix in a bucket: the cache of ``remote.toml``; that of ``local.toml`` is a folder."""
     place = f"s3://{empty_bucket}/teams/cache"
-    for image in (toy_home / "images").rglob("*.png"):
-        os.utime(image, (1e9, 1e9))  # a file as young as a second is read again
+    wait_until_settled()
     Path("remote.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "{place}"\n')
     Path("local.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "local"\n')
     return place

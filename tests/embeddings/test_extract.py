@@ -4,7 +4,6 @@ Modules: embeddings.outcomes, study.extracted_data, study.extraction_tables.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -31,6 +30,7 @@ from featx.specs.extraction import EngineSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
+from tests.image_files import wait_until_settled
 from tests.recipes import toy_recipe
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
@@ -121,15 +121,8 @@ def test_extracting_twice_writes_nothing(recipe: Path) -> None:
     assert cache_state(recipe) == state_before
 
 
-def age_images(recipe: Path) -> None:
-    """Make the images an hour old, since digests of files that changed just now are not cached."""
-    for image in (recipe.parent / "images").rglob("*.png"):
-        state = image.stat()
-        os.utime(image, ns=(state.st_atime_ns, state.st_mtime_ns - 3_600_000_000_000))
-
-
 def test_an_image_is_read_again_only_when_its_file_changes(recipe: Path) -> None:
-    age_images(recipe)
+    wait_until_settled()
     assert [extract(recipe).n_read for _ in range(2)] == [48, 0]
     image = recipe.parent / "images" / "dark" / "003.png"
     Image.new("RGB", (5, 5), "red").save(image)

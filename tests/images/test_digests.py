@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ReadError
+from featx.files.atomic import file_state
 from featx.images.contents import FileState, digest
 from featx.images.digests import (
     DigestCache,
@@ -26,6 +27,7 @@ from featx.images.digests import (
     identify_with_cache,
 )
 from featx.images.sources import read_content
+from tests.image_files import wait_until_settled
 
 
 @given(st.binary())
@@ -82,19 +84,16 @@ def test_many_files_are_identified_in_order(tmp_path: Path) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Three files that are an hour old."""
+    """Three files whose digests may be cached."""
     uris = [str(tmp_path / f"{number}.png") for number in range(3)]
     for uri in uris:
         Path(uri).write_text(uri)
-        os.utime(uri, ns=(HOUR_AGO_NS, HOUR_AGO_NS))
+    wait_until_settled()
     return uris
 
 
-HOUR_AGO_NS = time.time_ns() - 3_600_000_000_001
-
-
 def states(uris: list[str]) -> list[FileState | None]:
-    return [(Path(uri).stat().st_size, Path(uri).stat().st_mtime_ns) for uri in uris]
+    return [None if (state := file_state(uri)) is None else state[1:] for uri in uris]
 
 
 def identify_cached(
@@ -112,15 +111,26 @@ def test_a_digest_is_cached_while_the_file_is_unchanged(files: list[str], tmp_pa
     assert first == ([identify_image(uri) for uri in files], [True] * 3)
     assert identify_cached(files, states(files), database) == (first[0], [False] * 3)
     Path(files[1]).write_text("longer than before, or shorter")
-    os.utime(files[2], ns=(HOUR_AGO_NS + 1, HOUR_AGO_NS + 1))
+    os.utime(files[2])
     identities, were_read = identify_cached(files, states(files), database)
     assert were_read == [False, True, True]
     assert identities == [identify_image(uri) for uri in files]
 
 
+def test_a_file_that_replaces_another_one_of_equal_size_and_mtime_is_read(files: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    other.write_text(files[0][::-1])
+    os.utime(other, ns=(Path(files[0]).stat().st_mtime_ns,) * 2)
+    identify_cached(files, states(files), tmp_path / "digests.sqlite")
+    other.replace(files[0])
+    identities, were_read = identify_cached(files, states(files), tmp_path / "digests.sqlite")
+    assert were_read == [True, False, False]
+    assert identities[0] == identify_image(files[0])
+
+
 def test_unreadable_and_stateless_files_are_not_cached(files: list[str], tmp_path: Path) -> None:
     Path(files[0]).write_bytes(b"")
-    os.utime(files[0], ns=(HOUR_AGO_NS, HOUR_AGO_NS))
+    wait_until_settled()
     file_states: list[FileState | None] = [*states(files)[:2], None]
     for _ in range(2):
         identities, were_read = identify_cached(files, file_states, tmp_path / "digests.sqlite")
@@ -136,7 +146,7 @@ def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], t
 
 
 @pytest.mark.parametrize(
-    ("age_ns", "mtime_ns", "is_settled"),
+    ("age_ns", "changed_ns", "is_settled"),
     [
         (50_000_000, 1_700_000_000_123_456_789, False),
         (150_000_000, 1_700_000_000_123_456_789, True),
@@ -145,8 +155,8 @@ def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], t
     ],
     ids=["just written", "settled", "in a tick of whole seconds", "after such a tick"],
 )
-def test_a_file_has_settled_if_a_later_write_changes_its_mtime(age_ns: int, mtime_ns: int, is_settled: bool) -> None:
-    assert has_settled((1, mtime_ns), mtime_ns + age_ns) is is_settled
+def test_a_file_has_settled_if_a_later_write_changes_its_time(age_ns: int, changed_ns: int, is_settled: bool) -> None:
+    assert has_settled((1, changed_ns), changed_ns + age_ns) is is_settled
 
 
 def test_an_interrupted_run_keeps_the_digests_read_so_far(files: list[str], tmp_path: Path) -> None:

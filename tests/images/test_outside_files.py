@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from featx.images.arrays import external_label_files, read_row
 from featx.images.readers import read_source
 from featx.specs.data import LabelsSpec, ReaderSpec
 from featx.study.study import Study
+from tests.image_files import wait_until_settled
 
 SHAPE = (6, 8, 8)
 SECRET = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
@@ -169,22 +169,15 @@ def test_members_that_lead_out_of_an_archive_are_ignored_with_a_reason(kind: str
     assert recognition.ignored == {"its path leads out of its folder in the archive": 2}
 
 
-def set_time(file: Path, seconds_ago: float) -> None:
-    """Set the time of the last change, since digests of files that changed just now are not cached."""
-    time_ns = time.time_ns() - int(seconds_ago * 1e9)
-    os.utime(file, ns=(time_ns, time_ns))
-
-
 def test_changed_values_in_other_files_are_noticed(home: Path) -> None:
     with h5py.File("a.h5", "w") as file:
         external(file, home / "secret")
         file["y"] = [0, 1, 0, 1, 0, 1]
-    for name in ("a.h5", "secret"):
-        set_time(home / name, 3600)
+    wait_until_settled()
     recipe = recipe_of(home, "external = true")
     assert featx.extract(recipe).n_embedded == 6
     (home / "secret").write_bytes((255 - SECRET).tobytes())
-    set_time(home / "secret", 1800)
+    wait_until_settled()
 
     assert featx.extract(recipe).n_embedded == 6
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from featx import extract
 from featx.errors import WeightsError
-from featx.files.atomic import file_sha256
+from featx.files.atomic import file_sha256, file_state
 from featx.networks.backbones import get_backbone
 from featx.networks.features import resolve_network
 from featx.networks.pretrained_weights import WeightsFile, load_state, read_state, sha256_of_state
@@ -154,7 +154,7 @@ def test_weights_from_a_file_give_the_network_that_was_saved(tmp_path: Path, suf
 
     assert sha256_of_state(resolved.network.body) == sha256_of_state(trained_network)
     assert resolved.specs[0].weights_sha256 == file_sha256(file)
-    assert resolved.weights_file == (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+    assert resolved.weights_file == file_state(file)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
