@@ -146,6 +146,13 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     """
     study = Study.open(recipe)
     sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
+    return build_ensembles(study, sections, target, force=force)
+
+
+def build_ensembles(
+    study: Study, sections: Sequence[EnsembleSpec], target: str | None = None, *, force: bool = False
+) -> list[EnsembleResult]:
+    """Build the ensembles of some sections among the runs of a study; `ensemble` describes results and errors."""
     results = [result for spec in sections for result in _build_section(study, spec, target, force)]
     # Sections without a name and with the same members have the same runs.
     distinct_results = {result.run: result for result in results}.values()
@@ -196,9 +203,8 @@ def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def explain_missing_ensembles(recipe: Recipe, spec: EnsembleSpec) -> dict[str, str]:
+def explain_missing_ensembles(study: Study, spec: EnsembleSpec) -> dict[str, str]:
     """Return why a section builds no ensemble, for each target that it can predict; empty text if it builds one."""
-    study = Study.open(recipe)
     names = study.target_names(spec.target)
     return {name: _why_no_members(study, name, spec) for name in names if _suited_methods(study, name, spec)}
 
@@ -235,7 +241,8 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
 def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
     """Build an ensemble by each method; return the best first."""
     folders = {method: _build_one(run, method, force) for method in methods}
-    descriptions = describe_runs({folder.name: folder.spec for folder in run.study.runs(run.target)})
+    built_runs = [folder for folder, _ in folders.values()]
+    descriptions = describe_runs({item.name: item.spec for item in [*run.study.runs(run.target), *built_runs]})
     results = [_result(folder, is_new, run.notes, descriptions) for folder, is_new in folders.values()]
     return sorted(results, key=lambda result: -result.gain)
 

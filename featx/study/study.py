@@ -60,7 +60,15 @@ WHAT_CHANGED = {
 
 @dataclass(frozen=True)
 class Study(LabelledRows):
-    """A recipe with all that has been made for it: extracted data, finished runs, the log of test scores."""
+    """A recipe with all that has been made for it: extracted data, finished runs, the log of test scores.
+
+    Attributes
+    ----------
+    run_names
+        Names of the runs that belong to the study; None for all in its folder.
+    """
+
+    run_names: frozenset[str] | None = None
 
     @classmethod
     def open(cls, recipe: str | Path | Recipe | None) -> "Study":
@@ -124,8 +132,9 @@ class Study(LabelledRows):
             return []
 
     def run_folders(self) -> list[RunFolder]:
-        """Return all finished runs in the recipe's folder, whatever their state, by name."""
-        return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+        """Return all finished runs of the study, whatever their state, by name."""
+        paths = [path.parent for path in sorted(self.folder.glob("[!.]*/header.json"))]
+        return [self._run_folder(path) for path in paths if self.run_names is None or path.name in self.run_names]
 
     def _run_folder(self, path: Path) -> RunFolder:
         """Return the folder of a run; its checksums are verified once, and again only if a file changes."""

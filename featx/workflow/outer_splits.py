@@ -21,7 +21,8 @@ from featx.artifacts.header import commit
 from featx.embeddings.machine import describe_machine
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, IncompleteError
-from featx.evaluation.evaluate import evaluate
+from featx.evaluation.coverage import CoverageCheck
+from featx.evaluation.evaluate import evaluate_study
 from featx.evaluation.split_summary import SplitScores, SplitSummary, summarize_splits
 from featx.files.seals import read_sealed, write_sealed
 from featx.progress import NOTE_STAGE, ProgressCallback
@@ -34,7 +35,7 @@ from featx.study.study import Study
 from featx.study.variant_runs import SPLIT_SCORES, has_finished_runs
 from featx.workflow.equal_splits import check_splits_differ
 from featx.workflow.resplit_study import write_split_tables
-from featx.workflow.stages import make_runs
+from featx.workflow.stages import RUN_STAGES, make_runs, study_of_results
 from featx.workflow.training_inputs import recipe_embeddings, training_inputs
 
 
@@ -197,14 +198,21 @@ class OuterSplits:
             cluster=self.cluster,
             has_pending_embeddings=self.has_pending_embeddings,
             tensorboard=self.tensorboard,
+            only_these_runs=True,
         )
-        for stage, _ in stages:
+        results: list[Any] = []
+        for stage, stage_results in stages:
             progress(stage, 1, 1)
-        evaluations = evaluate(split_study.recipe, final=self.final, user=self.user, progress=progress)
+            results += stage_results if stage in RUN_STAGES else []
+        # Runs of an earlier recipe may lie in the folder.
+        made_study = study_of_results(split_study.recipe, results)
+        evaluations = evaluate_study(
+            made_study, CoverageCheck(None), final=self.final, user=self.user, progress=progress
+        )
         n_train = len(split_study.ids("train"))
         targets = []
         for evaluation in evaluations:
-            seconds = sum(run.metrics.elapsed_s or 0.0 for run in split_study.runs(evaluation.target))
+            seconds = sum(run.metrics.elapsed_s or 0.0 for run in made_study.runs(evaluation.target))
             n_scored = len(split_study.ids("train" if evaluation.part == "oof" else evaluation.part))
             targets.append(SplitScores.of(evaluation, n_train, n_scored, round(seconds, 2)))
         record = SplitRecord(

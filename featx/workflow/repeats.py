@@ -234,7 +234,8 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
 
 def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallback) -> list[RunFolder]:
     """Make all runs of a recipe and return their folders; runs that a search stopped have none."""
-    results = [result for _, runs in make_runs(recipe, engine=engine, progress=progress) for result in runs]
+    stages = make_runs(recipe, engine=engine, progress=progress, only_these_runs=True)
+    results = [result for _, runs in stages for result in runs]
     return [RunFolder(Path(result.path)) for result in results if result.path]
 
 

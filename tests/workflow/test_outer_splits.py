@@ -206,3 +206,14 @@ def test_summary_equals_its_textbook_formulas() -> None:
     assert row.p == pytest.approx(min(1, 2 * min(p)) if p[1] == min(p) else max(p[1], min(1, 2 * min(p))))
     assert summary.rows[3].difference is None
     assert summary.rows[3].means == {}
+
+
+def test_runs_of_an_earlier_recipe_do_not_belong_to_a_split(toy_home: Path) -> None:
+    sections = {"split": SPLIT | {"repeats": 2}, "ensemble": [{"methods": ["soft"]}]}
+    run_splits(toy_recipe(**sections, head=toy_heads("logreg", "knn")), final=False)
+    splits, summary = run_splits(toy_recipe(**sections, head=toy_heads("logreg", "lda")), final=False)
+    assert {row.run for row in summary.targets[0].rows[1:]} == {"logreg", "lda", "soft"}
+    for split in splits:
+        newest = max(Path(split.folder).glob("soft-*"), key=lambda folder: folder.stat().st_mtime_ns)
+        assert sorted(name.split("-")[0] for name in RunFolder(newest).members) == ["lda", "logreg"]
+        assert len(list(Path(split.folder).glob("knn-*"))) == 1
