@@ -1,5 +1,6 @@
 """Rows of a study with their labels, and the units that stay on one side of every cut."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,16 +30,33 @@ from featx.tables.resampling_units import join_units
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Numbers, Truth
 
+NUMBER = re.compile(r"[0-9]+")
+# Digits to which numbers in ids are filled with zeros for sorting.
+NUMBER_WIDTH = 20
+
+
+def _natural_key(name: str) -> tuple[str, str]:
+    """Return a key by which names are sorted naturally, and those that differ in leading zeros in a fixed order."""
+    return NUMBER.sub(lambda match: match.group().zfill(NUMBER_WIDTH), name), name
+
 
 @dataclass(frozen=True)
 class LabelledRows(ExtractedData):
     """Ids, labels, groups and copies of the images of a study; labels of the test split stay sealed."""
 
     def ids(self, part: str) -> Ids:
-        """Return the ids of one part whose images have embeddings, in the order of the manifest."""
-        embedded_ids = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
-        is_in_part = self.split.reindex(embedded_ids).eq(part).to_numpy()
-        return embedded_ids.to_numpy(object)[is_in_part]
+        """Return the ids of one part whose images have embeddings, in an order that does not depend on the source's.
+
+        Folds, and so models, are the same after the rows of a label table were sorted.
+        """
+        is_in_part = self.split.reindex(self._embedded_ids).eq(part).to_numpy()
+        return self._embedded_ids.to_numpy(object)[is_in_part]
+
+    @cached_property
+    def _embedded_ids(self) -> "pd.Index[str]":
+        """The ids of all images that have embeddings, in natural order: ``image 9`` before ``image 10``."""
+        ids = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
+        return pd.Index(sorted(ids, key=_natural_key), dtype=object)
 
     def target_names(self, target: str | None = None) -> list[str]:
         """Return the names of the recipe's targets, or only `target`."""

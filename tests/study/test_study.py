@@ -210,3 +210,28 @@ def test_the_environment_or_the_recipe_sets_the_result_folders(recipe: Path, mon
     monkeypatch.setenv("FEATX_CACHE", "/c")
     monkeypatch.setenv("FEATX_RUNS", "/r")
     assert (Study.open(None).cache.folder, Study.open(None).folder) == (Path("/c"), Path("/r/featx"))
+
+
+def test_the_order_of_a_label_table_changes_no_model(recipe: Path) -> None:
+    extract()
+    (first_run,) = fit(heads=["svm"], trials=2)
+    expected = pd.read_parquet(Path(first_run.path) / "predictions.parquet")
+    frame = pd.read_csv("images/labels.csv").sample(frac=1, random_state=0)
+    frame.to_csv("images/labels.csv", index=False)
+    extract()
+    (run,) = fit(heads=["svm"], trials=2, force=True)
+    assert run.run == first_run.run
+    pd.testing.assert_frame_equal(pd.read_parquet(Path(run.path) / "predictions.parquet"), expected)
+
+
+def test_rows_are_in_natural_order(recipe: Path) -> None:
+    names = ["dark/10.png", "dark/9.png", "dark/09.png"]
+    frame = pd.read_csv("images/labels.csv")
+    for old_name, name in zip(frame["path"][:3], names, strict=True):
+        Path(f"images/{old_name}").rename(f"images/{name}")
+    frame.loc[:2, "path"] = names
+    frame.loc[:2, "part"] = "train"
+    frame.to_csv("images/labels.csv", index=False)
+    extract()
+    ids = Study.open(None).ids("train").tolist()
+    assert [name for name in ids if name in names] == ["dark/09.png", "dark/9.png", "dark/10.png"]
