@@ -28,4 +28,4 @@ def repeated(targets: "Sequence[Repeats]") -> None:
         columns = ["  run", f"val {metric}, mean", "sd", "difference", "p"]
         console.say()
         console.table(title, columns, rows)
-        console.say("* best mean score; p: corrected resampled t-test against it, Holm-corrected")
+        console.say("* best mean score; p: corrected resampled t-test against it, Holm-corrected for all pairs")

@@ -11,6 +11,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class RepeatedRun:
     difference
         The difference of the mean to the best mean; 0 for the best run.
     p
-        The p-value of the corrected resampled t-test against the best run, Holm-corrected; nan for the best run.
+        The p-value of the corrected resampled t-test against the best run, after Holm's correction for all pairs of
+        runs; nan for the best run.
     """
 
     run: str
@@ -269,17 +271,29 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     )
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
-    p_values = [
-        corrected_t_test(best - table[name], n_val / n_train)
-        if name in complete_names and name != order[0]
-        else math.nan
+    p_values = _p_values({name: table[name] for name in order if name in complete_names}, n_val / n_train)
+    rows = [
+        RepeatedRun(
+            name,
+            table[name].tolist(),
+            _mean(table[name]),
+            _sd(table[name]),
+            _mean(table[name] - best),
+            p_values.get((order[0], name), math.nan),
+        )
         for name in order
     ]
-    rows = [
-        RepeatedRun(name, table[name].tolist(), _mean(table[name]), _sd(table[name]), _mean(table[name] - best), p)
-        for name, p in zip(order, holm(p_values), strict=True)
-    ]
     return Repeats(target, metric, len(repeats), n_train, n_val, rows)
+
+
+def _p_values(table: Mapping[str, NDArray[Any]], test_share: float) -> dict[tuple[str, str], float]:
+    """Return the p-value of each pair of runs, in their order, after Holm's correction for all pairs.
+
+    The best run is known only after the test, so that a correction for its own pairs alone would be too weak.
+    """
+    pairs = list(combinations(table, 2))
+    p = [corrected_t_test(table[first] - table[second], test_share) for first, second in pairs]
+    return dict(zip(pairs, holm(p), strict=True))
 
 
 def _mean(values: NDArray[Any]) -> float:

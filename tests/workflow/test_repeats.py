@@ -162,14 +162,27 @@ def test_differences_are_tested_with_the_actual_ratio_of_rows() -> None:
     comparison = compared("y", repeats)
     assert [row.run for row in comparison.rows] == ["good", "near", "bad"]
     assert np.isnan(comparison.rows[0].p)
-    p = []
-    for name in ("near", "bad"):
-        differences = scores["good"] - scores[name]
+    p = {}
+    for first, second in (("good", "near"), ("good", "bad"), ("near", "bad")):
+        differences = scores[first] - scores[second]
         statistic = differences.mean() / np.sqrt((1 / 6 + 15 / 60) * differences.var(ddof=1))
-        p.append(2 * t.sf(abs(statistic), 5))
-    assert comparison.rows[2].p == pytest.approx(2 * p[1])
-    assert comparison.rows[1].p == pytest.approx(p[0])
+        p[first, second] = 2 * t.sf(abs(statistic), 5)
+    # The p-values of the three pairs in ascending order are multiplied by 3, 2 and 1.
+    assert sorted(p, key=p.__getitem__) == [("good", "bad"), ("near", "bad"), ("good", "near")]
+    assert comparison.rows[2].p == pytest.approx(3 * p["good", "bad"])
+    assert comparison.rows[1].p == pytest.approx(p["good", "near"])
     assert comparison.rows[1].difference == pytest.approx((scores["near"] - scores["good"]).mean())
+
+
+def test_the_best_of_many_equal_runs_is_seldom_significantly_best() -> None:
+    rng, n_significant, n_studies = np.random.default_rng(0), 0, 100
+    for _ in range(n_studies):
+        splits = [
+            {"metric": "accuracy", "n_train": 60, "n_val": 15, "scores": {f"run{i}": rng.normal() for i in range(12)}}
+            for _ in range(8)
+        ]
+        n_significant += any(row.p < 0.05 for row in compared("y", splits).rows)
+    assert n_significant <= 0.1 * n_studies
 
 
 def test_small_errors_rank_first_and_incomplete_runs_last() -> None:
