@@ -81,11 +81,11 @@ class DigestCache(SqliteCache):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, f"digests {TABLE_COLUMNS} WITHOUT ROWID")
+        super().__init__(path, f"file_digests {TABLE_COLUMNS} WITHOUT ROWID")
 
     def known(self, uris: Sequence[str], states: Sequence[FileState | None]) -> Iterator[str]:
         """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
-        query = "SELECT uri, size, changed_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
+        query = "SELECT uri, size, changed_ns, digest FROM json_each(?) CROSS JOIN file_digests ON uri = value"
         for start in range(0, len(uris), URIS_PER_BATCH):
             batch = list(map(mask_secrets, uris[start : start + URIS_PER_BATCH]))
             digests = {row[:3]: row[3] for row in self._database.execute(query, [json.dumps(batch)])}
@@ -95,7 +95,7 @@ class DigestCache(SqliteCache):
     def remember(self, rows: Sequence[tuple[str, FileState, str]]) -> None:
         """Write (uri, state, digest) of images that were read when `has_settled` was true."""
         values = [(mask_secrets(uri), *state, digest_text) for uri, state, digest_text in rows]
-        self._write("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
+        self._write("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?)", values)
 
 
 def has_settled(state: FileState, before_ns: int) -> bool:

@@ -5,9 +5,11 @@ Modules: images.contents, images.sqlite_cache.
 
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,11 @@ def test_the_digest_of_an_array_ignores_byte_order_and_memory_layout() -> None:
     assert digest(values) == digest(values.astype(">u2")) == digest(np.asfortranarray(values))
     other_arrays = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
     assert len({digest(array) for array in [values, *other_arrays]}) == 5
+
+
+def test_a_database_of_an_earlier_version_is_read_and_kept(files: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "digests.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE digests (uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)")
+    assert identify_cached(files, states(files), path)[1] == [True] * 3
+    assert identify_cached(files, states(files), path)[1] == [False] * 3

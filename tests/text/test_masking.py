@@ -130,7 +130,7 @@ def test_the_cache_of_digests_stores_no_password(tmp_path: Path) -> None:
         cache.remember([(url, state, "00ff")])
         assert list(cache.known([url], [state])) == ["00ff"]
     with closing(sqlite3.connect(tmp_path / "digests.sqlite")) as connection:
-        ((uri,),) = connection.execute("SELECT uri FROM digests").fetchall()
+        ((uri,),) = connection.execute("SELECT uri FROM file_digests").fetchall()
     assert uri == "https://***@host/a.png"
 
 
