@@ -21,7 +21,15 @@ from featx.images.pillow_files import (
     read_deep_colours,
     read_despite_metadata,
 )
-from featx.images.tiff_bands import TiffLayout, can_read_bands, read_bands, read_layout
+from featx.images.tiff_bands import (
+    INVERTED,
+    PHOTOMETRIC,
+    WHITE_IS_ZERO,
+    TiffLayout,
+    can_read_bands,
+    read_bands,
+    read_layout,
+)
 from featx.images.value_ranges import BLOCK_VALUES, Extremes, to_uint8
 from featx.specs.embedding import Decoding
 
@@ -357,7 +365,15 @@ def _is_wide(image: Image.Image) -> bool:
 
 
 def _wide_numbers(image: Image.Image) -> NDArray[Any]:
-    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits."""
+    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits.
+
+    Raises
+    ------
+    ReadError
+        the numbers are inverted, which Pillow corrects in pictures of 8 bits alone.
+    """
+    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise ReadError(INVERTED)
     values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(image))
     if image.mode == "I" and image.format == "PPM":
         return values.astype(np.uint16)

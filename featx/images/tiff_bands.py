@@ -24,6 +24,10 @@ NO_COMPRESSION, BYTE_COMPRESSIONS = 1, {1, 5, 8, 32946, 32773}
 SEPARATE_PLANES = 2
 NO_PREDICTOR, DIFFERENCES = 1, 2
 GREY_OR_RGB = {0, 1, 2}
+WHITE_IS_ZERO = 0
+INVERTED = (
+    "is a grey TIFF of more than 8 bits in which 0 is white, expected 0 for black; invert its values and save it again"
+)
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def read_bands(data: bytes, layout: TiffLayout, max_bytes: int) -> NDArray[Any]:
             f"is {layout}, in compression {layout.compression}, which cannot be read; convert it to npy, for example "
             "with the package tifffile or rasterio"
         )
+    if layout.photometric == WHITE_IS_ZERO and layout.n_channels == 1 and layout.dtype.itemsize > 1:
+        raise ReadError(INVERTED)
     for area in (layout.width * layout.height, layout.block[0] * layout.block[1]):
         if (n_bytes := area * layout.n_channels * layout.dtype.itemsize) > max_bytes:
             raise ReadError(f"has {n_bytes} bytes once decoded, expected at most {max_bytes} (decoding.max_bytes)")

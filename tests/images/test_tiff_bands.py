@@ -56,6 +56,7 @@ def banded(  # noqa: PLR0913 (one option for each property of the layout)
     differences: bool = False,
     order: Literal["<", ">"] = "<",
     big: bool = False,
+    photometric: int = 1,
 ) -> bytes:
     """Return a TIFF with the numbers (h, w, c) in a layout."""
     height, width, n = values.shape
@@ -69,7 +70,14 @@ def banded(  # noqa: PLR0913 (one option for each property of the layout)
             part = native.astype(stored_values.dtype)
         parts.append(compressed(part, COMPRESSIONS[compression]))
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
-    fields = {256: [width], 257: [height], 258: [8 * values.itemsize] * n, 259: [compression], 262: [1], 277: [n]}
+    fields = {
+        256: [width],
+        257: [height],
+        258: [8 * values.itemsize] * n,
+        259: [compression],
+        262: [photometric],
+        277: [n],
+    }
     fields |= {284: [2 if planar else 1], 317: [2 if differences else 1], 339: [kind] * n}
     fields |= {322: [block[0]], 323: [block[1]], 324: [], 325: []} if tile else {278: [rows], 273: [], 279: []}
     offsets_tag, sizes_tag = (324, 325) if tile else (273, 279)
@@ -174,3 +182,13 @@ def test_an_unsupported_compression_names_the_way_out() -> None:
     with pytest.raises(ReadError, match=reason):
         decode(data, Decoding(bands=(0,)))
     assert TiffImagePlugin.COMPRESSION_INFO[34925] == "lzma"
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("bands", [None, (0,)])
+def test_grey_in_which_0_is_white_is_refused_rather_than_read_inverted(
+    dtype: type, bands: tuple[int, ...] | None
+) -> None:
+    content = banded(BANDS[..., :1].astype(dtype), photometric=0)
+    with pytest.raises(ReadError, match="in which 0 is white, expected 0 for black"):
+        decode(content, Decoding(bands=bands, value_range=(0, 10_000)))
