@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOCK_POLL_S = 0.01
+# End of the name of a folder that another one replaces, before the lease.
+REPLACED_SUFFIX = ".old"
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
@@ -153,7 +155,7 @@ def acquire_lock(path: Path, is_blocking: bool = True) -> BaseFileLock:
 def _replace_folder(private_folder: Path, folder: Path) -> None:
     """Rename a folder, also while other processes rename theirs to the same name; the last one stays."""
     while not _rename_if_free(private_folder, folder):
-        old_folder = folder.parent / private_name(f"{folder.name}.old")
+        old_folder = folder.parent / private_name(folder.name + REPLACED_SUFFIX)
         try:
             folder.rename(old_folder)
         except FileNotFoundError:

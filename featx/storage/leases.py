@@ -7,9 +7,10 @@ system's own clock, so a clock that was set back, or differs from a server's, ma
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from featx.files.atomic import machine_id, private_name, process_start_ticks
+from featx.files.atomic import REPLACED_SUFFIX, machine_id, private_name, process_start_ticks
 
 # A writer on another machine counts as killed after so long without a change. A segment takes less than a minute.
 LEASE_S = 3600.0
@@ -22,14 +23,28 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the private folders and files of killed writers directly inside a folder."""
+    """Remove the private folders and files of killed writers directly inside a folder.
+
+    A folder that was to be replaced by another one gets its name back if its writer was killed in between.
+    """
     for path in sorted(folder.glob(".*")):
-        if not _is_leftover(path):
+        if not _is_leftover(path) or _restore_replaced(path):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _restore_replaced(path: Path) -> bool:
+    """Give a folder that was to be replaced its name back if no folder has it; return whether this was done."""
+    name, separator, _ = path.name.removeprefix(".").rpartition(f"{REPLACED_SUFFIX}.")
+    if not separator or (path.parent / name).exists():
+        return False
+    with suppress(OSError):
+        path.rename(path.parent / name)
+        return True
+    return False
 
 
 def is_live(path: Path) -> bool:

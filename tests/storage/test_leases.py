@@ -10,7 +10,7 @@ import pytest
 
 from featx.cache.clearing import gc
 from featx.files.atomic import atomic_file, machine_id, private_name, process_start_ticks
-from featx.storage.leases import LEASE_S, is_live, leftovers
+from featx.storage.leases import LEASE_S, is_live, leftovers, remove_leftovers
 from tests.processes import killed_at_end, start_script, wait_until
 from tests.storage.stores import make_store, segments
 
@@ -118,6 +118,37 @@ def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
         set_age(path / "x" if path.mkdir() else path, 100 * LEASE_S)
     assert not is_live(path)
     assert leftovers(tmp_path) == []
+
+
+REPLACE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from featx.files import atomic
+folder = Path(sys.argv[1])
+with atomic.atomic_folder(folder) as private:
+    (private / "new").write_text("")
+    rename = Path.rename
+    def die(path, target):
+        if path == private and not folder.exists():
+            os.kill(os.getpid(), 9)
+        return rename(path, target)
+    Path.rename = die
+"""
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path, is_made_again: bool) -> None:
+    folder = tmp_path / "svm-class-0a1b2c3d"
+    folder.mkdir()
+    (folder / "old").write_text("")
+    process = start_script(REPLACE_AND_DIE, str(folder))
+    assert process.wait() == -9
+    assert not folder.exists()
+    if is_made_again:
+        folder.mkdir()
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "old").exists() is not is_made_again
 
 
 def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
