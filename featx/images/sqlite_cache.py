@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from featx.errors import StoreError
+from featx.files.atomic import file_lock
 
 # Number of digests in one query.
 DIGESTS_PER_QUERY = 4096
+# Number of times that a database is opened which is damaged, or which other processes replace meanwhile.
+MAX_OPENINGS = 20
 
 
 class SqliteCache:
@@ -44,22 +47,39 @@ class SqliteCache:
 
     def _open(self, table: str) -> sqlite3.Connection:
         is_on_disk = self._path.exists() or os.access(self._path.parent, os.W_OK)
-        for _ in range(2):
+        for number in range(MAX_OPENINGS):
+            state = self._state()
             database = sqlite3.connect(self._path if is_on_disk else ":memory:", timeout=60)
             try:
                 database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
                 is_intact = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-            # The database is busy or may not be written: the file itself is not damaged.
+            # The database is busy or may not be written, or another process has just replaced it.
             except sqlite3.OperationalError as error:
                 database.close()
-                raise self._error("opened", error) from error
+                if self._state() == state or number == MAX_OPENINGS - 1:
+                    raise self._error("opened", error) from error
+                continue
             except sqlite3.DatabaseError:
                 is_intact = False
             if is_intact:
                 return database
             database.close()
-            self._path.unlink()
-        raise AssertionError("a new database is never damaged")
+            self._remove(state)
+        raise StoreError(f"{self._path} is damaged again and again; remove it, and check its disk")
+
+    def _state(self) -> tuple[int, int] | None:
+        """Return a state of the file that another file of its name does not have; None where there is none."""
+        try:
+            state = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return state.st_ino, state.st_ctime_ns
+
+    def _remove(self, state: tuple[int, int] | None) -> None:
+        """Remove the damaged file with a state, unless another process has replaced it."""
+        with file_lock(self._path.with_name(f".{self._path.name}.lock")):
+            if self._state() == state:
+                self._path.unlink(missing_ok=True)
 
     def _rows_by_digest(self, query: str, digests: Sequence[str], *parameters: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query whose first parameter is a JSON list of digests, a batch of digests at a time."""

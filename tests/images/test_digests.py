@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -190,3 +191,16 @@ def test_a_database_of_an_earlier_version_is_read_and_kept(files: list[str], tmp
         database.execute("CREATE TABLE digests (uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)")
     assert identify_cached(files, states(files), path)[1] == [True] * 3
     assert identify_cached(files, states(files), path)[1] == [False] * 3
+
+
+def test_a_damaged_database_is_replaced_once_by_processes_that_open_it_together(tmp_path: Path) -> None:
+    path = tmp_path / "digests.sqlite"
+
+    def remember(number: int) -> None:
+        with DigestCache(path) as cache:
+            cache.remember([(f"{number}.png", (1, 1), "digest")])
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(60):
+            path.write_bytes(b"SQLite format 3\0" + b"damaged" * 500)
+            list(pool.map(remember, range(8)))
