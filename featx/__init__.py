@@ -1,4 +1,4 @@
-"""Images and labels in, the best model of those tried out, proven.
+"""Turn images and labels into a model that is chosen by confidence intervals and tests.
 
 The flow, each arrow a table joined by id::
 

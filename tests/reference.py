@@ -41,6 +41,7 @@ from tests.module_list import architecture
 # Longest signature that is shown on one line.
 MAX_SIGNATURE_LENGTH = 88
 DOCS = Path(__file__).parents[1] / "docs"
+TABLE_HEAD = ("| key | type | default | meaning |", "|---|---|---|---|")
 SECTIONS: dict[str, type[BaseModel]] = {
     "[data]": Recipe.model_fields["data"].annotation,  # type: ignore[dict-item]
     "[data] labels": LabelsSpec,
@@ -74,13 +75,21 @@ def recipe_reference() -> str:
     """Return a table of keys, types, defaults and meanings for each section of a recipe."""
     parts = [
         "# Recipe reference",
-        "Every key of a recipe, by section. `featx show RECIPE` prints a recipe with all its defaults. In "
-        "`[[embedding]]`, `[[head]]` and `[[finetune]]` a list where one value is expected is a grid: one embedding or "
-        "run for each value. Examples are in [pipelines/](../pipelines/README.md).",
+        "Every key of a recipe, by section. `featx show RECIPE` prints a recipe with all its defaults. Lists are grids "
+        "in these places: `tap` and `pool` of `[[embedding]]` (one embedding for each value), `embeddings` of "
+        "`[[head]]` (one run for each value), and the keys of a run in `[[finetune]]` (one run for each combination). "
+        "Examples are in [pipelines/](../pipelines/README.md).",
+        "## Before the first section",
+        "\n".join([*TABLE_HEAD, *_key_rows(Recipe, *(set(Recipe.model_fields) - {"seed"}))]),
     ]
     for title, spec in SECTIONS.items():
-        rows = [*_key_rows(spec), *(row for row in _key_rows(FinetuneSection, "runs") if title == "[[finetune]]")]
-        table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+        # `[decoding]` applies to all embeddings.
+        omitted = ["decoding"] if spec is EmbeddingSection else []
+        rows = [
+            *_key_rows(spec, *omitted),
+            *(row for row in _key_rows(FinetuneSection, "runs") if title == "[[finetune]]"),
+        ]
+        table = "\n".join([*TABLE_HEAD, *rows])
         parts += [f"## `{title}`", _first_sentence(spec), table]
     return "\n\n".join(parts) + "\n"
 
@@ -100,7 +109,8 @@ def python_api() -> str:
     """Return the signature and the docstring of each public function and class."""
     parts = [
         "# Python API",
-        "The functions of package `featx`. Each command of the command line is the function of the same name.",
+        "The functions of package `featx`. The commands that make, compare or use models are functions of the same "
+        "name; `featx fit --refit` is `featx.refit`. The functions of `featx cache` are in the module `featx.cache`.",
     ]
     for name in sorted(featx.__all__, key=str.lower):
         item = getattr(featx, name)

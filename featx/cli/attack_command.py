@@ -42,11 +42,18 @@ def attack(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the gradient.", show_default="the recipe's, or 20")
+        int | None,
+        typer.Option("--steps", min=1, metavar="N", help="Steps of the gradient.", show_default="the recipe's, or 20"),
     ] = None,
     queries: Annotated[
         int | None,
-        typer.Option("--queries", min=1, help="Queries of an image by 'square'.", show_default="the recipe's, or 100"),
+        typer.Option(
+            "--queries",
+            min=1,
+            metavar="N",
+            help="Queries of an image by 'square'.",
+            show_default="the recipe's, or 100",
+        ),
     ] = None,
     restarts: Annotated[
         int | None,
@@ -60,7 +67,11 @@ def attack(
     n_images: Annotated[
         int | None,
         typer.Option(
-            "--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="the recipe's, or 32"
+            "--images",
+            min=1,
+            metavar="N",
+            help="Number of images; each class keeps its share.",
+            show_default="the recipe's, or 32",
         ),
     ] = None,
     white_box: Annotated[

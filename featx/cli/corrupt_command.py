@@ -24,12 +24,23 @@ def corrupt(
     ] = None,
     severity: Annotated[
         list[int] | None,
-        typer.Option("--severity", min=1, max=5, help="Severity (repeatable).", show_default="the recipe's, or 1 to 5"),
+        typer.Option(
+            "--severity",
+            min=1,
+            max=5,
+            metavar="N",
+            help="Severity from 1 (weakest) to 5 (repeatable).",
+            show_default="the recipe's, or 1 to 5",
+        ),
     ] = None,
     n_images: Annotated[
         int | None,
         typer.Option(
-            "--images", min=1, metavar="N", help="Number of images, evenly chosen.", show_default="the recipe's, or 100"
+            "--images",
+            min=1,
+            metavar="N",
+            help="Number of images; each class keeps its share.",
+            show_default="the recipe's, or 100",
         ),
     ] = None,
     reference: Annotated[

@@ -62,10 +62,14 @@ def extract(
     ] = None,
     device: DeviceOption = None,
     workers: Annotated[
-        int | None, typer.Option(help="Number of decoding processes.", show_default="one per core")
+        int | None,
+        typer.Option(help="Number of decoding processes.", show_default="the recipe's, else one per core, at most 4"),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per decoding task; does not change any result.", show_default="16")
+        int | None,
+        typer.Option(
+            help="Images per decoding task; does not change any result.", show_default="the recipe's, else 16"
+        ),
     ] = None,
     runtime: Annotated[
         str | None,

@@ -33,7 +33,11 @@ def explore(
     max_images: Annotated[
         int | None,
         typer.Option(
-            "--max-images", min=1, metavar="N", help="Explore an even sample of N images.", show_default="all"
+            "--max-images",
+            min=1,
+            metavar="N",
+            help="Explore N images, evenly spaced in the order of the source.",
+            show_default="all",
         ),
     ] = None,
     projection: Annotated[

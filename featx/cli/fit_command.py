@@ -33,7 +33,7 @@ def fit(
         str | None,
         typer.Option(
             help="Use only this extracted embedding.",
-            show_default="all, concatenated",
+            show_default="the recipe's, else all, concatenated",
             autocompletion=complete_embedding,
         ),
     ] = None,
@@ -42,11 +42,18 @@ def fit(
         typer.Option(min=0, help="Number of trials of the search; 0 fits once.", show_default="the recipe's"),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds after which no new trial is started.", show_default="none")
+        float | None,
+        typer.Option(
+            min=0.001, help="Seconds after which no new trial is started.", show_default="the recipe's, else none"
+        ),
     ] = None,
     nested: Annotated[
         int | None,
-        typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
+        typer.Option(
+            min=0,
+            help="Outer folds of nested cross-validation of the whole search.",
+            show_default="the recipe's, else none",
+        ),
     ] = None,
     budget: Annotated[
         str | None,

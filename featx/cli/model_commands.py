@@ -165,7 +165,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
-            help="The runs of --by: labels or beginnings of names, for example that of a section.",
+            help="The runs of --by: short names or beginnings of names, as the name of a [[finetune]] section.",
             show_default="all",
         ),
     ] = None,

@@ -31,11 +31,19 @@ def smooth(
     ] = None,
     n0: Annotated[
         int | None,
-        typer.Option("--n0", min=1, help="Noisy copies that choose a prediction.", show_default="the recipe's, or 100"),
+        typer.Option(
+            "--n0",
+            min=1,
+            metavar="N",
+            help="Noisy copies that choose a prediction.",
+            show_default="the recipe's, or 100",
+        ),
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("--n", min=1, help="Further copies that certify it.", show_default="the recipe's, or 1000"),
+        typer.Option(
+            "--n", min=1, metavar="N", help="Further copies that certify it.", show_default="the recipe's, or 1000"
+        ),
     ] = None,
     alpha: Annotated[
         float | None,

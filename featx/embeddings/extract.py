@@ -139,7 +139,8 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     engine
         Settings of the extraction; by default the recipe's ``[extraction]``.
     drop_unlabelled
-        Whether to leave out images without a label instead of raising an error; ``data.drop_unlabelled`` does the same.
+        Whether to leave out images without a label; otherwise they are embedded, and `Extraction.label_problem` states
+        why there is no split. ``data.drop_unlabelled`` does the same.
     on_error
         Treatment of unreadable images: ``skip`` them, ``fail`` (vectors stay in the cache, but no tables are written
         for the later stages), or the folder to move them to.
@@ -151,8 +152,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     Raises
     ------
     DataError
-        there are no images, labels or group columns do not fit the recipe, no image can be read, or one cannot be read
-        and `on_error` is ``fail``.
+        There are no images, no image can be read, or one cannot be read and `on_error` is ``fail``.
     WeightsError, UnknownNameError, DeviceError, ClusterError, CorruptError
         a network cannot be built or run; vectors that were stored before are kept.
 

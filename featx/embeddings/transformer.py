@@ -43,8 +43,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     Parameters
     ----------
-    backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join,
-    dtype
+    backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join, dtype
         Settings of a recipe's ``[[embedding]]`` (`featx.specs.EmbeddingRequest`).
     decoding
         Settings of a recipe's ``[decoding]`` (`featx.specs.embedding.Decoding`); None takes the defaults.

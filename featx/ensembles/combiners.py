@@ -1,4 +1,4 @@
-"""Outputs of ensemble members as arrays, combiners of them, and voting methods, which create combiners."""
+"""Outputs of ensemble members as arrays, combiners of them, and ensemble methods, which create combiners."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence

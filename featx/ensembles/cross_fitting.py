@@ -1,4 +1,4 @@
-"""Cross-fitting of voting methods on the selection rows: predictions for each fold come from a fit on the others."""
+"""Cross-fitting of ensemble methods on the selection rows: predictions for each fold come from a fit on the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class CrossFitting:
     targets
         True values of these rows.
     spec
-        Settings of the voting methods, with the metric that chooses between settings.
+        Settings of the ensemble methods, with the metric that chooses between settings.
     groups
         (n,) groups that folds keep whole, or None.
     """
@@ -78,7 +78,7 @@ class CrossFitting:
 
     @single_threaded()
     def fit(self, method: EnsembleMethod) -> Combiner:
-        """Return the combiner that a voting method fits to all rows."""
+        """Return the combiner that an ensemble method fits to all rows."""
         return method.fit(self.members, self.targets, self.spec)
 
     @single_threaded()
@@ -115,7 +115,7 @@ class CrossFitting:
         return assign_folds(strata, self.groups, self.spec.folds, self.spec.seed)
 
     def decision_rule(self, method: EnsembleMethod) -> DecisionRule | None:
-        """Return the decision rule of the combiner that a voting method fits to all rows."""
+        """Return the decision rule of the combiner that an ensemble method fits to all rows."""
         return self.fit(method).decision_rule(self.members)
 
     def signed_score(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:

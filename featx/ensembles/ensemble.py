@@ -30,7 +30,7 @@ class EnsembleResult:
     run
         Name of the run.
     method
-        Name of the voting method.
+        Name of the ensemble method.
     target
         Name of the target.
     label, settings
@@ -114,7 +114,7 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     specs
         Specs of ensembles instead of the recipe's ``[[ensemble]]``.
     methods
-        Names of voting methods; by default those of the recipe.
+        Names of ensemble methods; by default those of the recipe.
     members
         Names of runs or beginnings of names, those of ensembles too; by default all heads and networks with the same
         target and split.
@@ -135,9 +135,9 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     DataError
         There is only one finished run, the runs have predictions for different rows, or the recipe names no method.
     UnknownNameError
-        A voting method is unknown.
+        An ensemble method is unknown.
     UnsuitedError
-        A voting method can predict none of the targets.
+        An ensemble method can predict none of the targets.
 
     Notes
     -----
@@ -219,7 +219,7 @@ def _why_no_members(study: Study, target: str, spec: EnsembleSpec) -> str:
 
 
 def _suited_methods(study: Study, target: str, spec: EnsembleSpec) -> list[str]:
-    """Return the voting methods of a section that can predict a target."""
+    """Return the ensemble methods of a section that can predict a target."""
     kind = study.recipe.targets[target].kind
     return [name for name in spec.methods or DEFAULT_METHODS if kind in ENSEMBLE_METHODS.get(name).kinds]
 

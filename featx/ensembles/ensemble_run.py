@@ -46,7 +46,7 @@ class EnsembleRun:
     target
         Name of the target.
     spec
-        Settings of the voting methods, with the metric that chooses between settings.
+        Settings of the ensemble methods, with the metric that chooses between settings.
     runs
         The m candidate members.
     left_out

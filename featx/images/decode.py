@@ -22,11 +22,10 @@ from featx.images.pillow_files import (
     read_despite_metadata,
 )
 from featx.images.tiff_bands import (
-    INVERTED,
     PHOTOMETRIC,
-    WHITE_IS_ZERO,
     TiffLayout,
     can_read_bands,
+    check_black_is_zero,
     read_bands,
     read_layout,
 )
@@ -365,15 +364,8 @@ def _is_wide(image: Image.Image) -> bool:
 
 
 def _wide_numbers(image: Image.Image) -> NDArray[Any]:
-    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits.
-
-    Raises
-    ------
-    ReadError
-        the numbers are inverted, which Pillow corrects in pictures of 8 bits alone.
-    """
-    if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        raise ReadError(INVERTED)
+    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits."""
+    check_black_is_zero(getattr(image, "tag_v2", {}).get(PHOTOMETRIC))
     values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(image))
     if image.mode == "I" and image.format == "PPM":
         return values.astype(np.uint16)

@@ -116,9 +116,15 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
         section.add("parts", _inline_table(data.parts.model_dump(exclude_defaults=True, mode="json")))
     if data.drop_unlabelled:
         section.add("drop_unlabelled", True)
-        section.add(comment("drop_unlabelled leaves out images without a label instead of stopping at them"))
+        section.add(
+            comment("drop_unlabelled leaves out images without a label; otherwise 'featx fit' refuses the recipe")
+        )
     else:
-        section.add(comment("drop_unlabelled = true   # leaves out images without a label instead of stopping at them"))
+        section.add(
+            comment(
+                "drop_unlabelled = true   # leaves out images without a label; otherwise 'featx fit' refuses the recipe"
+            )
+        )
     section.add(nl())
     arrays = []
     for spec in data.arrays:

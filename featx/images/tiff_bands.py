@@ -25,9 +25,6 @@ SEPARATE_PLANES = 2
 NO_PREDICTOR, DIFFERENCES = 1, 2
 GREY_OR_RGB = {0, 1, 2}
 WHITE_IS_ZERO = 0
-INVERTED = (
-    "is a grey TIFF of more than 8 bits in which 0 is white, expected 0 for black; invert its values and save it again"
-)
 
 
 @dataclass(frozen=True)
@@ -130,6 +127,21 @@ def _parse_layout(tags: ImageFileDirectory_v2) -> TiffLayout:
     )
 
 
+def check_black_is_zero(photometric: int | None) -> None:
+    """Check that the numbers of a grey TIFF are not inverted, which Pillow corrects in pictures of 8 bits alone.
+
+    Raises
+    ------
+    ReadError
+        they are.
+    """
+    if photometric == WHITE_IS_ZERO:
+        raise ReadError(
+            "is a grey TIFF of more than 8 bits in which 0 is white, expected 0 for black; invert its values and save "
+            "it again"
+        )
+
+
 def can_read_bands(layout: TiffLayout) -> bool:
     """Whether `read_bands` reads a layout: plain numbers, uncompressed or compressed as bytes."""
     is_byte_compressed = layout.compression in BYTE_COMPRESSIONS and layout.predictor in {NO_PREDICTOR, DIFFERENCES}
@@ -158,8 +170,8 @@ def read_bands(data: bytes, layout: TiffLayout, max_bytes: int) -> NDArray[Any]:
             f"is {layout}, in compression {layout.compression}, which cannot be read; convert it to npy, for example "
             "with the package tifffile or rasterio"
         )
-    if layout.photometric == WHITE_IS_ZERO and layout.n_channels == 1 and layout.dtype.itemsize > 1:
-        raise ReadError(INVERTED)
+    if layout.n_channels == 1 and layout.dtype.itemsize > 1:
+        check_black_is_zero(layout.photometric)
     for area in (layout.width * layout.height, layout.block[0] * layout.block[1]):
         if (n_bytes := area * layout.n_channels * layout.dtype.itemsize) > max_bytes:
             raise ReadError(f"has {n_bytes} bytes once decoded, expected at most {max_bytes} (decoding.max_bytes)")

@@ -26,7 +26,30 @@ def corrupt(  # noqa: PLR0913 (options by name, one each for the command's)
     user: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> CorruptionResults:
-    """Score the finished runs of a recipe on corrupted images; the parameters are those of `prepare_corruptions`."""
+    """Score the finished runs of a recipe on corrupted images.
+
+    Parameters
+    ----------
+    recipe
+        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
+    spec
+        Kinds, severities, number of images and reference; by default those of the recipe's section ``[corruption]``.
+    runs
+        Names of runs or beginnings of names; by default all runs of the target.
+    target
+        Name of the target; needed if there are several and no runs of one are named.
+    final
+        Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
+    user
+        Name of the person for the log of openings.
+    progress
+        Receives the progress.
+
+    Raises
+    ------
+    DataError
+        There are no rows, a run is not found or uses vectors that were made elsewhere, or an image is gone or changed.
+    """
     job = prepare_corruptions(recipe, spec=spec, runs=runs, target=target, final=final, user=user, progress=progress)
     return run_corruptions(job, progress)
 

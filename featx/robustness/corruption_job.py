@@ -144,27 +144,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
 ) -> CorruptionJob:
     """Load runs and images, and measure how long the evaluation will take; nothing is stored yet.
 
-    Parameters
-    ----------
-    recipe
-        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
-    spec
-        Kinds, severities, number of images and reference; by default those of the recipe's section ``[corruption]``.
-    runs
-        Names of runs or beginnings of names; by default all runs of the target.
-    target
-        Name of the target; needed if there are several and no runs of one are named.
-    final
-        Whether the images are those of the sealed test split; the opening is logged. By default they are of val.
-    user
-        Name of the person for the log of openings.
-    progress
-        Receives the progress.
-
-    Raises
-    ------
-    DataError
-        there are no rows, a run is not found or uses vectors that were made elsewhere, or an image is gone or changed.
+    Parameters and errors are those of `featx.corrupt`.
     """
     study = Study.open(recipe)
     spec = spec or study.recipe.corruption or CorruptionSpec()

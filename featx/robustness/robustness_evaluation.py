@@ -151,7 +151,8 @@ class RobustnessEvaluation:
     target, kind
         Name and kind of the target.
     part, n_images, n_rows
-        Part of the split, number of attacked images, and number of rows of the part, of which they are an even sample.
+        Part of the split, number of attacked images, and number of rows of the part, of which they are a stratified
+        sample.
     height_px, width_px
         Size of the attacked pictures.
     n_units, by_group

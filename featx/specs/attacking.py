@@ -124,9 +124,9 @@ class AttackSection(Spec):
     target
         Name of the attacked target; needed if there are several.
     runs
-        Names, labels or beginnings of names of the attacked runs; empty for all.
+        Names, short names or beginnings of names of the attacked runs; empty for all.
     images
-        Number of images, an even sample of each class.
+        Number of images, a sample in which each class keeps its share.
     white_box
         Whether runs without gradient are refused; otherwise they are attacked by transfer and by ``square``.
     steps

@@ -27,9 +27,16 @@ class LabelsSpec(Spec):
         Other tables with the same column of paths, whose columns are added.
     columns
         Column names of a text table without a header line.
-    encoding, separator, quote, skip_lines, decimal
-        Format of a text table: encoding; separator between the columns; quote around cells; number of lines above the
-        header, empty ones included; character before decimals. Each is detected by default.
+    encoding
+        Encoding of a text table; detected by default.
+    separator
+        Separator between the columns of a text table; detected by default.
+    quote
+        Quote around the cells of a text table; detected by default.
+    skip_lines
+        Number of lines above the header of a text table, empty ones included; detected by default.
+    decimal
+        Character before decimals in a text table; detected by default.
     sheet
         Name of the sheet of an Excel file; by default the first one.
     path
@@ -141,7 +148,8 @@ class ReaderSpec(Spec):
         Name registered in ``featx.readers``; by default ``table`` or ``names`` with `labels`, ``arrays`` with `arrays`,
         otherwise ``folder``.
     drop_unlabelled
-        Whether images without a label are left out; by default they are an error.
+        Whether images without a label are left out. By default they are embedded, but there is no split, and
+        ``featx fit`` refuses the recipe.
     keep
         Label column → values that are studied; images with other values, or none, are left out:
         ``{ cell = ["mono"] }``.

@@ -97,7 +97,7 @@ class EmbeddingRequest(Spec):
         [0, 1].
     precision
         Precision of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` if the vectors stay close enough to those in fp32
-        (`EngineSpec.min_cosine`); ``auto`` takes the fastest of these for many images and ``fp32`` for few.
+        (``min_cosine`` in ``[extraction]``); ``auto`` takes the fastest of these for many images and ``fp32`` for few.
     views
         Views of each image that the network gets: ``one``; ``flip``, also the mirror image; or ``five-crops``, the four
         corners and the centre.

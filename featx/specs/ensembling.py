@@ -35,8 +35,10 @@ class EnsembleSpec(Spec):
     stacker
         Estimator of ``stacking``: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` for
         numbers.
-    folds, seed
-        Number of folds and seed of the cross-fitting by which trained ensembles are scored.
+    folds
+        Number of folds of the cross-fitting by which trained ensembles are scored.
+    seed
+        Seed of this cross-fitting.
     """
 
     target: LabelText | None = None

@@ -214,11 +214,15 @@ class FinetuneSpec(Spec):
         layers joined by ``+``.
     phases
         Phases of ``progressive``, in order.
-    lr, epochs
-        Learning rate and maximum number of epochs of the single phase of all other strategies. By default the learning
-        rate is 1e-3 for ``head`` and for random weights, and 1e-4 if pretrained layers are trained.
-    batch_size, accumulate
-        Images per batch, and batches per optimiser step.
+    lr
+        Learning rate; not for ``progressive``, whose phases have their own. The default is 1e-3 for ``head`` and for
+        random weights, and 1e-4 if pretrained layers are trained.
+    epochs
+        Maximum number of epochs; not for ``progressive``, whose phases have their own.
+    batch_size
+        Images per batch.
+    accumulate
+        Batches per optimiser step.
     optimiser, momentum, weight_decay
         Optimiser and its parameters; ``momentum`` applies to ``sgd`` only.
     block_decay

@@ -36,9 +36,11 @@ class HeadSpec(Spec):
     ----------
     name
         Name listed by ``featx heads``.
-    trials, timeout_s
-        Maximum number of settings that are tried, and maximum duration of the search in seconds. ``trials = 0`` fits
-        the estimator once with its own defaults and `params`, on features without scaling, and searches nothing.
+    trials
+        Maximum number of settings that are tried. 0 fits the estimator once with its own defaults and `params`, on
+        features without scaling.
+    timeout_s
+        Seconds after which the search starts no new trial.
     params
         Fixed parameters of the estimator, by the names of its constructor (or ``scaling`` and ``components`` of the
         Pipeline's first step). They are not searched; the other parameters are.

@@ -54,7 +54,8 @@ class Recipe(Spec):
     variant
         Preset, outer split, or both, that the recipe was limited to: ``PRESET/repeat-00``; empty for the whole recipe.
     seed
-        Seed of the split, of all heads, networks and ensembles; a section's own `seed` takes precedence.
+        Seed of the split, of all heads, networks, ensembles, attacks and of smoothing; a section's own `seed` takes
+        precedence.
     """
 
     set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder", "file", "variant"})

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from featx.specs.base import LabelText, Spec
-from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
+from featx.specs.embedding import VECTOR_SUFFIXES, Decoding, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
 # Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
@@ -60,6 +60,12 @@ class EmbeddingSection(EmbeddingRequest):
             )
         if Path(self.vectors).suffix not in VECTOR_SUFFIXES:
             raise ValueError(f"vectors: found {self.vectors!r}, expected a file *{', *'.join(VECTOR_SUFFIXES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_decoding_is_the_recipes(self) -> "EmbeddingSection":
+        if self.decoding != Decoding():
+            raise ValueError("found decoding here, expected a section [decoding]: it applies to all embeddings")
         return self
 
     def requests(self) -> Iterator[EmbeddingRequest]:

@@ -17,7 +17,8 @@ class SmoothingSpec(Spec):
     Attributes
     ----------
     run
-        Name of the smoothed run, its label, or the beginning of its name: a head, a network or an ensemble of classes.
+        Name of the smoothed run, its short name, or the beginning of its name: a head, a network or an ensemble of
+        classes.
     target
         Name of the target; needed if runs of several targets have the name.
     sigma

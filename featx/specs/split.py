@@ -37,9 +37,11 @@ class SplitSpec(Spec):
 
     Attributes
     ----------
-    test, val
-        Shares of the images, or numbers of images (1 or more, with ``train_test_split`` only); 0 means that there is no
-        such part. The default of `test` is 0.2, and 0 if `column` or `cut` gives the parts.
+    test
+        Share of the images, or number of images (1 or more, with ``train_test_split`` only); 0 for no test part. The
+        default is 0.2, and 0 if `column` or `cut` gives the parts.
+    val
+        Share or number of images of val, as `test`; 0 for no val part.
     val_of
         ``all``: the share `val` is of all images. ``rest``: of the images that are not test images, as in two calls of
         ``train_test_split`` of which the second one divides the rest of the first one. The default is ``rest`` if

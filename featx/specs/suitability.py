@@ -1,7 +1,7 @@
 """Checks of sections against the targets that they apply to, made when a recipe is read.
 
 Only what the recipe states is checked: kinds of targets, numbers and names of classes, and the built-in heads, losses
-and voting methods, without an import of any of them. Entries of other packages, and what depends on the labels, are
+and ensemble methods, without an import of any of them. Entries of other packages, and what depends on the labels, are
 checked before the first run.
 """
 
@@ -35,7 +35,7 @@ LOSS_ACTIVATIONS = {
     "mse": "softmax",
     "mae": "softmax",
 }
-# The built-in voting methods that do not combine all kinds of targets.
+# The built-in ensemble methods that do not combine all kinds of targets.
 VOTE_KINDS: dict[str, tuple[Kind, ...]] = {
     "majority": ("classes", "labels"),
     "confidence": ("classes", "labels"),

@@ -47,9 +47,10 @@ class TargetSpec(Spec):
         Values (after `map` and `bins`) that are studied; images with other values are left out.
     drop
         Values (after `map` and `bins`) whose images are left out.
-    weight, confidence
-        Columns of numbers ≥ 0: the weight of an image, and the confidence in its label. Heads use the product as sample
-        weight.
+    weight
+        Column of numbers ≥ 0: the weight of an image.
+    confidence
+        Column of numbers ≥ 0: the confidence in the label of an image, a factor of its weight.
     probability_confidence
         Whether the column of `above` holds the probability p of the second class in [0, 1], and |2p - 1| is the
         confidence in the label, a factor of its weight: 1 for p = 0 and 1, 0 for 1/2.

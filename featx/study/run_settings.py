@@ -28,7 +28,7 @@ class RunDescription:
     Attributes
     ----------
     label
-        Head, backbone or voting method, and the settings after slashes, such as ``logreg/blocks.4`` and
+        Head, backbone or ensemble method, and the settings after slashes, such as ``logreg/blocks.4`` and
         ``resnet18/all/lr=0.001``, or the name that a run was given; unique in the table, and without spaces, so that
         it can be typed.
     settings

@@ -82,7 +82,7 @@ class RunSpec(Spec):
 
     @property
     def stem(self) -> str:
-        """Name of the head, the backbone or the voting method."""
+        """Name of the head, the backbone or the ensemble method."""
         raise NotImplementedError
 
     @property
@@ -203,7 +203,7 @@ class EnsembleRunSpec(RunSpec):
     val
         State of the val rows, which trained methods are fitted to.
     method, metric, stacker, folds, seed
-        Settings of the voting method (`EnsembleSpec`); `stacker` is None for methods that have none.
+        Settings of the ensemble method (`EnsembleSpec`); `stacker` is None for methods that have none.
     members
         Name of each candidate member → SHA-256 of its body.
     """
@@ -226,7 +226,7 @@ class EnsembleRunSpec(RunSpec):
 
     @property
     def stem(self) -> str:
-        """Name of the voting method."""
+        """Name of the ensemble method."""
         return self.method
 
     @property

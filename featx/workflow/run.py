@@ -31,7 +31,37 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[tuple[str, Any]]:
-    """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
+    """Run all stages of a recipe and return the name and the result of each.
+
+    The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
+    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, attack if it has a section ``[[attack]]``,
+    evaluate, corrupt for each target if it has a section ``[corruption]``, and report. With outer splits they are
+    extract, split (each split) and splits, which compares all runs over the splits and writes a page about them.
+
+    Parameters
+    ----------
+    recipe
+        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
+    final
+        Whether to open the sealed test split after all models are made; this is logged.
+    repeats
+        Number of repeats on other train/val splits (`featx.workflow.repeats`), 0 for none.
+    engine
+        Settings of the extraction; by default the recipe's ``[extraction]``.
+    cluster
+        Dask workers that embed images and run trials; by default this process.
+    user
+        The name that is logged with `final`; by default a hash of the login name.
+    tensorboard
+        Whether all networks get logs for TensorBoard (extra ``track``).
+    progress
+        Receives the progress of all stages.
+
+    Raises
+    ------
+    FeatxError
+        A stage failed; the results of the stages before it are kept.
+    """
     return list(
         stages(
             recipe,
@@ -57,31 +87,7 @@ def stages(  # noqa: PLR0913 - as run
     tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the result of each stage when it is finished.
-
-    The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
-    head), ensemble, smooth if the recipe has a section ``[[smoothing]]``, attack if it has a section ``[[attack]]``,
-    evaluate, corrupt for each target if it has a section ``[corruption]``, and report. With outer splits they are
-    extract, split (each split) and splits, which compares all runs over the splits and writes a page about them.
-
-    Parameters
-    ----------
-    final
-        Whether to open the sealed test split after all models are made; this is logged.
-    repeats
-        Number of repeats on other train/val splits (`featx.workflow.repeats`), 0 for none.
-    cluster
-        Dask workers that embed images and run trials; by default this process does.
-    user
-        The name that is logged with `final`; by default a hash of the login name.
-    tensorboard
-        Whether all networks get logs for TensorBoard (extra ``track``).
-
-    Raises
-    ------
-    FeatxError
-        A stage failed; the results of the stages before it are kept.
-    """
+    """Yield the name and the result of each stage when it is finished; `run` describes parameters and errors."""
     loaded_recipe = load_recipe(recipe)
     if loaded_recipe.split.outer_seeds:
         check_outer_splits(loaded_recipe, repeats)

@@ -204,3 +204,6 @@ def test_a_damaged_database_is_replaced_once_by_processes_that_open_it_together(
         for _ in range(60):
             path.write_bytes(b"SQLite format 3\0" + b"damaged" * 500)
             list(pool.map(remember, range(8)))
+    remember(8)
+    with DigestCache(path) as cache:
+        assert list(cache.known(["8.png"], [(1, 1)])) == ["digest"]
