@@ -1,7 +1,11 @@
 """One type for each column of a table of text: numbers, truth values or text."""
 
+import re
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
@@ -13,8 +17,10 @@ MISSING_NUMBERS = (*MISSING_TEXTS, "NA", "N/A", "n/a", "None", "none", "null", "
 MISSING_WORDS = frozenset(text.lower() for text in MISSING_NUMBERS if text)
 TRUTH_VALUES = ("true", "false", "True", "False", "TRUE", "FALSE")
 N_FIRST_ROWS = 1000
+# A column of numbers with gaps is of floats, which hold whole numbers below this limit exactly.
+MAX_EXACT_WHOLE_FLOAT = 2**53
 # Numbers with leading zeros are codes: 007 is text.
-INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
+INTEGER = r"^[+-]?(0|[1-9]\d*)$"
 NUMBER = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?[Ii]nf(inity)?$"
 
 
@@ -33,7 +39,8 @@ def convert_columns(table: pa.Table, decimal: str = ".") -> pd.DataFrame:
     """Return a table of text with one type for each column, and spaces around its cells removed.
 
     A column is of whole numbers, numbers or truth values if all its cells are, apart from missing ones; otherwise all
-    its cells are text as written, leading zeros included.
+    its cells are text as written, leading zeros included. It is text too where numbers would not be exact: whole
+    numbers that do not fit into 64 bits, and codes such as ``1.1`` and ``1.10`` that are one number.
 
     Parameters
     ----------
@@ -55,12 +62,73 @@ def _convert_column(column: pa.ChunkedArray, decimal: str) -> "pd.Series[Any]":
         if decimal == ",":
             values = compute.replace_substring(values, ",", ".")
         if _all_match(values, NUMBER):
-            number_type = pa.int64() if _all_match(values, INTEGER) else pa.float64()
-            return pd.Series(compute.utf8_ltrim(values, "+").cast(number_type).to_pandas())
+            numbers = _to_exact_numbers(values)
+            return pd.Series(values.to_pandas()).astype("str") if numbers is None else pd.Series(numbers.to_pandas())
         if not values.null_count and compute.all(_is_in(values, TRUTH_VALUES)).as_py():
             return pd.Series(compute.equal(compute.utf8_lower(values), "true").to_pandas())
     texts = compute.if_else(_is_in(texts, MISSING_TEXTS), pa.scalar(None, pa.string()), texts)
     return pd.Series(texts.to_pandas()).astype("str")
+
+
+def _to_exact_numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return the numbers of texts; None if a whole number would not be exact, or if two texts are one number."""
+    unsigned_texts = compute.utf8_ltrim(texts, "+")
+    if _all_match(texts, INTEGER):
+        try:
+            numbers = unsigned_texts.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return None
+        limits = compute.min_max(numbers).as_py()
+        if texts.null_count and max(map(abs, limits.values())) >= MAX_EXACT_WHOLE_FLOAT:
+            return None
+    else:
+        numbers = unsigned_texts.cast(pa.float64())
+    is_exact = compute.count_distinct(texts).as_py() == compute.count_distinct(numbers).as_py()
+    return numbers if is_exact else None
+
+
+def find_numbers_in_texts(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
+    """Return the numbers of a column of text whose cells are fractions in several notations; None for other columns.
+
+    Whole numbers that are text are codes, such as ``007`` or a number of 20 digits.
+
+    Examples
+    --------
+    >>> find_numbers_in_texts(pd.Series(["1", "1.0", "2.50"])).tolist()
+    [1.0, 1.0, 2.5]
+    >>> find_numbers_in_texts(pd.Series(["007", "1.5"])) is None
+    True
+    """
+    if column.dtype.kind != "O":
+        return None
+    texts = column.dropna().unique().tolist()
+    if not texts or not all(isinstance(text, str) and re.search(NUMBER, text) for text in texts):
+        return None
+    return None if all(re.search(INTEGER, text) for text in texts) else pd.to_numeric(column)
+
+
+def restore_whole_numbers(column: "pd.Series[Any]", values: Sequence[Any]) -> "pd.Series[Any]":
+    """Return a column of floats as text if its values were whole numbers that a float does not hold exactly.
+
+    Parameters
+    ----------
+    column
+        n values, as pandas stores them.
+    values
+        n values as they were read: Python's numbers, with None or NaN where one is missing.
+    """
+    if column.dtype.kind != "f" or not column.abs().max() >= MAX_EXACT_WHOLE_FLOAT:
+        return column
+    is_present = column.notna()
+    whole_numbers = [value for value, has_value in zip(values, is_present, strict=True) if has_value]
+    if not all(isinstance(value, int | np.integer) or _is_whole_decimal(value) for value in whole_numbers):
+        return column
+    texts = pd.Series([str(int(value)) for value in whole_numbers], index=column.index[is_present], dtype="str")
+    return texts.reindex(column.index)
+
+
+def _is_whole_decimal(value: object) -> bool:
+    return isinstance(value, Decimal) and value == value.to_integral_value()
 
 
 def _is_in(texts: pa.ChunkedArray, values: tuple[str, ...]) -> pa.ChunkedArray:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from featx.files.column_types import find_numbers_in_texts
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 from featx.specs.base import to_normal_form
 
@@ -101,7 +102,7 @@ def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
         return "lists or mappings"
     if n <= max(2, len(values) // 2):
         return ""
-    if values.dtype.kind not in "iuf":
+    if values.dtype.kind not in "iuf" and find_numbers_in_texts(values) is None:
         return f"{n} different texts in {len(values)} rows"
     return "numbers of the rows" if _is_row_number(values) else ""
 

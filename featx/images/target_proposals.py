@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from featx.files.column_types import is_missing_word
+from featx.files.column_types import find_numbers_in_texts, is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import explain_incomplete_split, find_split_column
@@ -200,6 +200,9 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     n_values = values.nunique()
     if values.dtype.kind in "iuf":
         return _propose_number(name, values, n_values)
+    if (numbers := find_numbers_in_texts(values)) is not None:
+        proposal = _propose_number(name, numbers, numbers.nunique())
+        return proposal if proposal.kind == "numbers" else TargetProposal(name, "classes", (name,))
     texts = pd.Series([category_text(value) for value in values.unique().tolist()], dtype="str")
     if may_list_labels and (separator := _find_label_separator(texts)):
         n_labels = len({label for text in texts.unique() for label in split_labels(text, separator)})
@@ -299,7 +302,7 @@ def _is_identity(name: str) -> bool:
 
 
 def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
-    """Return warnings about class names that differ by case or spaces only, and about words for missing values."""
+    """Return warnings about class names that may be one class, and about words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
     counts = labels[proposal.columns[0]].value_counts().rename(index=category_text).groupby(level=0, sort=False).sum()
@@ -307,7 +310,8 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
     for names in _group_alike(counts).values():
         variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
         merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
-        warnings.append(f"classes {variants} differ in case or spaces only; if they are one, set map = {{ {merges} }}")
+        problem = "differ in case or spaces only" if _has_letters(names[0]) else "are one number"
+        warnings.append(f"classes {variants} {problem}; if they are one, set map = {{ {merges} }}")
     empty_words = [str(name) for name in counts.index if is_missing_word(str(name))]
     if empty_words and proposal.kind == "classes":
         name = empty_words[0]
@@ -318,11 +322,19 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
 
 
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
-    """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
+    """Return the names that are equal apart from case, spaces, ``_`` and ``-``, or that are one number."""
     groups: dict[str, list[str]] = {}
-    for name in filter(_has_letters, counts.index):
-        groups.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
+    names = list(map(str, counts.index))
+    numbers = find_numbers_in_texts(pd.Series(names, dtype="str"))
+    keys = map(_fold, names) if numbers is None else map(str, numbers)
+    for name, key in zip(names, keys, strict=True):
+        if numbers is not None or _has_letters(name):
+            groups.setdefault(key, []).append(name)
     return {key: names for key, names in groups.items() if len(names) > 1}
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def _has_letters(name: str) -> bool:
