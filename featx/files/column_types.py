@@ -1,7 +1,7 @@
 """One type for each column of a table of text: numbers, truth values or text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,9 @@ N_FIRST_ROWS = 1000
 # A column of numbers with gaps is of floats, which hold whole numbers below this limit exactly.
 MAX_EXACT_WHOLE_FLOAT = 2**53
 # Numbers with leading zeros are codes: 007 is text.
+DECIMAL_COMMA = r"^[+-]?(0|[1-9]\d*),\d+$"
+# A comma in front of three digits may separate thousands.
+THOUSANDS = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 INTEGER = r"^[+-]?(0|[1-9]\d*)$"
 NUMBER = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?[Ii]nf(inity)?$"
 
@@ -35,7 +38,7 @@ def is_missing_word(text: str) -> bool:
     return text.lower() in MISSING_WORDS
 
 
-def convert_columns(table: pa.Table, decimal: str = ".") -> pd.DataFrame:
+def convert_columns(table: pa.Table, decimal: str | None = ".", text_columns: Collection[str] = ()) -> pd.DataFrame:
     """Return a table of text with one type for each column, and spaces around its cells removed.
 
     A column is of whole numbers, numbers or truth values if all its cells are, apart from missing ones; otherwise all
@@ -47,27 +50,57 @@ def convert_columns(table: pa.Table, decimal: str = ".") -> pd.DataFrame:
     table
         Table whose columns are of text.
     decimal
-        Character before the decimals of a number: a point or a comma.
+        Character before the decimals of a number: a point or a comma. None decides by all rows of each column: commas
+        are decimal commas if no column has decimal points, and if they cannot separate thousands.
+    text_columns
+        Names of columns that stay text.
     """
-    columns = {number: _convert_column(column, decimal) for number, column in enumerate(table.columns)}
+    cells = [compute.utf8_trim_whitespace(column) for column in table.columns]
+    if decimal is None and any(_has_decimal_points(column) for column in cells):
+        decimal = "."
+    columns = {
+        number: _to_texts(column) if name in text_columns else _convert_column(column, decimal)
+        for number, (name, column) in enumerate(zip(table.column_names, cells, strict=True))
+    }
     frame = pd.DataFrame(columns, index=range(table.num_rows))
     frame.columns = pd.Index(table.column_names)
     return frame
 
 
-def _convert_column(column: pa.ChunkedArray, decimal: str) -> "pd.Series[Any]":
-    texts = compute.utf8_trim_whitespace(column)
-    values = compute.if_else(_is_in(texts, MISSING_NUMBERS), pa.scalar(None, pa.string()), texts)
+def _convert_column(texts: pa.ChunkedArray, decimal: str | None) -> "pd.Series[Any]":
+    values = _drop_missing(texts, MISSING_NUMBERS)
     if values.null_count < len(values):
-        if decimal == ",":
+        if decimal == "," or (decimal is None and _has_decimal_commas(values)):
             values = compute.replace_substring(values, ",", ".")
         if _all_match(values, NUMBER):
             numbers = _to_exact_numbers(values)
             return pd.Series(values.to_pandas()).astype("str") if numbers is None else pd.Series(numbers.to_pandas())
         if not values.null_count and compute.all(_is_in(values, TRUTH_VALUES)).as_py():
             return pd.Series(compute.equal(compute.utf8_lower(values), "true").to_pandas())
-    texts = compute.if_else(_is_in(texts, MISSING_TEXTS), pa.scalar(None, pa.string()), texts)
-    return pd.Series(texts.to_pandas()).astype("str")
+    return _to_texts(texts)
+
+
+def _to_texts(texts: pa.ChunkedArray) -> "pd.Series[Any]":
+    return pd.Series(_drop_missing(texts, MISSING_TEXTS).to_pandas()).astype("str")
+
+
+def _drop_missing(texts: pa.ChunkedArray, missing_texts: tuple[str, ...]) -> pa.ChunkedArray:
+    return compute.if_else(_is_in(texts, missing_texts), pa.scalar(None, pa.string()), texts)
+
+
+def _has_decimal_points(texts: pa.ChunkedArray) -> bool:
+    """Whether a column is of numbers, some of which have decimal points."""
+    values = _drop_missing(texts, MISSING_NUMBERS)
+    return _all_match(values, NUMBER) and bool(compute.any(compute.match_substring(values, ".")).as_py())
+
+
+def _has_decimal_commas(values: pa.ChunkedArray) -> bool:
+    """Whether the commas of a column of numbers are decimal commas without doubt."""
+    has_comma = compute.match_substring(values, ",")
+    fractions = values.filter(compute.fill_null(has_comma, False))
+    if not len(fractions) or not _all_match(values, f"{DECIMAL_COMMA}|{INTEGER}") or _all_match(fractions, THOUSANDS):
+        return False
+    return _to_exact_numbers(compute.replace_substring(values, ",", ".")) is not None
 
 
 def _to_exact_numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -1,7 +1,7 @@
 """Tables in files of any common format: text, Parquet, Excel, JSON and JSON lines."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
@@ -22,7 +22,9 @@ MAX_EXCEL_ROWS = 1 << 20
 EXCEL_SIGNATURE = b"PK\x03\x04"
 
 
-def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> pd.DataFrame:
+def read_binary_table(
+    content: bytes, suffix: str, sheet: str | None = None, text_columns: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the table of a file that is not a text table; rows are numbered from 0, and an index is one more column.
 
     Parameters
@@ -33,6 +35,8 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
         The suffix of its name, one of `TABLE_SUFFIXES`.
     sheet
         Name of the sheet of an Excel file; by default the first one.
+    text_columns
+        Names of columns of an Excel file that stay text.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
     if suffix == ".parquet":
         return _read_parquet_labels(content)
     if suffix == ".xlsx":
-        return _read_excel(content, sheet)
+        return _read_excel(content, sheet, text_columns)
     return _read_json(content) if suffix == ".json" else _read_json_lines(content)
 
 
@@ -133,7 +137,7 @@ def _open_excel(content: bytes) -> Any:
     return parse_with("an Excel file", lambda: openpyxl.load_workbook(io.BytesIO(content), True, data_only=True))
 
 
-def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
+def _read_excel(content: bytes, sheet: str | None, text_columns: Collection[str]) -> pd.DataFrame:
     book = _open_excel(content)
     if sheet is not None and sheet not in book.sheetnames:
         raise ParseError(f"has no sheet {sheet!r}; sheets: {', '.join(book.sheetnames)}")
@@ -145,7 +149,7 @@ def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
     columns = list(zip_longest(*rows))
     names = [f"column{n}" if column[0] is None else str(column[0]).strip() for n, column in enumerate(columns, 1)]
     arrays = [pa.chunked_array([[_format_cell(cell) for cell in column[1:]]], pa.string()) for column in columns]
-    return convert_columns(pa.table(arrays, names=names))
+    return convert_columns(pa.table(arrays, names=names), text_columns=text_columns)
 
 
 def _list_filled_rows(sheet: Any) -> list[tuple[Any, ...]]:

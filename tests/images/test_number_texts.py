@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from featx.embeddings.labelled_listing import read_listing
 from featx.evaluation.group_membership import group_rows
 from featx.images.init import init
 from featx.images.readers import Listing, read_source
 from featx.specs.data import ReaderSpec
+from featx.specs.recipe import load_recipe
 from featx.specs.target import TargetSpec
+from featx.study.study import Study
 from featx.tables.encoding import encode_classes, encode_labels, encode_numbers
 from tests.images.test_public_layouts import draw, recognised, write
+from tests.recipes import toy_recipe
 
 N = 12
 
@@ -72,6 +76,33 @@ def test_numbers_of_many_digits_name_images(n_digits: int, home: Path) -> None:
     rows = [(name.removesuffix(".png"), "cat" if i % 2 else "dog") for i, name in enumerate(names)]
     write(home / "d", "labels.csv", [("image", "y"), *rows])
     assert recognised(home / "d")[0].classes == {"cat": 6, "dog": 6}
+
+
+def semicolon_table(folder: Path, *columns: tuple[str, list[str]]) -> None:
+    n = len(columns[0][1])
+    draw(folder / "d", *(f"{i}.png" for i in range(n)))
+    rows = [(f"{i}.png", *(cells[i] for _, cells in columns)) for i in range(n)]
+    write(folder / "d", "labels.csv", [("path", *(name for name, _ in columns)), *rows], ";")
+
+
+@pytest.mark.parametrize("decimal", [{}, {"decimal": "comma"}])
+def test_labels_with_the_decimal_comma_as_separator_stay_labels(decimal: dict[str, str], toy_home: Path) -> None:
+    semicolon_table(toy_home, ("y", ["1,3", "2,4", "3", "1,10"] * 3), ("age", ["0,5", "1,5", "2", "3"] * 3))
+    data = {"source": "d", "labels": {"file": "labels.csv", **decimal}}
+    target = {"column": "y", "kind": "labels", "separator": ","}
+    (toy_home / "featx.toml").write_text(toy_recipe(data=data, targets={"y": target}))
+    listing, _, problem = read_listing(Study.open("featx.toml"), False, lambda *_: None)
+    assert not problem
+    assert listing.manifest.labels["age"].tolist()[:3] == [0.5, 1.5, 2.0]
+    truth = encode_labels(listing.manifest, "y", load_recipe().targets["y"])
+    assert truth.names == ("1", "10", "2", "3", "4")
+
+
+def test_decimal_commas_below_whole_numbers_are_a_number_and_are_named(home: Path) -> None:
+    semicolon_table(home, ("score", [str(i) for i in range(60)] + [f"{i},5" for i in range(30)]))
+    recognition = recognised(home / "d")[0]
+    assert (recognition.target, recognition.kind) == ("score", "numbers")
+    assert any("decimal commas in 'score'" in sentence for sentence in recognition.choice)
 
 
 def test_long_numbers_are_different_groups() -> None:
