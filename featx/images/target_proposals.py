@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from featx.files.column_types import find_numbers_in_texts, is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
-from featx.images.split_columns import explain_incomplete_split, find_split_column
+from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, category_text, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
@@ -35,6 +36,8 @@ IDENTITY_WORDS = frozenset(
     | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
     | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
 )
+# Columns of folds of a cross-validation are neither labels nor parts.
+FOLD_WORDS = frozenset({"fold", "folds"})
 MIN_GROUPS = 5
 
 
@@ -118,8 +121,12 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         the target is not a column.
     """
     labels = manifest.labels
-    split_column = find_split_column(labels)
-    names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
+    split_column = find_split_column(labels, target)
+    codes = describe_codes(split_column, labels[split_column]) if split_column is not None else ""
+    # Without another column, numbers are more likely to be labels than parts.
+    may_be_split = not codes or len(labels.columns) > 1
+    split_column = split_column if may_be_split else None
+    names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name], may_be_split=may_be_split)]
     group, group_reason = _propose_groups(labels, "" if target is None else target)
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
@@ -137,6 +144,11 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         group, group_reason = _propose_groups(labels, targets[0].name)
     warnings = _list_name_warnings(targets[0], labels) if targets else []
     warnings += [] if split_column else explain_incomplete_split(labels)
+    if split_column and codes:
+        warnings.append(
+            f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
+            f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
+        )
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
         names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
@@ -149,7 +161,8 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
 def _rank(proposal: TargetProposal, group: str | None) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
-    return 2 if proposal.name == group or _is_identity(proposal.name) else 1
+    is_fold = bool(FOLD_WORDS & set(split_words(proposal.name)))
+    return 2 if proposal.name == group or is_fold or _is_identity(proposal.name) else 1
 
 
 def count_classes(labels: pd.DataFrame, proposal: TargetProposal) -> dict[str, int]:
