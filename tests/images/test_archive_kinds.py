@@ -95,6 +95,18 @@ def test_an_encrypted_archive_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert f"{path}: each of its 10 members is encrypted; unpack it with another program" in refused(path)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("utf-8", "café"), ("utf-8", "猫"), ("cp437", "café"), ("cp437", "Größe")]
+)
+def test_names_without_the_flag_of_utf8_are_decoded(encoding: str, name: str, tmp_path: Path) -> None:
+    length = len(name.encode(encoding))
+    path = write_zip(tmp_path / "a.zip", {f"{folder}/0.png": PNGS[0] for folder in ("x" * length, "dog")})
+    path.write_bytes(path.read_bytes().replace(b"x" * length, name.encode(encoding)))
+    listing = listed(path)
+    assert set(listing.manifest.labels["class"]) == {name, "dog"}
+    assert contents(listing) == [PNGS[0]] * 2
+
+
 # Archives in archives
 
 
