@@ -42,6 +42,13 @@ def test_other_json_is_no_table(content: bytes) -> None:
         read_binary_table(content, ".json")
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_repeated_keys_of_json_are_named(suffix: str) -> None:
+    content = b'{"a.png": "cat", "b.png": "cat", "a.png": "dog"}'
+    with pytest.raises(ParseError, match=r"^repeats the key 'a\.png' in one mapping; expected each key once$"):
+        read_binary_table(content, suffix)
+
+
 def test_json_lines_are_rows() -> None:
     content = "\n".join(json.dumps(row) for row in ROWS).encode()
     pd.testing.assert_frame_equal(read_binary_table(content, ".jsonl"), FRAME, check_dtype=False)
