@@ -62,9 +62,8 @@ class ZipArchive:
         self._file = zipfile.ZipFile(self._stream if self._directory is None else io.BytesIO(EMPTY_ZIP))
         if self._directory is not None:
             self._file.fp = self._stream
-        self._infos = (
-            {} if self._directory is not None else {_decoded_name(info): info for info in self._file.infolist()}
-        )
+        # Empty if the directory was read without `zipfile`.
+        self._infos = {_decoded_name(info): info for info in self._file.infolist()}
 
     def members(self) -> dict[str, str]:
         """Return why each member cannot be read, by its name: encryption, or an unknown compression."""
