@@ -54,6 +54,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "skip_lines": 2,
             "decimal": "comma",
             "sheet": "labels",
+            "text": ("code",),
             "path": "name",
             "root": "images",
             "strip_folders": 1,

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
+from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.encoding import category_text
@@ -86,8 +87,9 @@ def _group_columns(study: Study, ids: Ids, is_sealed: NDArray[np.bool_]) -> Colu
 
 
 def _as_column(values: "pd.Series[Any]") -> NDArray[Any]:
-    """Return numbers as float64, and other values as text."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    """Return numbers as float64, and other values as text, whole numbers included that a float64 does not hold."""
+    is_numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if is_numeric and not (values.dtype.kind in "iu" and values.abs().max() >= MAX_EXACT_WHOLE_FLOAT):
         return values.to_numpy(np.float64, na_value=np.nan)
     texts = values.astype(object).map(category_text, na_action="ignore")
     return texts.where(texts.notna(), None).to_numpy(object)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.files.column_types import find_numbers_in_texts
 from featx.tables.encoding import category_text
-from featx.tables.ids import Floats
 from featx.text.four_digits import count_distinguishing_digits, show_digits
 
 # Number of different numbers up to which each is a group; more are cut into bins.
@@ -68,7 +68,10 @@ def group_rows(name: str, column: "pd.Series[Any]") -> GroupMembership:
     """
     is_missing = column.isna().to_numpy()
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return _group_numbers(name, column.to_numpy(np.float64), is_missing)
+        return _group_numbers(name, column.to_numpy(), is_missing)
+    numbers = find_numbers_in_texts(column)
+    if numbers is not None and numbers.nunique() > MAX_NUMERIC_GROUPS:
+        return _group_numbers(name, numbers.to_numpy(np.float64), is_missing)
     texts = column.map(category_text).to_numpy(object)
     groups = sorted(set(texts[~is_missing]), key=_sort_key)
     is_ordered = len(groups) > 1 and all(NUMBER.search(text) for text in groups)
@@ -88,7 +91,7 @@ def _codes(values: NDArray[Any], is_missing: NDArray[np.bool_], groups: list[Any
     return np.where(is_missing, NO_GROUP, indices).astype(np.intp)
 
 
-def _group_numbers(name: str, values: Floats, is_missing: NDArray[np.bool_]) -> GroupMembership:
+def _group_numbers(name: str, values: NDArray[Any], is_missing: NDArray[np.bool_]) -> GroupMembership:
     unique_values = np.unique(values[~is_missing])
     if len(unique_values) <= MAX_NUMERIC_GROUPS:
         names = tuple(map(category_text, unique_values.tolist()))

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,10 +37,21 @@ def parse_json(content: str | bytes) -> Any:
     Raises
     ------
     ParseError
-        it is no JSON, nests too deep, or contains a number that is too large for a float.
+        it is no JSON, nests too deep, repeats a key, or contains a number that is too large for a float.
     """
-    value = parse_with("JSON", lambda: json.loads(content, parse_float=_finite_float))
+    repeated_keys: list[str] = []
+
+    def make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            repeated_keys.append(next(key for key, n in counts.items() if n > 1))
+        return mapping
+
+    value = parse_with("JSON", lambda: json.loads(content, parse_float=_finite_float, object_pairs_hook=make_mapping))
     _check_nesting("JSON", value)
+    if repeated_keys:
+        raise ParseError(f"repeats the key {repeated_keys[0][:MAX_QUOTED]!r} in one mapping; expected each key once")
     return value
 
 

@@ -1,6 +1,7 @@
 """Tables in files of any common format: text, Parquet, Excel, JSON and JSON lines."""
 
 import io
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from featx.errors import MissingExtraError
-from featx.files.column_types import convert_columns
+from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT, convert_columns, restore_whole_numbers
 from featx.files.parsing import MAX_TABLE_VALUES, ParseError, parse_json, parse_with, read_parquet
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
@@ -21,7 +22,9 @@ MAX_EXCEL_ROWS = 1 << 20
 EXCEL_SIGNATURE = b"PK\x03\x04"
 
 
-def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> pd.DataFrame:
+def read_binary_table(
+    content: bytes, suffix: str, sheet: str | None = None, text_columns: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the table of a file that is not a text table; rows are numbered from 0, and an index is one more column.
 
     Parameters
@@ -32,6 +35,8 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
         The suffix of its name, one of `TABLE_SUFFIXES`.
     sheet
         Name of the sheet of an Excel file; by default the first one.
+    text_columns
+        Names of columns of an Excel file that stay text.
 
     Raises
     ------
@@ -43,20 +48,36 @@ def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> 
     if suffix == ".parquet":
         return _read_parquet_labels(content)
     if suffix == ".xlsx":
-        return _read_excel(content, sheet)
+        return _read_excel(content, sheet, text_columns)
     return _read_json(content) if suffix == ".json" else _read_json_lines(content)
 
 
 def _read_parquet_labels(content: bytes) -> pd.DataFrame:
-    stored_frame = read_parquet(content)
+    stored_frame = _restore_parquet_numbers(read_parquet(content), content)
     frame: pd.DataFrame = parse_with("a Parquet table", lambda: index_to_columns(stored_frame))
     check_column_names(frame)
     for name in frame.select_dtypes(["object", "str"]).columns:
         values = frame[name].dropna()
         if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():
-            frame[name] = frame[name].astype("float64")
+            frame[name] = restore_whole_numbers(frame[name].astype("float64"), frame[name].tolist())
         elif len(values) and values.map(lambda value: isinstance(value, bytes)).all():
             frame[name] = frame[name].map(lambda value: value.decode(errors="backslashreplace"), na_action="ignore")
+    return frame
+
+
+def _restore_parquet_numbers(frame: pd.DataFrame, content: bytes) -> pd.DataFrame:
+    """Return a table whose columns of whole numbers with gaps are exact; pandas reads them as floats."""
+    from pyarrow.parquet import ParquetFile
+
+    is_inexact = {
+        name: column.dtype.kind == "f" and column.abs().max() >= MAX_EXACT_WHOLE_FLOAT for name, column in frame.items()
+    }
+    names = [name for name in frame.columns if isinstance(name, str) and is_inexact[name]]
+    if names:
+        with ParquetFile(io.BytesIO(content)) as file:
+            table = file.read(columns=names)
+        for name in table.column_names:
+            frame[name] = restore_whole_numbers(frame[name], table.column(name).to_pylist())
     return frame
 
 
@@ -116,7 +137,7 @@ def _open_excel(content: bytes) -> Any:
     return parse_with("an Excel file", lambda: openpyxl.load_workbook(io.BytesIO(content), True, data_only=True))
 
 
-def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
+def _read_excel(content: bytes, sheet: str | None, text_columns: Collection[str]) -> pd.DataFrame:
     book = _open_excel(content)
     if sheet is not None and sheet not in book.sheetnames:
         raise ParseError(f"has no sheet {sheet!r}; sheets: {', '.join(book.sheetnames)}")
@@ -128,7 +149,7 @@ def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
     columns = list(zip_longest(*rows))
     names = [f"column{n}" if column[0] is None else str(column[0]).strip() for n, column in enumerate(columns, 1)]
     arrays = [pa.chunked_array([[_format_cell(cell) for cell in column[1:]]], pa.string()) for column in columns]
-    return convert_columns(pa.table(arrays, names=names))
+    return convert_columns(pa.table(arrays, names=names), text_columns=text_columns)
 
 
 def _list_filled_rows(sheet: Any) -> list[tuple[Any, ...]]:
@@ -175,11 +196,11 @@ def _read_json(content: bytes) -> pd.DataFrame:
         if len(lists_of_rows) == 1:
             return _make_frame(lists_of_rows[0])
         if items and all(isinstance(item, list) for item in items) and len({len(item) for item in items}) == 1:
-            return pd.DataFrame({str(name): pd.Series(item) for name, item in value.items()})
+            return _make_frame_of_columns({str(name): dict(enumerate(item)) for name, item in value.items()})
         if items and all(isinstance(item, dict) for item in items):
             if all(str(key).isdigit() for item in items for key in item):
                 # pandas writes one mapping of row numbers to cells for each column.
-                return pd.DataFrame({name: pd.Series(item) for name, item in value.items()}).reset_index(drop=True)
+                return _make_frame_of_columns(value).reset_index(drop=True)
             return _make_frame([{"path": name, **item} for name, item in value.items()])
         if items and not any(isinstance(item, list | dict) for item in items):
             return _make_frame([{"path": name, "label": item} for name, item in value.items()])
@@ -190,4 +211,13 @@ def _make_frame(rows: Any) -> pd.DataFrame:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ParseError("is not a table: expected a list of rows, each a mapping of column names to values")
     frame: pd.DataFrame = parse_with("a table", lambda: pd.DataFrame(rows))
+    for name, column in frame.items():
+        frame[name] = restore_whole_numbers(column, [row.get(name) for row in rows])
+    return frame
+
+
+def _make_frame_of_columns(cells: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame({name: pd.Series(column) for name, column in cells.items()})
+    for name, column in frame.items():
+        frame[name] = restore_whole_numbers(column, [cells[str(name)].get(row) for row in frame.index])
     return frame

@@ -4,8 +4,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
@@ -46,14 +46,14 @@ class TextFormat:
         Number of lines above the header, or above the first row without a header: comments, a count, ``sep=;``. Empty
         lines below them are left out in any case.
     decimal
-        Character before the decimals of a number.
+        Character before the decimals of a number; None decides by the rows of each column.
     """
 
     encoding: str = "utf-8"
     separator: str = "comma"
     quote: str = '"'
     skip_lines: int = 0
-    decimal: str = "."
+    decimal: str | None = None
 
 
 def detect_encoding(content: bytes) -> str:
@@ -77,7 +77,7 @@ def detect_format(content: bytes) -> TextFormat:
     Examples
     --------
     >>> detect_format(b"# made by x\nfile;age\na.png;1,5\n")
-    TextFormat(encoding='utf-8', separator='semicolon', quote='"', skip_lines=1, decimal=',')
+    TextFormat(encoding='utf-8', separator='semicolon', quote='"', skip_lines=1, decimal=None)
     """
     encoding = detect_encoding(content)
     sample = content[: SAMPLE_BYTES - SAMPLE_BYTES % 4].decode(encoding, errors="ignore")
@@ -94,8 +94,7 @@ def detect_format(content: bytes) -> TextFormat:
     n_skipped = _count_lines_above(lines, quote)
     rows = lines[n_skipped:]
     separator = stated_separator or _detect_separator(rows, quote)
-    text_format = TextFormat(encoding, separator, quote, numbered_lines[n_skipped - 1][0] if n_skipped else 0)
-    return replace(text_format, decimal="," if _has_decimal_commas(rows, text_format) else ".")
+    return TextFormat(encoding, separator, quote, numbered_lines[n_skipped - 1][0] if n_skipped else 0)
 
 
 def _find_stated_separator(line: str) -> str | None:
@@ -153,16 +152,9 @@ def _detect_separator(lines: Sequence[str], quote: str) -> str:
     return "comma"
 
 
-def _has_decimal_commas(lines: Sequence[str], text_format: TextFormat) -> bool:
-    """Whether cells hold numbers with a decimal comma, and none holds a number with a decimal point."""
-    if text_format.separator == "comma":
-        return False
-    cells = [cell for row in split_cells(lines, text_format.separator, text_format.quote)[1:] for cell in row]
-    has_commas = any(re.fullmatch(r"[+-]?\d+,\d+", cell.strip()) for cell in cells)
-    return has_commas and not any(re.fullmatch(r"[+-]?\d*\.\d+", cell.strip()) for cell in cells)
-
-
-def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def parse_text_table(
+    content: bytes, text_format: TextFormat, columns: Sequence[str] | None = None, text_columns: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the table of a text; each column has one type (`featx.files.column_types.convert_columns`).
 
     Parameters
@@ -174,6 +166,8 @@ def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[
     columns
         Names of the columns of a text without a header; by default the first line names them. A header with one name
         less than the rows have cells names all but the first column, as R writes it.
+    text_columns
+        Names of columns that stay text.
 
     Raises
     ------
@@ -194,7 +188,10 @@ def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[
     names, has_header = _read_column_names(lines, separator, text_format.quote, columns)
     if has_header:
         lines = _drop_header(lines, separator, text_format.quote)
-    frame = convert_columns(_parse_rows(lines.encode(), separator, text_format.quote, names), text_format.decimal)
+    table = _parse_rows(lines.encode(), separator, text_format.quote, names)
+    # Between separators that are commas, a cell with a comma is a list in quotes.
+    decimal = text_format.decimal or ("." if text_format.separator == "comma" else None)
+    frame = convert_columns(table, decimal, text_columns)
     unnamed_numbers = [number for number, name in enumerate(names, 1) if has_header and name == f"column{number}"]
     empty_columns = [f"column{number}" for number in unnamed_numbers if frame[f"column{number}"].isna().all()]
     return frame.drop(columns=empty_columns)

@@ -2,13 +2,14 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from featx.images.archives import ArchiveTree
+from featx.images.archives import ArchiveTree, archive_stem
 from featx.images.names import find_part, is_archive_name, is_image_name, part_of
 from featx.images.trees import Entry, FolderTree, ListedTree
 from featx.locations import ARCHIVE_SUFFIXES
@@ -87,7 +88,10 @@ class ArchiveFolderTree(ListedTree):
         """The folder of each archive's members, with its ``/``; empty for the top of the tree."""
         if self.conflict is None:
             return _propose_tops(self._members)
-        return {archive: f"{_get_stem(archive)}/" for archive in self._members}
+        stems = {archive: archive_stem(archive) for archive in self._members}
+        counts = Counter(stems.values())
+        # cat.zip and cat.tar may hold files of the same name too.
+        return {archive: f"{stem if counts[stem] == 1 else archive}/" for archive, stem in stems.items()}
 
     @cached_property
     def _members(self) -> dict[str, list[Entry]]:
@@ -111,23 +115,19 @@ def holds_only_archives(folder: str) -> bool:
 def _list_members(folder: str, archive: str) -> list[Entry]:
     """Return the members of an archive, without the folder of its own name that many archives hold."""
     entries = ArchiveTree(str(Path(folder, archive))).entries()
-    own_folder = f"{_get_stem(archive)}/"
+    own_folder = f"{archive_stem(archive)}/"
     if not all(entry.name.startswith(own_folder) for entry in entries):
         return entries
     return [entry._replace(name=entry.name.removeprefix(own_folder)) for entry in entries]
-
-
-def _get_stem(archive: str) -> str:
-    return archive[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if archive.lower().endswith(suffix)))]
 
 
 def _propose_tops(members: Mapping[str, Sequence[Entry]]) -> dict[str, str]:
     """Return the folder of each archive's members if no two archives hold files of the same name."""
     images = {archive: [entry.name for entry in entries if entry.is_image] for archive, entries in members.items()}
     image_archives = [archive for archive, names in images.items() if names]
-    stems = {archive: _get_stem(archive) for archive in image_archives}
+    stems = {archive: archive_stem(archive) for archive in image_archives}
     parts = {archive: part_of(stem) or find_part(stem) for archive, stem in stems.items()}
-    stem_tops = {archive: f"{_get_stem(archive)}/" for archive in members}
+    stem_tops = {archive: f"{archive_stem(archive)}/" for archive in members}
     if "train" in parts.values() and None not in parts.values():
         return stem_tops | {archive: f"{part}/" for archive, part in parts.items()}
     are_numbered = len({re.sub(r"\d+", "", stem) for stem in stems.values()}) == 1

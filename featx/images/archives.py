@@ -196,32 +196,60 @@ def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     Raises
     ------
     DataError
-        an inner archive cannot be read, or it holds only further archives.
+        an inner archive cannot be read, two of them hold images of the same name, or they hold only further archives.
     """
-    expanded_entries = dict(entries)
-    deep = []
-    for name in [name for name, entry in entries.items() if is_archive_name(name) and not entry.outcome]:
-        member = entries[name].uri.partition("//")[2]
-        if "//" in member:
-            continue
-        archive = _open_nested(path, open_archive(path)[1], member)
-        uri = f"nested:{path}//{member}//"
-        members = list(_make_entries(archive, uri, entries[name].state).values())
-        stem = name[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)))]
-        # Many archives hold one folder with their own name.
-        own_folder = f"{stem.rpartition('/')[2]}/"
-        is_repeated = all(entry.name.startswith(own_folder) for entry in members)
-        for entry in members:
-            inner_name = f"{stem}/{entry.name.removeprefix(own_folder) if is_repeated else entry.name}"
-            if is_archive_name(entry.name):
-                deep.append(f"{name}!{entry.name}")
-                rule = f"is an archive inside {name!r}; unpack the outer archive to read it"
-                entry = entry._replace(outcome="ignored", reason=rule)
-            expanded_entries[inner_name] = entry._replace(name=inner_name)
-        del expanded_entries[name]
-    if deep and not any(is_image_name(name) for name in expanded_entries):
+    inner_archives = [
+        name
+        for name, entry in entries.items()
+        if is_archive_name(name) and not entry.outcome and "//" not in entry.uri.partition("//")[2]
+    ]
+    expanded_entries = {name: entry for name, entry in entries.items() if name not in inner_archives}
+    archives_by_name: dict[str, str] = {}
+    for archive in inner_archives:
+        stem = archive_stem(archive)
+        for entry in _list_nested_members(path, archive, entries[archive]):
+            name = f"{stem}/{entry.name}"
+            if name in expanded_entries and entry.is_image:
+                first_archive = archives_by_name.get(name, name)
+                raise DataError(
+                    f"{first_archive!r} and {archive!r} in {path} hold images of the same name, first {name!r}; unpack "
+                    f"{Path(path).name}, rename one of them, and pass the folder"
+                )
+            # Other files, such as those of macOS, may have one name in several archives.
+            name = f"{archive}/{entry.name}" if name in expanded_entries else name
+            expanded_entries[name] = entry._replace(name=name)
+            archives_by_name[name] = archive
+    deep_archives = [name for name in archives_by_name if is_archive_name(name)]
+    if deep_archives and not any(is_image_name(name) for name in expanded_entries):
+        archive = archives_by_name[deep_archives[0]]
+        inner_name = deep_archives[0].removeprefix(f"{archive_stem(archive)}/")
         raise DataError(
-            f"{path} holds archives inside archives inside it, first {deep[0]!r}; unpack {Path(path).name} and pass "
-            "the folder"
+            f"{path} holds archives inside archives inside it, first '{archive}!{inner_name}'; unpack "
+            f"{Path(path).name} and pass the folder"
         )
     return expanded_entries
+
+
+def _list_nested_members(path: str, name: str, entry: Entry) -> list[Entry]:
+    """Return the members of an archive in another one, without the folder of its own name that many archives hold."""
+    member = entry.uri.partition("//")[2]
+    archive = _open_nested(path, open_archive(path)[1], member)
+    members = list(_make_entries(archive, f"nested:{path}//{member}//", entry.state).values())
+    own_folder = f"{archive_stem(name).rpartition('/')[2]}/"
+    if all(inner_entry.name.startswith(own_folder) for inner_entry in members):
+        members = [inner._replace(name=inner.name.removeprefix(own_folder)) for inner in members]
+    rule = f"is an archive inside {name!r}; unpack the outer archive to read it"
+    return [
+        inner._replace(outcome="ignored", reason=rule) if is_archive_name(inner.name) else inner for inner in members
+    ]
+
+
+def archive_stem(name: str) -> str:
+    """Return the name of an archive without its suffix.
+
+    Examples
+    --------
+    >>> archive_stem("photos/cat.tar.gz")
+    'photos/cat'
+    """
+    return name[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)))]

@@ -56,7 +56,7 @@ class FolderReader:
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
         images = _list_images(entries)
-        has_parts = _has_part_folders(images.folders)
+        has_parts = _has_part_folders(place, images.folders)
         depth = 2 if has_parts else 1
         rules = _find_unlabelled_parts(images) if has_parts else {}
         shallow_folders = {folder for folder in images.folders if len(_split_folder(folder)) < depth}
@@ -159,8 +159,15 @@ def _find_common_folder(folders: Sequence[str]) -> str:
     return common_folder
 
 
-def _has_part_folders(folders: Iterable[str]) -> bool:
+def _has_part_folders(place: str, folders: Sequence[str]) -> bool:
     """Whether the top folders are parts: one is called ``train`` and all are train, val or test.
+
+    Parameters
+    ----------
+    place
+        The source, for the error.
+    folders
+        Folders of the images.
 
     Raises
     ------
@@ -172,9 +179,15 @@ def _has_part_folders(folders: Iterable[str]) -> bool:
     if "train" not in {part_of(folder) for folder in parts}:
         return False
     if other_folders := [folder for folder in top_folders if folder not in parts]:
+        are_all_classes = len(parts) == 1 and not any("/" in folder for folder in folders)
+        advice = (
+            f"; if {parts[0]!r} is a class too, run: featx init {quote(place)} --labels '{{class}}/{{image}}'"
+            if are_all_classes
+            else ""
+        )
         raise DataError(
             f"the source holds part folders ({', '.join(parts)}) and {len(other_folders)} other, first "
-            f"{other_folders[0]!r}; expected only train, val, test, or only classes"
+            f"{other_folders[0]!r}; expected only train, val, test, or only classes{advice}"
         )
     return True
 

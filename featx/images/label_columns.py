@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from featx.files.column_types import find_numbers_in_texts
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 from featx.specs.base import to_normal_form
 
@@ -68,13 +69,22 @@ def find_target_columns(labels: pd.DataFrame) -> list[str]:
     return [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
 
 
-def can_be_target(name: str, column: "pd.Series[Any]") -> bool:
+def can_be_target(name: str, column: "pd.Series[Any]", *, may_be_split: bool = True) -> bool:
     """Whether a column could be predicted: its values repeat, or they are numbers; they are not parts of a split."""
-    return not find_target_objection(name, column)
+    return not find_target_objection(name, column, may_be_split=may_be_split)
 
 
-def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
+def find_target_objection(name: str, column: "pd.Series[Any]", *, may_be_split: bool = True) -> str:
     """Return why a column cannot be predicted, in a few words; empty if it could be.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    column
+        Labels of all images.
+    may_be_split
+        Whether its values may be parts of a split.
 
     Examples
     --------
@@ -88,7 +98,7 @@ def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
         return "no values"
     if isinstance(values.iloc[0], UNHASHABLE_TYPES):
         return "lists or mappings"
-    if find_column_parts(name, column) is not None:
+    if may_be_split and find_column_parts(name, column) is not None:
         return "parts of a split"
     if count_rows_without_part(name, column):
         return "parts of a split in some rows only"
@@ -101,7 +111,7 @@ def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
         return "lists or mappings"
     if n <= max(2, len(values) // 2):
         return ""
-    if values.dtype.kind not in "iuf":
+    if values.dtype.kind not in "iuf" and find_numbers_in_texts(values) is None:
         return f"{n} different texts in {len(values)} rows"
     return "numbers of the rows" if _is_row_number(values) else ""
 

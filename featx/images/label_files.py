@@ -154,7 +154,7 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
         it is an Excel file, and the package that reads it is not installed.
     """
     format_settings = spec.model_dump(
-        include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"}
+        include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet", "text"}
     )
     frame = shared(("table", file.uri, repr(format_settings)), lambda: _read_labels(file, spec))
     return frame.copy(deep=False)
@@ -164,9 +164,9 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     content = read_table_bytes(file)
     with _naming_file(file):
         if file_suffix(file.name) in TEXT_SUFFIXES:
-            frame = parse_text_table(content, _stated_format(content, spec), spec.columns)
+            frame = parse_text_table(content, _stated_format(content, spec), spec.columns, spec.text)
         else:
-            frame = read_binary_table(content, file_suffix(file.name), spec.sheet)
+            frame = read_binary_table(content, file_suffix(file.name), spec.sheet, spec.text)
     if spec.columns and file_suffix(file.name) not in TEXT_SUFFIXES:
         raise ReadError(f"{file.name}: data.labels.columns names the columns of a text table, found another format")
     # Names of columns in a Parquet file may be numbers or tuples.
@@ -189,7 +189,7 @@ def _stated_format(content: bytes, spec: LabelsSpec) -> TextFormat:
         spec.separator or detected_format.separator,
         QUOTES[spec.quote] if spec.quote else detected_format.quote,
         detected_format.skip_lines if spec.skip_lines is None else spec.skip_lines,
-        DECIMALS[spec.decimal] if spec.decimal else detected_format.decimal,
+        DECIMALS[spec.decimal] if spec.decimal else None,
     )
 
 

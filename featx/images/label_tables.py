@@ -34,6 +34,7 @@ NUMBER_WORDS = frozenset(
 )
 # Fewer numbers may equal those of names by chance.
 MIN_NUMBERED_ROWS = 3
+MAX_COLUMNS_NAMED = 6
 # Names of encodings that are assumed where a text is not Unicode; another one may have been meant.
 ASSUMED_ENCODINGS = {
     "cp1252": "Windows-1252", "latin-1": "Latin-1", "cp1251": "Windows-1251", "koi8-r": "KOI8-R",
@@ -180,7 +181,8 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
             text_format = f"Excel, sheet {spec.sheet!r}"
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
         if column := _find_path_column(tree, frame, file, with_header=spec.columns is None):
-            return _make_candidate(tree, replace(report, path=column.name), spec, column, frame)
+            text_format += _describe_decimal_commas(entry, spec, frame)
+            return _make_candidate(tree, replace(report, format=text_format, path=column.name), spec, column, frame)
     return replace(report, reason=_explain_no_paths(read_labels(entry, next(_list_ways_to_read(entry, file)))))
 
 
@@ -205,6 +207,16 @@ def _describe_format(file: Entry) -> str:
     return f"{encoding}, separated by {SEPARATOR_TEXTS[text_format.separator]}"
 
 
+def _describe_decimal_commas(file: Entry, spec: LabelsSpec, frame: pd.DataFrame) -> str:
+    """Return which columns of a table are of numbers with decimal commas, as the end of its format."""
+    if file_suffix(file.name) not in TEXT_SUFFIXES or spec.separator == "comma":
+        return ""
+    point_frame = read_labels(file, spec.model_copy(update={"decimal": "point"}))
+    names = [repr(name) for name in frame if frame[name].dtype.kind == "f" and point_frame[name].dtype.kind == "O"]
+    names_text = ", ".join(names[:MAX_COLUMNS_NAMED]) + (", …" if len(names) > MAX_COLUMNS_NAMED else "")
+    return f", decimal commas in {names_text}" if names else ""
+
+
 def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     """Yield the ways to read a table: with a header, then, as text, without one."""
     if file_suffix(entry.name) == ".xlsx":
@@ -221,8 +233,6 @@ def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
         settings["skip_lines"] = text_format.skip_lines
     if text_format.quote == "'":
         settings["quote"] = "single"
-    if text_format.decimal == ",":
-        settings["decimal"] = "comma"
     with_header = LabelsSpec.model_validate({"file": file, **settings})
     yield with_header
     n_columns = read_labels(entry, with_header).shape[1]

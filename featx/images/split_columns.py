@@ -11,8 +11,11 @@ from featx.images.names import PARTS, part_of, split_words
 from featx.specs.split import SplitSpec
 from featx.tables.manifest import Manifest
 
-# Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition.
-CODED_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
+# Names of columns whose words may be parts.
+PART_COLUMN_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
+# Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition. The numbers of a fold, a phase
+# or a set are often something else.
+CODED_NAMES = frozenset({"split", "partition", "subset"})
 # Share of rows with a part from which a column of other names is taken for an incomplete column of parts.
 MIN_PART_ROWS = 0.6
 CODED_PARTS = {"0": "train", "1": "val", "2": "test"}
@@ -20,12 +23,33 @@ CODED_PARTS = {"0": "train", "1": "val", "2": "test"}
 FLAG_VALUES = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
 
 
-def find_split_column(labels: pd.DataFrame) -> str | None:
-    """Return the label column whose values are parts for every image, one of them train; None if there is none."""
+def find_split_column(labels: pd.DataFrame, target: str | None = None) -> str | None:
+    """Return the label column whose values are parts for every image, one of them train; None if there is none.
+
+    Parameters
+    ----------
+    labels
+        Label columns.
+    target
+        Name of the column to predict, which is no column of parts; None if the user named none.
+    """
     for name in labels.columns:
-        if find_column_parts(str(name), labels[name]) is not None:
+        if name != target and find_column_parts(str(name), labels[name]) is not None:
             return str(name)
     return None
+
+
+def describe_codes(name: str, column: "pd.Series[Any]") -> str:
+    """Return the part of each number of a column of parts; empty if its values are words, or no parts.
+
+    Examples
+    --------
+    >>> describe_codes("split", pd.Series([0, 2, 1])), describe_codes("split", pd.Series(["train", "test"]))
+    ('0 = train, 1 = val, 2 = test', '')
+    """
+    parts = find_column_parts(name, column) or {}
+    is_coded = all(value.isdigit() for value in parts)
+    return ", ".join(f"{value} = {part}" for value, part in parts.items()) if is_coded else ""
 
 
 def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -55,7 +79,7 @@ def count_rows_without_part(name: str, column: "pd.Series[Any]") -> int:
     values = column.dropna().astype("str").value_counts()
     parts = {value: part for value in values.index if (part := part_of(value)) is not None}
     n_with_part = sum(int(values[value]) for value in parts)
-    is_named = bool(CODED_NAMES & set(split_words(name))) and bool(parts)
+    is_named = bool(PART_COLUMN_NAMES & set(split_words(name))) and bool(parts)
     is_mostly_parts = n_with_part >= MIN_PART_ROWS * len(column) and "train" in parts.values()
     return len(column) - n_with_part if is_named or is_mostly_parts else 0
 
@@ -69,6 +93,8 @@ def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | N
     {'Training': 'train', 'PublicTest': 'val'}
     >>> find_column_parts("is_test", pd.Series([0, 1])), find_column_parts("age", pd.Series([0, 1]))
     ({'0': 'train', '1': 'test'}, None)
+    >>> find_column_parts("fold", pd.Series([0, 1, 2])) is None
+    True
     """
     if column.isna().any() or not len(column):
         return None

@@ -4,14 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 import pandas as pd
 
-from featx.files.column_types import is_missing_word
+from featx.files.column_types import find_numbers_in_texts, is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
-from featx.images.split_columns import explain_incomplete_split, find_split_column
+from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, category_text, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
@@ -35,6 +36,8 @@ IDENTITY_WORDS = frozenset(
     | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
     | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
 )
+# Columns of folds of a cross-validation are neither labels nor parts.
+FOLD_WORDS = frozenset({"fold", "folds"})
 MIN_GROUPS = 5
 
 
@@ -118,8 +121,12 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         the target is not a column.
     """
     labels = manifest.labels
-    split_column = find_split_column(labels)
-    names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
+    split_column = find_split_column(labels, target)
+    codes = describe_codes(split_column, labels[split_column]) if split_column is not None else ""
+    # Without another column, numbers are more likely to be labels than parts.
+    may_be_split = not codes or len(labels.columns) > 1
+    split_column = split_column if may_be_split else None
+    names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name], may_be_split=may_be_split)]
     group, group_reason = _propose_groups(labels, "" if target is None else target)
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
@@ -137,6 +144,11 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         group, group_reason = _propose_groups(labels, targets[0].name)
     warnings = _list_name_warnings(targets[0], labels) if targets else []
     warnings += [] if split_column else explain_incomplete_split(labels)
+    if split_column and codes:
+        warnings.append(
+            f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
+            f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
+        )
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
         names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
@@ -149,7 +161,8 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
 def _rank(proposal: TargetProposal, group: str | None) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
-    return 2 if proposal.name == group or _is_identity(proposal.name) else 1
+    is_fold = bool(FOLD_WORDS & set(split_words(proposal.name)))
+    return 2 if proposal.name == group or is_fold or _is_identity(proposal.name) else 1
 
 
 def count_classes(labels: pd.DataFrame, proposal: TargetProposal) -> dict[str, int]:
@@ -200,6 +213,9 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     n_values = values.nunique()
     if values.dtype.kind in "iuf":
         return _propose_number(name, values, n_values)
+    if (numbers := find_numbers_in_texts(values)) is not None:
+        proposal = _propose_number(name, numbers, numbers.nunique())
+        return proposal if proposal.kind == "numbers" else TargetProposal(name, "classes", (name,))
     texts = pd.Series([category_text(value) for value in values.unique().tolist()], dtype="str")
     if may_list_labels and (separator := _find_label_separator(texts)):
         n_labels = len({label for text in texts.unique() for label in split_labels(text, separator)})
@@ -299,7 +315,7 @@ def _is_identity(name: str) -> bool:
 
 
 def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
-    """Return warnings about class names that differ by case or spaces only, and about words for missing values."""
+    """Return warnings about class names that may be one class, and about words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
     counts = labels[proposal.columns[0]].value_counts().rename(index=category_text).groupby(level=0, sort=False).sum()
@@ -307,7 +323,8 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
     for names in _group_alike(counts).values():
         variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
         merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
-        warnings.append(f"classes {variants} differ in case or spaces only; if they are one, set map = {{ {merges} }}")
+        problem = "differ in case or spaces only" if _has_letters(names[0]) else "are one number"
+        warnings.append(f"classes {variants} {problem}; if they are one, set map = {{ {merges} }}")
     empty_words = [str(name) for name in counts.index if is_missing_word(str(name))]
     if empty_words and proposal.kind == "classes":
         name = empty_words[0]
@@ -318,11 +335,19 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
 
 
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
-    """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
+    """Return the names that are equal apart from case, spaces, ``_`` and ``-``, or that are one number."""
     groups: dict[str, list[str]] = {}
-    for name in filter(_has_letters, counts.index):
-        groups.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
+    names = list(map(str, counts.index))
+    numbers = find_numbers_in_texts(pd.Series(names, dtype="str"))
+    keys = map(_fold, names) if numbers is None else map(str, numbers)
+    for name, key in zip(names, keys, strict=True):
+        if numbers is not None or _has_letters(name):
+            groups.setdefault(key, []).append(name)
     return {key: names for key, names in groups.items() if len(names) > 1}
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def _has_letters(name: str) -> bool:

@@ -1,5 +1,6 @@
 """True values in the cells of label columns, row by row: a row whose cells do not fit the target has none."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.files.column_types import find_numbers_in_texts
 from featx.specs.target import TargetSpec
 from featx.tables.encoding import LABEL_VALUES, bin_numbers, category_text, map_values, split_labels
 from featx.tables.ids import Floats
@@ -100,10 +102,15 @@ class CellReader:
             numbers = pd.to_numeric(column, errors="coerce")
             column = bin_numbers(numbers, self.spec.bins, "bins", self.spec.classes).astype(object)
         # One text among numbers makes the whole column text, in which 1 may be written as 1.0.
-        classes_by_number = {_as_number(text): name for text, name in self.classes_by_text.items()}
+        counts = Counter(map(_as_number, self.classes_by_text))
+        # Codes such as 1.1 and 1.10 are one number, which is no class of its own.
+        classes_by_number = {
+            number: name for text, name in self.classes_by_text.items() if counts[number := _as_number(text)] == 1
+        }
         classes_by_number.pop(None, None)
+        classes_by_text = {} if pd.api.types.is_float_dtype(column) else self.classes_by_text
         texts = [category_text(value) for value in column]
-        values = [self.classes_by_text.get(text, classes_by_number.get(_as_number(text))) for text in texts]
+        values = [classes_by_text.get(text, classes_by_number.get(_as_number(text))) for text in texts]
         return list(values), np.array([value is not None for value in values], dtype=bool)[:, None]
 
 
@@ -145,4 +152,7 @@ def _as_indicators(cells: pd.DataFrame, threshold: float | None) -> Floats:
         numbers = _as_numbers(cells)
         return np.where(np.isfinite(numbers), numbers > threshold, np.nan)
     texts = cells.map(lambda value: category_text(value).lower())
+    for name, column in cells.items():
+        if (column_numbers := find_numbers_in_texts(column)) is not None:
+            texts[name] = column_numbers.map(category_text)
     return np.stack([texts[name].map(NUMBERS_BY_TEXT).to_numpy(np.float64) for name in texts], axis=1)

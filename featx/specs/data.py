@@ -1,6 +1,7 @@
 """Specs of the places where images and labels are."""
 
 import codecs
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -36,9 +37,12 @@ class LabelsSpec(Spec):
     skip_lines
         Number of lines above the header of a text table, empty ones included; detected by default.
     decimal
-        Character before decimals in a text table; detected by default.
+        Character before decimals in a text table; by default detected in each column by all its rows, where commas that
+        may separate thousands leave a column as text.
     sheet
         Name of the sheet of an Excel file; by default the first one.
+    text
+        Columns of a text table or an Excel file whose cells stay text as they are written, such as codes: ``1.10``.
     path
         Name of the column with the images' paths.
     root
@@ -64,6 +68,7 @@ class LabelsSpec(Spec):
     skip_lines: Annotated[int, Field(ge=0)] | None = None
     decimal: Literal["point", "comma"] | None = None
     sheet: str | None = None
+    text: tuple[LabelText, ...] = ()
     path: LabelText = "path"
     root: str | dict[str, str] = "."
     strip_folders: Annotated[int, Field(ge=0)] = 0
@@ -182,3 +187,10 @@ class ReaderSpec(Spec):
         if self.labels is not None:
             return self.reader or ("table" if self.labels.name is None else "names")
         return self.reader or ("arrays" if self.arrays else "folder")
+
+    def with_text_columns(self, columns: Collection[str]) -> "ReaderSpec":
+        """Return the spec with further columns of the label table that stay text."""
+        if self.labels is None or not columns:
+            return self
+        text = tuple(dict.fromkeys((*self.labels.text, *columns)))
+        return self.model_copy(update={"labels": self.labels.model_copy(update={"text": text})})

@@ -170,6 +170,12 @@ class Recipe(Spec):
         return limited
 
     @property
+    def source(self) -> ReaderSpec:
+        """The section ``data``; columns whose labels are separated by a comma or a point are text, not decimals."""
+        targets = [target for target in self.targets.values() if (target.separator or "").strip() in {",", "."}]
+        return self.data.with_text_columns([target.column for target in targets])
+
+    @property
     def outer_recipes(self) -> "tuple[Recipe, ...]":
         """The recipe of the study in each outer split; empty for a study of one split."""
         seeds = self.split.outer_seeds

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
+from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT, find_numbers_in_texts
 from featx.registry import suggest_names
 from featx.specs.target import TargetSpec
 from featx.tables.ids import Floats
@@ -23,7 +24,6 @@ MAX_FRACTIONAL_CLASSES = 50
 # Limits of numbers and weights, and of the differences of numbers, whose squares are 32-bit floats.
 MAX_NUMBER = 1e18
 MIN_SPREAD = 1e-18
-MAX_EXACT_WHOLE_FLOAT = 2**53
 UNLABELLED_ADVICE = "label them, or leave them out with 'drop_unlabelled = true' in [data]"
 # Pairs of texts by which a column says that an image lacks or has a label.
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
@@ -191,6 +191,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, threshold:
     _check_gaps(column, name, column_name)
     if threshold is not None:
         return np.asarray(_as_numbers(column, f"targets.{name}", "above") > threshold)
+    column = column if (numbers := find_numbers_in_texts(column)) is None else numbers
     # Equal numbers have one text, which is made once; equal objects, such as 1 and True, have different texts.
     is_numeric = pd.api.types.is_numeric_dtype(column)
     texts = column.map({value: category_text(value) for value in column.unique()} if is_numeric else category_text)

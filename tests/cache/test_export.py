@@ -104,13 +104,14 @@ def test_numbers_labels_and_groups_have_columns(home: Path, file_format: str) ->
         "patient": [f"p{number // 2}" for number in range(48)],
         "site": ["Zürich", None] * 24,
         "height": [1.5, None] * 24,
+        "scan": [10**17 + number for number in range(48)],
     }
     ids = write_table(
         home,
         columns,
         targets={"age": {"column": "age", "kind": "numbers"}, "tags": {"columns": ["red", "big"], "kind": "labels"}},
         split={"test": 0.25, "val": 0.25, "by": "patient", "stratify": False},
-        groups={"site": "site", "height": "height"},
+        groups={"site": "site", "height": "height", "scan": "scan"},
         head=None,
     )
     featx.extract()
@@ -118,13 +119,14 @@ def test_numbers_labels_and_groups_have_columns(home: Path, file_format: str) ->
     parts = file_columns["split"]
     assert set(file_columns) == {
         *("x", "ids", "digests", "split", "target.age", "target.tags.red", "target.tags.big"),
-        *("group.site", "group.height", "split_by"),
+        *("group.site", "group.height", "group.scan", "split_by"),
     }
     for name, column in {"age": "age", "tags.red": "red", "tags.big": "big"}.items():
         expected = np.where(np.array(parts) == "test", np.nan, columns[column])
         values = [np.nan if value == "" else value for value in file_columns[f"target.{name}"]]
         np.testing.assert_array_equal(np.array(values, dtype=float), expected)
     assert file_columns["split_by"] == columns["patient"]
+    assert file_columns["group.scan"] == list(map(str, columns["scan"]))
     assert file_columns["group.site"] == ["Zürich", ""] * 24
     assert [float(value or "nan") for value in file_columns["group.height"][:1]] == [1.5]
     assert file_columns["ids"] == ids

@@ -6,6 +6,8 @@ import zipfile
 from decimal import Decimal
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from featx.files.parsing import ParseError
@@ -38,6 +40,13 @@ def test_json_may_map_paths_to_labels() -> None:
 def test_other_json_is_no_table(content: bytes) -> None:
     with pytest.raises(ParseError, match="is not"):
         read_binary_table(content, ".json")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_repeated_keys_of_json_are_named(suffix: str) -> None:
+    content = b'{"a.png": "cat", "b.png": "cat", "a.png": "dog"}'
+    with pytest.raises(ParseError, match=r"^repeats the key 'a\.png' in one mapping; expected each key once$"):
+        read_binary_table(content, suffix)
 
 
 def test_json_lines_are_rows() -> None:
@@ -84,6 +93,33 @@ def test_rows_of_parquet_are_numbered_from_zero(rows: slice) -> None:
     pd.testing.assert_frame_equal(
         read_binary_table(stream.getvalue(), ".parquet"), FRAME[rows].reset_index(drop=True), check_dtype=False
     )
+
+
+IDS = [12345678901234567, 12345678901234568, None]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [{"id": number} for number in IDS],
+        [{"id": IDS[0], "a": 1}, {"id": IDS[1], "a": 2}, {"a": 3}],
+        {"id": IDS, "a": [1, 2, 3]},
+        {"id": {"0": IDS[0], "1": IDS[1]}, "a": {"0": 1, "1": 2, "2": 3}},
+    ],
+)
+def test_long_numbers_with_gaps_are_exact_in_json(document: object) -> None:
+    frame = read_binary_table(json.dumps(document).encode(), ".json")
+    assert frame["id"].fillna("").tolist() == [str(IDS[0]), str(IDS[1]), ""]
+
+
+@pytest.mark.parametrize("kind", ["int64", "decimal"])
+def test_long_numbers_with_gaps_are_exact_in_parquet(kind: str) -> None:
+    stream = io.BytesIO()
+    values = IDS if kind == "int64" else [None if number is None else Decimal(number) for number in IDS]
+    pq.write_table(pa.table({"id": pa.array(values), "age": [1.5, 2.5, None]}), stream)
+    frame = read_binary_table(stream.getvalue(), ".parquet")
+    assert frame["id"].fillna("").tolist() == [str(IDS[0]), str(IDS[1]), ""]
+    assert frame["age"].tolist()[:2] == [1.5, 2.5]
 
 
 def test_excel_files_are_read_by_sheet() -> None:

@@ -70,7 +70,16 @@ def test_lines_above_quotes_and_row_names_are_understood(text: str, columns: lis
         (["1e3", ".5", "2."], [1000.0, 0.5, 2.0]),
         (["True", "FALSE", "true"], [True, False, True]),
         (["True", "", "true"], ["True", np.nan, "true"]),
-        (["9" * 30, "1", "2"], [1e30, 1.0, 2.0]),
+        (["9" * 30, "1", "2"], ["9" * 30, "1", "2"]),
+        (["9" * 18, "1", "2"], [10**18 - 1, 1, 2]),
+        (["9223372036854775807", "1"], [2**63 - 1, 1]),
+        (["9223372036854775808", "NA"], ["9223372036854775808", np.nan]),
+        (["12345678901234567", "12345678901234568", ""], ["12345678901234567", "12345678901234568", np.nan]),
+        (["12345678901234567", "12345678901234568"], [12345678901234567, 12345678901234568]),
+        (["1.1", "1.10", "1.2"], ["1.1", "1.10", "1.2"]),
+        (["1", "1.0", "2.50", "?"], ["1", "1.0", "2.50", np.nan]),
+        (["1.50", "2.50", "1.50"], [1.5, 2.5, 1.5]),
+        (["0.0", "-0.0", "1.5"], [0.0, -0.0, 1.5]),
         ([" a ", "b", "c"], ["a", "b", "c"]),
         (["inf", "1", "2"], [np.inf, 1.0, 2.0]),
     ],
@@ -90,8 +99,38 @@ def test_types_do_not_depend_on_the_first_rows() -> None:
 
 def test_decimal_commas_are_read_where_the_separator_is_no_comma() -> None:
     content = b"file;age;who\na;1,5;x\nb;20;y\n"
-    assert detect_format(content) == TextFormat("utf-8", "semicolon", decimal=",")
+    assert detect_format(content) == TextFormat("utf-8", "semicolon", decimal=None)
     assert parsed(content)["age"].tolist() == [1.5, 20.0]
+    assert parse_text_table(content, TextFormat(separator="semicolon", decimal="."))["age"].tolist() == ["1,5", "20"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1"] * 60 + ["0,5", "1,5", "NA"], [1.0] * 60 + [0.5, 1.5, np.nan]),
+        (["1,234", "12,500", "950"], ["1,234", "12,500", "950"]),
+        (["1,1", "1,10", "2"], ["1,1", "1,10", "2"]),
+        (["0,125", "1,500", "12,250"], [0.125, 1.5, 12.25]),
+        (["1,5", "x", "NA"], ["1,5", "x", "NA"]),
+        (["1,5", "2.5", "3"], ["1,5", "2.5", "3"]),
+    ],
+)
+def test_decimal_commas_are_decided_by_all_rows_of_a_column(cells: list[str], expected: list[object]) -> None:
+    column = parsed("\n".join(["file;y", *(f"{i}.png;{cell}" for i, cell in enumerate(cells))]).encode())["y"]
+    pd.testing.assert_series_equal(column, pd.Series(expected, name="y", dtype=column.dtype))
+
+
+def test_a_column_with_decimal_points_says_that_commas_are_none() -> None:
+    rows = [f"{i};0.{i};1,{i}" for i in range(1, 9)]
+    assert parsed("\n".join(["file;score;labels", *rows]).encode())["labels"].tolist() == [
+        f"1,{i}" for i in range(1, 9)
+    ]
+
+
+def test_a_stated_decimal_comma_reads_thousandths_and_spares_columns_of_text() -> None:
+    text_format = TextFormat(separator="semicolon", decimal=",")
+    frame = parse_text_table(b"path;y;labels\na;1,234;1,10\nb;950;3\n", text_format, text_columns=["labels"])
+    assert frame.to_dict("list") == {"path": ["a", "b"], "y": [1.234, 950.0], "labels": ["1,10", "3"]}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,17 @@ def pictures(*patterns: str, numbers: range = range(12)) -> dict[str, bytes]:
     return {pattern.format(i=i): png(i % 6) for pattern in patterns for i in numbers}
 
 
+def test_archives_of_one_stem_lose_no_images(home: Path) -> None:
+    (home / "d").mkdir()
+    zipped(home / "d" / "cat.zip", pictures("{i}.png"))
+    tarred(home / "d" / "cat.tar", list(pictures("{i}.png").items()))
+    zipped(home / "d" / "dog.zip", pictures("{i}.png"))
+    with pytest.raises(DataError, match=r"cat\.tar and cat\.zip in .* hold files of the same name"):
+        init(home / "d")
+    recognition, _, _ = recognised(home / "d", labels="{archive}/{image}", target="archive")
+    assert recognition.classes == {"cat.tar": 12, "cat.zip": 12, "dog": 12}
+
+
 BOTH = ("cat/{i}.png", "dog/{i}.png")
 SOURCES = {
     "parts": ({"train": pictures(*BOTH), "test": pictures(*BOTH)}, {"train": 24, "test": 24}),

@@ -15,7 +15,7 @@ from featx.errors import DataError
 from featx.images.digests import identify_image
 from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
-from featx.images.sources import read_content
+from featx.images.sources import open_tree, read_content
 from tests.layouts import CLASSES, NAMES, PNGS, write_tar, write_zip
 
 FILES = dict(zip(NAMES, PNGS, strict=True))
@@ -95,6 +95,18 @@ def test_an_encrypted_archive_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert f"{path}: each of its 10 members is encrypted; unpack it with another program" in refused(path)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("utf-8", "café"), ("utf-8", "猫"), ("cp437", "café"), ("cp437", "Größe")]
+)
+def test_names_without_the_flag_of_utf8_are_decoded(encoding: str, name: str, tmp_path: Path) -> None:
+    length = len(name.encode(encoding))
+    path = write_zip(tmp_path / "a.zip", {f"{folder}/0.png": PNGS[0] for folder in ("x" * length, "dog")})
+    path.write_bytes(path.read_bytes().replace(b"x" * length, name.encode(encoding)))
+    listing = listed(path)
+    assert set(listing.manifest.labels["class"]) == {name, "dog"}
+    assert contents(listing) == [PNGS[0]] * 2
+
+
 # Archives in archives
 
 
@@ -129,6 +141,23 @@ def test_archives_of_classes_in_an_archive_are_classes(tmp_path: Path) -> None:
     }
     listing = listed(write_zip(tmp_path / "a.zip", archives))
     assert listing.manifest.labels["class"].value_counts().to_dict() == {"cat": 5, "dog": 5}
+
+
+@pytest.mark.parametrize("names", [("cat.zip", "cat.tar"), ("b/cat.zip", "b.zip")])
+def test_archives_of_one_stem_lose_no_images(names: tuple[str, str], tmp_path: Path) -> None:
+    files = [{f"{row}.png": PNGS[row], "note.txt": b"x"} for row in (0, 1)]
+    if names[1] == "b.zip":
+        files[1] = {f"cat/{name}": content for name, content in files[1].items()} | {"x.txt": b""}
+    inner_bytes = [zip_bytes(files[0]), zip_bytes(files[1])]
+    if names[1].endswith(".tar"):
+        inner_bytes[1] = write_tar(tmp_path / "inner.tar", files[1]).read_bytes()
+    others = {"dog.zip": zip_bytes({"0.png": PNGS[2]})}
+    path = write_zip(tmp_path / "a.zip", dict(zip(names, inner_bytes, strict=True)) | others)
+    entries = open_tree(str(path)).entries()
+    assert len(entries.images) == 3
+    assert sum(entry.name.endswith("note.txt") for entry in entries) == 2
+    path = write_zip(tmp_path / "a.zip", dict.fromkeys(["b/cat.zip", "b/cat.ZIP"], inner_bytes[0]) | others)
+    assert f"'b/cat.zip' and 'b/cat.ZIP' in {path} hold images of the same name, first 'b/cat/0.png'; " in refused(path)
 
 
 def test_three_levels_are_refused_precisely(tmp_path: Path) -> None:

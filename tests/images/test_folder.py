@@ -1,5 +1,6 @@
 """Folders of images: their sub-folders are classes, or parts above classes."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import strategies as st
 
 from featx.errors import DataError
 from featx.images.folder import FolderReader
+from featx.images.init import init
 from featx.images.readers import Listing, read_source
 from featx.specs.data import ReaderSpec
 from featx.tables.manifest import Manifest
+from tests.images.listings import zipped
+from tests.images.test_public_layouts import draw
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -67,6 +71,19 @@ def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     touch(tmp_path, "test/1.png", "cat/1.png")
     manifest = read(tmp_path)
     assert manifest.labels.to_dict("list") == {"class": ["cat", "test"]}
+
+
+@pytest.mark.parametrize("source", ["d", "d/photos", "d.zip"])
+def test_a_class_called_train_is_read_as_the_error_says(source: str, home: Path) -> None:
+    names = [f"{folder}/{i}.png" for folder in ("bus", "train", "car") for i in range(8)]
+    draw(home / (source if source != "d.zip" else "d"), *names)
+    if source == "d.zip":
+        zipped(home / source, {name: (home / "d" / name).read_bytes() for name in names})
+    with pytest.raises(DataError, match=r"only classes; if 'train' is a class too, run: featx init ") as error:
+        init(source.partition("/")[0])
+    command = shlex.split(str(error.value).partition("featx init ")[2])
+    assert command == [str(home / source), "--labels", "{class}/{image}"]
+    assert init(command[0], labels=command[2]).classes == {"bus": 8, "car": 8, "train": 8}
 
 
 def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:

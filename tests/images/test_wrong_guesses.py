@@ -157,3 +157,43 @@ def test_the_groups_that_stay_together_are_not_the_classes(target: str | None, h
     recipe = load_recipe()
     assert list(recipe.targets) == ["camera"]
     assert recipe.split.by is None
+
+
+@pytest.mark.parametrize("column", ["fold", "phase", "part", "set", "usage"])
+def test_numbers_of_folds_and_phases_are_no_parts(column: str, home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    cells = [(name, i // 3 % 3, label) for i, (name, label) in enumerate(rows())]
+    write(home / "d", "labels.csv", [("file", column, "species"), *cells])
+    recognition, _, _ = recognised(home / "d")
+    assert (recognition.split_column, recognition.parts) == (None, {})
+    assert column in recognition.candidates
+    assert recognition.target == ("species" if column == "fold" else column)
+
+
+def test_a_phase_beside_patients_is_the_target(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    cells = [(f"{i}.png", i // 3, i % 3) for i in range(N)]
+    write(home / "d", "labels.csv", [("file", "patient", "phase"), *cells])
+    recognition, _, _ = recognised(home / "d")
+    assert (recognition.target, recognition.group_column, recognition.split_column) == ("phase", "patient", None)
+
+
+@pytest.mark.parametrize("column", ["split", "phase"])
+def test_the_only_label_column_and_the_target_are_no_split(column: str, home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", column), *((f"{i}.png", i % 3) for i in range(N))])
+    options = {"labels": "d/labels.csv"} if column == "split" else {}
+    recognition, _, _ = recognised(home / "d", **options)
+    assert (recognition.target, recognition.split_column) == (column, None)
+    write(home / "d", "labels.csv", [("file", column, "y"), *((f"{i}.png", i % 3, i % 2) for i in range(N))])
+    (home / "featx.toml").unlink()
+    recognition, _, _ = recognised(home / "d", target=column)
+    assert (recognition.target, recognition.split_column) == (column, None)
+
+
+def test_numbers_that_are_read_as_parts_are_reported(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y", "split"), *((f"{i}.png", i // 3 % 2, i % 3) for i in range(N))])
+    recognition, _, _ = recognised(home / "d")
+    text = "the numbers of column 'split' are read as parts (0 = train, 1 = val, 2 = test); if they are labels"
+    assert any(text in warning for warning in recognition.warnings)

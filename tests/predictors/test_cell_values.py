@@ -11,9 +11,25 @@ from featx.predictors.cell_values import CellReader
 from featx.specs.target import TargetSpec
 
 LABELS = {"kind": "labels"}
+CODES = ["1.1", "1.10", "2"]
 CASES: Sequence[tuple[dict[str, Any], Sequence[str], dict[str, list[Any]], list[Any], str]] = [
     ({}, ["cat", "dog"], {"y": ["dog", "Cat", "cat"]}, ["dog", None, "cat"], "one of 'cat', 'dog'"),
     ({}, ["0", "1"], {"y": ["1.0", "?", "0"]}, ["1", None, "0"], "one of '0', '1'"),
+    (
+        {},
+        ["1.1", "1.10", "2"],
+        {"y": ["1.10", "1.1", "2.0", "1.100"]},
+        ["1.10", "1.1", "2", None],
+        "one of '1.1', '1.10', '2'",
+    ),
+    ({}, CODES, {"y": [1.1, 2.0]}, [None, "2"], "one of '1.1', '1.10', '2'"),
+    (
+        {**LABELS, "columns": ("a",)},
+        ["a"],
+        {"a": ["1", "1.0", "0.0"]},
+        [("a",), ("a",), ()],
+        "0/1, -1/1, false/true or no/yes",
+    ),
     ({"map": {"puppy": "dog"}}, ["cat", "dog"], {"y": ["puppy", "cow"]}, ["dog", None], "one of 'cat', 'dog'"),
     ({"above": 5.0}, ["small", "large"], {"y": ["7", "many", "5"]}, ["large", None, "small"], "finite numbers"),
     ({"soft": True}, ["not y", "y"], {"y": [0.2, 1.5, 0.9]}, ["not y", None, "y"], "numbers in [0, 1]"),

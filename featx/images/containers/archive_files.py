@@ -19,6 +19,8 @@ from featx.images.unpacking import UNPACKERS, read_chunks, unpack
 
 ARCHIVE_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile,
                   tarfile.TarError, zlib.error, lzma.LZMAError, MemoryError, OverflowError)  # fmt: skip
+# Flag of a member of a zip whose name is UTF-8; other names are decoded as cp437.
+UTF8_FLAG = 0x800
 # Number of members of one tar; each takes about 1 KiB of memory.
 MAX_TAR_MEMBERS = 10_000_000
 
@@ -60,6 +62,8 @@ class ZipArchive:
         self._file = zipfile.ZipFile(self._stream if self._directory is None else io.BytesIO(EMPTY_ZIP))
         if self._directory is not None:
             self._file.fp = self._stream
+        # Empty if the directory was read without `zipfile`.
+        self._infos = {_decoded_name(info): info for info in self._file.infolist()}
 
     def members(self) -> dict[str, str]:
         """Return why each member cannot be read, by its name: encryption, or an unknown compression."""
@@ -67,13 +71,13 @@ class ZipArchive:
             problems = self._directory.problems
         else:
             problems = {
-                info.filename: find_zip_problem(info.flag_bits, info.compress_type) for info in self._file.infolist()
+                name: find_zip_problem(info.flag_bits, info.compress_type) for name, info in self._infos.items()
             }
         # Programs of Windows write folders with a backslash.
         return {name: problem for name, problem in problems.items() if not name.endswith(("/", "\\"))}
 
     def _info(self, name: str) -> zipfile.ZipInfo:
-        return self._file.getinfo(name) if self._directory is None else self._directory.info(name)
+        return self._infos[name] if self._directory is None else self._directory.info(name)
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes, once its size has been checked."""
@@ -85,6 +89,22 @@ class ZipArchive:
         """Yield a member's bytes in chunks."""
         with self._file.open(self._info(name)) as stream:
             yield from read_chunks(stream)
+
+
+def _decoded_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member; some programs write UTF-8 without the flag that says so.
+
+    Examples
+    --------
+    >>> _decoded_name(zipfile.ZipInfo("caf├⌐")), _decoded_name(zipfile.ZipInfo("café"))
+    ('café', 'café')
+    """
+    if info.flag_bits & UTF8_FLAG:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 class TarArchive:
