@@ -6,10 +6,15 @@ import numpy as np
 import onnx
 from onnx import compose, helper, numpy_helper
 
+from featx.errors import DataError
+
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 # Version of the file format that belongs to these operator sets.
 IR_VERSION = 8
 FLOAT, DOUBLE, UINT8, INT64 = (getattr(onnx.TensorProto, name) for name in ("FLOAT", "DOUBLE", "UINT8", "INT64"))
+# Size of a file in this format, and a part of it that is left for nodes.
+MAX_FILE_BYTES = 2**31 - 1
+MAX_CONSTANT_BYTES = MAX_FILE_BYTES - 2**24
 # Name of a tensor.
 Name = str
 
@@ -89,7 +94,18 @@ class Graph:
         return [output.name for output in prefixed_graph.output]
 
     def build(self, outputs: Name, shape: tuple[str | int, ...], metadata: dict[str, str]) -> Any:
-        """Return the finished and checked model, whose output is called ``predictions``."""
+        """Return the finished and checked model, whose output is called ``predictions``.
+
+        Raises
+        ------
+        DataError
+            The model is larger than an ONNX file may be.
+        """
+        if (n_bytes := sum(constant.ByteSize() for constant in self._constants)) > MAX_CONSTANT_BYTES:
+            raise DataError(
+                f"the model has {n_bytes / 1e9:.2f} GB of numbers, an ONNX file at most {MAX_FILE_BYTES / 1e9:.2f} GB; "
+                "export it with '--format joblib' or '--format skops', or export a smaller run"
+            )
         self._nodes.append(helper.make_node("Identity", [outputs], ["predictions"]))
         output = helper.make_tensor_value_info("predictions", FLOAT, shape)
         graph = helper.make_graph(self._nodes, "featx", self._inputs, [output], self._constants)

@@ -156,3 +156,12 @@ def test_probabilities_of_heads_with_class_weights_are_exported(name: str, targe
     model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
     expected = predict_outputs(model, NEW, "classes")
     np.testing.assert_allclose(onnx_outputs(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)
+
+
+def test_a_model_that_no_onnx_file_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model = fit("knn", "two", "usual")
+    graph = Graph()
+    outputs = add_head(graph, model, graph.input("x", FLOAT, ("n", X.shape[1])), X.shape[1])
+    monkeypatch.setattr("featx.exports.graph.MAX_CONSTANT_BYTES", 1000)
+    with pytest.raises(DataError, match=r"GB of numbers, an ONNX file at most 2\.15 GB; export it with '--format jobl"):
+        graph.build(outputs, ("n", 2), {})
