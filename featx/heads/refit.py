@@ -14,6 +14,7 @@ import numpy as np
 from featx.artifacts.artifact import write_head
 from featx.artifacts.header import RefitSource, provenance, read_header
 from featx.artifacts.outputs import predict_outputs
+from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import check_embedded, read_embeddings
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.files.atomic import write_table
@@ -75,6 +76,7 @@ def refit(
         The run is no head.
     """
     study = Study.open(recipe)
+    find_near_copies(study, progress)
     source = _find_source(study, run)
     parts = ("train", "val", "test") if all_rows else ("train", "val")
     if not len(study.ids(parts[-1])):

@@ -232,3 +232,16 @@ def test_missing_vectors_are_named_before_test_is_opened(toy_home: Path) -> None
     with pytest.raises(IncompleteError, match="48 of 48 images have no embedding 'deep/"):
         featx.refit("logreg", all_rows=True)
     assert not study.openings("class")
+
+
+def test_a_refit_has_the_order_of_features_of_its_run(toy_home: Path) -> None:
+    run = fit_on_two_embeddings()
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS[::-1], head=HEADS[:1]))
+    featx.extract()
+    # The first embedding is another one now, so that the copies among the images have to be searched again.
+    refit = featx.refit("logreg")
+    assert refit.refit_of == run.run
+    headers = [read_header(path)[1] for path in (run.path, refit.path)]
+    assert [item.request.backbone for item in headers[1].embeddings] == ["toy", "deep"]
+    assert headers[0].embeddings == headers[1].embeddings
+    assert headers[1].n_features == headers[0].n_features
