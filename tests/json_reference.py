@@ -134,6 +134,12 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "Name of a run → `score` (`accuracy` or `mae`), `value`, `n`, `low` and `high` (95 % interval), on the "
             "images whose true value is known; the best run first.",
         ),
+        Key(
+            "error",
+            str,
+            "Message of the error that ended the command after the listed predictions, `interrupted` for Ctrl-C; only "
+            "then. The exit code is that of the error. A command that fails before the first one prints no JSON.",
+        ),
     ],
     "export": [Key("files", list[ExportedModel], "The written models.")],
     "run": [

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TextIO
+from types import TracebackType
+from typing import Any, Self, TextIO
 
+from featx.errors import FeatxError
 from featx.text.escaping import escape_json
 from featx.text.masking import mask_secrets_in_value
 
@@ -44,14 +46,19 @@ def _json_text(value: Any, indent: int | None = None) -> str:
 class JsonList:
     """Prints one JSON object whose first field is a list of records that come in batches.
 
+    As a context, it ends the object when its block ends. If an error ends the block after the first record, ``error``
+    is one of the fields, so that what was printed can be parsed; before the first record nothing is printed.
+
     Parameters
     ----------
     name
         Name of the field with the list.
+    describe
+        Function that returns the other fields of the object at the end.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._name, self._describe = name, describe
         self._n_records = 0
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -61,11 +68,29 @@ class JsonList:
             _write(start + _json_text(record))
             self._n_records += 1
 
-    def close(self, fields: Mapping[str, Any]) -> None:
-        """Print the end of the list and the other fields of the object."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._close(self._describe())
+        elif self._n_records:
+            # The error may be that standard output is closed.
+            with suppress(OSError):
+                self._close({**self._describe(), "error": _describe_error(error)})
+
+    def _close(self, fields: Mapping[str, Any]) -> None:
         start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
         end = _json_text(fields, indent=2).removeprefix("{")
         _write(f"{start}\n],{end}\n")
+
+
+def _describe_error(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, FeatxError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def plain(result: Any) -> Any:

@@ -14,6 +14,7 @@ from featx.cli.options import AbstainOption, CoverageOption, DeviceOption, JsonO
 
 if TYPE_CHECKING:
     from featx.predictors.prediction import Prediction
+    from featx.predictors.prediction_scores import RunScores
     from featx.reports.prediction_gallery import PredictionGallery
 
 STANDARD_INPUT = "-"
@@ -22,14 +23,16 @@ N_UNREADABLE_SHOWN = 10
 
 @dataclass
 class _Totals:
-    """Number of images, unreadable images and warnings of all batches."""
+    """Scores, number of images, unreadable images and warnings of all batches."""
 
+    scores: "RunScores"
     n_images: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
 
     def add(self, predictions: "Mapping[str, Prediction]") -> None:
-        """Count the images of a batch, and keep its unreadable images and warnings."""
+        """Count and score the images of a batch, and keep its unreadable images and warnings."""
+        self.scores.add(predictions)
         first_prediction = next(iter(predictions.values()))
         self.n_images += len(first_prediction.images) + len(first_prediction.unreadable)
         self.unreadable |= first_prediction.unreadable
@@ -50,8 +53,8 @@ class _Totals:
             raise DataError(f"{count_text} be read, so that nothing is written: {_format_unreadable(self.unreadable)}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the unreadable images and the warnings."""
-        return {"unreadable": self.unreadable, "warnings": list(self.warnings)}
+        """Return the unreadable images, the warnings and the scores."""
+        return {"unreadable": self.unreadable, "warnings": list(self.warnings), "scores": self.scores.to_json()}
 
 
 def predict(
@@ -117,34 +120,31 @@ def predict(
     from featx.predictors.prediction_scores import RunScores
     from featx.progress import no_progress
 
-    totals, scores, gallery = _Totals(), RunScores(), _gallery_of(html)
+    totals, gallery = _Totals(RunScores()), _gallery_of(html)
     with ExitStack() as stack:
         write = stack.enter_context(open_prediction_file(output)) if output else None
-        json_list = console.JsonList("predictions") if json else None
         progress = stack.enter_context(watching() if output or html else nullcontext(no_progress))
         options: dict[str, Any] = {"device": device or "auto", "vectors": vectors, "progress": progress}
-        for predictions in predict_batches(list(_read_places(images or ())), recipe, runs=run or (), **options):
-            predictions = _with_abstention(predictions, abstain_below)
-            totals.add(predictions)
-            scores.add(predictions)
-            if gallery:
-                gallery.add(predictions)
-            rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
-            if write:
-                write(rows)
-            if json_list:
-                json_list.add(rows)
-            elif not (output or html):
-                print_predictions(predictions, coverage)
-        if json_list:
-            json_list.close(totals.to_json() | {"scores": scores.to_json()})
+        with console.JsonList("predictions", totals.to_json) if json else nullcontext() as json_list:
+            for predictions in predict_batches(list(_read_places(images or ())), recipe, runs=run or (), **options):
+                predictions = _with_abstention(predictions, abstain_below)
+                totals.add(predictions)
+                if gallery:
+                    gallery.add(predictions)
+                rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
+                if write:
+                    write(rows)
+                if json_list:
+                    json_list.add(rows)
+                elif not (output or html):
+                    print_predictions(predictions, coverage)
         totals.check_any_readable()
     if gallery and html:
         gallery.write(html)
     if not json:
         # The true value of a single image is printed beside its predictions.
         if totals.n_images > 1 or output or html:
-            print_scores(scores)
+            print_scores(totals.scores)
         _print_files(list(filter(None, (output, html))), totals)
     _report_totals(totals)
 

@@ -57,17 +57,30 @@ def read_embeddings(study: Study, ids: Ids, resolved_embeddings: Sequence[Resolv
     IncompleteError
         the cache lacks vectors.
     """
+    check_embedded(study, ids, resolved_embeddings)
     digests = study.manifest.take(ids).digests.tolist()
-    columns = []
+    columns = [locked_store(study.cache, embedding).read(digests) for embedding in resolved_embeddings]
+    return Embeddings(np.asarray(ids, dtype=object), _side_by_side(columns))
+
+
+def check_embedded(study: Study, ids: Ids, resolved_embeddings: Sequence[ResolvedEmbedding]) -> None:
+    """Check that the cache has the vectors of the images `ids`, without reading them.
+
+    Raises
+    ------
+    IncompleteError
+        the cache lacks vectors.
+    """
+    digests = study.manifest.take(ids).digests.tolist()
     for embedding in resolved_embeddings:
         store = locked_store(study.cache, embedding)
         if missing_digests := store.missing(digests):
+            # The vectors of finished runs stay in the cache when the recipe no longer names their embeddings.
+            addition = "" if embedding.request in study.recipe.requests else "add it to the recipe and "
             raise IncompleteError(
                 f"{len(missing_digests)} of {len(digests)} images have no embedding {embedding.request.name!r} in "
-                f"{store}; run 'featx extract'"
+                f"{store}; {addition}run 'featx extract'"
             )
-        columns.append(store.read(digests))
-    return Embeddings(np.asarray(ids, dtype=object), _side_by_side(columns))
 
 
 def _side_by_side(columns: Sequence[NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Build ensembles of a recipe's finished runs; each becomes a run folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import RunDescription, describe_runs, replace_names
 from featx.study.study import Study
+
+# Function that receives the target, the method and the error of an ensemble that cannot be built.
+ReportFailure = Callable[[str, str, DataError], None]
 
 
 @dataclass(frozen=True)
@@ -146,18 +149,33 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     """
     study = Study.open(recipe)
     sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
-    return build_ensembles(study, sections, target, force=force)
-
-
-def build_ensembles(
-    study: Study, sections: Sequence[EnsembleSpec], target: str | None = None, *, force: bool = False
-) -> list[EnsembleResult]:
-    """Build the ensembles of some sections among the runs of a study; `ensemble` describes results and errors."""
-    results = [result for spec in sections for result in _build_section(study, spec, target, force)]
+    results = [result for spec in sections for result in _build_section(study, spec, target, force, _raise_failure)]
     # Sections without a name and with the same members have the same runs.
     distinct_results = {result.run: result for result in results}.values()
     order = list(study.recipe.targets)
     return sorted(distinct_results, key=lambda result: (order.index(result.target), -result.gain))
+
+
+def build_possible_ensembles(study: Study, spec: EnsembleSpec, report_failure: ReportFailure) -> list[EnsembleResult]:
+    """Build the ensembles of a section among the runs of a study, without those that cannot be built.
+
+    Parameters
+    ----------
+    report_failure
+        Function that is called for each ensemble that cannot be built.
+
+    Raises
+    ------
+    DataError
+        The runs have predictions for different rows.
+    UnsuitedError
+        An ensemble method can predict none of the targets.
+    """
+    return _build_section(study, spec, None, False, report_failure)
+
+
+def _raise_failure(_target: str, _method: str, error: DataError) -> None:
+    raise error
 
 
 def _sections(
@@ -188,7 +206,9 @@ def _sections(
     return building
 
 
-def _build_section(study: Study, spec: EnsembleSpec, target: str | None, force: bool) -> list[EnsembleResult]:
+def _build_section(
+    study: Study, spec: EnsembleSpec, target: str | None, force: bool, report_failure: ReportFailure
+) -> list[EnsembleResult]:
     """Build the ensembles of one section, for the targets that have two members or more; with none, for the first."""
     names = study.target_names(spec.target or target)
     for method in spec.methods or ():
@@ -196,7 +216,11 @@ def _build_section(study: Study, spec: EnsembleSpec, target: str | None, force: 
     suited_names = [name for name in names if _suited_methods(study, name, spec)]
     names_with_members = [name for name in suited_names if not _why_no_members(study, name, spec)]
     runs = [EnsembleRun.of(study, name, spec) for name in names_with_members or suited_names[:1]]
-    return [result for run in runs for result in _build_all(run, _suited_methods(study, run.target, spec), force)]
+    return [
+        result
+        for run in runs
+        for result in _build_all(run, _suited_methods(study, run.target, spec), force, report_failure)
+    ]
 
 
 def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
@@ -238,9 +262,18 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
         )
 
 
-def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
-    """Build an ensemble by each method; return the best first."""
-    folders = {method: _build_one(run, method, force) for method in methods}
+def _build_all(
+    run: EnsembleRun, methods: Sequence[str], force: bool, report_failure: ReportFailure
+) -> list[EnsembleResult]:
+    """Build an ensemble by each method that can be fitted; return the best first."""
+    folders = {}
+    for method in methods:
+        try:
+            folders[method] = _build_one(run, method, force)
+        except DataError as error:
+            report_failure(run.target, method, error)
+    if not folders:
+        return []
     built_runs = [folder for folder, _ in folders.values()]
     descriptions = describe_runs({item.name: item.spec for item in [*run.study.runs(run.target), *built_runs]})
     results = [_result(folder, is_new, run.notes, descriptions) for folder, is_new in folders.values()]

@@ -172,6 +172,7 @@ class EnsembleRun:
             names[best],
             (targets.decided_by(rule), outputs),
             (targets.decided_by(members.rule(best)), members.outputs[best]),
+            self.selection.groups,
         )
         contributions = dict(zip(names, self.selection.contributions(method, outputs), strict=True))
         return EnsembleMetrics(

@@ -2,22 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from featx.metrics.score_kinds import Outputs
 from featx.metrics.score_texts import ScoreFormat
 from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
-from featx.tables.ids import Kind
+from featx.tables.ids import Floats, Kind
 from featx.tables.target_values import TargetValues
 from featx.text.four_digits import four_digits
 
 MAX_SIGNIFICANT_P = 0.05
+# Sums up to this share of their summands' absolute values are due to rounding.
+MAX_ROUNDING_ERROR = 1e-9
 
 
 def count_disagreements(
-    member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
+    member: str,
+    ensemble: tuple[TargetValues, Outputs],
+    best_member: tuple[TargetValues, Outputs],
+    groups: NDArray[Any] | None = None,
 ) -> Disagreements:
     """Return the disagreements of an ensemble with its best member.
 
@@ -27,6 +34,13 @@ def count_disagreements(
         Name of the best member.
     ensemble, best_member
         True values with the decision rule of each, and (n, k) outputs of each.
+    groups
+        (n,) groups that the split keeps whole, each of which is a unit of the sign test; by default each row is one.
+
+    Notes
+    -----
+    The labels or numbers of one image depend on each other, as do the images of one group, so that the sign test counts
+    units: those with more weight of predictions that only one of the two gets right.
     """
     (targets, outputs), (member_targets, member_outputs) = ensemble, best_member
     if targets.kind == "numbers":
@@ -38,15 +52,28 @@ def count_disagreements(
         ensemble_right = is_different & targets.are_right(outputs)
         member_right = is_different & member_targets.are_right(member_outputs)
     n_won, n_lost = int(ensemble_right.sum()), int(member_right.sum())
-    p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
+    signs = _signs_of_units(ensemble_right.astype(np.int64) - member_right, targets.row_weights, groups)
+    n_ahead, n_behind = int((signs > 0).sum()), int((signs < 0).sum())
     return Disagreements(
         member=member,
         n=is_different.size,
         n_different=int(is_different.sum()),
         n_ensemble_right=n_won,
         n_member_right=n_lost,
-        p=p,
+        p=float(binomtest(n_ahead, n_ahead + n_behind).pvalue) if n_ahead + n_behind else 1.0,
+        n_units_ensemble=n_ahead,
+        n_units_member=n_behind,
+        by_group=groups is not None,
     )
+
+
+def _signs_of_units(differences: NDArray[np.int64], weights: Floats, groups: NDArray[Any] | None) -> Floats:
+    """Return the sign of the weighted sum of the (n,) or (n, t) differences of each unit."""
+    units = np.arange(len(weights)) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    rows = weights * differences.reshape(len(weights), -1).sum(axis=1)
+    sums, sizes = np.bincount(units, weights=rows), np.bincount(units, weights=np.abs(rows))
+    # Rounding must not decide between equal sums of weights.
+    return np.where(np.abs(sums) > MAX_ROUNDING_ERROR * sizes, np.sign(sums), 0.0)
 
 
 @dataclass(frozen=True)
@@ -120,16 +147,21 @@ def explain(
 
 
 def _compare_with_best(disagreements: Disagreements, rows: str, wording: _Wording) -> str:
-    n_won, n_lost = disagreements.n_ensemble_right, disagreements.n_member_right
+    n_ahead, n_behind = disagreements.n_units_ensemble, disagreements.n_units_member
     if not disagreements.n_different:
         member, n = disagreements.member, disagreements.n
         return f"The ensemble and its best member, {member}, predict the same on all {n} {rows}."
     counts = wording.comparison.format(disagreements, rows=rows)
-    if n_won == n_lost:
+    if (n_ahead, n_behind) != (disagreements.n_ensemble_right, disagreements.n_member_right):
+        counts += f" The ensemble is better on {n_ahead} {disagreements.units}, the member on {n_behind}."
+    if n_ahead == n_behind:
         return counts
-    better = "ensemble" if n_won > n_lost else "member"
+    better = "ensemble" if n_ahead > n_behind else "member"
     significance = "significant" if disagreements.p <= MAX_SIGNIFICANT_P else "not significant"
-    return f"{counts} The advantage of the {better} is {significance} (sign test p = {disagreements.p:.2g})."
+    return (
+        f"{counts} The advantage of the {better} is {significance} (sign test over {disagreements.units}, p = "
+        f"{disagreements.p:.2g})."
+    )
 
 
 def _describe_similarity(pairs: Sequence[MemberPair], wording: _Wording) -> str:

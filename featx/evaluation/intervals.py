@@ -4,6 +4,8 @@ References
 ----------
 .. [1] D. B. Rubin, The Bayesian bootstrap, The Annals of Statistics 1981.
 .. [2] E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
+.. [3] A. C. Davison, D. V. Hinkley, Bootstrap methods and their application, Cambridge University Press 1997, section
+   2.4: the basic interval.
 """
 
 import math
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
-from featx.metrics.definitions import Scorer
+from featx.metrics.definitions import Scorer, find_score
 from featx.metrics.share_intervals import CONFIDENCE, Interval, wilson_interval
 from featx.parallel.threads import run_side_by_side
 from featx.tables.ids import Floats
@@ -159,6 +161,20 @@ def percentile_interval(draws: Floats) -> Interval:
     return float(low), float(high)
 
 
+def basic_interval(draws: Floats, value: float, limits: Interval) -> Interval:
+    """Return the percentile interval of the draws, reflected at the value, within the limits of the score [3]_.
+
+    If draws exceed the value on average, as those of a calibration error do, the value exceeds that of the population
+    by about as much, and the reflection shifts the interval down by twice that. The interval is extended to the value
+    where it would not contain it. At a limit of the score nothing may be left of it; the percentile interval, extended
+    to the value, takes its place.
+    """
+    low, high = percentile_interval(draws)
+    edges = np.clip((2 * value - high, 2 * value - low), *limits)
+    basic_edges = min(float(edges[0]), value), max(float(edges[1]), value)
+    return (min(low, value), max(high, value)) if is_constant(np.array(basic_edges)) else basic_edges
+
+
 def is_constant(draws: Floats) -> bool:
     """Return whether all draws agree up to rounding; draws in which the score is undefined are ignored."""
     finite_draws = draws[np.isfinite(draws)]
@@ -171,9 +187,16 @@ def score_intervals(scorer: Scorer, draws: dict[str, Floats], resamples: Resampl
     Notes
     -----
     If all draws of a score agree, as those of a model without mistakes do, the rows do not show how the score varies.
-    Its interval is then that of `unseen_intervals`, which for an accuracy of 1 is Wilson's [2]_.
+    Its interval is then that of `unseen_intervals`, which for an accuracy of 1 is Wilson's [2]_. Biased scores get
+    basic intervals, because the draws have the bias of the score a second time.
     """
     edges = {name: percentile_interval(values) for name, values in draws.items()}
+    if biased_scores := [find_score(name) for name in draws if find_score(name).is_biased]:
+        plain_scores = Scorer(scorer.targets, scorer.outputs, [score.name for score in biased_scores]).plain()
+        edges |= {
+            score.name: basic_interval(draws[score.name], plain_scores[score.name], score.limits)
+            for score in biased_scores
+        }
     constant = [name for name, values in draws.items() if is_constant(values)]
     return edges | unseen_intervals(scorer, constant, resamples.n_units)
 

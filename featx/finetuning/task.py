@@ -18,7 +18,13 @@ from featx.specs.trained_network import NetworkSpec
 from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
-from featx.tables.sample_weights import class_weights, compute_row_weights, group_weights
+from featx.tables.sample_weights import (
+    balancing_factors,
+    class_weights,
+    compute_row_weights,
+    group_weights,
+    multiply_weights,
+)
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Numbers, Truth
 
@@ -69,7 +75,8 @@ class TrainingTask:
     coding
         Encoding of numbers.
     class_weights
-        (k,) weights of the classes in training; None if all classes count the same.
+        (k,) weights of the classes in decisions, and in training before balancing factors; None if all classes count
+        the same.
     targets
         True values of the train rows.
     val_objective, val_targets
@@ -150,6 +157,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     groups = study.group_names(group_columns, ids) if group_columns else None
     weights = compute_row_weights(labels, groups)
     weights_by_class = class_weights("finetune", spec.class_weight, labels, weights)
+    trained_weights = multiply_weights(weights_by_class, balancing_factors(spec.class_weight, labels, weights))
     coded_objective = Objective(
         loss_spec,
         n_outputs,
@@ -159,10 +167,8 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
         learns_classes=not isinstance(labels, Numbers),
         scaling=torch.tensor([coding.offset, coding.factor]) if loss.uses_own_units else None,
     )
-    objective = _weighted_objective(coded_objective, labels, weights, weights_by_class)
-    val_objective, val_targets, val_problem = _val_rows(
-        study, target, group_columns, objective, coding, weights_by_class
-    )
+    objective = _weighted_objective(coded_objective, labels, weights, trained_weights)
+    rule = rule_from_weights(weights_by_class)
     row_strata = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.names, ())
     return TrainingTask(
@@ -174,10 +180,8 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
         study.groups(ids),
         coding,
         weights_by_class,
-        TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class)),
-        val_objective,
-        val_targets,
-        val_problem,
+        TargetValues.of(labels).decided_by(rule),
+        *_val_rows(study, target, group_columns, objective, coding, (trained_weights, rule)),
     )
 
 
@@ -199,14 +203,14 @@ def _val_rows(  # noqa: PLR0913 - what train rows have determined
     group_columns: list[str],
     objective: Objective,
     coding: NumberEncoding,
-    weights_by_class: Floats | None,
+    weights_and_rule: tuple[Floats | None, DecisionRule | None],
 ) -> tuple[Objective, TargetValues, str]:
     """Return the objective and the true values of the val rows, and why their loss is not defined, if so.
 
     Numbers are coded by the statistics of the train rows. A number that is learnt as classes counts as the class with
     the nearest value.
     """
-    ids = study.ids("val")
+    (weights_by_class, rule), ids = weights_and_rule, study.ids("val")
     labels = study.labels(target).take(ids)
     groups = study.group_names(group_columns, ids) if group_columns else None
     weights = np.ones(len(ids)) if labels.weights is None else labels.weights
@@ -221,7 +225,7 @@ def _val_rows(  # noqa: PLR0913 - what train rows have determined
         problem = objective.loss.find_problem(numbers) if len(ids) else ""
         targets = torch.from_numpy(numbers.astype(np.float32))
     coded_objective = replace(objective, targets=targets)
-    decided_targets = TargetValues.of(labels).decided_by(rule_from_weights(weights_by_class))
+    decided_targets = TargetValues.of(labels).decided_by(rule)
     return _weighted_objective(coded_objective, labels, weights, weights_by_class), decided_targets, problem
 
 

@@ -1,6 +1,6 @@
 """The train rows of a head and their folds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.ids import Floats
 from featx.tables.resampling_units import are_mostly_single, assign_folds
+from featx.tables.sample_weights import multiply_weights
 from featx.tables.target_values import TargetValues
 
 # Row numbers of one fold: train, held out.
@@ -54,7 +55,10 @@ class TrainRows:
         (n,) resampling unit of each row: groups and copies are never divided between train and held-out rows. None if
         every row is a unit.
     class_weights
-        (k,) weight of each class in training, > 0; None if all are equal.
+        (k,) weight of each class in training and in decisions, > 0; None if all are equal.
+    balancing_factors
+        (k,) factors by which `class_weights` are multiplied in training only (`featx.tables.sample_weights`); None if
+        all are 1.
     """
 
     x: NDArray[np.float32]
@@ -62,6 +66,7 @@ class TrainRows:
     weights: Floats | None = None
     groups: NDArray[Any] | None = None
     class_weights: Floats | None = None
+    balancing_factors: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -69,11 +74,13 @@ class TrainRows:
     def take(self, row_numbers: NDArray[np.intp]) -> "TrainRows":
         """Return the rows with these numbers."""
         weights, groups = (None if array is None else array[row_numbers] for array in (self.weights, self.groups))
-        return TrainRows(self.x[row_numbers], self.targets.take(row_numbers), weights, groups, self.class_weights)
+        return replace(
+            self, x=self.x[row_numbers], targets=self.targets.take(row_numbers), weights=weights, groups=groups
+        )
 
     def training_data(self) -> TrainingData:
         """Return the samples to fit on: where labels are soft, each row once for each class that has a share in it."""
-        return self._training_data(self.weights, self.class_weights)
+        return self._training_data(self.weights, multiply_weights(self.class_weights, self.balancing_factors))
 
     def calibration_data(self) -> TrainingData:
         """Return the same samples for calibration, weighted by the target's own weights only.

@@ -195,8 +195,14 @@ def _boundary_warnings(completed_search: CompletedSearch, spec: HeadSpec) -> lis
 
 
 def _cut_short_warnings(job: HeadJob, completed_search: CompletedSearch) -> list[RunWarning]:
-    """Return a warning if a budget ended the search."""
+    """Return a warning if a budget or ``timeout_s`` ended the search."""
     result = completed_search.result
+    if result.is_timed_out:
+        text = (
+            f"timeout_s = {job.spec.timeout_s:g} ended the search after {len(result.trials) + result.n_pruned} of "
+            f"{job.spec.trials} trials; a larger timeout_s, or 'featx fit --timeout SECONDS', searches longer"
+        )
+        return [RunWarning("cut short", text)]
     if not result.is_cut_short:
         return []
     count_text = f"{len(result.trials)} of {job.spec.trials} settings were scored"

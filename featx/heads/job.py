@@ -23,7 +23,7 @@ from featx.study.run_spec import RULES, HeadRunSpec
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Floats, Ids
-from featx.tables.sample_weights import class_weights, compute_row_weights
+from featx.tables.sample_weights import balancing_factors, class_weights, compute_row_weights
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
 
@@ -202,7 +202,8 @@ class HeadJob:
         ids = self.ids["train"]
         zeros = np.zeros((len(ids), 1), dtype=np.float32)
         targets = TargetValues.of(self.target_table.take(ids))
-        return TrainRows(zeros, targets, self.weights, self.study.groups(ids), self.class_weights)
+        factors = balancing_factors(self.spec.class_weight, self.target_table.take(ids), self._weights)
+        return TrainRows(zeros, targets, self.weights, self.study.groups(ids), self.class_weights, factors)
 
     @cached_property
     def searched_rows(self) -> TrainRows:

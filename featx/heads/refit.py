@@ -14,8 +14,9 @@ import numpy as np
 from featx.artifacts.artifact import write_head
 from featx.artifacts.header import RefitSource, provenance, read_header
 from featx.artifacts.outputs import predict_outputs
-from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.errors import DataError, UnsuitedError
+from featx.embeddings.near_copies import find_near_copies
+from featx.embeddings.read import check_embedded, read_embeddings
+from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.files.atomic import write_table
 from featx.heads.fit import FitResult, fit_errors_named, fit_result
 from featx.heads.head_run import N_GOLDEN_ROWS, CompletedSearch, fit_final
@@ -69,10 +70,13 @@ def refit(
     ------
     DataError
         Several runs have such a name, or there are no more rows than the run was fitted on.
+    IncompleteError
+        An embedding of the run is not among the extracted ones, or lacks images.
     UnsuitedError
         The run is no head.
     """
     study = Study.open(recipe)
+    find_near_copies(study, progress)
     source = _find_source(study, run)
     parts = ("train", "val", "test") if all_rows else ("train", "val")
     if not len(study.ids(parts[-1])):
@@ -90,7 +94,6 @@ def refit(
     stem = f"refit-{source.name.rpartition('-')[0]}"
     existing_run = None if force else study.find_run(stem, spec)
     if existing_run is None:
-        # Opening the test split is logged before its labels are used.
         job = _job(study, source, spec, _embeddings_of(study, source))
         with study.new_run(stem, spec) as folder, fit_errors_named(job.spec):
             _write_refit(job, source, spec, folder, progress)
@@ -155,20 +158,53 @@ def _find_source(study: Study, name: str) -> RunFolder:
 
 
 def _embeddings_of(study: Study, source: RunFolder) -> EmbeddingChoice:
-    """Return the extracted embeddings that a head uses."""
-    fingerprints = {embedding.spec.fingerprint() for embedding in read_header(source.path)[1].embeddings}
-    return tuple(item for item in locked_embeddings(study) if item.spec.fingerprint() in fingerprints)
+    """Return the extracted embeddings that a head uses, in the order of its features.
+
+    Raises
+    ------
+    IncompleteError
+        The last extraction has not made one of them.
+    """
+    extracted_embeddings = {embedding.spec.fingerprint(): embedding for embedding in study.locked}
+    embeddings = read_header(source.path)[1].embeddings
+    for embedding in embeddings:
+        if embedding.spec.fingerprint() not in extracted_embeddings:
+            raise IncompleteError(_missing_text(source.name, embedding, study.locked))
+    return tuple(extracted_embeddings[embedding.spec.fingerprint()] for embedding in embeddings)
+
+
+def _missing_text(run: str, missing: ResolvedEmbedding, extracted: EmbeddingChoice) -> str:
+    """Return the message about an embedding of a run that is not among the extracted ones."""
+    name, names = missing.request.name, [embedding.request.name for embedding in extracted]
+    if name in names:
+        return (
+            f"{run} was fitted to embedding {name!r}, which has been extracted with other weights, preprocessing or "
+            "precision since; run 'featx fit' to fit the head to the extracted vectors, and refit that run"
+        )
+    return (
+        f"{run} was fitted to embedding {name!r}, which is not among those extracted ({', '.join(names) or 'none'}); "
+        "add it to the recipe and run 'featx extract', or run 'featx fit' and refit a run on the extracted embeddings"
+    )
 
 
 def _job(study: Study, source: RunFolder, spec: HeadRunSpec, embeddings: EmbeddingChoice) -> HeadJob:
-    """Return the job of fitting the setting of a run on the rows of `spec.refit` with these embeddings."""
+    """Return the job of fitting the setting of a run on the rows of `spec.refit` with these embeddings.
+
+    Raises
+    ------
+    IncompleteError
+        Images have no embedding in the cache.
+    """
     assert isinstance(source.metrics, HeadMetrics)
     assert spec.refit is not None
     parts = spec.refit.parts
     target, ids = spec.target, {part: study.ids(part) for part in ("train", "val", "test")}
     fit_ids = np.concatenate([ids[part] for part in parts])
+    all_ids = np.concatenate(list(ids.values()))
+    # Missing vectors must be found before the test split is opened, because each opening is logged.
+    check_embedded(study, all_ids, embeddings)
+    read_features = cache(lambda: read_embeddings(study, all_ids, embeddings))
     labels = study.labels(target) if "test" not in parts else study.open_all_labels(target, [source.name])
-    read_features = cache(lambda: read_embeddings(study, np.concatenate(list(ids.values())), embeddings))
     fields = spec.head | {"embeddings": "all", "calibration": source.metrics.calibration.method}
     head = build_spec(HeadSpec, f"run {source.name}", **fields)
     rows: dict[str, Ids] = {"train": fit_ids, "val": fit_ids[:0], "test": fit_ids[:0]}
@@ -202,9 +238,14 @@ def _write_refit(job: HeadJob, source: RunFolder, spec: HeadRunSpec, folder: Pat
     predictions = _predictions(job, completed_search, model, spec.refit.parts)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     origin = RefitSource(run=source.name, parts=spec.refit.parts, n_rows=n_rows)
-    header_fields = ("target", "classes", "labels", "numbers", "n_features", "conformal", "metrics")
+    header_fields = ("target", "classes", "labels", "numbers", "conformal", "metrics")
     fields = {name: getattr(header, name) for name in header_fields} | provenance(job.ids["train"])
-    fields |= {"embeddings": embeddings, "decision": space.rows.decision_rule, "refit": origin}
+    fields |= {
+        "n_features": job.n_features,
+        "embeddings": embeddings,
+        "decision": space.rows.decision_rule,
+        "refit": origin,
+    }
     write_head(folder, model, fields, space.rows.x[:N_GOLDEN_ROWS])
 
 

@@ -55,5 +55,5 @@ CLASS_BRIER = replace(LABEL_BRIER, limits=(0.0, 2.0))
 MAE_STEPS = mean_over_rows(
     "mae_steps", _n_steps, greater_is_better=False, limits=(0.0, math.inf), unit="classes", is_defined=is_ordered
 )
-ECE = MeanScore(name="ece", rows=_bin_columns, finish=expected_error, greater_is_better=False)
-CLASSWISE_ECE = MeanScore(name="classwise_ece", rows=_class_bin_columns, finish=expected_error, greater_is_better=False)
+ECE = MeanScore(name="ece", rows=_bin_columns, finish=expected_error, greater_is_better=False, is_biased=True)
+CLASSWISE_ECE = replace(ECE, name="classwise_ece", rows=_class_bin_columns)

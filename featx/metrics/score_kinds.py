@@ -31,6 +31,9 @@ class Score:
         Unit of the values; empty for scores without a unit.
     is_defined
         Function that returns whether the score is defined for the true values of some rows.
+    is_biased
+        Whether the score of a sample is too large on average, more so if the sample has fewer different rows; by
+        default False.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Score:
     limits: tuple[float, float] = (0.0, 1.0)
     unit: str = ""
     is_defined: Callable[[TargetValues], bool] = lambda _: True
+    is_biased: bool = False
 
     @property
     def is_unbounded(self) -> bool:

@@ -81,7 +81,13 @@ class Disagreements(Measurements):
         Numbers of differing predictions that only the ensemble, and only the member, gets right; for numbers, how often
         each is closer to the truth.
     p
-        p-value of a sign test of equal `n_ensemble_right` and `n_member_right`.
+        p-value of a sign test of equal `n_units_ensemble` and `n_units_member`.
+    n_units_ensemble, n_units_member
+        Numbers of units in which the predictions that only the ensemble gets right outweigh those that only the member
+        gets right, by the weights of the rows, and the other way round; by default 0.
+    by_group
+        Whether a unit is all images of a group of ``split.by`` and all copies of an image; by default a unit is an
+        image.
     """
 
     member: str
@@ -90,6 +96,14 @@ class Disagreements(Measurements):
     n_ensemble_right: int
     n_member_right: int
     p: float
+    n_units_ensemble: int = 0
+    n_units_member: int = 0
+    by_group: bool = False
+
+    @property
+    def units(self) -> str:
+        """Noun for the units, in the plural."""
+        return "groups" if self.by_group else "images"
 
 
 class EnsembleMetrics(RunMetrics):

@@ -117,6 +117,8 @@ class SearchResult(Measurements):
         Number of pruned trials.
     is_cut_short
         Whether a budget ended the search, or one of its trials; by default False.
+    is_timed_out
+        Whether ``timeout_s`` ended the search before all trials were finished; by default False.
     space
         Range or choices of each parameter.
     importances
@@ -142,6 +144,7 @@ class SearchResult(Measurements):
     n_parallel_trials: int
     seconds: float
     is_cut_short: bool = False
+    is_timed_out: bool = False
 
 
 class NestedScores(Measurements):

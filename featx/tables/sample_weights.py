@@ -31,17 +31,18 @@ def compute_row_weights(truth: AnyTruth, groups: NDArray[np.object_] | None = No
 
 
 def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weights: Floats) -> Floats | None:
-    """Return the (k,) class weights; None if all classes weigh the same.
+    """Return the (k,) class weights, by which classes are decided; None if all classes weigh the same.
 
-    With ``balanced``, each class gets the same total weight. A row counts for a class by its own weight, times the
-    class probability if labels are soft.
+    With ``balanced``, each class gets the same total of the rows' own weights. A row counts for a class by its own
+    weight, times the class probability if labels are soft. `balancing_factors` completes the weights in training.
 
     Parameters
     ----------
     owner
         Name of the head or network that uses the weights, for messages.
     weights
-        (n,) row weights without class weights; the products of row and class weights have mean 1.
+        (n,) row weights without class weights; the products of row weights, class weights and balancing factors have
+        mean 1.
 
     Raises
     ------
@@ -60,7 +61,34 @@ def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weight
     )
     if np.ptp(raw_weights) == 0:
         return None
-    return np.asarray(raw_weights / np.average(raw_weights @ targets.memberships.T, weights=weights))
+    # Balancing factors restore the totals of the rows' own weights, so that the products have mean 1 with them.
+    counted_weights = targets.row_weights if isinstance(class_weight, str) else weights
+    return np.asarray(raw_weights / np.average(raw_weights @ targets.memberships.T, weights=counted_weights))
+
+
+def balancing_factors(class_weight: ClassWeight, truth: AnyTruth, weights: Floats) -> Floats | None:
+    """Return (k,) factors of ``balanced`` class weights in training, which balance the classes under group weights.
+
+    Group weights change the total weight of each class; the factors restore the totals of the rows' own weights. They
+    are no part of the class weights, because probabilities and decisions are those of rows without group weights.
+
+    Parameters
+    ----------
+    weights
+        (n,) row weights in training, without class weights.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None if the class weights are not ``balanced``, or if all factors are 1.
+    """
+    if class_weight != "balanced" or not isinstance(truth, Truth):
+        return None
+    targets = TargetValues.of(truth)
+    own_totals, totals = (row_weights @ targets.memberships for row_weights in (targets.row_weights, weights))
+    own_shares, shares = own_totals / own_totals.sum(), totals / totals.sum()
+    factors = np.divide(own_shares, shares, out=np.ones(len(shares)), where=shares > 0)
+    return None if np.allclose(factors, 1, rtol=1e-12, atol=0) else factors
 
 
 def _balanced_weights(targets: TargetValues) -> Floats:
@@ -88,6 +116,13 @@ def group_weights(groups: NDArray[np.object_]) -> Floats:
     weights = np.ones(len(groups))
     weights[rows] = rows.sum() / (len(names) * counts[codes[rows]])
     return weights
+
+
+def multiply_weights(class_weights: Floats | None, factors: Floats | None) -> Floats | None:
+    """Return the (k,) products of class weights and balancing factors; None stands for ones."""
+    if class_weights is None or factors is None:
+        return factors if class_weights is None else class_weights
+    return class_weights * factors
 
 
 def scale_to_mean_one(weights: Floats) -> Floats:

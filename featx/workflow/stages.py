@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.ensemble import EnsembleResult, build_ensembles, explain_missing_ensembles
+from featx.ensembles.ensemble import EnsembleResult, build_possible_ensembles, explain_missing_ensembles
+from featx.errors import DataError
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import ProgressCallback
@@ -72,8 +73,14 @@ def _make_ensembles(
     ----------
     runs
         Results of the runs that may be members; None for all finished runs of the study.
+
+    Raises
+    ------
+    DataError
+        No ensemble can be built, though a section has members.
     """
     results: list[EnsembleResult] = []
+    errors: list[DataError] = []
     for spec in recipe.ensemble:
         if spec.methods == ():
             continue
@@ -82,19 +89,26 @@ def _make_ensembles(
         builds = "" in reasons.values()
         # Named members are runs of some targets, so that the others are not expected to have ensembles.
         if not (builds and spec.members):
-            _note_missing_ensembles(recipe, spec, reasons, progress)
+            missing_reasons = {target: reason for target, reason in reasons.items() if reason}
+            _note_missing_ensembles(recipe, spec, missing_reasons, progress)
         if builds:
-            results += build_ensembles(study, [spec])
+
+            def note_failure(target: str, method: str, error: DataError, spec: EnsembleSpec = spec) -> None:
+                errors.append(error)
+                _note_missing_ensembles(recipe, spec, {target: str(error)}, progress, method)
+
+            results += build_possible_ensembles(study, spec, note_failure)
+    if errors and not results:
+        raise errors[0]
     if results:
         yield "ensemble", results
 
 
 def _note_missing_ensembles(
-    recipe: Recipe, spec: EnsembleSpec, reasons: Mapping[str, str], progress: ProgressCallback
+    recipe: Recipe, spec: EnsembleSpec, reasons: Mapping[str, str], progress: ProgressCallback, method: str = ""
 ) -> None:
-    """Say of which targets a section builds no ensemble, and why."""
-    section = f" {spec.name!r}" if spec.name else ""
+    """Say of which targets a section builds no ensemble, or none by one method, and why."""
+    section = (f" {spec.name!r}" if spec.name else "") + (f" by {method!r}" if method else "")
     for target, reason in reasons.items():
-        if reason:
-            of_target = f" of {target!r}" if len(recipe.targets) > 1 else ""
-            progress("note", 0, 1, f"no ensemble{section}{of_target}: {reason}")
+        of_target = f" of {target!r}" if len(recipe.targets) > 1 else ""
+        progress("note", 0, 1, f"no ensemble{section}{of_target}: {reason}")

@@ -9,8 +9,11 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +23,7 @@ from PIL import Image
 
 import featx
 from featx.cli.main import main
+from featx.errors import StoreError
 from featx.predictors import loading
 from featx.study.study import Study
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
@@ -114,6 +118,40 @@ def test_unreadable_images_are_listed_and_exit_with_3(
     assert "error: 2 of 48 images cannot be read: 'dark/001.png' is not an image of a known" in output.err
     assert predict("images", "--output", "predictions.csv") == 3
     assert len(pd.read_csv("predictions.csv")) == 46
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(StoreError("the cache is gone"), "the cache is gone"), (KeyboardInterrupt(), "interrupted")],
+)
+def test_json_is_complete_when_a_later_batch_fails(
+    fitted: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    text: str,
+) -> None:
+    Path("images/dark/001.png").write_bytes(b"no picture")
+    monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 10)
+    predict_batches = loading.predict_batches
+
+    def fail_after_two(*args: Any, **options: Any) -> Iterator[Any]:
+        yield from islice(predict_batches(*args, **options), 2)
+        raise error
+
+    monkeypatch.setattr(loading, "predict_batches", fail_after_two)
+    capsys.readouterr()
+    assert predict("images", "--json") == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["predictions"]) == 19
+    assert (printed["error"], list(printed["unreadable"])) == (text, ["dark/001.png"])
+    assert {"warnings", "scores"} <= set(printed)
+
+
+def test_an_error_before_the_first_prediction_prints_no_json(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert predict("images", "--run", "gone", "--json") == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_many_unreadable_images_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from featx.ensembles.diversity import diversity, pair_agreement
 from featx.ensembles.explanation import count_disagreements, explain
 from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import ClassTargets, TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 from tests.ensemble_members import KINDS, members_of
 
 correct_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
@@ -104,7 +104,53 @@ def test_each_label_and_number_counts_as_a_prediction(kind: str) -> None:
     assert counts.n == (120 if kind == "classes" else 240)
     assert counts.n_member_right > counts.n_ensemble_right > 0
     assert counts.p < 0.05
+    assert counts.n_units_member > counts.n_units_ensemble
+    assert counts.n_units_ensemble + counts.n_units_member <= 120
     assert counts.n_ensemble_right + counts.n_member_right <= counts.n_different <= counts.n
+
+
+def test_the_sign_test_counts_each_group_once() -> None:
+    targets = ClassTargets(("no", "yes"), np.zeros(12, int))
+    ensemble, member = np.eye(2)[[0] * 10 + [1] * 2], np.eye(2)[[1] * 10 + [0] * 2]
+    groups = np.array([*"aaaaabbbbbcd"], dtype=object)
+    counts = count_disagreements("svm", (targets, ensemble), (targets, member), groups)
+    assert (counts.n_ensemble_right, counts.n_member_right) == (10, 2)
+    assert (counts.n_units_ensemble, counts.n_units_member, counts.p) == (2, 2, 1)
+    assert counts.units == "groups"
+
+
+def test_rows_count_by_their_weights_within_a_group() -> None:
+    targets = ClassTargets(("no", "yes"), np.zeros(6, int), np.array([0.1, 0.2, 0.3, 5, 1, 0]))
+    ensemble, member = np.eye(2)[[0, 0, 1, 1, 0, 0]], np.eye(2)[[1, 1, 0, 0, 1, 1]]
+    groups = np.array([*"aaabbc"], dtype=object)
+    # Sums of weights: a .1 + .2 - .3 = 0, b 1 - 5, c 0.
+    counts = count_disagreements("svm", (targets, ensemble), (targets, member), groups)
+    assert (counts.n_units_ensemble, counts.n_units_member) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_equal_predictors_are_rarely_significant(kind: str) -> None:
+    """Eight labels or numbers of an image depend on each other, so that they must not count as independent."""
+    rng, n_significant = np.random.default_rng(0), 0
+    for _ in range(200):
+        errors = rng.normal(size=(2, 60, 1)) + 0.1 * rng.normal(size=(2, 60, 8))
+        truth = np.ones((60, 8), int) if kind == "labels" else np.zeros((60, 8))
+        target_kind = LabelTargets if kind == "labels" else NumberTargets
+        targets = target_kind(tuple("abcdefgh"), truth)
+        outputs = 1 / (1 + np.exp(-errors)) if kind == "labels" else errors
+        n_significant += count_disagreements("svm", (targets, outputs[0]), (targets, outputs[1])).p <= 0.05
+    assert n_significant / 200 < 0.08
+
+
+def test_the_paragraph_has_the_counts_of_groups() -> None:
+    tables, truth = members_of("labels", skills=(0.5, 1))
+    selection = CrossFitting.of(tables, truth, EnsembleSpec())
+    targets, members = selection.targets, selection.members
+    groups = np.repeat(np.arange(12), 10).astype(object)
+    counts = count_disagreements("b", *((targets, outputs) for outputs in members.outputs), groups)
+    text = explain(targets, "val", counts, diversity(["a", "b"], members, targets), {"a": 0.0, "b": 0.1})
+    assert f"The ensemble is better on {counts.n_units_ensemble} groups, the member on {counts.n_units_member}." in text
+    assert "(sign test over groups, p = " in text
 
 
 def explanation(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft") -> str:
@@ -121,7 +167,7 @@ def test_the_paragraph_has_the_counts() -> None:
     text = explanation("classes")
     assert "The ensemble and its best member, c, differ on " in text
     assert "of 120 val images: the ensemble is right on " in text
-    assert "(sign test p = " in text
+    assert "(sign test over images, p = " in text
     assert "Its most similar members are " in text
     assert "% of their errors. The least similar of the 3 pairs share " in text
     assert "At least one member is right on " in text

@@ -251,6 +251,16 @@ def test_a_class_without_val_rows_gives_a_warning_and_stacking_fails(home: Path)
         DataError, match="stacking cannot learn class 'c': none of the 10 training rows have it; put more"
     ):
         featx.ensemble(methods=["stacking"])
+    # A run of the recipe goes on with the other methods.
+    Path("featx.toml").write_text(f"{recipe}\n[[ensemble]]\nmethods = ['soft', 'stacking']\n")
+    notes: list[str] = []
+    stages = dict(featx.run("featx.toml", progress=lambda stage, done, total, note="": notes.append(note)))
+    assert [run.method for run in stages["ensemble"]] == ["soft"]
+    assert {"evaluate", "report"} <= set(stages)
+    assert [note for note in notes if note.startswith("no ensemble by 'stacking': stacking cannot learn class 'c'")]
+    Path("featx.toml").write_text(f"{recipe}\n[[ensemble]]\nmethods = ['stacking']\n")
+    with pytest.raises(DataError, match="stacking cannot learn class 'c'"):
+        list(featx.run("featx.toml"))
 
 
 def test_registered_methods_are_used_like_built_in_ones(fits: list[RunFolder]) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 from scipy.stats import binomtest, norm, t
 
 from featx.evaluation.intervals import (
     N_DRAWS,
     Resamples,
+    basic_interval,
     draw_scores,
     percentile_interval,
     score_intervals,
@@ -29,7 +31,7 @@ TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
 FACTS = ClassTargets(TWO, Y)
 # Scores at the end of their range: all their draws are on one side of the value.
-OFF_CENTRE = {"ece", "classwise_ece", "kappa", "mcc", "quadratic_kappa"}
+OFF_CENTRE = {"kappa", "mcc", "quadratic_kappa"}
 
 
 def draw_weights(resamples: Resamples) -> np.ndarray:
@@ -129,6 +131,32 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
         for name, (low, high) in intervals_of(targets, outputs_of_kind).items():
             assert math.isnan(value[name]) or high - low > 1e-4, name
             assert math.isnan(value[name]) or low - 1e-9 <= value[name] <= high + 1e-9 or name in OFF_CENTRE, name
+
+
+def calibrated(n: int, rng: np.random.Generator, sharpness: float = 1.0) -> tuple[ClassTargets, np.ndarray]:
+    """Return n rows and probabilities of two classes, which are too certain with a sharpness above 1."""
+    logits = rng.normal(0, 2, n)
+    y = (rng.random(n) < expit(logits)).astype(int)
+    second = expit(sharpness * logits)
+    return ClassTargets(TWO, y), np.stack([1 - second, second], axis=1)
+
+
+@pytest.mark.parametrize("name", ["ece", "classwise_ece"])
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+def test_intervals_of_calibration_errors_contain_the_score(name: str, sharpness: float) -> None:
+    rng, n_covered = np.random.default_rng(0), 0
+    true_value = Scorer(*calibrated(200_000, rng, sharpness), [name]).plain()[name]
+    for _ in range(40):
+        scorer, resamples = Scorer(*calibrated(300, rng, sharpness), [name]), Resamples(np.arange(300), n_draws=300)
+        (draws,) = draw_scores([scorer], resamples)
+        low, high = score_intervals(scorer, draws, resamples)[name]
+        assert 0 <= low <= scorer.plain()[name] <= high <= 1
+        n_covered += low - 0.002 <= true_value <= high
+    assert n_covered >= (10 if sharpness == 1 else 34)
+
+
+def test_the_interval_of_an_undefined_biased_score_is_undefined() -> None:
+    assert all(math.isnan(edge) for edge in basic_interval(np.array([math.nan]), math.nan, (0, 1)))
 
 
 def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:

@@ -87,6 +87,16 @@ def test_a_search_that_is_cut_short_says_so(study: None) -> None:
     assert RunFolder(Path(run.path)).metrics.flags[0] == "cut short"
 
 
+def test_a_search_that_its_timeout_ends_says_so(study: None) -> None:
+    (run,) = featx.fit(heads=HeadSpec(name="ridge", trials=5000, folds=3), timeout_s=0.5)
+    assert run.flags[0] == "cut short"
+    assert 1 <= run.n_trials < 5000
+    assert f"timeout_s = 0.5 ended the search after {run.n_trials} of 5000 trials; a larger" in run.warnings[0]
+    # The last trial ends after the time, but none is left to try.
+    (run,) = featx.fit(heads=HeadSpec(name="ridge", trials=1, folds=3), timeout_s=0.001)
+    assert "cut short" not in run.flags
+
+
 def test_a_deadline_after_the_last_trial_cuts_nothing_short(tmp_path: Path) -> None:
     rows, options = digits(3, 120), SearchOptions(deadline=time.perf_counter() + 3600)
 

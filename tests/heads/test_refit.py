@@ -3,8 +3,9 @@
 Modules: cli.fit_command.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from featx.artifacts.header import read_header
 from featx.cli.fit_command import check_refit_options
 from featx.cli.main import app
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.errors import DataError, UnsuitedError
+from featx.errors import DataError, IncompleteError, UnsuitedError
+from featx.files.seals import write_sealed
 from featx.heads.fit import FitResult
+from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.run_changes import remove_runs, rename_run
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
@@ -167,3 +170,78 @@ def test_a_split_without_val_rows_leaves_nothing_to_add(toy_home: Path) -> None:
         DataError, match="the split has no val rows; only 'featx fit --refit RUN --all-rows' fits on more rows"
     ):
         featx.refit("svm")
+
+
+TWO_EMBEDDINGS = [{"backbone": "toy", "weights": "none"}, {"backbone": "deep", "weights": "none"}]
+
+
+def fit_on_two_embeddings() -> FitResult:
+    """Extract two embeddings, and fit one head to both."""
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS, head=HEADS[:1]))
+    featx.extract()
+    (run,) = featx.fit()
+    return run
+
+
+def write_lock(study: Study, embeddings: Sequence[LockedEmbedding]) -> None:
+    """Record these embeddings as those of the last extraction."""
+    entries = [embedding.model_dump(mode="json") for embedding in embeddings]
+    write_sealed(study.folder / EMBEDDINGS, {"embeddings": entries, "pending": []})
+
+
+def test_a_refit_uses_embeddings_that_the_recipe_no_longer_names(toy_home: Path) -> None:
+    run = fit_on_two_embeddings()
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS[:1], head=HEADS[:1]))
+    featx.extract()
+    headers = [read_header(path)[1] for path in (run.path, featx.refit("logreg").path)]
+    assert headers[0].embeddings == headers[1].embeddings
+    study = Study.open(None)
+    rmtree(study.store_path(headers[0].embeddings[1].spec))
+    with pytest.raises(IncompleteError, match="48 images have no embedding 'deep/.*; add it to the recipe and run"):
+        featx.refit("logreg", all_rows=True)
+    assert not study.openings("class")
+
+
+def test_a_lost_embedding_is_named_before_test_is_opened(toy_home: Path) -> None:
+    run = fit_on_two_embeddings()
+    study = Study.open(None)
+    write_lock(study, study.locked[:1])
+    message = f"{run.run} was fitted to embedding 'deep/.*', which is not among those extracted .'?toy/.*; add it to"
+    for all_rows in (False, True):
+        with pytest.raises(IncompleteError, match=message):
+            featx.refit("logreg", all_rows=all_rows)
+    assert not study.openings("class")
+
+
+def test_an_embedding_that_was_extracted_again_with_other_weights_is_named(toy_home: Path) -> None:
+    run = fit_on_two_embeddings()
+    study = Study.open(None)
+    first, second = study.locked
+    write_lock(study, [first, second.model_copy(update={"spec": second.spec.model_copy(update={"dtype": "float16"})})])
+    with pytest.raises(
+        IncompleteError, match=f"{run.run} was fitted to embedding 'deep/.*', which has been extracted with other"
+    ):
+        featx.refit("logreg", all_rows=True)
+    assert not study.openings("class")
+
+
+def test_missing_vectors_are_named_before_test_is_opened(toy_home: Path) -> None:
+    fit_on_two_embeddings()
+    study = Study.open(None)
+    rmtree(study.store_path(study.locked[1].spec))
+    with pytest.raises(IncompleteError, match="48 of 48 images have no embedding 'deep/"):
+        featx.refit("logreg", all_rows=True)
+    assert not study.openings("class")
+
+
+def test_a_refit_has_the_order_of_features_of_its_run(toy_home: Path) -> None:
+    run = fit_on_two_embeddings()
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS[::-1], head=HEADS[:1]))
+    featx.extract()
+    # The first embedding is another one now, so that the copies among the images have to be searched again.
+    refit = featx.refit("logreg")
+    assert refit.refit_of == run.run
+    headers = [read_header(path)[1] for path in (run.path, refit.path)]
+    assert [item.request.backbone for item in headers[1].embeddings] == ["toy", "deep"]
+    assert headers[0].embeddings == headers[1].embeddings
+    assert headers[1].n_features == headers[0].n_features

@@ -102,7 +102,7 @@ def search(
         progress("note", 0, 1, f"{spec.name}: {note}")
     starts = [_adapt_start(start, spaces) for start in (first_validation.head.start, *options.starts)]
     with TrialJournal(journal, spec, starts) as trials:
-        _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
+        is_timed_out = _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         is_cut_short = options.is_deadline_past and trials.n_finished < spec.trials
         scored_records, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
     if not scored_records:
@@ -118,6 +118,7 @@ def search(
         trials=scored_trials,
         n_pruned=n_pruned,
         is_cut_short=is_cut_short or any(validation.is_cut_short for validation in cross_validations.values()),
+        is_timed_out=is_timed_out and not is_cut_short,
         space=describe_space(scored_records, first_validation.path.name, first_validation.path.values),
         importances=importances,
         shared_bytes=shared_arrays.peak_bytes,
@@ -174,14 +175,20 @@ def _run_trials(
     inputs: SearchInputs,
     progress: ProgressCallback,
     start: float,
-) -> None:
-    """Run trials in batches until the requested number is finished or the time has passed."""
+) -> bool:
+    """Run trials in batches until the requested number is finished or the time has passed.
+
+    Returns
+    -------
+    bool
+        Whether `spec.timeout_s` has passed before the requested number was finished.
+    """
     spaces, spec, options = inputs
     first_validation = next(iter(cross_validations.values()))
     progress(f"tune {spec.name}", trials.n_finished, spec.trials)
-    while not trials.n_finished or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
-        if trials.n_finished and options.is_deadline_past:
-            break
+    while not (trials.n_finished and options.is_deadline_past):
+        if trials.n_finished and spec.timeout_s is not None and time.perf_counter() - start >= spec.timeout_s:
+            return trials.n_finished < spec.trials
         batch = trials.next_batch(options.evaluator.size)
         if not batch:
             break
@@ -197,6 +204,7 @@ def _run_trials(
         for trial in batch:
             note = trials.format_progress(trial.number, first_validation.metric)
             progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
+    return False
 
 
 def _run_on_workers(

@@ -53,7 +53,9 @@ def _run_warnings(facts: TargetFacts) -> list[str]:
 def _table_note(evaluation: Evaluation) -> str:
     optimism = " The chosen run was selected on these rows, so its own score is slightly optimistic."
     if evaluation.part == "oof":
-        optimism += " The settings of all heads were chosen on the same folds, so that all scores are, more so after more trials."
+        optimism += (
+            " Settings of heads were chosen on the same folds: all scores are optimistic, more so with more trials."
+        )
     return (
         "Each score shows its 95 % interval when it is pointed at. Difference: to the chosen run, with its paired 95 % "
         f"interval; p: p-value of {evaluation.test} for one comparison, without correction. A run is equivalent to the "

@@ -27,7 +27,7 @@ Ensembles = list[tuple[str, EnsembleMetrics]]
 COMPARISON_NOTE = (
     "Ensembles that are fitted to the selection rows are scored by cross-fitting. Disagreements: rows where the "
     "ensemble and its best member differ, and how often each of the two is right there (for numbers: closer to the "
-    "true value). p is the p-value of a sign test."
+    "true value). p is the p-value of a sign test over images, or over groups if whole groups or copies are split."
 )
 DIVERSITY_NOTE = (
     "Disagreement: share of rows where exactly one member is right (for numbers: mean difference of the predictions). "

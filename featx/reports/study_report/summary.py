@@ -106,7 +106,7 @@ def _ensembles(facts: TargetFacts) -> str:
     return (
         f"{text}; the two differ on {rows.n_different} predictions, where the ensemble is {comparison_text} "
         f"{plural(rows.n_ensemble_right, 'time')} and the member {plural(rows.n_member_right, 'time')} "
-        f"(sign test p = {rows.p:.2g})."
+        f"(sign test over {rows.units}, p = {rows.p:.2g})."
     )
 
 
