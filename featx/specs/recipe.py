@@ -54,8 +54,7 @@ class Recipe(Spec):
     variant
         Preset, outer split, or both, that the recipe was limited to: ``PRESET/repeat-00``; empty for the whole recipe.
     seed
-        Seed of the split, of all heads, networks, ensembles, attacks and of smoothing; a section's own `seed` takes
-        precedence.
+        Seed of the split and of all sections with random choices; a section's own `seed` takes precedence.
     """
 
     set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder", "file", "variant"})
