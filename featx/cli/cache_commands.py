@@ -193,7 +193,7 @@ def gc(
 ) -> None:
     """Remove unfinished files of killed writers, and stores that no known recipe uses.
 
-    A recipe is known if its folder is under runs/ ($FEATX_RUNS).
+    A recipe is known if its folder is under runs/ ($FEATX_RUNS); those of other projects that share the cache are not.
 
     Examples: featx cache gc --dry-run · featx cache gc --yes
     """
@@ -205,7 +205,8 @@ def gc(
     def agree(names: Sequence[str]) -> bool:
         for name in names if not yes else ():
             typer.echo(sanitise_text(f"  {name}"), err=True)
-        return yes or typer.confirm(f"Remove these {len(names)} stores, which no known recipe uses?", err=True)
+        question = f"Remove these {len(names)} stores, which no recipe of this project uses?"
+        return yes or typer.confirm(question, err=True)
 
     result = featx.cache.gc(recipe, cache=cache, dry_run=dry_run, agree=agree)
     if json:
