@@ -49,11 +49,14 @@ class Key:
         Python type of the value, or words for it.
     meaning
         Description of the value.
+    only_after_error
+        Whether the key is there only if an error ended the command.
     """
 
     name: str
     type: Any
     meaning: str
+    only_after_error: bool = False
 
 
 Part = type | Key
@@ -139,6 +142,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             str,
             "Message of the error that ended the command after the listed predictions, `interrupted` for Ctrl-C; only "
             "then. The exit code is that of the error. A command that fails before the first one prints no JSON.",
+            only_after_error=True,
         ),
     ],
     "export": [Key("files", list[ExportedModel], "The written models.")],

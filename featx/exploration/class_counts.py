@@ -29,7 +29,7 @@ SAMPLE_SEED = 0
 
 
 def count_images(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
-    """Return the counts by class, part and group; labels of the part test are not counted."""
+    """Return the counts by class, part and group; labels of the test part are not counted."""
     counts = pd.concat([_class_counts(images, name) for name in images.truths] or [_no_counts()], ignore_index=True)
     numbers = pd.DataFrame(_number_rows(images))
     tables = {"class_counts": counts, "part_counts": _part_counts(images), "group_counts": _group_counts(images)}
@@ -38,7 +38,7 @@ def count_images(images: ExploredImages, progress: ProgressCallback) -> Analysis
     notes = [] if images.truths else ["there are no labels, so that nothing is counted by class"]
     if images.truths and (images.parts == "test").any():
         n_test = int((images.parts == "test").sum())
-        notes.append(f"labels of the {n_test} images of the part test are sealed; counts by class leave them out")
+        notes.append(f"labels of the {n_test} images of the test part are sealed; counts by class leave them out")
     return AnalysisResult(tables, facts, tuple(_count_highlights(images, counts)), tuple(notes))
 
 

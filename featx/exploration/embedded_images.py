@@ -28,7 +28,7 @@ N_AXES = 50
 
 @dataclass(frozen=True, eq=False)
 class LabelledVectors:
-    """Images of one target of classes, without the part test.
+    """Images of one target of classes, without the test part.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ from featx.tables.truth import AnyTruth
 class ExploredImages:
     """Images of a recipe or of a source, one row each, in the order of the source.
 
-    Labels of the part test are sealed: analyses see its images, parts and groups, never its labels.
+    Labels of the test part are sealed: analyses see its images, parts and groups, never its labels.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class ExploredImages:
     parts
         (n,) ``train``, ``val`` or ``test``; empty texts if there is no split.
     truths
-        Target → the true values of the labelled images that are not in the part test, in any order; without targets
+        Target → the true values of the labelled images that are not in the test part, in any order; without targets
         and where labels have a problem, empty.
     groups
         Name of a grouping → (n,) series of values indexed by id.

@@ -24,7 +24,7 @@ MAX_IMAGES_BY_EMBEDDING = 20_000
 def find_image_copies(images: ExploredImages, progress: ProgressCallback) -> AnalysisResult:
     """Return pairs of copies, each copy beside the first image with its content.
 
-    Pairs in different parts of the split come first, then pairs with different labels. Labels of the part test are
+    Pairs in different parts of the split come first, then pairs with different labels. Labels of the test part are
     sealed and not compared.
     """
     first_ids = pd.Series(images.ids, index=pd.Index(images.digests)).groupby(level=0, sort=False).first()

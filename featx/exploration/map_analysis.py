@@ -19,7 +19,7 @@ from featx.tables.encoding import category_text
 
 # Side of the pictures whose pixels are compared.
 PIXEL_SIDE = 16
-# Value of a label of the part test.
+# Value of a label of the test part.
 SEALED = "sealed (test)"
 LABEL, GROUP, ERROR = "label.", "group.", "error."
 

@@ -1,4 +1,4 @@
-"""Errors of the best run of a target for images that it was not trained on; labels of the part test are not used."""
+"""Errors of the best run of a target for images that it was not trained on; labels of the test part are not used."""
 
 from dataclasses import dataclass, replace
 from typing import Any
