@@ -37,13 +37,13 @@ def run(toy_home: Path) -> Path:
     return Path(result.path)
 
 
-def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def edit_header(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     header = json.loads((run / "header.json").read_text())
     change(header)
     write_json(run / "header.json", add_seal(header))
 
 
-def refusal(run: Path, message: str) -> None:
+def assert_refused(run: Path, message: str) -> None:
     with pytest.raises(ArtifactError, match=message) as error_info:
         load_head(*read_header(run))
     assert "\n" not in str(error_info.value)
@@ -85,34 +85,36 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
 def test_a_model_without_its_header_is_not_opened(run: Path) -> None:
     (run / "header.json").unlink()
 
-    refusal(run, r"has no header\.json beside it; expected a run folder made by featx")
+    assert_refused(run, r"has no header\.json beside it; expected a run folder made by featx")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe\x00", b'{"format": 1}'])
 def test_an_unreadable_header_is_named(run: Path, content: bytes) -> None:
     (run / "header.json").write_bytes(content)
 
-    refusal(run, r"header\.json is not a header of format 1")
+    assert_refused(run, r"header\.json is not a header of format 1")
 
 
 def test_a_header_that_was_edited_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the columns
 
-    refusal(run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'")
+    assert_refused(run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'")
 
 
 def test_a_header_without_its_seal_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     for unsealed in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
         write_json(run / "header.json", unsealed)
-        refusal(run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'")
+        assert_refused(
+            run, r"header\.json was edited after it was written; make the run again with 'featx fit --force'"
+        )
 
 
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
-    edited(run, lambda header: header.update(format=HEADER_FORMAT + 1))
+    edit_header(run, lambda header: header.update(format=HEADER_FORMAT + 1))
 
-    refusal(run, "has format 2, this featx reads up to 1; update featx")
+    assert_refused(run, "has format 2, this featx reads up to 1; update featx")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
@@ -121,7 +123,9 @@ def test_a_truncated_body_is_not_opened(run: Path, share: float) -> None:
     content = body.read_bytes()
     body.write_bytes(content[: int(share * len(content))])
 
-    refusal(run, r"model\.joblib does not match its header .*cut short or changed; make the run again with 'featx fit")
+    assert_refused(
+        run, r"model\.joblib does not match its header .*cut short or changed; make the run again with 'featx fit"
+    )
 
 
 def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
@@ -131,7 +135,7 @@ def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
 
     joblib.dump(Trap(), run / "model.joblib")
 
-    refusal(run, "does not match its header")
+    assert_refused(run, "does not match its header")
     assert not (run / "sprung").exists()
     joblib.load(run / "model.joblib")
     assert (run / "sprung").exists()
@@ -140,14 +144,14 @@ def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
 def test_a_missing_body_is_named(run: Path) -> None:
     (run / "model.joblib").unlink()
 
-    refusal(run, r"has a header and no model\.joblib; make the run again with 'featx fit --force'")
+    assert_refused(run, r"has a header and no model\.joblib; make the run again with 'featx fit --force'")
 
 
 def test_the_header_of_another_model_is_refused(run: Path) -> None:
     (second_head,) = fit(heads=["svm"], trials=1)
     (run / "header.json").write_bytes((Path(second_head.path) / "header.json").read_bytes())
 
-    refusal(run, "does not match its header")
+    assert_refused(run, "does not match its header")
 
 
 def test_a_model_with_other_golden_outputs_is_refused(run: Path) -> None:
@@ -155,16 +159,18 @@ def test_a_model_with_other_golden_outputs_is_refused(run: Path) -> None:
         first = header["golden"]["outputs"][0]
         first[0], first[1] = first[0] + 0.01, first[1] - 0.01
 
-    edited(run, move)
+    edit_header(run, move)
 
-    refusal(
+    assert_refused(
         run, r"gives other outputs for its golden inputs than when it was saved \(difference 0\.01\); .*scikit-learn"
     )
 
 
 def test_rounding_is_within_the_golden_tolerance(run: Path) -> None:
     expected = load_head(*read_header(run)).predict_proba(X)
-    edited(run, lambda header: header["golden"]["outputs"][0].__setitem__(0, header["golden"]["outputs"][0][0] + 1e-8))
+    edit_header(
+        run, lambda header: header["golden"]["outputs"][0].__setitem__(0, header["golden"]["outputs"][0][0] + 1e-8)
+    )
 
     np.testing.assert_array_equal(load_head(*read_header(run)).predict_proba(X), expected)
 
@@ -188,9 +194,9 @@ def test_rounding_is_within_the_golden_tolerance(run: Path) -> None:
 def test_a_header_that_contradicts_itself_is_refused(
     run: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    edited(run, change)
+    edit_header(run, change)
 
-    refusal(run, f"is not a header of format 1 .*{message}")
+    assert_refused(run, f"is not a header of format 1 .*{message}")
 
 
 def test_a_changed_body_of_the_same_size_is_refused(run: Path) -> None:
@@ -201,7 +207,7 @@ def test_a_changed_body_of_the_same_size_is_refused(run: Path) -> None:
     body.write_bytes(content)
 
     assert file_sha256(body) != header.body_sha256
-    refusal(run, "does not match its header")
+    assert_refused(run, "does not match its header")
 
 
 @given(x=arrays(np.float32, array_shapes(min_dims=2, max_dims=2)))
