@@ -82,7 +82,7 @@ def test_missing_weights_are_reported_with_the_searched_folders(run: str, decoy:
 def test_a_moved_study_is_exported_without_new_extraction(run: str, file_format: str) -> None:
     assert featx.extract().n_embedded == 0
     exported_models = featx.export(run, file_format, out="again")
-    assert all(model.parity.largest < 1e-4 for model in exported_models)
+    assert all(model.parity.max_abs_difference < 1e-4 for model in exported_models)
 
 
 def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from featx.artifacts.header import Header
 from featx.errors import ArtifactError
@@ -19,12 +19,16 @@ class Parity(Spec):
 
     Attributes
     ----------
-    rows, n
-        Names of the parts that the rows belong to, and number of rows.
-    largest
+    rows
+        Names of the parts that the rows belong to.
+    n
+        Number of rows.
+    max_abs_difference
         Largest absolute difference from the predictions of the run.
-    tolerance, n_beyond
-        Tolerated absolute difference, and number of rows with a larger one.
+    tolerance
+        Tolerated absolute difference.
+    n_rows_above_tolerance
+        Number of rows with a larger difference.
     reason
         Known cause of differences; empty by default.
     n_other_labels
@@ -34,9 +38,10 @@ class Parity(Spec):
 
     rows: str
     n: int
-    largest: float
+    # The second name of a field is that of earlier cards.
+    max_abs_difference: float = Field(validation_alias=AliasChoices("max_abs_difference", "largest"))
     tolerance: float
-    n_beyond: int
+    n_rows_above_tolerance: int = Field(validation_alias=AliasChoices("n_rows_above_tolerance", "n_beyond"))
     reason: str = ""
     n_other_labels: int | None = None
 

@@ -14,12 +14,11 @@ def print_exports(exports: "Sequence[ExportedModel]") -> None:
     """Print the written files, and how closely they reproduce the run."""
     for export in exports:
         parity = export.parity
-        deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
+        n_above = parity.n_rows_above_tolerance
+        deviation = f"; {n_above} of them differ by more than {parity.tolerance:g}" if n_above else ""
         console.result(str(export.path))
         console.say(f"  {export.n_bytes / 1e6:.1f} MB, described by {export.card}")
-        console.say(
-            f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}"
-        )
+        console.say(f"  {_difference_text('the run', parity)}{deviation}")
         if parity.n_other_labels is not None:
             n_equal = parity.n - parity.n_other_labels
             advice = "" if n_equal == parity.n else "; look at the others before you rely on the file"
@@ -35,8 +34,12 @@ def print_exports(exports: "Sequence[ExportedModel]") -> None:
 def _print_refit(export: "ExportedModel", parity: "Parity") -> None:
     """Print how closely an exported refit agrees with the run that its setting is from."""
     console.say(f"{export.run} has the setting of {export.refit_of}, fitted on the same rows in fp32")
-    console.say(f"  largest difference to {export.refit_of} on {parity.n} {parity.rows} rows: {parity.largest:.1e}")
+    console.say(f"  {_difference_text(str(export.refit_of), parity)}")
     if parity.n_other_labels is not None:
         n_equal = parity.n - parity.n_other_labels
         share = f"{n_equal} of {parity.n} {parity.rows} rows ({n_equal / parity.n:.1%})"
         console.say(f"  predicted labels agree with {export.refit_of} for {share}")
+
+
+def _difference_text(run: str, parity: "Parity") -> str:
+    return f"largest difference to {run} on {parity.n} {parity.rows} rows: {parity.max_abs_difference:.1e}"

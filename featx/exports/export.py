@@ -52,8 +52,8 @@ class ExportedModel:
     ----------
     run
         Name of the run.
-    what
-        ``head`` (the input is embeddings) or ``whole`` (the input is pixels).
+    content
+        ``head`` (the input is embeddings) or ``full_model`` (the input is pixels).
     path, card
         Paths of the model's file and of its export card.
     n_bytes
@@ -67,7 +67,7 @@ class ExportedModel:
     """
 
     run: str
-    what: str
+    content: str
     path: str
     card: str
     n_bytes: int
@@ -224,7 +224,7 @@ class _RunExporter:
         _write_bytes(file, graph.build(outputs, self._output_shape, self._metadata).SerializeToString())
         inputs = {name: _pixel_input(group) for name, group in groups.items()}
         batches = run_on_images(file, groups, self.study.manifest.take(self._ids), self.progress)
-        return self._write_card("whole", file, "onnx", inputs, np.concatenate(list(batches)))
+        return self._write_card("full_model", file, "onnx", inputs, np.concatenate(list(batches)))
 
     def _add_networks(self, graph: "Graph") -> "tuple[dict[str, Name], dict[str, NetworkGroup]]":
         """Add the networks, and return fingerprint of an embedding → name of its vectors, and input name → network."""
@@ -266,11 +266,11 @@ class _RunExporter:
         return self._write_card("head", file, file_format, {"x": self._vector_input()}, outputs)
 
     def _write_card(
-        self, extent: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
+        self, content: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
     ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
         expected_outputs = stored_outputs(self.run, self._model, self._ids)
-        reason = self._cause_of_differences if extent == "whole" else ""
+        reason = self._cause_of_differences if content == "full_model" else ""
         parity = measure_parity(self.header, outputs, expected_outputs, "val and test", reason)
         source_parity = parity_with_source(self.study, self.run, self.header, self._model)
         output = {"shape": list(self._output_shape), "kind": self.header.prediction_kind, "names": self.header.names}
@@ -287,7 +287,7 @@ class _RunExporter:
         write_text(card_file(file), card.model_dump_json(indent=2))
         return ExportedModel(
             self.run.name,
-            extent,
+            content,
             str(file),
             str(card_file(file)),
             file.stat().st_size,

@@ -57,9 +57,9 @@ def measure_parity(
     return Parity(
         rows=rows,
         n=len(differences),
-        largest=float(differences.max()),
+        max_abs_difference=float(differences.max()),
         tolerance=TOLERANCE,
-        n_beyond=int((differences > TOLERANCE).sum()),
+        n_rows_above_tolerance=int((differences > TOLERANCE).sum()),
         reason=reason,
         n_other_labels=count_other_labels(header, outputs, expected_outputs),
     )

@@ -137,7 +137,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     ][0].keys()
     assert outputs["predict images/dark/001.png --run rf"]["predictions"][0]["label"] in {"dark", "light"}
     (export_output,) = outputs["export rf --format joblib"]["files"]
-    assert export_output["parity"]["n_beyond"] == 0
+    assert export_output["parity"]["n_rows_above_tolerance"] == 0
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 

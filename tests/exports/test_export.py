@@ -36,9 +36,9 @@ def run(toy_home: Path) -> str:
 
 def test_network_and_head_predict_pixels_like_the_run(run: str) -> None:
     head, full_model = featx.export(run, out="out")
-    assert (head.what, full_model.what) == ("head", "whole")
+    assert (head.content, full_model.content) == ("head", "full_model")
     for model in (head, full_model):
-        assert model.parity.largest < 1e-4
+        assert model.parity.max_abs_difference < 1e-4
         assert model.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
         card = read_export_card(Path(model.path))
         assert card.parity == model.parity
@@ -54,7 +54,7 @@ def test_a_finetuned_network_is_exported_whole(toy_home: Path) -> None:
     featx.extract()
     (network,) = featx.finetune()
     (network_model,) = featx.export(network.run, out="out")
-    assert network_model.parity.largest < 1e-4
+    assert network_model.parity.max_abs_difference < 1e-4
     with pytest.raises(DataError, match="is a network; expected '--format onnx', found 'skops'"):
         featx.export(network.run, "skops")
 
@@ -64,7 +64,7 @@ def test_each_of_several_networks_has_an_input(toy_home: Path) -> None:
     recipe.write_text(recipe.read_text() + '[[embedding]]\nbackbone = "deep"\nweights = "none"\npool = "max"\n')
     featx.extract()
     _, full_model = featx.export(featx.fit(heads="logreg", trials=1)[0].run, out="out")
-    assert full_model.parity.largest < 1e-4
+    assert full_model.parity.max_abs_difference < 1e-4
     assert set(read_export_card(Path(full_model.path)).inputs) == {"pixels_1", "pixels_2"}
 
 
@@ -77,7 +77,7 @@ def test_a_copied_head_predicts_like_the_run(run: str, file_format: str) -> None
     shutil.rmtree("runs")
     head = featx.load(copy.path)
     np.testing.assert_array_equal(head.predict_proba(x), expected)
-    assert copy.parity.largest < 1e-6
+    assert copy.parity.max_abs_difference < 1e-6
     assert head.name == run
 
 

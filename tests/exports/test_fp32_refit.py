@@ -69,7 +69,7 @@ def test_a_run_in_reduced_precision_states_its_agreement_of_labels(
     head, full_model = featx.export(run, out="as-is")
     assert head.parity.reason == ""
     assert full_model.parity.reason.endswith("the file computes in fp32; export with '--precision fp32 --refit'")
-    assert 1e-7 < full_model.parity.largest < 0.1
+    assert 1e-7 < full_model.parity.max_abs_difference < 0.1
     assert full_model.parity.n_other_labels is not None
     card = read_export_card(Path(full_model.path))
     assert card.parity == full_model.parity
@@ -85,7 +85,7 @@ def test_a_refit_in_fp32_is_exported_faithfully(run: str, refitted: list[Exporte
     for model in refitted:
         assert model.run.startswith(f"refit-fp32-{run.rpartition('-')[0]}")
         assert model.refit_of == run
-        assert model.parity.largest < 1e-4
+        assert model.parity.max_abs_difference < 1e-4
         assert (model.parity.n_other_labels, model.parity.reason) == (0, "")
         card = read_export_card(Path(model.path))
         assert card.source_parity == model.source_parity
@@ -107,8 +107,8 @@ def test_a_refit_states_its_agreement_with_the_run_on_val(
     parity = refitted[1].source_parity
     assert parity is not None
     assert (parity.rows, parity.n) == ("val", len(ids))
-    assert parity.largest == pytest.approx(np.abs(refit_predictions.values - run_predictions.values).max())
-    assert 1e-7 < parity.largest < 0.1
+    assert parity.max_abs_difference == pytest.approx(np.abs(refit_predictions.values - run_predictions.values).max())
+    assert 1e-7 < parity.max_abs_difference < 0.1
     assert parity.n_other_labels == int((refit_predictions.values.argmax(1) != run_predictions.values.argmax(1)).sum())
     print_exports(refitted[1:])
     n_equal = len(ids) - parity.n_other_labels

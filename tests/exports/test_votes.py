@@ -50,8 +50,8 @@ def _absolute(file: ExportedModel, folder: Path) -> ExportedModel:
 @pytest.mark.parametrize("method", METHODS)
 def test_an_ensemble_in_one_file_predicts_pixels_like_the_run(exported: dict[str, ExportedModel], method: str) -> None:
     file = exported[method]
-    assert file.what == "whole"
-    assert file.parity.largest < 1e-4
+    assert file.content == "full_model"
+    assert file.parity.max_abs_difference < 1e-4
     assert (file.parity.n > 10, file.parity.n_other_labels) == (True, 0)
     card = read_export_card(Path(file.path))
     assert card.outputs["predictions"]["names"] == ["dark", "light", "middle"]
