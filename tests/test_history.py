@@ -81,6 +81,7 @@ def kill_a_fit() -> None:
 HISTORIES = [reseed, add_and_remove, rename_and_back, kill_a_fit]
 
 
+@pytest.mark.slow
 def test_a_long_history_gives_what_a_fresh_folder_gives(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_images(home / "old" / "images", n_each=40)
     monkeypatch.chdir(home / "old")

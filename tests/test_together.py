@@ -5,6 +5,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
+
 import featx
 from featx.files.atomic import atomic_folder, machine_id
 from featx.storage.leases import remove_leftovers
@@ -45,6 +47,7 @@ def test_concurrent_writers_leave_one_complete_folder(tmp_path: Path) -> None:
     assert [path.name for path in final_path.iterdir()] == ["number.txt"]
 
 
+@pytest.mark.slow
 def test_concurrent_forced_fits_all_make_the_run(toy_home: Path) -> None:
     featx.extract()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

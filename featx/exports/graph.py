@@ -104,7 +104,7 @@ class Graph:
         if (n_bytes := sum(constant.ByteSize() for constant in self._constants)) > MAX_CONSTANT_BYTES:
             raise DataError(
                 f"the model has {n_bytes / 1e9:.2f} GB of numbers, an ONNX file at most {MAX_FILE_BYTES / 1e9:.2f} GB; "
-                "export it with '--format joblib' or '--format skops', or export a smaller run"
+                "use 'featx export --format joblib' or '--format skops', or export a smaller run"
             )
         self._nodes.append(helper.make_node("Identity", [outputs], ["predictions"]))
         output = helper.make_tensor_value_info("predictions", FLOAT, shape)

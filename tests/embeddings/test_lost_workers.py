@@ -100,6 +100,7 @@ def test_workers_that_cannot_read_the_images_get_no_work(
     assert work.n_stored == 0
 
 
+@pytest.mark.slow
 def test_workers_publish_and_stop_soon_after_ctrl_c(shared_recipe: Path) -> None:
     work = ClusterWork(shared_recipe)
     with scheduler() as (address, _), worker(address, ROOT):

@@ -163,5 +163,5 @@ def test_a_model_that_no_onnx_file_can_hold_is_refused(monkeypatch: pytest.Monke
     graph = Graph()
     outputs = add_head(graph, model, graph.input("x", FLOAT, ("n", X.shape[1])), X.shape[1])
     monkeypatch.setattr("featx.exports.graph.MAX_CONSTANT_BYTES", 1000)
-    with pytest.raises(DataError, match=r"GB of numbers, an ONNX file at most 2\.15 GB; export it with '--format jobl"):
+    with pytest.raises(DataError, match=r"GB of numbers, an ONNX file at most 2\.15 GB; use 'featx export --format j"):
         graph.build(outputs, ("n", 2), {})

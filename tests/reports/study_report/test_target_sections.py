@@ -70,7 +70,7 @@ def tables(components: list[Component] | Section) -> dict[str, Table]:
     return {component.name: component for component in parts if isinstance(component, Table)}
 
 
-def test_disagreement_gallery_are_those_where_decisions_differ(targets: dict[str, TargetFacts]) -> None:
+def test_disagreements_are_those_where_decisions_differ(targets: dict[str, TargetFacts]) -> None:
     facts, budget = targets["tone"], PictureBudget()
     disagreements = find_disagreements(facts, budget)
     assert disagreements is not None
