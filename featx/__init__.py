@@ -1,4 +1,4 @@
-"""Turn images and labels into a model that is chosen by confidence intervals and tests.
+"""Turn images and labels into models that are compared with confidence intervals and tests.
 
 The flow, each arrow a table joined by id::
 

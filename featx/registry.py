@@ -90,13 +90,11 @@ class Registry(Generic[T]):
             self._added[name] = self._load(_entry_points(self.group)[name])
         return self._added[name]
 
-    def external_entries(self) -> dict[str, str]:
-        """Return, by package, the kind and name of the last entry that another package than featx installs."""
-        return {
-            package: f"{self.kind} {point.name!r}"
-            for point in _entry_points(self.group).values()
-            if (package := _package(point)) != OWN_PACKAGE
-        }
+    def external_entries(self) -> list[tuple[str, str]]:
+        """Return the package, and kind and name, of each entry that another package than featx installs."""
+        points = _entry_points(self.group).values()
+        packages = [(_package(point), f"{self.kind} {point.name!r}") for point in points]
+        return [(package, entry) for package, entry in packages if package != OWN_PACKAGE]
 
     def _load(self, point: EntryPoint) -> T:
         """Return the object of an entry point.
@@ -178,16 +176,20 @@ def describe_external_error(error: BaseException) -> str | None:
     Returns
     -------
     str or None
-        Message that names the package, one of its entries and the function that failed; None if no such package is
-        in the traceback.
+        Message that names the package, its entries and the function that failed; None if no such package is in the
+        traceback.
     """
-    entries = {package: entry for registry in REGISTRIES for package, entry in registry.external_entries().items()}
+    entries: dict[str, list[str]] = {}
+    for registry in REGISTRIES:
+        for package, entry in registry.external_entries():
+            entries.setdefault(package, []).append(entry)
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         module = str(frame.f_globals.get("__name__", ""))
-        if entry := entries.get(module.partition(".")[0]):
+        package = module.partition(".")[0]
+        if package in entries:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             return (
-                f"{entry} of the package {module.partition('.')[0]!r} failed in {frame.f_code.co_name} ({module}, line "
-                f"{line}) with {type(error).__name__}: {reason}; expected a result; correct or leave out the {entry}"
+                f"the package {package!r} ({', '.join(entries[package])}) failed in {frame.f_code.co_name} ({module}, "
+                f"line {line}) with {type(error).__name__}: {reason}; correct the package, or leave out its entries"
             )
     return None

@@ -22,7 +22,7 @@ from featx.registry import ENSEMBLE_METHODS, HEADS
 from tests.recipes import toy_heads, toy_recipe
 
 # A head and an ensemble method that fail.
-ODD_PACKAGE = """
+FAILING_PACKAGE = """
 from dataclasses import replace
 from featx.ensembles.fixed_rules import soft
 from featx.heads.builtin import knn
@@ -107,25 +107,27 @@ def test_an_entry_point_that_cannot_be_imported_is_named(monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def odd_package(monkeypatch: pytest.MonkeyPatch, toy_home: Path) -> str:
+def failing_package(monkeypatch: pytest.MonkeyPatch, toy_home: Path) -> None:
     """Install a package whose head and ensemble method fail."""
-    Path("odd_package").mkdir()
-    Path("odd_package/__init__.py").write_text(ODD_PACKAGE)
-    Path("odd_package-1.0.dist-info").mkdir()
-    Path("odd_package-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: odd-package\nVersion: 1.0\n")
-    Path("odd_package-1.0.dist-info/entry_points.txt").write_text(
-        "[featx.heads]\nodd = odd_package:head\n[featx.ensemble_methods]\nodd_votes = odd_package:votes\n"
+    Path("failing_package").mkdir()
+    Path("failing_package/__init__.py").write_text(FAILING_PACKAGE)
+    Path("failing_package-1.0.dist-info").mkdir()
+    Path("failing_package-1.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: failing-package\nVersion: 1.0\n"
+    )
+    Path("failing_package-1.0.dist-info/entry_points.txt").write_text(
+        "[featx.heads]\nodd = failing_package:head\n[featx.ensemble_methods]\nodd_votes = failing_package:votes\n"
     )
     monkeypatch.syspath_prepend(toy_home)
     monkeypatch.setattr(registry, "_entry_points", registry._entry_points.__wrapped__)
     for entries in (HEADS, ENSEMBLE_METHODS):
         monkeypatch.setattr(entries, "_added", dict(entries._added))
-    return "odd"
 
 
+@pytest.mark.usefixtures("failing_package")
 @pytest.mark.parametrize("command", [["fit", "--head", "odd"], ["ensemble", "--method", "odd_votes"]])
 def test_an_error_of_another_package_is_one_line_that_names_it(
-    command: list[str], odd_package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("featx.toml").write_text(toy_recipe(head=toy_heads("knn", "lda")))
     featx.extract()
@@ -134,4 +136,5 @@ def test_an_error_of_another_package_is_one_line_that_names_it(
     with pytest.raises(SystemExit):
         main()
     message = capsys.readouterr().err.replace("\n", " ")
-    assert "of the package 'odd_package' failed in fail (odd_package, line 7) with KeyError: 'gone'" in message
+    assert "the package 'failing_package' (head 'odd', ensemble method 'odd_votes') failed in fail" in message
+    assert "(failing_package, line 7) with KeyError: 'gone'" in message

@@ -30,7 +30,7 @@ INTERRUPTED = 130  # what typer exits with after Ctrl-C
 app = typer.Typer(
     name="featx",
     cls=CommandGroup,
-    help="From a folder of images and some labels to a model that is chosen by confidence intervals and tests.\n\n"
+    help="From a folder of images and some labels to models that are compared with confidence intervals and tests.\n\n"
     "Typical use: featx init photos/ · featx run; or one stage after the other: featx extract · featx fit · "
     "featx ensemble · featx evaluate · featx report",
     no_args_is_help=True,

@@ -66,7 +66,7 @@ def write_extraction(
 def needs_all_decoded(recipe: Recipe, locked_embeddings: Sequence[LockedEmbedding]) -> bool:
     """Return whether an extraction decodes all images by ``[decoding]``: for fine-tuning, or if no network embeds them.
 
-    Their vectors may be cached, or made elsewhere.
+    Fine-tuning reads the images themselves, so that all are decoded even if their vectors are cached.
     """
     return bool(recipe.finetune) or not locked_embeddings
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -35,17 +35,20 @@ REPLACED_SUFFIX = ".old"
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
     """Return (path, size in bytes, `change_time_ns`) of a file; None where there is none."""
-    try:
-        state = Path(path).stat()
-    except OSError:
-        return None
-    return str(path), state.st_size, change_time_ns(state)
+    return _state_with_time(path, change_time_ns)
 
 
 def portable_file_state(path: str | Path) -> tuple[str, int, int] | None:
     """Return (path, size in bytes, mtime in ns) of a file, which its copies keep; None where there is none."""
-    state = file_state(path)
-    return None if state is None else (*state[:2], Path(path).stat().st_mtime_ns)
+    return _state_with_time(path, lambda state: state.st_mtime_ns)
+
+
+def _state_with_time(path: str | Path, time_ns: Callable[[os.stat_result], int]) -> tuple[str, int, int] | None:
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return str(path), state.st_size, time_ns(state)
 
 
 def change_time_ns(state: os.stat_result) -> int:

@@ -69,11 +69,7 @@ def _restore_parquet_numbers(frame: pd.DataFrame, content: bytes) -> pd.DataFram
     """Return a table whose columns of whole numbers with gaps are exact; pandas reads them as floats."""
     from pyarrow.parquet import ParquetFile
 
-    is_inexact = {
-        name: column.dtype.kind == "f" and column.abs().max() >= MAX_EXACT_WHOLE_FLOAT for name, column in frame.items()
-    }
-    names = [name for name in frame.columns if isinstance(name, str) and is_inexact[name]]
-    if names:
+    if names := _inexact_columns(frame):
         with ParquetFile(io.BytesIO(content)) as file:
             table = file.read(columns=names)
         for name in table.column_names:
@@ -211,13 +207,22 @@ def _make_frame(rows: Any) -> pd.DataFrame:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ParseError("is not a table: expected a list of rows, each a mapping of column names to values")
     frame: pd.DataFrame = parse_with("a table", lambda: pd.DataFrame(rows))
-    for name, column in frame.items():
-        frame[name] = restore_whole_numbers(column, [row.get(name) for row in rows])
+    for name in _inexact_columns(frame):
+        frame[name] = restore_whole_numbers(frame[name], [row.get(name) for row in rows])
     return frame
 
 
 def _make_frame_of_columns(cells: Mapping[str, Mapping[Any, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame({name: pd.Series(column) for name, column in cells.items()})
-    for name, column in frame.items():
-        frame[name] = restore_whole_numbers(column, [cells[str(name)].get(row) for row in frame.index])
+    for name in _inexact_columns(frame):
+        frame[name] = restore_whole_numbers(frame[name], [cells[name].get(row) for row in frame.index])
     return frame
+
+
+def _inexact_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of columns of floats that are too large to be exact whole numbers."""
+    return [
+        str(name)
+        for name, column in frame.items()
+        if column.dtype.kind == "f" and column.abs().max() >= MAX_EXACT_WHOLE_FLOAT
+    ]

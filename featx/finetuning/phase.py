@@ -143,8 +143,8 @@ class Phase:
 
     @property
     def batch_size(self) -> int:
-        """Number of images of a batch that fits into memory."""
-        return max(1, self.spec.batch_size // self.n_divisions)
+        """Largest number of images in a batch, after the divisions for lack of memory."""
+        return math.ceil(self.spec.batch_size / self.n_divisions)
 
     @property
     def n_replays(self) -> int:

@@ -197,7 +197,7 @@ def _train_and_write(job: FinetuningJob, state_folder: Path, folder: Path) -> No
         torch.manual_seed(job.spec.seed)
         trained_network = _train_network(job, task, state_folder, folder)
     _write_run(job, task, trained_network, folder, start)
-    # The state stays complete until the run is published, so that a kill before loses nothing.
+    # The state stays complete until the run is published, so that a kill before that loses nothing.
     shutil.copyfile(state_folder / LAST_WEIGHTS, folder / LAST_WEIGHTS)
 
 

@@ -56,7 +56,8 @@ class SqliteCache:
             # The database is busy or may not be written, or another process has just replaced it.
             except sqlite3.OperationalError as error:
                 database.close()
-                if self._state() == state or number == MAX_OPENINGS - 1:
+                is_busy = _primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+                if is_busy or self._state() == state or number == MAX_OPENINGS - 1:
                     raise self._error("opened", error) from error
                 continue
             except sqlite3.DatabaseError:

@@ -69,6 +69,9 @@ def _read_part(
     texts = pop_paths(frame, spec, file)
     for joined_file in spec.join:
         frame = _join_columns(frame, texts, read_labels(find_table(tree, joined_file), spec), spec, joined_file)
+    if unknown_names := [name for name in spec.text if name not in frame.columns]:
+        columns = ", ".join(map(str, frame.columns))
+        raise DataError(f"data.labels.text: no column is called {unknown_names[0]!r}; columns: {columns}")
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
     entries, ids, frame, warnings = _drop_repeats(entries, ids, frame, file)

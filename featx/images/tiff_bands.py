@@ -182,7 +182,9 @@ def read_bands(data: bytes, layout: TiffLayout, max_bytes: int) -> NDArray[Any]:
         target = values[top : top + layout.block[1], left : left + layout.block[0], channels]
         block = _read_block(data, layout, number, target.shape)
         target[...] = block[: target.shape[0], : target.shape[1]]
-    return values
+    # Pillow inverts pictures of 8 bits in which 0 is white; so does this reader.
+    is_inverted = layout.n_channels == 1 and layout.photometric == WHITE_IS_ZERO and layout.dtype == np.uint8
+    return 255 - values if is_inverted else values
 
 
 def _block_places(layout: TiffLayout) -> Iterator[tuple[int, int, slice]]:

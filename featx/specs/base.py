@@ -53,7 +53,7 @@ class Spec(BaseModel):
     def _normalise_keys(cls, content: Any) -> Any:
         """Return the content with the keys of its tables in Unicode normal form C, as names in label tables are.
 
-        Numbers of NumPy, which a notebook may pass, become those of Python.
+        Numbers of NumPy that are values of fields become those of Python.
         """
         if not isinstance(content, Mapping):
             return content

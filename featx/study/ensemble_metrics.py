@@ -96,6 +96,7 @@ class Disagreements(Measurements):
     n_ensemble_right: int
     n_member_right: int
     p: float
+    # Runs of earlier versions state predictions only.
     n_units_ensemble: int = 0
     n_units_member: int = 0
     by_group: bool = False

@@ -45,9 +45,9 @@ class LabelledRows(ExtractedData):
     """Ids, labels, groups and copies of the images of a study; labels of the test split stay sealed."""
 
     def ids(self, part: str) -> Ids:
-        """Return the ids of one part whose images have embeddings, in an order that does not depend on the source's.
+        """Return the ids of one part whose images have embeddings, in natural order.
 
-        Folds, and so models, are the same after the rows of a label table were sorted.
+        Folds, and therefore models, do not depend on the order of the rows of a label table.
         """
         is_in_part = self.split.reindex(self._embedded_ids).eq(part).to_numpy()
         return self._embedded_ids.to_numpy(object)[is_in_part]

@@ -9,7 +9,7 @@ from featx.file_names import is_folder_name
 from featx.specs.base import Spec, fingerprint
 
 # Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
-RULES = {"head": 1, "network": 1, "ensemble": 1, "smoothed": 1}
+RULES = {"head": 2, "network": 2, "ensemble": 2, "smoothed": 1}
 # Commands that make the runs of each kind once more.
 REMAKE_COMMANDS = {
     "head": "featx fit --force",

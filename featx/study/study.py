@@ -107,6 +107,8 @@ class Study(LabelledRows):
         IncompleteError
             The run exists and is damaged.
         """
+        # A run whose replacement was killed gets its name back.
+        remove_leftovers(self.folder)
         run = RunFolder(self.run_path(stem, spec))
         if not (run.path / "header.json").is_file():
             return None

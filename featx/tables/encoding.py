@@ -349,21 +349,21 @@ def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarr
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
     if spec.bins is not None:
         # The bins are an ordered categorical; their order is that of the classes.
-        kept_names = set(spec.keep or column.cat.categories) - set(spec.drop or ())
-        bins = [name for name in column.cat.categories if name in kept_names]
+        bins = [item for item in column.cat.categories if item in set(spec.keep or (item,)) - set(spec.drop or ())]
         return column.cat.set_categories(bins).cat.codes.to_numpy(np.int64), tuple(bins)
-    is_numeric = pd.api.types.is_numeric_dtype(column)
-    observed_texts = column.map(category_text)
-    values = sorted(column.unique()) if is_numeric else sorted(observed_texts.unique())
-    is_measured = is_numeric and len(values) > MAX_FRACTIONAL_CLASSES and not all(float(v).is_integer() for v in values)
+    is_numeric, observed_texts = pd.api.types.is_numeric_dtype(column), column.map(category_text)
+    numbers = column if is_numeric else find_numbers_in_texts(column)
+    key = None if is_numeric or numbers is None else lambda text: (float(text), text)
+    values = sorted(column.unique() if is_numeric else observed_texts.unique(), key=key)
+    distinct = [] if numbers is None else numbers.unique().tolist()
+    is_measured = len(distinct) > MAX_FRACTIONAL_CLASSES and not all(float(number).is_integer() for number in distinct)
     if len(values) > MAX_CLASSES or is_measured:
         raise DataError(
-            f"targets.{name}: column {spec.column!r} has {len(values)} different values, which look like measured "
-            "numbers or image names; expected classes (use 'above = …' for two classes from a number, "
-            "'kind = \"numbers\"' to predict the number itself)"
+            f"targets.{name}: column {spec.column!r} has {len(values)} values, which look like measured numbers or "
+            "image names; expected classes (use 'above = …' for two of them, 'kind = \"numbers\"' for the number)"
         )
     texts = [category_text(value) for value in values]
-    if spec.ordered and spec.classes is None and not is_numeric:
+    if spec.ordered and spec.classes is None and numbers is None:
         raise DataError(
             f"targets.{name}: column {spec.column!r} holds text, {_listed(texts)}, whose order is not known; state it "
             "with 'classes = [lowest, …, highest]'"

@@ -19,7 +19,6 @@ from tests.processes import run_until_killed
 
 KILLED = """
 import featx
-from featx.errors import DeviceError
 import tests.conftest
 from featx.specs.finetuning import FinetuneSpec
 def report(stage, done, total, note=""):

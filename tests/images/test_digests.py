@@ -193,7 +193,7 @@ def test_a_database_of_an_earlier_version_is_read_and_kept(files: list[str], tmp
     assert identify_cached(files, states(files), path)[1] == [False] * 3
 
 
-def test_a_damaged_database_is_replaced_once_by_processes_that_open_it_together(tmp_path: Path) -> None:
+def test_threads_that_open_a_damaged_database_together_all_write_to_it(tmp_path: Path) -> None:
     path = tmp_path / "digests.sqlite"
 
     def remember(number: int) -> None:

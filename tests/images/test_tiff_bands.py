@@ -192,3 +192,10 @@ def test_grey_in_which_0_is_white_is_refused_rather_than_read_inverted(
     content = banded(BANDS[..., :1].astype(dtype), photometric=0)
     with pytest.raises(ReadError, match="in which 0 is white, expected 0 for black"):
         decode(content, Decoding(bands=bands, value_range=(0, 10_000)))
+
+
+def test_grey_of_8_bits_in_which_0_is_white_is_inverted() -> None:
+    content = banded(noise(20, 18, 1), photometric=0)
+    expected = np.broadcast_to(255 - noise(20, 18, 1), (20, 18, 3))
+    for decoding in (Decoding(), Decoding(bands=(0,))):
+        np.testing.assert_array_equal(np.asarray(decode(content, decoding).convert("RGB")), expected)

@@ -155,9 +155,9 @@ def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
 
 
 def test_measured_numbers_are_not_classes() -> None:
-    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .*use 'above = …'"):
+    with pytest.raises(DataError, match=r"column 'y' has 60 values, .*use 'above = …'"):
         coded(np.linspace(0, 1, 60))
-    with pytest.raises(DataError, match="has 1001 different values"):
+    with pytest.raises(DataError, match="has 1001 values"):
         coded([f"v{i}" for i in range(1001)])
     assert len(coded(list(range(60))).classes) == 60  # whole numbers may be
 
@@ -217,3 +217,11 @@ def test_weights_are_numbers_within_limits(weight: float) -> None:
         DataError, match=r"targets.t.weight: 1 of 2 images have no number from 0 to 1e\+18 in 'w', first"
     ):
         encode_classes(replace(rows, labels=labels), "t", TargetSpec(column="y", weight="w"))
+
+
+def test_numbers_in_several_notations_are_ordered_and_measured_as_numbers() -> None:
+    texts = pd.Series(["10", "0.5", "1", "1.0"], dtype="object")
+    assert coded(texts, ordered=True).classes == ("0.5", "1", "1.0", "10")
+    measured = pd.Series([f"{number / 7:.3f}" for number in range(80)] + ["1", "1.0"], dtype="object")
+    with pytest.raises(DataError, match="has 82 values, which look like measured numbers"):
+        coded(measured)

@@ -13,11 +13,11 @@ from featx.study.ensemble_metrics import EnsembleMetrics
 
 # Number of gained and of lost images that are shown.
 MAX_SHOWN = 12
-CORRECTED, MADE_WRONG, BOTH_WRONG = "gained", "lost", "both wrong"
+GAINED, LOST, BOTH_WRONG = "gained", "lost", "both wrong"
 
 
 @dataclass(frozen=True, eq=False)
-class Disagreements:
+class DisagreementRows:
     """Rows on which the best ensemble and its best member decide differently.
 
     Attributes
@@ -36,7 +36,7 @@ class Disagreements:
     counts: Mapping[str, int]
 
 
-def find_disagreements(facts: TargetFacts, budget: PictureBudget) -> Disagreements | None:
+def find_disagreements(facts: TargetFacts, budget: PictureBudget) -> DisagreementRows | None:
     """Return some of the rows on which the best ensemble and its best member differ.
 
     Their images take part of the budget. The outputs of ensembles that are fitted to the selection rows are
@@ -52,13 +52,13 @@ def find_disagreements(facts: TargetFacts, budget: PictureBudget) -> Disagreemen
     ensemble, metrics = max(ensembles, key=lambda pair: find_score(pair[1].metric).sort_key(pair[1].score))
     member = runs[metrics.best_member]
     reasons = _reasons(ensemble, member)
-    counts = {reason: list(reasons.values()).count(reason) for reason in (CORRECTED, MADE_WRONG, BOTH_WRONG)}
+    counts = {reason: list(reasons.values()).count(reason) for reason in (GAINED, LOST, BOTH_WRONG)}
     reasons_by_row: dict[int, str] = {}
     for reason in counts:
         rows = [row for row, row_reason in reasons.items() if row_reason == reason][:MAX_SHOWN]
         shown_ids = budget.reserve([str(ensemble.ids[row]) for row in rows], MAX_SHOWN)
         reasons_by_row |= {row: reason for row in rows if ensemble.ids[row] in shown_ids}
-    return Disagreements(ensemble, member, reasons_by_row, counts)
+    return DisagreementRows(ensemble, member, reasons_by_row, counts)
 
 
 def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
@@ -67,11 +67,11 @@ def _reasons(ensemble: RunFacts, member: RunFacts) -> dict[int, str]:
     is_different = decisions[0] != decisions[1]
     gains = ensemble.targets.correctness(ensemble.outputs) - member.targets.correctness(member.outputs)
     rows = np.flatnonzero(is_different if is_different.ndim == 1 else is_different.any(1))
-    return {int(row): CORRECTED if gains[row] > 0 else MADE_WRONG if gains[row] < 0 else BOTH_WRONG for row in rows}
+    return {int(row): GAINED if gains[row] > 0 else LOST if gains[row] < 0 else BOTH_WRONG for row in rows}
 
 
 def disagreement_gallery(
-    facts: TargetFacts, disagreements: Disagreements | None, pictures: Mapping[str, Picture]
+    facts: TargetFacts, disagreements: DisagreementRows | None, pictures: Mapping[str, Picture]
 ) -> list[Component]:
     """Return the gallery of disagreements; nothing if the two never differ."""
     if disagreements is None or not disagreements.rows:

@@ -12,7 +12,7 @@ from featx.metrics.definitions import find_score
 from featx.metrics.score_texts import ScoreFormat
 from featx.reports.page.components import Column, Component, Figure, Picture, Section, Table, Text
 from featx.reports.page.figure_style import STYLE, make_figure, shorten_name
-from featx.reports.study_report.disagreements import Disagreements, disagreement_gallery
+from featx.reports.study_report.disagreements import DisagreementRows, disagreement_gallery
 from featx.reports.study_report.facts import TargetFacts, score_name
 from featx.reports.study_report.probability_figures import MAX_LEGEND_LENGTH
 from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
@@ -37,7 +37,7 @@ DIVERSITY_NOTE = (
 
 
 def build_ensembles(
-    facts: TargetFacts, disagreements: Disagreements | None, pictures: Mapping[str, Picture]
+    facts: TargetFacts, disagreements: DisagreementRows | None, pictures: Mapping[str, Picture]
 ) -> Section | None:
     """Return the section about the ensembles; None if no run is an ensemble.
 

@@ -31,7 +31,7 @@ class PictureBudget:
     Attributes
     ----------
     max_pictures
-        Number of images up to which images are shown.
+        Largest number of images on the page.
     ids
         Ids of the shown images, in order.
     """
@@ -40,7 +40,7 @@ class PictureBudget:
     ids: dict[str, None] = field(default_factory=dict)
 
     def reserve(self, ids: Iterable[str], max_new: int) -> set[str]:
-        """Return the ids that the page shows: in their order, up to a number of images that are not on it yet."""
+        """Add images to the page, in order and at most `max_new` new ones; return the ids of those that it shows."""
         shown_ids, n_new = set(), 0
         for name in ids:
             is_new = name not in self.ids

@@ -18,7 +18,7 @@ from featx.evaluation.evaluate import evaluate
 from featx.evaluation.intervals import Resamples
 from featx.reports.page.components import Component, Details, Figure, Section, Table, Text, ThresholdCounts
 from featx.reports.pictures import load_pictures
-from featx.reports.study_report.disagreements import CORRECTED, MADE_WRONG, find_disagreements
+from featx.reports.study_report.disagreements import GAINED, LOST, find_disagreements
 from featx.reports.study_report.ensemble_section import build_ensembles
 from featx.reports.study_report.facts import TargetFacts
 from featx.reports.study_report.influence_section import build_influences
@@ -79,7 +79,7 @@ def test_disagreements_are_those_where_decisions_differ(targets: dict[str, Targe
     assert sum(disagreements.counts.values()) == (decisions[0] != decisions[1]).sum()
     for row, reason in disagreements.rows.items():
         right = [bool(codes[row] == ensemble.targets.y[row]) for codes in decisions]
-        assert {CORRECTED: [True, False], MADE_WRONG: [False, True]}[reason] == right
+        assert {GAINED: [True, False], LOST: [False, True]}[reason] == right
     section = build_ensembles(facts, disagreements, load_pictures(facts.study, list(budget.ids)))
     assert section is not None
     assert ("tone-disagreements" in {getattr(part, "name", "") for part in section.components}) == bool(
