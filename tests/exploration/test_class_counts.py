@@ -20,7 +20,7 @@ def test_classes_are_counted_by_part_without_those_of_test() -> None:
     assert counts.loc["cat", ["n", "train", "val"]].tolist() == [15, 9, 6]
     assert counts.loc["dog", ["n", "train", "val"]].tolist() == [3, 3, 0]
     assert result.tables["part_counts"]["n"].tolist() == [12, 6, 6]
-    assert "labels of the 6 images of the part test are sealed" in result.notes[0]
+    assert "labels of the 6 images of the test part are sealed" in result.notes[0]
 
 
 def test_groups_are_counted_by_part_and_class() -> None:
