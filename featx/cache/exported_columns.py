@@ -8,10 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT
+from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT, category_text
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
-from featx.tables.encoding import category_text
 from featx.tables.ids import Ids
 from featx.tables.truth import Truth
 

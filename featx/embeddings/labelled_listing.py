@@ -65,7 +65,7 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     """
     recipe = study.recipe
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
-    listing = read_source(recipe.source.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
+    listing = read_source(recipe.reader_spec.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     select = partial(select_images, split=recipe.split, sample=recipe.data.sample, keep=recipe.data.keep)
     if not recipe.targets:
         problem = "the recipe has no [targets]; add one, such as [targets.class] with column = 'class'"

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.files.column_types import find_numbers_in_texts
-from featx.tables.encoding import category_text
+from featx.files.column_types import category_text, find_numbers_in_texts
 from featx.text.four_digits import count_distinguishing_digits, show_digits
 
 # Number of different numbers up to which each is a group; more are cut into bins.

@@ -8,9 +8,9 @@ import pandas as pd
 
 from featx.exploration.analysis import AnalysisResult, Highlight
 from featx.exploration.explored_images import ExploredImages
+from featx.files.column_types import category_text
 from featx.progress import ProgressCallback
 from featx.specs.split import PARTS
-from featx.tables.encoding import category_text
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth

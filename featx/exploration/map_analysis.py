@@ -14,8 +14,8 @@ from featx.exploration.explored_images import ExploredImages
 from featx.exploration.labelled_vectors import reasons_without_vectors
 from featx.exploration.projections import PrincipalComponents, principal_components, project
 from featx.exploration.run_errors import best_run_errors
+from featx.files.column_types import category_text
 from featx.progress import ProgressCallback
-from featx.tables.encoding import category_text
 
 # Side of the pictures whose pixels are compared.
 PIXEL_SIDE = 16

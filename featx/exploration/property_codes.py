@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.exploration.explored_images import ExploredImages
+from featx.files.column_types import category_text
 from featx.images.names import base_name, part_of, split_words
 from featx.parallel.threads import single_threaded
-from featx.tables.encoding import category_text
 
 Codes = NDArray[np.int64]
 Numbers = NDArray[np.float64]

@@ -174,3 +174,16 @@ def _all_match(texts: pa.ChunkedArray, pattern: str) -> bool:
         bool(compute.all(compute.match_substring_regex(rows, pattern)).as_py())
         for rows in (texts.slice(0, N_FIRST_ROWS), texts)
     )
+
+
+def category_text(value: object) -> str:
+    """Return a value as a class name; whole floats that a double holds exactly are written without decimal point.
+
+    Examples
+    --------
+    >>> category_text(-1.0), category_text("cat"), category_text(0.5)
+    ('-1', 'cat', '0.5')
+    """
+    if isinstance(value, float | np.floating) and value.is_integer() and abs(float(value)) < MAX_EXACT_WHOLE_FLOAT:
+        return str(int(value))
+    return str(value)

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import DataError
+from featx.files.column_types import category_text
 from featx.images.readers import Listing
 from featx.images.split_columns import parts_of_column
 from featx.registry import suggest_names
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, encode_classes, map_and_bin, target_columns
+from featx.tables.encoding import encode_classes, map_and_bin, target_columns
 from featx.tables.truth import class_names
 from featx.tables.undersampling import surplus_rules
 

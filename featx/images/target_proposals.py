@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from featx.files.column_types import find_numbers_in_texts, is_missing_word
+from featx.files.column_types import category_text, find_numbers_in_texts, is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
-from featx.tables.encoding import MAX_CLASSES, category_text, split_labels
+from featx.tables.encoding import MAX_CLASSES, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
 

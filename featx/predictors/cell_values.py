@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.files.column_types import find_numbers_in_texts
+from featx.files.column_types import category_text, find_numbers_in_texts
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import LABEL_VALUES, bin_numbers, category_text, map_values, split_labels
+from featx.tables.encoding import LABEL_VALUES, bin_numbers, map_values, split_labels
 from featx.tables.ids import Floats
 
 # A class name; the numbers of a target, or the names of the labels that an image has.

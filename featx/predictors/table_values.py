@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.files.column_types import category_text
 from featx.predictors.cell_values import MAX_NAMES_SHOWN, CellReader, TrueValue, list_names
-from featx.tables.encoding import category_text
 from featx.tables.manifest import Manifest
 
 MAX_VALUE_CHARACTERS = 30

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.files.column_types import category_text
 from featx.images.parent_folders import list_parent_folders
 from featx.predictors.cell_values import CellReader, TrueValue, list_names
 from featx.predictors.prediction import Prediction
 from featx.predictors.table_values import TableValues, list_counts
 from featx.specs.target import TargetSpec
 from featx.study.study import Study
-from featx.tables.encoding import category_text, map_values
+from featx.tables.encoding import map_values
 
 if TYPE_CHECKING:
     from featx.images.unlabelled import UnlabelledImages

@@ -169,7 +169,7 @@ class Recipe(Spec):
         return limited
 
     @property
-    def source(self) -> ReaderSpec:
+    def reader_spec(self) -> ReaderSpec:
         """The section ``data``; columns whose labels are separated by a comma or a point are text, not decimals."""
         targets = [target for target in self.targets.values() if (target.separator or "").strip() in {",", "."}]
         return self.data.with_text_columns([target.column for target in targets])

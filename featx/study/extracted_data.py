@@ -159,7 +159,7 @@ class ExtractedData:
 
     def labels_state(self) -> dict[str, Any]:
         """Return the state of the labels and the selection of images; a change requires a new extraction."""
-        data, targets = self.recipe.source, self.recipe.targets
+        data, targets = self.recipe.reader_spec, self.recipe.targets
         label_states = label_file_states(data, self.recipe.folder)
         label_states += filter(None, map(portable_file_state, external_label_files(data, self.recipe.folder)))
         return {

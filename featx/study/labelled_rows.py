@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError, IncompleteError
 from featx.files.atomic import file_sha256, read_table, write_table
+from featx.files.column_types import category_text
 from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.scores import resolve_metric
 from featx.specs.base import fingerprint, to_normal_form
@@ -23,7 +24,7 @@ from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
 from featx.study.run_spec import TrainState, ValState
 from featx.study.splits import split
-from featx.tables.encoding import category_text, encode_target, strata
+from featx.tables.encoding import encode_target, strata
 from featx.tables.ids import Ids, Kind
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import join_units

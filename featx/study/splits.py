@@ -185,12 +185,14 @@ def _bring_into_val(
     if (parts[rows] == "val").any():
         return
     assert free_rows.classes is not None
+    n_train_by_class = np.bincount(free_rows.classes[parts == "train"])
     train_rows = rows[parts[rows] == "train"]
-    for row in train_rows[np.argsort(position[train_rows], kind="stable")]:
-        unit = free_rows.units == free_rows.units[row]
-        remaining_classes = np.unique(free_rows.classes[(parts == "train") & ~unit])
-        if np.isin(free_rows.classes[unit], remaining_classes).all():
-            parts[unit] = "val"
+    ordered_rows = train_rows[np.argsort(position[train_rows], kind="stable")]
+    rows_of_units = pd.Series(np.arange(len(free_rows))).groupby(free_rows.units).indices
+    for unit in pd.unique(free_rows.units[ordered_rows]):
+        classes, counts = np.unique(free_rows.classes[rows_of_units[unit]], return_counts=True)
+        if (n_train_by_class[classes] > counts).all():
+            parts[rows_of_units[unit]] = "val"
             return
 
 
@@ -202,22 +204,24 @@ def _cut_exactly(
 ) -> NDArray[np.object_]:
     """Return the part of each row by `train_test_split`; shares of all rows include those of given parts."""
     # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
-    is_by_copies = spec.by is None and given_parts.isna().all()
+    is_by_copies = spec.by is None and bool(given_parts.isna().all())
     n_rows = len(np.unique(free_rows.units)) if is_by_copies else len(given_parts)
     if spec.order == "together" and len(sizes) == 2:
-        return _cut_together(free_rows, sizes, spec, n_rows)
+        return _cut_together(free_rows, sizes, spec, n_rows, counts_units=is_by_copies)
     parts, remaining_rows, seed = np.full(len(free_rows), "train", dtype=object), np.arange(len(free_rows)), spec.seed
     n_not_test = n_rows - int((given_parts == "test").sum())
     for part, size in sizes.items():
         n_part = _n_of_size(size, n_not_test if part == "val" and spec.val_base == "rest" else n_rows)
-        cut = cut_units(free_rows.take(remaining_rows), n_part, seed, f"split.{part}")
+        cut = cut_units(free_rows.take(remaining_rows), n_part, seed, f"split.{part}", counts_units=is_by_copies)
         parts[remaining_rows[cut.cut_rows]] = part
         # A second call gets the rows in the order in which the first one returned them.
         remaining_rows, seed, n_not_test = remaining_rows[cut.remaining_rows], _second_seed(spec), n_not_test - n_part
     return parts
 
 
-def _cut_together(free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
+def _cut_together(
+    free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, n_rows: int, *, counts_units: bool
+) -> NDArray[np.object_]:
     """Return the part of each row: val and test are cut from train in one call, and from each other in a second."""
     test, val = sizes["test"], sizes["val"]
     purpose = "split.test and val"
@@ -226,8 +230,9 @@ def _cut_together(free_rows: UnassignedRows, sizes: Sizes, spec: SplitSpec, n_ro
         # The sum and the quotient are rounded, because 0.1 + 0.2 and 0.3 are different floats.
         n_both = _n_of_size(round(test + val, 12), n_rows)
         n_test = _n_of_size(round(test / (test + val), 12), n_both)
-    val_test_rows = cut_units(free_rows, n_both, spec.seed, purpose).cut_rows
-    cut = cut_units(free_rows.take(val_test_rows), n_test, _second_seed(spec), purpose)
+    val_test_rows = cut_units(free_rows, n_both, spec.seed, purpose, counts_units=counts_units).cut_rows
+    second_rows = free_rows.take(val_test_rows)
+    cut = cut_units(second_rows, n_test, _second_seed(spec), purpose, counts_units=counts_units)
     parts = np.full(len(free_rows), "train", dtype=object)
     parts[val_test_rows[cut.remaining_rows]], parts[val_test_rows[cut.cut_rows]] = "val", "test"
     return parts

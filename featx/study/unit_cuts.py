@@ -1,6 +1,7 @@
 """Cuts of rows in two by exact sizes: whole units, stratified by class, by scikit-learn's own functions."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,22 +100,38 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     return np.asarray(free_rows.ids[cut_units(free_rows, n_cut, seed, purpose).cut_rows], dtype=object)
 
 
-def cut_units(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) -> RowSplit:
-    """Split off whole units, about `n_cut` rows: single images as `train_test_split` does, groups by the best draw.
+def cut_units(
+    free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str, *, counts_units: bool = False
+) -> RowSplit:
+    """Split off whole units: single images as `train_test_split` does, groups by the best of several draws.
+
+    Parameters
+    ----------
+    n_cut
+        Number of rows to cut off; groups are cut to about this number.
+    counts_units
+        Whether `n_cut` is a number of units instead: the first row of each unit stands for its copies.
 
     Raises
     ------
     DataError
         There are too few rows, or too few of a class.
     """
-    if not are_mostly_single(free_rows.units):
+    first_rows = _first_rows(free_rows)
+    if len(first_rows) < len(free_rows) and not counts_units:
         return _cut_groups(free_rows, n_cut, seed, purpose)
-    _, first_rows = np.unique(free_rows.units, return_index=True)
-    first_rows.sort()
-    remaining_rows, cut_rows = _cut_single(free_rows.take(first_rows), n_cut, seed, purpose)
-    return RowSplit(
-        *(_rows_of_units(free_rows, free_rows.units[first_rows[side]]) for side in (remaining_rows, cut_rows))
-    )
+    return _with_all_rows(free_rows, _cut_single(free_rows.take(first_rows), n_cut, seed, purpose))
+
+
+def _first_rows(free_rows: UnassignedRows) -> NDArray[np.intp]:
+    """Return the number of the first row of each unit, in the order of the rows."""
+    return np.sort(np.unique(free_rows.units, return_index=True)[1])
+
+
+def _with_all_rows(free_rows: UnassignedRows, cut: RowSplit) -> RowSplit:
+    """Return a cut of the first rows of the units, in the order of `_first_rows`, with all rows of the units."""
+    units = free_rows.units[_first_rows(free_rows)]
+    return RowSplit(*(_rows_of_units(free_rows, units[side]) for side in cut))
 
 
 def _rows_of_units(free_rows: UnassignedRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -132,23 +149,24 @@ def _cut_single(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) 
             *train_test_split(np.arange(len(free_rows)), test_size=n_cut, random_state=seed, stratify=free_rows.classes)
         )
     except ValueError as error:
-        counts = None if free_rows.classes is None else np.unique(free_rows.classes, return_counts=True)[1]
-        smallest_class_text = "" if counts is None else f", the smallest class has {counts.min()} left"
-        raise DataError(
-            f"{purpose}: cannot select {n_cut} of {len(free_rows)} images{smallest_class_text}; expected at least one "
-            f"image of each class in every part: {ADVICE}"
-        ) from error
+        raise _too_few_error(free_rows, n_cut, purpose) from error
+
+
+def _too_few_error(free_rows: UnassignedRows, n_cut: int, purpose: str) -> DataError:
+    counts = None if free_rows.classes is None else np.unique(free_rows.classes, return_counts=True)[1]
+    smallest_class_text = "" if counts is None else f", the smallest class has {counts.min()} left"
+    return DataError(
+        f"{purpose}: cannot select {n_cut} of {len(free_rows)} images{smallest_class_text}; expected at least one "
+        f"image of each class in every part: {ADVICE}"
+    )
 
 
 def _cut_groups(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) -> RowSplit:
-    """Split off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free_rows`."""
-    from sklearn.model_selection import GroupShuffleSplit
-
+    """Split off whole groups, about `n_cut` rows in all, whose classes are mixed most like all of `free_rows`."""
     n_groups = len(np.unique(free_rows.units))
     if n_groups < 2:
         raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
     n_cut_groups = min(math.ceil(n_cut / len(free_rows) * n_groups), n_groups - 1)
-    draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
     shares = None if free_rows.classes is None else np.bincount(free_rows.classes) / len(free_rows)
 
     def distance(cut: NDArray[np.intp]) -> float:
@@ -158,5 +176,21 @@ def _cut_groups(free_rows: UnassignedRows, n_cut: int, seed: int, purpose: str) 
         cut_shares = np.bincount(free_rows.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
         return size + float(np.abs(cut_shares - shares).sum()) / 2
 
-    cuts = (RowSplit(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
-    return min(cuts, key=lambda cut: distance(cut.cut_rows))
+    return min(_draw_groups(free_rows, n_cut_groups, seed, purpose), key=lambda cut: distance(cut.cut_rows))
+
+
+def _draw_groups(free_rows: UnassignedRows, n_cut_groups: int, seed: int, purpose: str) -> Iterator[RowSplit]:
+    """Yield random cuts of whole groups; where most groups are single rows, they are stratified by class."""
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+
+    if free_rows.classes is None or not are_mostly_single(free_rows.units):
+        draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
+        yield from (RowSplit(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
+        return
+    first_rows = free_rows.take(_first_rows(free_rows))
+    stratified_draws = StratifiedShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
+    try:
+        cuts = list(stratified_draws.split(first_rows.ids, first_rows.classes))
+    except ValueError as error:
+        raise _too_few_error(first_rows, n_cut_groups, purpose) from error
+    yield from (_with_all_rows(free_rows, RowSplit(*sides)) for sides in cuts)

@@ -10,21 +10,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.files.column_types import MAX_EXACT_WHOLE_FLOAT, find_numbers_in_texts
+from featx.files.column_types import category_text, find_numbers_in_texts
 from featx.registry import suggest_names
 from featx.specs.target import TargetSpec
-from featx.tables.ids import Floats
 from featx.tables.manifest import Manifest
+from featx.tables.number_columns import (
+    UNLABELLED_ADVICE,
+    as_numbers,
+    check_column,
+    finite_numbers,
+    row_weights,
+    squarable_numbers,
+)
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Labels, Numbers, Truth
 
 MAX_CLASSES = 1000
 # A measured number has more distinct values than this, and not all of them are whole.
 MAX_FRACTIONAL_CLASSES = 50
-# Limits of numbers and weights, and of the differences of numbers, whose squares are 32-bit floats.
-MAX_NUMBER = 1e18
-MIN_SPREAD = 1e-18
-UNLABELLED_ADVICE = "label them, or leave them out with 'drop_unlabelled = true' in [data]"
 # Pairs of texts by which a column says that an image lacks or has a label.
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
@@ -53,7 +56,7 @@ def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     if len(present_codes := np.unique(codes)) < 2:
         contents = f"only one class, {classes[present_codes[0]]!r}" if len(present_codes) else "no images"
         raise DataError(f"targets.{name}: column {spec.column!r} gives {contents}; expected at least two classes")
-    return Truth(manifest.ids, codes.astype(np.int64), classes, _weights(manifest, name, spec), ordered=spec.ordered)
+    return Truth(manifest.ids, codes.astype(np.int64), classes, row_weights(manifest, name, spec), ordered=spec.ordered)
 
 
 def _check_gaps(column: "pd.Series[Any]", name: str, column_name: str) -> None:
@@ -79,14 +82,14 @@ def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         raise DataError(f"targets.{name}.classes: found {len(spec.classes)} names for {len(spec.columns)} columns")
     codes = indicators.argmax(axis=1).astype(np.int64)
     classes = spec.classes or spec.columns
-    return Truth(manifest.ids, codes, classes, _weights(manifest, name, spec), ordered=spec.ordered)
+    return Truth(manifest.ids, codes, classes, row_weights(manifest, name, spec), ordered=spec.ordered)
 
 
 def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the truth of a column that holds the probability of the second class."""
-    shares = _finite_numbers(manifest, name, spec.column)
+    shares = finite_numbers(manifest, name, spec.column)
     expected_text = "expected numbers in [0, 1], or leave out 'soft'"
-    _check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected_text)
+    check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected_text)
     threshold = 0.5 if spec.above is None else spec.above
     codes = (shares > threshold).astype(np.int64)
     if len(np.unique(codes)) < 2:
@@ -95,7 +98,7 @@ def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         )
     classes = spec.classes or (f"not {spec.column}", spec.column)
     proba = np.stack([1 - shares, shares], axis=1)
-    return Truth(manifest.ids, codes, classes, _weights(manifest, name, spec), proba)
+    return Truth(manifest.ids, codes, classes, row_weights(manifest, name, spec), proba)
 
 
 def encode_target(manifest: Manifest, name: str, spec: TargetSpec) -> AnyTruth:
@@ -129,7 +132,7 @@ def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
         if count in {0, len(has_label)}:
             subject = "no image has" if count == 0 else "all images have"
             raise DataError(f"targets.{name}: {subject} the label {column!r}; leave it out of 'columns'")
-    return Labels(manifest.ids, has_label.astype(np.float64), columns, _weights(manifest, name, spec))
+    return Labels(manifest.ids, has_label.astype(np.float64), columns, row_weights(manifest, name, spec))
 
 
 def _encode_separated(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
@@ -150,7 +153,7 @@ def _encode_separated(manifest: Manifest, name: str, spec: TargetSpec) -> Labels
         has_label[row, [codes[label] for label in cell]] = 1
     if has_label.all(axis=0).any():
         raise DataError(f"targets.{name}: all images have the label {labels[int(has_label.all(axis=0).argmax())]!r}")
-    return Labels(manifest.ids, has_label, tuple(labels), _weights(manifest, name, spec))
+    return Labels(manifest.ids, has_label, tuple(labels), row_weights(manifest, name, spec))
 
 
 def split_labels(text: str, separator: str) -> list[str]:
@@ -190,7 +193,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, threshold:
     """Return whether each image has a label: a number above a threshold, or the second of two values."""
     _check_gaps(column, name, column_name)
     if threshold is not None:
-        return np.asarray(_as_numbers(column, f"targets.{name}", "above") > threshold)
+        return np.asarray(as_numbers(column, f"targets.{name}", "above") > threshold)
     column = column if (numbers := find_numbers_in_texts(column)) is None else numbers
     # Equal numbers have one text, which is made once; equal objects, such as 1 and True, have different texts.
     is_numeric = pd.api.types.is_numeric_dtype(column)
@@ -214,43 +217,8 @@ def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
         A column is missing, has gaps, holds a value that is not a finite number, or numbers whose squares are too large
         or too small for 32-bit floats.
     """
-    columns = [_squarable_numbers(manifest, name, column) for column in spec.own_columns]
-    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, _weights(manifest, name, spec))
-
-
-def _finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
-    values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-    has_only_gaps = bool(manifest.column(column)[~np.isfinite(values)].isna().all())
-    advice = UNLABELLED_ADVICE if has_only_gaps else "correct these values, or remove them and label the images"
-    _check_column(manifest, f"targets.{name}", column, np.isfinite(values), "finite number", advice)
-    return values
-
-
-def _squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
-    """Return the numbers of a column; heads and networks compute the squares of their differences in 32 bits."""
-    values = _finite_numbers(manifest, name, column)
-    key, is_valid = f"targets.{name}", np.abs(values) <= MAX_NUMBER
-    advice = "state the column in another unit, and leave missing numbers empty"
-    _check_column(manifest, key, column, is_valid, f"number within ±{MAX_NUMBER:g}", advice)
-    if len(values) and 0 < (spread := float(np.ptp(values))) < MIN_SPREAD:
-        raise DataError(
-            f"{key}: the numbers in {column!r} differ by {spread:.2g}, expected {MIN_SPREAD:g} or more; state the "
-            "column in another unit"
-        )
-    return values
-
-
-def _check_column(  # noqa: PLR0913 - the parts of one message
-    manifest: Manifest, key: str, column: str, is_valid: NDArray[np.bool_], quantity: str, advice: str
-) -> None:
-    """Raise an error that names the first image whose value in a column is not valid."""
-    if not is_valid.all():
-        first_row = int(is_valid.argmin())
-        text = category_text(manifest.labels[column].iloc[first_row])
-        raise DataError(
-            f"{key}: {int((~is_valid).sum())} of {len(is_valid)} images have no {quantity} in {column!r}, first "
-            f"{manifest.ids[first_row]!r} with {text!r}; {advice}"
-        )
+    columns = [squarable_numbers(manifest, name, column) for column in spec.own_columns]
+    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, row_weights(manifest, name, spec))
 
 
 def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
@@ -260,28 +228,6 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         return truth
     codes = TargetValues.of(truth).strata()
     return Truth(truth.ids, codes, tuple(map(str, range(int(codes.max()) + 1))))
-
-
-def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
-    """Return the product of the weights and confidences of the rows; None if the target names neither."""
-    product: Floats | None = None
-    for key, column in (("weight", spec.weight), ("confidence", spec.confidence)):
-        if column is None:
-            continue
-        numbers = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-        is_valid = (numbers >= 0) & (numbers <= MAX_NUMBER)
-        quantity = f"number from 0 to {MAX_NUMBER:g}"
-        _check_column(manifest, f"targets.{name}.{key}", column, is_valid, quantity, "correct the column")
-        product = numbers if product is None else product * numbers
-    if spec.probability_confidence:
-        proba = pd.to_numeric(manifest.column(spec.column), errors="coerce").to_numpy(np.float64)
-        is_valid = (proba >= 0) & (proba <= 1)
-        key = f"targets.{name}.probability_confidence"
-        _check_column(manifest, key, spec.column, is_valid, "probability in [0, 1]", "remove the key")
-        product = np.abs(2 * proba - 1) * (1.0 if product is None else product)
-    if product is not None and not product.any():
-        raise DataError(f"targets.{name}: all images weigh 0; check 'weight' and 'confidence'")
-    return product
 
 
 def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Series[Any]":
@@ -324,23 +270,15 @@ def bin_numbers(
     DataError
         The column holds a value that is not a number.
     """
-    numbers = _as_numbers(column, key, "bins")
+    numbers = as_numbers(column, key, "bins")
     codes = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
     texts = [category_text(edge) for edge in edges]
     default = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names or default), ordered=True), index=column.index)
 
 
-def _as_numbers(column: "pd.Series[Any]", section: str, key: str) -> Floats:
-    numbers = pd.to_numeric(column, errors="coerce")
-    if (is_invalid := numbers.isna() & column.notna()).any():
-        value = column[is_invalid].iloc[0]
-        raise DataError(f"{section}: {key!r} needs numbers, column {column.name!r} holds {value!r}")
-    return numbers.to_numpy(np.float64)
-
-
 def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
-    numbers = _as_numbers(column, f"targets.{name}", "above")
+    numbers = as_numbers(column, f"targets.{name}", "above")
     assert spec.above is not None
     default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
     return (numbers > spec.above).astype(np.int64), spec.classes or default
@@ -380,19 +318,6 @@ def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndar
             f"{_listed(spec.classes)}; expected the column's own values, or one name for each of its numbers"
         )
     return observed_texts.map({text: code for code, text in enumerate(order)}).to_numpy(), tuple(names)
-
-
-def category_text(value: object) -> str:
-    """Return a value as a class name; whole floats that a double holds exactly are written without decimal point.
-
-    Examples
-    --------
-    >>> category_text(-1.0), category_text("cat"), category_text(0.5)
-    ('-1', 'cat', '0.5')
-    """
-    if isinstance(value, float | np.floating) and value.is_integer() and abs(float(value)) < MAX_EXACT_WHOLE_FLOAT:
-        return str(int(value))
-    return str(value)
 
 
 def _listed(names: Iterable[object], max_names: int = 8) -> str:

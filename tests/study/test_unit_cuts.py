@@ -52,3 +52,14 @@ def test_one_unit_cannot_be_held_out() -> None:
         DataError, match="finetune.holdout: found 1 images, groups or sets of copies to choose from, expected"
     ):
         held_out(ids, 1, None, np.zeros(3), 0, "finetune.holdout")
+
+
+@pytest.mark.parametrize(("n_single", "n_large", "size"), [(60, 40, 10), (255, 245, 2), (30, 10, 12)])
+@pytest.mark.parametrize("is_stratified", [True, False])
+def test_the_size_of_a_cut_is_a_number_of_rows(n_single: int, n_large: int, size: int, is_stratified: bool) -> None:
+    units = np.concatenate([np.arange(n_single), np.repeat(n_single + np.arange(n_large), size)])
+    ids = np.asarray([f"i{i:03}" for i in range(len(units))], dtype=object)
+    codes = units % 2 if is_stratified else None
+    for seed in range(5):
+        n_cut = round(0.2 * len(ids))
+        assert abs(len(held_out(ids, n_cut, codes, units, seed, "test")) - n_cut) <= size

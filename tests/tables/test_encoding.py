@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from featx.errors import DataError
+from featx.files.column_types import category_text
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, encode_classes, encode_target
+from featx.tables.encoding import encode_classes, encode_target
 from featx.tables.manifest import Manifest
 from featx.tables.target_values import LabelTargets
 from featx.tables.truth import Truth
