@@ -176,6 +176,8 @@ def _views(x: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
         return [x]
     if preprocessing.views == "flip":
         return [x, x.flip(-1)]
+    if preprocessing.views == "four-flips":
+        return [x, x.flip(-1), x.flip(-2), x.flip(-1, -2)]
     side, far_edge = preprocessing.size_px, preprocessing.canvas_px - preprocessing.size_px
     corners = [(0, 0), (0, far_edge), (far_edge, 0), (far_edge, far_edge), (far_edge // 2, far_edge // 2)]
     return [x[..., top : top + side, left : left + side] for top, left in corners]

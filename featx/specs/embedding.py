@@ -11,7 +11,7 @@ from featx.specs.base import Spec
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten", "cls"]
 Resize = Literal["crop", "squash", "border"]
 StoredDtype = Literal["float32", "float16"]
-Views = Literal["one", "flip", "five-crops"]
+Views = Literal["one", "flip", "four-flips", "five-crops"]
 # Prefix of a backbone's name that is followed by a section of networks, by a run, or by the path of a run's folder.
 CHECKPOINT_PREFIX = "checkpoint:"
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
@@ -99,8 +99,8 @@ class EmbeddingRequest(Spec):
         Precision of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` if the vectors stay close enough to those in fp32
         (``min_cosine`` in ``[extraction]``); ``auto`` takes the fastest of these for many images and ``fp32`` for few.
     views
-        Views of each image that the network gets: ``one``; ``flip``, also the mirror image; or ``five-crops``, the four
-        corners and the centre.
+        Views of each image that the network gets: ``one``; ``flip``, also the mirror image; ``four-flips``, also upside
+        down, unmirrored and mirrored; or ``five-crops``, the four corners and the centre.
     join
         Combination of the views' vectors: their ``mean``, or concatenated (``stack``).
     dtype

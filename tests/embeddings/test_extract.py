@@ -356,7 +356,7 @@ def test_a_batch_size_reduced_for_lack_of_memory_is_stored(recipe: Path, monkeyp
     assert device_rows(recipe) == [2]
 
 
-@pytest.mark.parametrize("views", ["flip", "five-crops"])
+@pytest.mark.parametrize("views", ["flip", "four-flips", "five-crops"])
 def test_joins_embedded_together_equal_those_embedded_alone(recipe: Path, views: str) -> None:
     def joined(name: str, *joins: str) -> Path:
         sections = [f'weights = "none"\nviews = "{views}"\njoin = "{join}"\n' for join in joins]
@@ -367,7 +367,7 @@ def test_joins_embedded_together_equal_those_embedded_alone(recipe: Path, views:
 
     extraction = extract(joint_recipe)
 
-    n_views = {"flip": 2, "five-crops": 5}[views]
+    n_views = {"flip": 2, "four-flips": 4, "five-crops": 5}[views]
     assert (counts(extraction), [embedding["n_features"] for embedding in extraction.embeddings]) == (
         {"embedded": 48},
         [8, 8 * n_views],

@@ -115,7 +115,7 @@ def test_an_unknown_runtime_is_an_error() -> None:
         build_spec(EngineSpec, "extraction", runtime="tensorrt")
 
 
-@pytest.mark.parametrize("views", ["flip", "five-crops"])
+@pytest.mark.parametrize("views", ["flip", "four-flips", "five-crops"])
 @for_each_runtime
 def test_every_view_is_the_same_as_in_eager_torch(runtime: Runtime, views: str) -> None:
     request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none", "views": views})

@@ -201,8 +201,10 @@ def test_a_resolved_network_has_its_own_layer_and_takes_overrides() -> None:
 
 FIVE_CROPS = PREPROCESSING.model_copy(update={"views": "five-crops"})
 FLIP = PREPROCESSING.model_copy(update={"views": "flip"})
+FOUR_FLIPS = PREPROCESSING.model_copy(update={"views": "four-flips"})
 VIEWS: dict[str, tuple[Preprocessing, Callable[[Tensor], list[Tensor]]]] = {
     "flip": (FLIP, lambda images: [images, images.flip(2)]),
+    "four-flips": (FOUR_FLIPS, lambda images: [images, images.flip(2), images.flip(1), images.flip(1, 2)]),
     "five-crops": (
         FIVE_CROPS,  # 16 px out of 18
         lambda images: [images[:, top:][:, :16, left:][:, :, :16] for top, left in CORNERS_AND_CENTRE],
@@ -244,6 +246,14 @@ def test_an_image_and_its_mirror_image_have_the_same_mean() -> None:
 
 
 @torch.inference_mode()
+def test_an_image_and_its_turned_image_have_the_same_mean_of_four_flips() -> None:
+    network = FeatureNetwork(seeded(get_backbone("toy").build), FOUR_FLIPS, [Tap("0.3", "avg")]).eval()
+    images = pixels(3)
+    for dims in ((1,), (2,), (1, 2)):
+        torch.testing.assert_close(network(images)[0], network(images.flip(dims))[0], rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
 def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
     network = FeatureNetwork(seeded(get_backbone("toy").build), FIVE_CROPS, [Tap("0.3", "avg", "stack")]).eval()
     images = pixels(4, FIVE_CROPS.canvas_px)
@@ -259,6 +269,7 @@ def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
     [
         ("one", 224, 0.875, 224, 0.875),
         ("flip", 224, 0.875, 224, 0.875),
+        ("four-flips", 224, 0.875, 224, 0.875),
         ("five-crops", 224, 0.875, 256, 1.0),
         ("five-crops", 224, 1.0, 256, 1.0),
         ("five-crops", 224, 0.95, 256, 1.0),
@@ -274,7 +285,7 @@ def test_crops_are_cut_from_a_larger_square(
     assert (preprocessing.canvas_px, preprocessing.canvas_share) == (canvas_px, canvas_share)
 
 
-@pytest.mark.parametrize(("views", "n_views"), [("one", 1), ("flip", 2), ("five-crops", 5)])
+@pytest.mark.parametrize(("views", "n_views"), [("one", 1), ("flip", 2), ("four-flips", 4), ("five-crops", 5)])
 def test_stacked_views_have_as_many_times_the_features(views: Any, n_views: int) -> None:
     request = EmbeddingRequest(backbone="toy", weights="none", views=views)
 
@@ -289,9 +300,9 @@ def test_views_and_joins_change_the_fingerprint_and_one_view_does_not() -> None:
     request = EmbeddingRequest(backbone="toy", weights="none")
     specs = [
         resolve_network([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
-        for views in ("one", "flip", "five-crops")
+        for views in ("one", "flip", "four-flips", "five-crops")
         for join in ("mean", "stack")
     ]
 
-    assert len({spec.fingerprint() for spec in specs}) == 6
+    assert len({spec.fingerprint() for spec in specs}) == 8
     assert specs[0] == resolve_network([request]).specs[0]
