@@ -1,4 +1,4 @@
-"""Proposals of what to predict from label columns: the kind of target, its classes, and the groups to keep together."""
+"""Proposals of what to predict from label columns: the kind of target and its classes."""
 
 import re
 from collections import Counter
@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from featx.files.column_types import category_text, find_numbers_in_texts, is_missing_word
+from featx.images.column_roles import find_identity_words
+from featx.images.group_proposals import propose_groups
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
@@ -31,14 +33,8 @@ RANGE = re.compile(
     r"\D*(\d+(?:\.\d+)?)\s*(?:[-–—]|to|,)\s*(\d+(?:\.\d+)?)\D*|[<>≤≥=]*\s*(\d+(?:\.\d+)?)\s*[+<>]*(?:years?)?"
 )
 LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
-IDENTITY_WORDS = frozenset(
-    {"patient", "subfolder", "subject", "person", "identity", "individual", "participant", "donor", "user", "actor"}
-    | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
-    | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
-)
 # Columns of folds of a cross-validation are neither labels nor parts.
 FOLD_WORDS = frozenset({"fold", "folds"})
-MIN_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,6 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     may_be_split = not codes or len(labels.columns) > 1
     split_column = split_column if may_be_split else None
     names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name], may_be_split=may_be_split)]
-    group, group_reason = _propose_groups(labels, "" if target is None else target)
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
     one_hot_columns = () if one_hot is None else one_hot.columns
@@ -138,31 +133,41 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         proposal = propose_kind(target, labels[target], may_list_labels=may_list_labels)
         targets = [proposal, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
-        targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
-    if targets and group in targets[0].columns:
-        # The split would put all images of a class into one part.
-        group, group_reason = _propose_groups(labels, targets[0].name)
-    warnings = _list_name_warnings(targets[0], labels) if targets else []
+        targets.sort(key=lambda proposal: (_rank(proposal), proposal.kind == "numbers"))
+    groups = (
+        propose_groups(labels, targets[0].columns, _find_classes(labels, targets[0]))
+        if targets
+        else propose_groups(labels)
+    )
+    warnings = [*groups.warnings, *(_list_name_warnings(targets[0], labels) if targets else [])]
     warnings += [] if split_column else explain_incomplete_split(labels)
     if split_column and codes:
         warnings.append(
             f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
             f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
         )
-    if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
+    if target is None and len(targets) > 1 and _rank(targets[0]) == _rank(targets[1]):
         names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
             f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
             "init --target)"
         )
-    return TargetProposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
+    return TargetProposals(tuple(targets), split_column, groups.column, groups.reason, tuple(warnings))
 
 
-def _rank(proposal: TargetProposal, group: str | None) -> int:
+def _rank(proposal: TargetProposal) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
     is_fold = bool(FOLD_WORDS & set(split_words(proposal.name)))
-    return 2 if proposal.name == group or is_fold or _is_identity(proposal.name) else 1
+    return 2 if is_fold or find_identity_words(proposal.name) else 1
+
+
+def _find_classes(labels: pd.DataFrame, proposal: TargetProposal) -> "pd.Series[Any] | None":
+    """Return the class of each image; None for numbers and for several labels."""
+    if proposal.kind != "classes":
+        return None
+    has_several_columns = len(proposal.columns) > 1
+    return labels[list(proposal.columns)].idxmax(axis=1) if has_several_columns else labels[proposal.columns[0]]
 
 
 def count_classes(labels: pd.DataFrame, proposal: TargetProposal) -> dict[str, int]:
@@ -292,26 +297,6 @@ def _propose_one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetPropos
 def _is_indicator(column: "pd.Series[Any]") -> bool:
     values = set(column.unique().tolist())
     return not column.isna().any() and column.dtype.kind in "biuf" and values <= {0, 1}
-
-
-def _propose_groups(labels: pd.DataFrame, target: str) -> tuple[str | None, str]:
-    """Return the first column of identities, other than the target, with values in several rows, and the reason."""
-    for name in (str(name) for name in labels.columns if name != target):
-        column = labels[name]
-        if column.isna().any() or not _is_identity(name):
-            continue
-        n_groups = column.nunique()
-        if n_groups >= MIN_GROUPS and n_groups < len(column):
-            return name, (
-                f"{n_groups} values in {len(column)} rows: images of one {name!r} in train and in val would make "
-                "scores too high"
-            )
-    return None, ""
-
-
-def _is_identity(name: str) -> bool:
-    words = split_words(name)
-    return bool(IDENTITY_WORDS & {*words, *(word.removesuffix("s") for word in words)})
 
 
 def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
