@@ -6,12 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from featx.images.class_sizes import MIN_IMAGES_OF_CLASS
 from featx.images.column_roles import PATIENT_WORDS, find_identity_words, rank_identity
 
 # Fewer groups cannot be spread over the parts and over the folds of the search.
 MIN_GROUPS = 5
-# Classes with fewer images have too few to tell whether a group contains them.
-MIN_IMAGES_OF_CLASS = 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,21 @@ def _find_objection(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any
             f"column {name!r} has {cells_text}: images of one {name!r} may come into several parts, which makes scores "
             f"too high; fill the cells and set split.by = {name!r}"
         )
-    return ""
+    return "" if classes is None else _explain_whole_classes(name, column, classes)
+
+
+def _explain_whole_classes(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any]") -> str:
+    """Return that most classes lie in one group each, so that they cannot be in several parts; empty otherwise."""
+    groups_by_class = column.groupby(classes)
+    n_groups = groups_by_class.nunique()[groups_by_class.size() >= MIN_IMAGES_OF_CLASS]
+    n_whole = int((n_groups == 1).sum())
+    if n_whole <= len(n_groups) / 2:
+        return ""
+    return (
+        f"column {name!r} is not taken as split.by: {n_whole} of {len(n_groups)} classes have all their images in one "
+        f"{name!r}, and each class must be in train and in val; if {name!r} names patients or the like, images of one "
+        "may come into several parts, which makes scores too high"
+    )
 
 
 def _find_largest(labels: pd.DataFrame, names: list[str]) -> str:

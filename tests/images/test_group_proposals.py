@@ -12,7 +12,7 @@ from featx.images.column_roles import find_identity_words, has_dates, rank_ident
 from featx.images.group_proposals import propose_groups
 from tests.images.test_public_layouts import draw, recognised, write
 
-N = 48
+N = 96
 
 
 def write_columns(folder: Path, **columns: list[object]) -> None:
@@ -84,10 +84,49 @@ def test_the_first_of_crossed_groups_is_taken() -> None:
 
 
 def test_a_word_and_its_number_may_be_one_word(home: Path) -> None:
-    write_columns(home / "d", patientid=numbered("", 4), sex=[*"MMMMFFFF"] * 6, finding=DIAGNOSIS)
+    write_columns(home / "d", patientid=numbered("", 4), sex=[*"MMMMFFFF"] * (N // 8), finding=DIAGNOSIS)
     recognition, recipe, _ = recognised(home / "d")
     assert recipe.split.by == "patientid"
     assert recognition.target == "sex"
+
+
+@pytest.mark.parametrize(
+    ("group", "target"),
+    [
+        ([f"family{i // 16}" for i in range(N)], [f"species{i // 8:02}" for i in range(N)]),
+        ([f"family{i // 16}" for i in range(N)], [f"family{i // 16} {'sick' if i % 2 else 'well'}" for i in range(N)]),
+        # One class is in two groups, and there are more groups than classes.
+        ([f"f{min(i // 14, 6)}" for i in range(N)], [f"c{min(i // 14, 5)}" for i in range(N)]),
+    ],
+)
+def test_groups_that_contain_whole_classes_are_reported(group: list[object], target: list[object], home: Path) -> None:
+    write_columns(home / "d", family=group, label=target)
+    recognition, recipe, _ = recognised(home / "d")
+    assert (recognition.target, recipe.split.by) == ("label", None)
+    assert sum("column 'family' is not taken as split.by" in warning for warning in recognition.warnings) == 1
+
+
+def test_doubled_class_folders_are_no_groups(home: Path) -> None:
+    draw(home / "d", *(f"{name}/{name}/{i}.png" for name in "abcdef" for i in range(8)))
+    recognition, recipe, _ = recognised(home / "d")
+    assert (len(recognition.classes), recipe.split.by) == (6, None)
+    (warning,) = recognition.warnings
+    assert "6 of 6 classes have all their images in one 'subfolder'" in warning
+
+
+def test_a_rare_class_of_one_patient_does_not_drop_the_patients() -> None:
+    labels = pd.DataFrame({"patient": numbered("p", 4), "y": ["rare"] * 4 + DIAGNOSIS[4:]})
+    assert propose_groups(labels, ["y"], labels["y"]).column == "patient"
+    labels["y"] = [f"rare{i // 4}" if i < 24 else value for i, value in enumerate(DIAGNOSIS)]
+    assert propose_groups(labels, ["y"], labels["y"]).column == "patient"
+
+
+def test_groups_that_contain_columns_of_classes_are_none(home: Path) -> None:
+    codes = [i // 32 for i in range(N)]
+    columns: dict[str, list[object]] = {name: [int(code == k) for code in codes] for k, name in enumerate("abc")}
+    write_columns(home / "d", family=[f"f{i // 32 if i < 64 else i // 8}" for i in range(N)], **columns)
+    recognition, recipe, _ = recognised(home / "d")
+    assert (len(recognition.classes), recipe.split.by) == (3, None)
 
 
 @pytest.mark.parametrize("name", ["patientid", "PATIENT_ID", "caseno", "subjectnr", "lesions", "PatientID", "userids"])
