@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 
+import numpy as np
 import pandas as pd
 
 from featx.errors import DataError
@@ -22,6 +23,8 @@ FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.l
 GENERAL_FOLDERS = frozenset(
     {"", "test", "test1", "images", "image", "img", "imgs", "unknown", "unlabelled", "unlabeled", "all"}
 )
+# Share of the images in folders inside class folders above which these folders are a column.
+MIN_SHARE_WITH_SUBFOLDER = 0.5
 NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
@@ -73,9 +76,9 @@ class FolderReader:
             f"folder {name!r} holds no image and is not used as a class"
             for name in _find_folders_without_images(entries, labelled_images.folders, depth)
         ]
-        return Listing.from_tree(
-            tree, labelled_images, _make_labels(labelled_images, depth, has_parts), rules, warnings
-        )
+        labels = _make_labels(labelled_images, depth, has_parts)
+        warnings += _describe_partial_subfolders(labelled_images, labels, depth)
+        return Listing.from_tree(tree, labelled_images, labels, rules, warnings)
 
 
 def _list_images(entries: Entries) -> Entries:
@@ -90,15 +93,42 @@ def _split_folder(folder: str) -> list[str]:
 
 
 def _make_labels(images: Entries, depth: int, has_parts: bool) -> pd.DataFrame:
-    """Return the labels of images, which are those of their folders; class folders are at a depth."""
+    """Return the labels of images, which are those of their folders; class folders are at a depth.
+
+    If most images are in folders inside the class folders, the others are each their own ``subfolder``.
+    """
     folders = [_split_folder(folder) for folder in images.folders]
     classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
     labels = pd.DataFrame({"class": classes})
     if has_parts:
         labels["split"] = [part_of(names[0]) if names else None for names in folders]
-    if folders and all(len(names) > depth for names in folders):
-        labels["subfolder"] = [names[depth] for names in folders]
-    return labels.iloc[images.folder_codes].reset_index(drop=True)
+    has_subfolder = np.array([len(names) > depth for names in folders], dtype=bool)[images.folder_codes]
+    if has_subfolder.sum() > MIN_SHARE_WITH_SUBFOLDER * len(images):
+        labels["subfolder"] = [names[depth] if len(names) > depth else None for names in folders]
+    labels = labels.iloc[images.folder_codes].reset_index(drop=True)
+    if "subfolder" in labels and not has_subfolder.all():
+        rows = np.flatnonzero(~has_subfolder)
+        labels.loc[rows, "subfolder"] = [images[row].name for row in rows]
+    return labels
+
+
+def _describe_partial_subfolders(images: Entries, labels: pd.DataFrame, depth: int) -> list[str]:
+    """Return a warning if some images lie in folders inside the class folders, and others directly in these."""
+    n_levels = np.array([len(_split_folder(folder)) for folder in images.folders], dtype=int)[images.folder_codes]
+    nested_rows, direct_rows = np.flatnonzero(n_levels > depth), np.flatnonzero(n_levels == depth)
+    if not nested_rows.size or not direct_rows.size:
+        return []
+    n = len(images)
+    if "subfolder" in labels:
+        return [
+            f"{direct_rows.size} of {n} images are directly in a class folder, first {images[direct_rows[0]].name!r}: "
+            "each is a group of its own in 'subfolder'; the others are grouped by the folders in the class folders"
+        ]
+    return [
+        f"{nested_rows.size} of {n} images are in folders inside the class folders, first "
+        f"{images[nested_rows[0]].name!r}: they have the classes of these, and there is no column 'subfolder', because "
+        "most images are directly in a class folder"
+    ]
 
 
 def _check_archives_differ(tree: ArchiveFolderTree) -> None:
