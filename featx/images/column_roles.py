@@ -20,6 +20,8 @@ IDENTITY_RANKS = (
 )
 IDENTITY_WORDS = frozenset().union(*IDENTITY_RANKS)
 ID_WORDS = frozenset({"id", "ids", "no", "nr"})
+# Names of row numbers consist of these words only; `no_of_cells` and `body_mass_index` are measured.
+ROW_NUMBER_WORDS = ID_WORDS | {"index", "idx", "number", "num", "key", "row", "image", "img", "file", "sample"}
 # One word for an identity and its number, such as `patientid`.
 IDENTITY_WITH_ID = re.compile(rf"({'|'.join(sorted(IDENTITY_WORDS))})s?(?:{'|'.join(sorted(ID_WORDS))})")
 DATE_WORDS = frozenset({"date", "dates", "datetime", "timestamp", "time"})
@@ -44,6 +46,32 @@ def find_identity_words(name: str) -> frozenset[str]:
     words = split_words(name)
     identities = {match[1] for word in words if (match := IDENTITY_WITH_ID.fullmatch(word))}
     return IDENTITY_WORDS & (identities | {*words, *(word.removesuffix("s") for word in words)})
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a column's name says that it identifies patients, or has a word for an identity and one for a number.
+
+    Examples
+    --------
+    >>> is_identifier("patient"), is_identifier("lesion_id"), is_identifier("userid"), is_identifier("plant")
+    (True, True, True, False)
+    """
+    words = split_words(name)
+    has_number = any(word in ID_WORDS or IDENTITY_WITH_ID.fullmatch(word) for word in words)
+    identities = find_identity_words(name)
+    return bool(identities and has_number) or bool(identities & PATIENT_WORDS)
+
+
+def is_row_number_name(name: str) -> bool:
+    """Whether a column's name is that of numbers of the rows.
+
+    Examples
+    --------
+    >>> is_row_number_name("ISIC_id"), is_row_number_name("image_index"), is_row_number_name("body_mass_index")
+    (True, True, False)
+    """
+    words = set(split_words(name))
+    return bool(words & {"id", "ids"}) or (bool(words) and words <= ROW_NUMBER_WORDS)
 
 
 def rank_identity(name: str, column: "pd.Series[Any]") -> int | None:

@@ -9,22 +9,18 @@ from typing import Any
 
 import pandas as pd
 
+from featx.errors import DataError
 from featx.files.column_types import category_text, find_numbers_in_texts, is_missing_word
 from featx.images.column_roles import find_identity_words
 from featx.images.group_proposals import propose_groups
 from featx.images.label_columns import can_be_target
+from featx.images.measured_numbers import find_measured_text, is_measured
 from featx.images.names import split_words
 from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
 
-# Whole numbers with more different values than this are measured, not classes.
-MAX_WHOLE_CLASSES = 50
-# So are fractions with more different values than this.
-MAX_FRACTIONS = 20
-# A number whose mean count of images per value is below this is measured.
-MIN_IMAGES_PER_NUMBER = 3
 MIN_ONE_HOT_COLUMNS = 3
 LABEL_SEPARATORS = ("|", ";", ",", " ")
 # Number of different labels in one column above which its cells are texts, not lists of labels.
@@ -114,7 +110,7 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     Raises
     ------
     DataError
-        the target is not a column.
+        the target is not a column, or its cells are numbers with units.
     """
     labels = manifest.labels
     split_column = find_split_column(labels, target)
@@ -129,7 +125,7 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     names = [name for name in names if name not in one_hot_columns]
     targets += [propose_kind(name, labels[name], may_list_labels=may_list_labels) for name in names]
     if target is not None:
-        manifest.column(target)
+        _check_target(target, manifest.column(target))
         proposal = propose_kind(target, labels[target], may_list_labels=may_list_labels)
         targets = [proposal, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
@@ -153,6 +149,21 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
             "init --target)"
         )
     return TargetProposals(tuple(targets), split_column, groups.column, groups.reason, tuple(warnings))
+
+
+def _check_target(name: str, column: "pd.Series[Any]") -> None:
+    """Check that the column that the user named is not text of numbers with units.
+
+    Raises
+    ------
+    DataError
+        it is.
+    """
+    if text := find_measured_text(column):
+        raise DataError(
+            f"column {name!r} holds numbers with a unit as text, first {text!r}, which would be {column.nunique()} "
+            "classes; to predict the number, write it alone into the cells, in one unit for all of them"
+        )
 
 
 def _rank(proposal: TargetProposal) -> int:
@@ -215,11 +226,10 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     'numbers'
     """
     values = column.dropna()
-    n_values = values.nunique()
     if values.dtype.kind in "iuf":
-        return _propose_number(name, values, n_values)
+        return _propose_number(name, values)
     if (numbers := find_numbers_in_texts(values)) is not None:
-        proposal = _propose_number(name, numbers, numbers.nunique())
+        proposal = _propose_number(name, numbers)
         return proposal if proposal.kind == "numbers" else TargetProposal(name, "classes", (name,))
     texts = pd.Series([category_text(value) for value in values.unique().tolist()], dtype="str")
     if may_list_labels and (separator := _find_label_separator(texts)):
@@ -232,11 +242,9 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     return TargetProposal(name, "classes", (name,))
 
 
-def _propose_number(name: str, values: "pd.Series[Any]", n_values: int) -> TargetProposal:
-    is_whole = bool((values % 1 == 0).all())
-    limit = MAX_WHOLE_CLASSES if is_whole else MAX_FRACTIONS
-    is_measured = n_values > limit or (n_values > 10 and len(values) < MIN_IMAGES_PER_NUMBER * n_values)
-    if not is_measured or (is_whole and LABEL_WORDS & set(split_words(name)) and n_values <= MAX_CLASSES):
+def _propose_number(name: str, values: "pd.Series[Any]") -> TargetProposal:
+    n_values, is_whole = values.nunique(), bool((values % 1 == 0).all())
+    if not is_measured(values) or (is_whole and LABEL_WORDS & set(split_words(name)) and n_values <= MAX_CLASSES):
         return TargetProposal(name, "classes", (name,))
     return TargetProposal(
         name, "numbers", (name,), reason=f"{n_values} different numbers in {len(values)} rows: a measured number"
