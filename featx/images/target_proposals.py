@@ -23,6 +23,8 @@ from featx.tables.manifest import Manifest
 
 MIN_ONE_HOT_COLUMNS = 3
 LABEL_SEPARATORS = ("|", ";", ",", " ")
+# Separators that occur in the names of classes too.
+NAME_SEPARATORS = frozenset({",", " "})
 # Number of different labels in one column above which its cells are texts, not lists of labels.
 MAX_LABELS = 200
 RANGE = re.compile(
@@ -264,12 +266,26 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
                 counts[label] = counts.get(label, 0) + 1
         single_labels = {labels[0] for labels in lists if len(labels) == 1}
         n_repeated = sum(n > 1 or label in single_labels for label, n in counts.items())
-        n_single = len(single_labels & {label for labels in lists if len(labels) > 1 for label in labels})
-        # Words of a name such as "golden retriever" rarely occur alone.
-        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_single >= len(counts))
+        is_list = n_repeated > len(counts) / 2 and (separator not in NAME_SEPARATORS or _are_combined(lists))
+        if separator == " ":
+            # Words of a name such as "golden retriever" rarely occur alone.
+            is_list &= 2 * len(single_labels & _listed_labels(lists)) >= len(counts)
         if 2 <= len(counts) <= MAX_LABELS and is_list:
             return separator
     return None
+
+
+def _are_combined(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether labels occur alone or in many combinations, as the parts of names such as "carcinoma, ductal" do not."""
+    listed_labels = _listed_labels(lists)
+    single_labels = {labels[0] for labels in lists if len(labels) == 1}
+    n_labels = len(listed_labels | single_labels)
+    n_single = len(listed_labels & single_labels)
+    return len(set(map(tuple, lists))) > n_labels or 2 * n_single >= len(listed_labels)
+
+
+def _listed_labels(lists: Sequence[Sequence[str]]) -> set[str]:
+    return {label for labels in lists if len(labels) > 1 for label in labels}
 
 
 def _find_range_order(texts: "pd.Series[str]") -> tuple[str, ...]:
@@ -308,11 +324,11 @@ def _is_indicator(column: "pd.Series[Any]") -> bool:
 
 
 def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
-    """Return warnings about class names that may be one class, and about words for missing values."""
+    """Return warnings about lists of labels, class names that may be one class, and words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
     counts = labels[proposal.columns[0]].value_counts().rename(index=category_text).groupby(level=0, sort=False).sum()
-    warnings = []
+    warnings = [] if proposal.separator is None else _describe_separator(proposal, counts.index, proposal.separator)
     for names in _group_alike(counts).values():
         variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
         merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
@@ -325,6 +341,19 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
             f'{counts[name]} images have the class {name!r}; if it means that they have no label, set drop = ["{name}"]'
         )
     return warnings
+
+
+def _describe_separator(proposal: TargetProposal, cells: "pd.Index[Any]", separator: str) -> list[str]:
+    """Return a warning that cells are read as lists of labels if they could be names of classes too."""
+    lists = {cell: split_labels(cell, separator) for cell in map(str, cells)}
+    if separator not in NAME_SEPARATORS and _are_combined(list(lists.values())):
+        return []
+    cell, labels = next((cell, labels) for cell, labels in lists.items() if len(labels) > 1)
+    return [
+        f"the cells of {proposal.name!r} are read as several labels separated by {separator!r}, such as {cell!r} as "
+        f"{', '.join(map(repr, labels))}; if each cell is one class, remove 'kind' and 'separator' from "
+        f"[targets.{proposal.name}]"
+    ]
 
 
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
