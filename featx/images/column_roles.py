@@ -1,4 +1,4 @@
-"""Roles of label columns that their names and values state: identities such as patients, and dates."""
+"""Roles of label columns that their names and values state: labels, identities such as patients, dates, row numbers."""
 
 import re
 from typing import Any
@@ -8,6 +8,7 @@ import pandas as pd
 from featx.files.column_types import category_text
 from featx.images.names import split_words
 
+LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
 PATIENT_WORDS = frozenset({"patient", "subject", "participant", "donor", "pid", "mrn"})
 # Words for identities by rank: images of one person stay together rather than those of one lesion or of one camera.
 IDENTITY_RANKS = (

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from featx.files.column_types import find_numbers_in_texts
-from featx.images.column_roles import find_identity_words, has_dates, is_identifier, is_row_number_name
+from featx.images.column_roles import LABEL_WORDS, find_identity_words, has_dates, is_identifier, is_row_number_name
 from featx.images.measured_numbers import find_measured_text
+from featx.images.names import split_words
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 from featx.specs.base import to_normal_form
 
@@ -121,7 +122,8 @@ def _find_role_objection(name: str, values: "pd.Series[Any]", n_values: int) -> 
     if n_values > 1 and is_identifier(name):
         word = min(find_identity_words(name))
         return f"identifies each {word}: a table that has labels by {name!r} must be joined to this one"
-    if has_dates(values):
+    # Class folders may be called by dates; another warning asks whether they are classes.
+    if has_dates(values) and not LABEL_WORDS & set(split_words(name)):
         return "dates"
     if n_values == len(values) > 1 and values.dtype.kind in "iu" and is_row_number_name(name):
         return "a different number in each row, and called an id"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.files.column_types import category_text, find_numbers_in_texts, is_missing_word
-from featx.images.column_roles import find_identity_words
+from featx.images.column_roles import LABEL_WORDS, find_identity_words
 from featx.images.group_proposals import propose_groups
 from featx.images.label_columns import can_be_target
 from featx.images.measured_numbers import find_measured_text, is_measured
@@ -30,7 +30,6 @@ MAX_LABELS = 200
 RANGE = re.compile(
     r"\D*(\d+(?:\.\d+)?)\s*(?:[-–—]|to|,)\s*(\d+(?:\.\d+)?)\D*|[<>≤≥=]*\s*(\d+(?:\.\d+)?)\s*[+<>]*(?:years?)?"
 )
-LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
 # Columns of folds of a cross-validation are neither labels nor parts.
 FOLD_WORDS = frozenset({"fold", "folds"})
 
