@@ -9,10 +9,11 @@ from featx.files.column_types import category_text
 from featx.images.names import split_words
 
 LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
-PATIENT_WORDS = frozenset({"patient", "subject", "participant", "donor", "pid", "mrn"})
+# Words that identify persons whatever else is in the name; a subject may be the topic of a picture.
+PATIENT_WORDS = frozenset({"patient", "participant", "donor", "pid", "mrn"})
 # Words for identities by rank: images of one person stay together rather than those of one lesion or of one camera.
 IDENTITY_RANKS = (
-    PATIENT_WORDS | {"person", "identity", "individual", "user", "actor", "animal"},
+    PATIENT_WORDS | {"subject", "person", "identity", "individual", "user", "actor", "animal"},
     frozenset(
         {"subfolder", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "module"}
         | {"wafer", "plant", "tree", "house", "study", "exam", "series", "burst"}
@@ -57,10 +58,13 @@ def is_identifier(name: str) -> bool:
     >>> is_identifier("patient"), is_identifier("lesion_id"), is_identifier("userid"), is_identifier("plant")
     (True, True, True, False)
     """
-    words = split_words(name)
-    has_number = any(word in ID_WORDS or IDENTITY_WITH_ID.fullmatch(word) for word in words)
-    identities = find_identity_words(name)
-    return bool(identities and has_number) or bool(identities & PATIENT_WORDS)
+    words, identities = split_words(name), find_identity_words(name)
+    # The number follows its identity: `no_lesion` is a label.
+    is_numbered = any(
+        IDENTITY_WITH_ID.fullmatch(word) or (word in ID_WORDS and find_identity_words(" ".join(words[:place])))
+        for place, word in enumerate(words)
+    )
+    return is_numbered or bool(identities & PATIENT_WORDS)
 
 
 def is_row_number_name(name: str) -> bool:

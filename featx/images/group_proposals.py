@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from featx.images.class_sizes import MIN_IMAGES_OF_CLASS
-from featx.images.column_roles import PATIENT_WORDS, find_identity_words, rank_identity
+from featx.images.column_roles import IDENTITY_RANKS, find_identity_words, is_identifier, rank_identity
 
 # Fewer groups cannot be spread over the parts and over the folds of the search.
 MIN_GROUPS = 5
@@ -72,7 +72,7 @@ def _find_objection(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any
     """Return why a column of identities cannot be the groups; empty if it can be, or has few values by its nature."""
     n_groups, n_empty = column.nunique(), int(column.isna().sum())
     if n_groups < MIN_GROUPS:
-        if not PATIENT_WORDS & find_identity_words(name):
+        if not (is_identifier(name) and IDENTITY_RANKS[0] & find_identity_words(name)):
             return ""
         return (
             f"column {name!r} has only {n_groups} values, too few for split.by: images of one {name!r} may come into "
