@@ -7,9 +7,9 @@ from shlex import quote
 
 import pandas as pd
 
+from featx.images.column_roles import IDENTITY_WORDS
 from featx.images.names import PARTS, split_words
 from featx.images.sources import join_place
-from featx.images.target_proposals import IDENTITY_WORDS
 from featx.specs.data import ReaderSpec
 
 # Readers whose classes are the names of folders or groups.

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 
+import numpy as np
 import pandas as pd
 
 from featx.errors import DataError
 from featx.images.archive_folders import ArchiveFolderTree
-from featx.images.names import part_of
+from featx.images.part_folders import PartFolders, find_part_folders
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.system_files import system_path_rule
@@ -18,10 +19,8 @@ from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
 FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
-# Names of the only folder of a test part whose images have no labels.
-GENERAL_FOLDERS = frozenset(
-    {"", "test", "test1", "images", "image", "img", "imgs", "unknown", "unlabelled", "unlabeled", "all"}
-)
+# Share of the images in folders inside class folders above which these folders are a column.
+MIN_SHARE_WITH_SUBFOLDER = 0.5
 NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
@@ -56,10 +55,11 @@ class FolderReader:
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
         images = _list_images(entries)
-        has_parts = _has_part_folders(place, images.folders)
-        depth = 2 if has_parts else 1
-        rules = _find_unlabelled_parts(images) if has_parts else {}
-        shallow_folders = {folder for folder in images.folders if len(_split_folder(folder)) < depth}
+        part_folders = find_part_folders(place, images.folders)
+        rules = part_folders.unlabelled_rules(images)
+        shallow_folders = {
+            folder for folder in images.folders if len(part_folders.split(folder)) < part_folders.class_depth
+        }
         if shallow_folders:
             unlabelled_images = [
                 entry for entry in images if entry.folder in shallow_folders and entry.name not in rules
@@ -69,13 +69,14 @@ class FolderReader:
                 rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled_images}
         labelled_images = images.where([entry.name not in rules for entry in images]) if rules else images
         rules |= {entry.name: entry.non_image_reason for entry in entries.others if not entry.may_hold_images}
-        warnings = [
+        warnings = list(part_folders.warnings)
+        warnings += [
             f"folder {name!r} holds no image and is not used as a class"
-            for name in _find_folders_without_images(entries, labelled_images.folders, depth)
+            for name in _find_folders_without_images(entries, images.folders, part_folders)
         ]
-        return Listing.from_tree(
-            tree, labelled_images, _make_labels(labelled_images, depth, has_parts), rules, warnings
-        )
+        labels = _make_labels(labelled_images, part_folders)
+        warnings += _describe_partial_subfolders(labelled_images, labels, part_folders)
+        return Listing.from_tree(tree, labelled_images, labels, rules, warnings)
 
 
 def _list_images(entries: Entries) -> Entries:
@@ -85,20 +86,45 @@ def _list_images(entries: Entries) -> Entries:
     return entries.images
 
 
-def _split_folder(folder: str) -> list[str]:
-    return folder.split("/") if folder else []
+def _make_labels(images: Entries, part_folders: PartFolders) -> pd.DataFrame:
+    """Return the labels of images, which are those of their folders.
 
-
-def _make_labels(images: Entries, depth: int, has_parts: bool) -> pd.DataFrame:
-    """Return the labels of images, which are those of their folders; class folders are at a depth."""
-    folders = [_split_folder(folder) for folder in images.folders]
+    If most images are in folders inside the class folders, the others are each their own ``subfolder``.
+    """
+    depth = part_folders.class_depth
+    folders = [part_folders.split(folder) for folder in images.folders]
     classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
     labels = pd.DataFrame({"class": classes})
-    if has_parts:
-        labels["split"] = [part_of(names[0]) if names else None for names in folders]
-    if folders and all(len(names) > depth for names in folders):
-        labels["subfolder"] = [names[depth] for names in folders]
-    return labels.iloc[images.folder_codes].reset_index(drop=True)
+    if part_folders.parts:
+        labels["split"] = [part_folders.parts[names[0]] if names else None for names in folders]
+    has_subfolder = np.array([len(names) > depth for names in folders], dtype=bool)[images.folder_codes]
+    if has_subfolder.sum() > MIN_SHARE_WITH_SUBFOLDER * len(images):
+        labels["subfolder"] = [names[depth] if len(names) > depth else None for names in folders]
+    labels = labels.iloc[images.folder_codes].reset_index(drop=True)
+    if "subfolder" in labels and not has_subfolder.all():
+        rows = np.flatnonzero(~has_subfolder)
+        labels.loc[rows, "subfolder"] = [images[row].name for row in rows]
+    return labels
+
+
+def _describe_partial_subfolders(images: Entries, labels: pd.DataFrame, part_folders: PartFolders) -> list[str]:
+    """Return a warning if some images lie in folders inside the class folders, and others directly in these."""
+    depth = part_folders.class_depth
+    n_levels = np.array([len(part_folders.split(folder)) for folder in images.folders], dtype=int)[images.folder_codes]
+    nested_rows, direct_rows = np.flatnonzero(n_levels > depth), np.flatnonzero(n_levels == depth)
+    if not nested_rows.size or not direct_rows.size:
+        return []
+    n = len(images)
+    if "subfolder" in labels:
+        return [
+            f"{direct_rows.size} of {n} images are directly in a class folder, first {images[direct_rows[0]].name!r}: "
+            "each is a group of its own in 'subfolder'; the others are grouped by the folders in the class folders"
+        ]
+    return [
+        f"{nested_rows.size} of {n} images are in folders inside the class folders, first "
+        f"{images[nested_rows[0]].name!r}: they have the classes of these, and there is no column 'subfolder', because "
+        "most images are directly in a class folder"
+    ]
 
 
 def _check_archives_differ(tree: ArchiveFolderTree) -> None:
@@ -119,29 +145,6 @@ def _check_archives_differ(tree: ArchiveFolderTree) -> None:
         )
 
 
-def _find_unlabelled_parts(images: Entries) -> dict[str, str]:
-    """Return a rule by name for the images of parts without class folders, which can only be predicted.
-
-    Such a part holds its images directly; a test part may also hold them in one folder with a general name.
-    """
-    folders: dict[str, set[str]] = {}
-    for folder in filter(None, images.folders):
-        part, _, subfolder = folder.partition("/")
-        folders.setdefault(part, set()).add(subfolder.partition("/")[0])
-    folders |= {entry.name: {""} for entry in images if not entry.folder}
-    unlabelled_parts = {
-        part
-        for part, names in folders.items()
-        if (part_of(part) != "train" and names == {""})
-        or (part_of(part) == "test" and len(names) == 1 and names <= GENERAL_FOLDERS)
-    }
-    return {
-        entry.name: f"has no label: {part!r} has no class folders (its images can be predicted)"
-        for entry in images
-        if (part := entry.name.partition("/")[0]) in unlabelled_parts
-    }
-
-
 def _find_common_folder(folders: Sequence[str]) -> str:
     """Return the folder, with its ``/``, that holds all class folders: archives often have such a folder.
 
@@ -159,39 +162,6 @@ def _find_common_folder(folders: Sequence[str]) -> str:
     return common_folder
 
 
-def _has_part_folders(place: str, folders: Sequence[str]) -> bool:
-    """Whether the top folders are parts: one is called ``train`` and all are train, val or test.
-
-    Parameters
-    ----------
-    place
-        The source, for the error.
-    folders
-        Folders of the images.
-
-    Raises
-    ------
-    DataError
-        there are part folders and other folders.
-    """
-    top_folders = sorted({folder.partition("/")[0] for folder in folders if folder})
-    parts = [folder for folder in top_folders if part_of(folder)]
-    if "train" not in {part_of(folder) for folder in parts}:
-        return False
-    if other_folders := [folder for folder in top_folders if folder not in parts]:
-        are_all_classes = len(parts) == 1 and not any("/" in folder for folder in folders)
-        advice = (
-            f"; if {parts[0]!r} is a class too, run: featx init {quote(place)} --labels '{{class}}/{{image}}'"
-            if are_all_classes
-            else ""
-        )
-        raise DataError(
-            f"the source holds part folders ({', '.join(parts)}) and {len(other_folders)} other, first "
-            f"{other_folders[0]!r}; expected only train, val, test, or only classes{advice}"
-        )
-    return True
-
-
 def _drop_featx_output(entries: Entries) -> Entries:
     """Return the entries outside the cache and the runs of featx, which lie in the source if a user works in it."""
     names = [entry.name for entry in entries.readable(".json")]
@@ -201,14 +171,18 @@ def _drop_featx_output(entries: Entries) -> Entries:
     return entries.where([entry.name.partition("/")[0] not in output_folders for entry in entries])
 
 
-def _find_folders_without_images(entries: Entries, image_folders: Iterable[str], depth: int) -> list[str]:
-    """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    folder_names = [_split_folder(folder) for folder in entries.folders if not system_path_rule(f"{folder}/")]
-    folders = {"/".join(names[:depth]) for names in folder_names if len(names) >= depth}
-    folders |= {
-        entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1
-    }
-    return sorted(folders - {"/".join(_split_folder(folder)[:depth]) for folder in image_folders})
+def _find_folders_without_images(
+    entries: Entries, image_folders: Iterable[str], part_folders: PartFolders
+) -> list[str]:
+    """Return the folders at the depth of class folders that hold no image."""
+    empty_folders = {entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER}
+    named_folders = {folder for folder in entries.folders if not system_path_rule(f"{folder}/")}
+    depth = part_folders.class_depth
+    classes = {tuple(names[:depth]) for folder in image_folders if len(names := part_folders.split(folder)) >= depth}
+    folders = [part_folders.split(folder) for folder in named_folders]
+    class_folders = {tuple(names[:depth]) for names in folders if len(names) >= depth}
+    class_folders |= {tuple(names) for folder in empty_folders if len(names := part_folders.split(folder)) == depth}
+    return sorted("/".join(names) for names in class_folders - classes)
 
 
 def _check_listable(place: str, unlabelled_images: Sequence[Entry]) -> None:

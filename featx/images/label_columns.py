@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 from featx.files.column_types import find_numbers_in_texts
+from featx.images.column_roles import LABEL_WORDS, find_identity_words, has_dates, is_identifier, is_row_number_name
+from featx.images.measured_numbers import find_measured_text
+from featx.images.names import split_words
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 from featx.specs.base import to_normal_form
 
@@ -96,24 +99,37 @@ def find_target_objection(name: str, column: "pd.Series[Any]", *, may_be_split: 
     values = column.dropna()
     if not len(values):
         return "no values"
-    if isinstance(values.iloc[0], UNHASHABLE_TYPES):
+    if _holds_containers(values):
         return "lists or mappings"
     if may_be_split and find_column_parts(name, column) is not None:
         return "parts of a split"
     if count_rows_without_part(name, column):
         return "parts of a split in some rows only"
-    if values.dtype == object and any(issubclass(t, UNHASHABLE_TYPES) for t in set(map(type, values))):
-        return "lists or mappings"
     n = values.nunique()
+    if objection := _find_role_objection(name, values, n):
+        return objection
     if n < 2:
         return f"only the value {str(values.iloc[0])[:MAX_VALUE_CHARACTERS]!r}"
-    if values.dtype.kind == "O" and all(map(_is_text_of_container, values.unique().tolist())):
-        return "lists or mappings"
     if n <= max(2, len(values) // 2):
         return ""
     if values.dtype.kind not in "iuf" and find_numbers_in_texts(values) is None:
         return f"{n} different texts in {len(values)} rows"
     return "numbers of the rows" if _is_row_number(values) else ""
+
+
+def _find_role_objection(name: str, values: "pd.Series[Any]", n_values: int) -> str:
+    """Return that values identify patients or the like, are dates, numbers of rows or numbers with units."""
+    if n_values > 1 and is_identifier(name):
+        word = min(find_identity_words(name))
+        return f"identifies each {word}: a table that has labels by {name!r} must be joined to this one"
+    # Class folders may be called by dates; another warning asks whether they are classes.
+    if has_dates(values) and not LABEL_WORDS & set(split_words(name)):
+        return "dates"
+    if n_values == len(values) > 1 and values.dtype.kind in "iu" and is_row_number_name(name):
+        return "a different number in each row, and called an id"
+    if text := find_measured_text(values):
+        return f"numbers with a unit as text, such as {text!r}: write the numbers alone"
+    return ""
 
 
 def describe_target_objections(labels: pd.DataFrame) -> str:
@@ -128,6 +144,15 @@ def describe_target_objections(labels: pd.DataFrame) -> str:
     reasons = [f"{name!r} ({reason})" for name, reason in objections.items() if reason]
     n_more = len(reasons) - MAX_COLUMNS_NAMED
     return ", ".join(reasons[:MAX_COLUMNS_NAMED]) + (f", and {n_more} more columns" if n_more > 0 else "")
+
+
+def _holds_containers(values: "pd.Series[Any]") -> bool:
+    """Whether a value is a list or mapping, or all are texts of such."""
+    if values.dtype.kind != "O":
+        return False
+    if any(issubclass(t, UNHASHABLE_TYPES) for t in set(map(type, values))):
+        return True
+    return all(map(_is_text_of_container, values.unique().tolist()))
 
 
 def _is_text_of_container(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Proposals of what to predict from label columns: the kind of target, its classes, and the groups to keep together."""
+"""Proposals of what to predict from label columns: the kind of target and its classes."""
 
 import re
 from collections import Counter
@@ -9,36 +9,29 @@ from typing import Any
 
 import pandas as pd
 
+from featx.errors import DataError
 from featx.files.column_types import category_text, find_numbers_in_texts, is_missing_word
+from featx.images.column_roles import LABEL_WORDS, find_identity_words
+from featx.images.group_proposals import propose_groups
 from featx.images.label_columns import can_be_target
+from featx.images.measured_numbers import find_measured_text, is_measured
 from featx.images.names import split_words
 from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
 
-# Whole numbers with more different values than this are measured, not classes.
-MAX_WHOLE_CLASSES = 50
-# So are fractions with more different values than this.
-MAX_FRACTIONS = 20
-# A number whose mean count of images per value is below this is measured.
-MIN_IMAGES_PER_NUMBER = 3
 MIN_ONE_HOT_COLUMNS = 3
 LABEL_SEPARATORS = ("|", ";", ",", " ")
+# Separators that occur in the names of classes too.
+NAME_SEPARATORS = frozenset({",", " "})
 # Number of different labels in one column above which its cells are texts, not lists of labels.
 MAX_LABELS = 200
 RANGE = re.compile(
     r"\D*(\d+(?:\.\d+)?)\s*(?:[-–—]|to|,)\s*(\d+(?:\.\d+)?)\D*|[<>≤≥=]*\s*(\d+(?:\.\d+)?)\s*[+<>]*(?:years?)?"
 )
-LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
-IDENTITY_WORDS = frozenset(
-    {"patient", "subfolder", "subject", "person", "identity", "individual", "participant", "donor", "user", "actor"}
-    | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
-    | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
-)
 # Columns of folds of a cross-validation are neither labels nor parts.
 FOLD_WORDS = frozenset({"fold", "folds"})
-MIN_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     Raises
     ------
     DataError
-        the target is not a column.
+        the target is not a column, or its cells are numbers with units.
     """
     labels = manifest.labels
     split_column = find_split_column(labels, target)
@@ -127,42 +120,66 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     may_be_split = not codes or len(labels.columns) > 1
     split_column = split_column if may_be_split else None
     names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name], may_be_split=may_be_split)]
-    group, group_reason = _propose_groups(labels, "" if target is None else target)
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
     one_hot_columns = () if one_hot is None else one_hot.columns
     names = [name for name in names if name not in one_hot_columns]
     targets += [propose_kind(name, labels[name], may_list_labels=may_list_labels) for name in names]
     if target is not None:
-        manifest.column(target)
+        _check_target(target, manifest.column(target))
         proposal = propose_kind(target, labels[target], may_list_labels=may_list_labels)
         targets = [proposal, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
-        targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
-    if targets and group in targets[0].columns:
-        # The split would put all images of a class into one part.
-        group, group_reason = _propose_groups(labels, targets[0].name)
-    warnings = _list_name_warnings(targets[0], labels) if targets else []
+        targets.sort(key=lambda proposal: (_rank(proposal), proposal.kind == "numbers"))
+    groups = (
+        propose_groups(labels, targets[0].columns, _find_classes(labels, targets[0]))
+        if targets
+        else propose_groups(labels)
+    )
+    warnings = [*groups.warnings, *(_list_name_warnings(targets[0], labels) if targets else [])]
     warnings += [] if split_column else explain_incomplete_split(labels)
     if split_column and codes:
         warnings.append(
             f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
             f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
         )
-    if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
+    if target is None and len(targets) > 1 and _rank(targets[0]) == _rank(targets[1]):
         names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
             f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
             "init --target)"
         )
-    return TargetProposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
+    return TargetProposals(tuple(targets), split_column, groups.column, groups.reason, tuple(warnings))
 
 
-def _rank(proposal: TargetProposal, group: str | None) -> int:
+def _check_target(name: str, column: "pd.Series[Any]") -> None:
+    """Check that the column that the user named is not text of numbers with units.
+
+    Raises
+    ------
+    DataError
+        it is.
+    """
+    if text := find_measured_text(column):
+        raise DataError(
+            f"column {name!r} holds numbers with a unit as text, first {text!r}, which would be {column.nunique()} "
+            "classes; to predict the number, write it alone into the cells, in one unit for all of them"
+        )
+
+
+def _rank(proposal: TargetProposal) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
     is_fold = bool(FOLD_WORDS & set(split_words(proposal.name)))
-    return 2 if proposal.name == group or is_fold or _is_identity(proposal.name) else 1
+    return 2 if is_fold or find_identity_words(proposal.name) else 1
+
+
+def _find_classes(labels: pd.DataFrame, proposal: TargetProposal) -> "pd.Series[Any] | None":
+    """Return the class of each image; None for numbers and for several labels."""
+    if proposal.kind != "classes":
+        return None
+    has_several_columns = len(proposal.columns) > 1
+    return labels[list(proposal.columns)].idxmax(axis=1) if has_several_columns else labels[proposal.columns[0]]
 
 
 def count_classes(labels: pd.DataFrame, proposal: TargetProposal) -> dict[str, int]:
@@ -210,11 +227,10 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     'numbers'
     """
     values = column.dropna()
-    n_values = values.nunique()
     if values.dtype.kind in "iuf":
-        return _propose_number(name, values, n_values)
+        return _propose_number(name, values)
     if (numbers := find_numbers_in_texts(values)) is not None:
-        proposal = _propose_number(name, numbers, numbers.nunique())
+        proposal = _propose_number(name, numbers)
         return proposal if proposal.kind == "numbers" else TargetProposal(name, "classes", (name,))
     texts = pd.Series([category_text(value) for value in values.unique().tolist()], dtype="str")
     if may_list_labels and (separator := _find_label_separator(texts)):
@@ -227,11 +243,9 @@ def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool =
     return TargetProposal(name, "classes", (name,))
 
 
-def _propose_number(name: str, values: "pd.Series[Any]", n_values: int) -> TargetProposal:
-    is_whole = bool((values % 1 == 0).all())
-    limit = MAX_WHOLE_CLASSES if is_whole else MAX_FRACTIONS
-    is_measured = n_values > limit or (n_values > 10 and len(values) < MIN_IMAGES_PER_NUMBER * n_values)
-    if not is_measured or (is_whole and LABEL_WORDS & set(split_words(name)) and n_values <= MAX_CLASSES):
+def _propose_number(name: str, values: "pd.Series[Any]") -> TargetProposal:
+    n_values, is_whole = values.nunique(), bool((values % 1 == 0).all())
+    if not is_measured(values) or (is_whole and LABEL_WORDS & set(split_words(name)) and n_values <= MAX_CLASSES):
         return TargetProposal(name, "classes", (name,))
     return TargetProposal(
         name, "numbers", (name,), reason=f"{n_values} different numbers in {len(values)} rows: a measured number"
@@ -251,12 +265,26 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
                 counts[label] = counts.get(label, 0) + 1
         single_labels = {labels[0] for labels in lists if len(labels) == 1}
         n_repeated = sum(n > 1 or label in single_labels for label, n in counts.items())
-        n_single = len(single_labels & {label for labels in lists if len(labels) > 1 for label in labels})
-        # Words of a name such as "golden retriever" rarely occur alone.
-        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_single >= len(counts))
+        is_list = n_repeated > len(counts) / 2 and (separator not in NAME_SEPARATORS or _are_combined(lists))
+        if separator == " ":
+            # Words of a name such as "golden retriever" rarely occur alone.
+            is_list &= 2 * len(single_labels & _listed_labels(lists)) >= len(counts)
         if 2 <= len(counts) <= MAX_LABELS and is_list:
             return separator
     return None
+
+
+def _are_combined(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether labels occur alone or in many combinations, as the parts of names such as "carcinoma, ductal" do not."""
+    listed_labels = _listed_labels(lists)
+    single_labels = {labels[0] for labels in lists if len(labels) == 1}
+    n_labels = len(listed_labels | single_labels)
+    n_single = len(listed_labels & single_labels)
+    return len(set(map(tuple, lists))) > n_labels or 2 * n_single >= len(listed_labels)
+
+
+def _listed_labels(lists: Sequence[Sequence[str]]) -> set[str]:
+    return {label for labels in lists if len(labels) > 1 for label in labels}
 
 
 def _find_range_order(texts: "pd.Series[str]") -> tuple[str, ...]:
@@ -294,32 +322,12 @@ def _is_indicator(column: "pd.Series[Any]") -> bool:
     return not column.isna().any() and column.dtype.kind in "biuf" and values <= {0, 1}
 
 
-def _propose_groups(labels: pd.DataFrame, target: str) -> tuple[str | None, str]:
-    """Return the first column of identities, other than the target, with values in several rows, and the reason."""
-    for name in (str(name) for name in labels.columns if name != target):
-        column = labels[name]
-        if column.isna().any() or not _is_identity(name):
-            continue
-        n_groups = column.nunique()
-        if n_groups >= MIN_GROUPS and n_groups < len(column):
-            return name, (
-                f"{n_groups} values in {len(column)} rows: images of one {name!r} in train and in val would make "
-                "scores too high"
-            )
-    return None, ""
-
-
-def _is_identity(name: str) -> bool:
-    words = split_words(name)
-    return bool(IDENTITY_WORDS & {*words, *(word.removesuffix("s") for word in words)})
-
-
 def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
-    """Return warnings about class names that may be one class, and about words for missing values."""
+    """Return warnings about lists of labels, class names that may be one class, and words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
     counts = labels[proposal.columns[0]].value_counts().rename(index=category_text).groupby(level=0, sort=False).sum()
-    warnings = []
+    warnings = [] if proposal.separator is None else _describe_separator(proposal, counts.index, proposal.separator)
     for names in _group_alike(counts).values():
         variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
         merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
@@ -332,6 +340,19 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
             f'{counts[name]} images have the class {name!r}; if it means that they have no label, set drop = ["{name}"]'
         )
     return warnings
+
+
+def _describe_separator(proposal: TargetProposal, cells: "pd.Index[Any]", separator: str) -> list[str]:
+    """Return a warning that cells are read as lists of labels if they could be names of classes too."""
+    lists = {cell: split_labels(cell, separator) for cell in map(str, cells)}
+    if separator not in NAME_SEPARATORS and _are_combined(list(lists.values())):
+        return []
+    cell, labels = next((cell, labels) for cell, labels in lists.items() if len(labels) > 1)
+    return [
+        f"the cells of {proposal.name!r} are read as several labels separated by {separator!r}, such as {cell!r} as "
+        f"{', '.join(map(repr, labels))}; if each cell is one class, remove 'kind' and 'separator' from "
+        f"[targets.{proposal.name}]"
+    ]
 
 
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:

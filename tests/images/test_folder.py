@@ -14,7 +14,7 @@ from featx.images.readers import Listing, read_source
 from featx.specs.data import ReaderSpec
 from featx.tables.manifest import Manifest
 from tests.images.listings import zipped
-from tests.images.test_public_layouts import draw
+from tests.images.test_public_layouts import draw, recognised
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -56,6 +56,24 @@ def test_nested_images_belong_to_the_top_folders_class(tmp_path: Path) -> None:
         "cat/indoors/red/1.png": "cat",
         "dog/1.png": "dog",
     }
+
+
+def test_a_stray_image_keeps_the_folders_inside_classes_as_groups(home: Path) -> None:
+    folders = [f"{name}/patient{i}" for name in ("cat", "dog") for i in range(6)]
+    draw(home / "d", *(f"{folder}/{i}.png" for folder in folders for i in range(3)), "cat/overview.png")
+    recognition, recipe, listing = recognised(home / "d")
+    assert recipe.split.by == "subfolder"
+    subfolders = listing.manifest.column("subfolder")
+    assert (subfolders["cat/overview.png"], subfolders["dog/patient1/0.png"]) == ("cat/overview.png", "patient1")
+    (warning,) = recognition.warnings
+    assert warning.startswith("1 of 37 images are directly in a class folder, first 'cat/overview.png'")
+
+
+def test_few_images_in_folders_inside_classes_are_no_groups(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "cat/2.png", "cat/old/1.png", "dog/1.png")
+    assert list(read(tmp_path).labels) == ["class"]
+    (warning,) = listed(tmp_path).warnings
+    assert warning.startswith("1 of 4 images are in folders inside the class folders, first 'cat/old/1.png'")
 
 
 def test_part_folders_above_the_classes_are_a_split_column(tmp_path: Path) -> None:

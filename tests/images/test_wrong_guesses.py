@@ -197,3 +197,37 @@ def test_numbers_that_are_read_as_parts_are_reported(home: Path) -> None:
     recognition, _, _ = recognised(home / "d")
     text = "the numbers of column 'split' are read as parts (0 = train, 1 = val, 2 = test); if they are labels"
     assert any(text in warning for warning in recognition.warnings)
+
+
+NAMES = {
+    "commas in names": (["carcinoma, ductal", "carcinoma, lobular", "adenoma, ductal", "adenoma, lobular"], "classes"),
+    "one name with a comma": (["cat", "dog", "bird", "horse, wild"], "classes"),
+    "adjectives": (["glass", "broken glass", "plastic", "broken plastic"], "labels"),
+    "semicolons in names": (
+        ["carcinoma; ductal", "carcinoma; lobular", "adenoma; ductal", "adenoma; lobular"],
+        "labels",
+    ),
+    "lists with commas": (["cat", "dog", "cat,dog", "cat,fox", "fox"], "labels"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_cells_that_are_read_as_several_labels_are_reported(case: str, home: Path) -> None:
+    cells, kind = NAMES[case]
+    draw(home / "d", *(f"{i}.png" for i in range(60)))
+    write(home / "d", "labels.tsv", [("file", "y"), *((f"{i}.png", cells[i % len(cells)]) for i in range(60))], "\t")
+    recognition, recipe, _ = recognised(home / "d")
+    assert recognition.kind == kind
+    separator = recipe.targets["y"].separator
+    text = f"the cells of 'y' are read as several labels separated by {separator!r}, such as "
+    assert any(text in warning for warning in recognition.warnings) == (kind == "labels")
+    advice = "if each cell is one class, remove 'kind' and 'separator' from [targets.y]"
+    assert any(advice in warning for warning in recognition.warnings) == (kind == "labels")
+
+
+def test_lists_with_bars_need_no_warning(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    cells = ["Edema|Mass", "Edema", "Mass", "Nodule"]
+    write(home / "d", "labels.csv", [("file", "y"), *((f"{i}.png", cells[i % 4]) for i in range(N))])
+    recognition, _, _ = recognised(home / "d")
+    assert (recognition.kind, recognition.warnings) == ("labels", [])
