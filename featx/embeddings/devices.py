@@ -73,8 +73,10 @@ class TorchRunner:
         compiled: bool = False,
     ) -> None:
         self.rows = rows
-        network_on_device = network.eval().to(device)
         self._lock = network.lock
+        # Another thread may run the same body, or read the shapes of its layers, for which it has no values.
+        with self._lock:
+            network_on_device = network.eval().to(device)
         self._autocast_dtype = DTYPES[precision.dtype] if isinstance(precision, ReducedPrecision) else None
         self._network = torch.compile(network_on_device, dynamic=False) if compiled else network_on_device
         self._device = device

@@ -1,12 +1,14 @@
 """Devices are found by name, and each row belongs to its image."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from featx.embeddings.devices import TorchRunner, find_device
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, resolve_network
+from featx.networks.features import FeatureNetwork, build_backbone, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 
 CPU = torch.device("cpu")
@@ -73,6 +75,20 @@ def test_a_network_is_put_into_eval_mode() -> None:
 
     assert not toy.training
     assert all(np.isfinite(x).all() for x in outputs)
+
+
+def test_threads_build_runners_on_one_body() -> None:
+    request = EmbeddingRequest(backbone="toy", weights="none")
+    backbone = build_backbone(request)
+    pixels = pictures(8, 8)
+    (expected,) = TorchRunner(resolve_network([request], backbone).network, CPU, 8)(pixels)
+
+    def embed(_: int) -> bytes:
+        (rows,) = TorchRunner(resolve_network([request], backbone).network, CPU, 8)(pixels)
+        return rows.tobytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(embed, range(200))) == {expected.tobytes()}
 
 
 @pytest.mark.gpu
