@@ -1,5 +1,6 @@
 """Smoothed runs as models that predict images by votes over noisy copies."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smoothing_job import make_votes, noise_size
 from featx.specs.smoothing import SmoothingSpec
 from featx.tables.ids import Floats
+
+# Threads that predict with one model share its networks, which the first of them builds.
+VOTES_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class SmoothedModel(Model):
 
     def _votes(self, device: str) -> NoiseVotes:
         """Return the run applied to noisy copies on a device, which is built once."""
-        if device not in self._built_votes:
-            self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
-        return self._built_votes[device]
+        with VOTES_LOCK:
+            if device not in self._built_votes:
+                self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
+            return self._built_votes[device]
 
     @cached_property
     def _built_votes(self) -> dict[str, NoiseVotes]:

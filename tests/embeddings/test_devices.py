@@ -93,6 +93,18 @@ def test_threads_build_runners_on_one_body() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+def test_a_runner_moves_its_network_back_to_its_device() -> None:
+    toy = network()
+    on_gpu, on_cpu = TorchRunner(toy, torch.device("cuda"), 8), TorchRunner(toy, CPU, 8)
+
+    outputs = [runner(pictures(8, 8)) for runner in (on_gpu, on_cpu, on_gpu)]
+
+    for x, y in zip(outputs[0], outputs[2], strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 def test_a_gpu_gives_the_cpus_vectors_up_to_rounding() -> None:
     cpu_outputs = TorchRunner(network(), CPU, 8)(pictures(8, 8))
     cuda_outputs = TorchRunner(network(), torch.device("cuda"), 8)(pictures(8, 8))
