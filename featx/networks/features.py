@@ -1,10 +1,12 @@
 """Networks that turn pixels into feature vectors: normalisation, taps and pooling in one module."""
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,6 +26,9 @@ from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preproc
 
 # Random weights come from torch's generator, which all threads share; a network may contain another one.
 SEED_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not survive a fork: the new process would wait for them forever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2
 
 

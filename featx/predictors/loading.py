@@ -52,6 +52,18 @@ def load(path: str | Path) -> Model:
     ------
     ArtifactError
         There is no header, the body does not match it, or the model gives other outputs for its golden inputs.
+
+    Notes
+    -----
+    A model keeps its networks once it has predicted images, for each device, and several threads may use it.
+
+    A server that forks, as gunicorn or Celery, loads its models best in each worker, after the fork. A process that is
+    forked later, while no thread predicts, can use the model too: it builds the networks of heads again, and its torch
+    has one thread, because torch's threads do not survive a fork.
+
+    Images are decoded in separate processes, so that one that crashes its decoder is reported as unreadable. A worker
+    of `multiprocessing.Pool`, or another daemonic process, may not start any: it decodes by itself, and such an image
+    ends it.
     """
     path = Path(path)
     return _load_exported(path) if is_exported(path) else _load_run(path, {})
