@@ -214,7 +214,8 @@ def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedE
 
     last_read = [
         Path(locked.weights_file[0]).parent
-        for locked in read_locked(model_folder.parent)
+        for study_folder in dict.fromkeys((model_folder.parent, model_folder.resolve().parent))
+        for locked in read_locked(study_folder)
         if locked.weights_file and locked.spec.weights_sha256 == sha256
     ]
     nearby_folders = [model_folder, *model_folder.absolute().parents[:N_PARENTS_SEARCHED], Path()]
