@@ -18,6 +18,7 @@ from featx.artifacts.header import (
     GoldenInputs,
     Header,
     compare_versions,
+    folder_beside,
     provenance,
     read_header,
     write_header,
@@ -222,7 +223,7 @@ def read_member_headers(folder: Path, header: Header, parents: tuple[Path, ...] 
     """
     headers = {}
     for name, sha256 in read_ensemble_body(folder, header)["members"].items():
-        member_folder = folder.parent / name
+        member_folder = folder_beside(folder, name)
         if member_folder in {folder, *parents}:
             raise ArtifactError(
                 f"{member_folder} contains itself as a member; run 'featx ensemble' again with other '--members'"

@@ -85,7 +85,7 @@ def card_file(model: Path) -> Path:
 
 def is_exported(path: Path) -> bool:
     """Return whether a file is an exported model, which has an export card; the model of a run has a header."""
-    return card_file(path).is_file() or path.suffix == ".skops"
+    return not path.is_dir() and (path.suffix == ".skops" or card_file(path).is_file())
 
 
 def read_export_card(model: Path) -> ExportCard:

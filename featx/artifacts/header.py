@@ -226,6 +226,8 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
+    # The name of a folder is that of the run; '.' and '..' are none.
+    folder = folder.resolve() if folder.name in {"", ".."} else folder
     file = folder / HEADER_FILE
     if not path.exists():
         raise ArtifactError(f"there is no {path}; expected a run folder or its model, 'featx runs ls' lists them")
@@ -251,6 +253,12 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
             f"{file} was edited after it was written; make the run again with {RunFolder(folder).remake_command!r}"
         )
     return folder, header
+
+
+def folder_beside(folder: Path, name: str) -> Path:
+    """Return the folder of a run beside that of another one, or beside the folder that this one is a link to."""
+    member_folder = folder.parent / name
+    return member_folder if member_folder.is_dir() else folder.resolve().parent / name
 
 
 def find_run_folder(path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Results as tables and sentences on standard output."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,13 +64,21 @@ class _AboveBars:
         return sys.stdout.isatty()
 
 
+class _PipeConsole(Console):
+    """A console whose reader may end, as ``head`` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, with which the command ends without a message; rich would raise `SystemExit`."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def console() -> Console:
     """Return a console on standard output; lines have any width unless it is a terminal or COLUMNS is set.
 
     With the variable ``NO_COLOR`` nothing is bold or coloured; with ``FORCE_COLOR`` files and pipes get colours too.
     """
     has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(
+    return _PipeConsole(
         file=cast("IO[str]", _AboveBars()) if hasattr(sys.stdout, "rich_proxied_file") else None,
         highlight=False,
         soft_wrap=True,

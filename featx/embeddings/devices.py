@@ -73,11 +73,14 @@ class TorchRunner:
         compiled: bool = False,
     ) -> None:
         self.rows = rows
-        network_on_device = network.eval().to(device)
         self._lock = network.lock
+        # Another thread may run the same body, or read the shapes of its layers, for which it has no values.
+        with self._lock:
+            network_on_device = network.eval().to(device)
+        self._source = network
         self._autocast_dtype = DTYPES[precision.dtype] if isinstance(precision, ReducedPrecision) else None
         self._network = torch.compile(network_on_device, dynamic=False) if compiled else network_on_device
-        self._device = device
+        self._device = network.mean.device
         runtime = "torch.compile" if compiled else "torch"
         self.provenance = {
             "device": str(device),
@@ -95,5 +98,9 @@ class TorchRunner:
             torch.autocast(self._device.type, self._autocast_dtype, enabled=self._autocast_dtype is not None),
             self._lock,
         ):
+            # Another runner of the same body, or its export, may have moved it.
+            mean = self._source.mean
+            if {mean.device, next(self._source.body.parameters(), mean).device} != {self._device}:
+                self._source.to(self._device)
             outputs = self._network(x)
         return [output.cpu().numpy() for output in outputs]

@@ -1,5 +1,7 @@
 """Embeddings of files without the cache, for models that predict new images."""
 
+import threading
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 MIN_FILES_TO_BATCH = 8
 # Building a faster runtime costs more than it saves for fewer files.
 MIN_FILES_FOR_OPENVINO = 256
+# Numbers of files from which on networks run in another way.
+FILES_THRESHOLDS = (MIN_FILES_TO_BATCH, MIN_FILES_FOR_OPENVINO)
 # Fingerprint of an embedding → digest → vector (d,).
 Vectors = dict[str, dict[str, NDArray[np.float32]]]
 
@@ -63,7 +67,7 @@ class EmbeddedFiles:
 
 
 class FileEmbedder:
-    """Embeds files as an extraction does, batch by batch; each network is built once.
+    """Embeds files as an extraction does, batch by batch; each network is built once. Several threads may use it.
 
     Values differ by at most 1e-6 from those of an extraction, since batches have another shape.
 
@@ -76,7 +80,7 @@ class FileEmbedder:
     networks
         Networks that are already built, by `EmbeddingRequest.network_key`; each of the others is built once.
     n_images
-        Number of images of all batches, which decides how the networks run; None takes that of the first batch.
+        Number of images of all batches, which decides how the networks run; None takes that of each batch.
     """
 
     def __init__(
@@ -90,8 +94,14 @@ class FileEmbedder:
         self._groups = _groups_by_decoding(embeddings, networks or {})
         self._device = device
         self._n_images = n_images
-        self._runners: dict[tuple[NetworkGroup, str], Runner] = {}
+        # By network, precision, and the number of `FILES_THRESHOLDS` that the number of images reaches.
+        self._runners: dict[tuple[NetworkGroup, Precision, int], Runner] = {}
         self._warnings: list[str] = []
+        self._lock = threading.Lock()
+
+    def embed_paths(self, paths: Sequence[str]) -> EmbeddedFiles:
+        """Return the embeddings of files by their paths, all in one batch; errors are those of `embed`."""
+        return self.embed(paths, [file_uri(str(Path(path).absolute())) for path in paths])
 
     def embed(self, images: Sequence[str], uris: Sequence[str]) -> EmbeddedFiles:
         """Return the embeddings of one batch.
@@ -123,8 +133,9 @@ class FileEmbedder:
             for name, vectors_by_digest in vectors.items()
         }
         unreadable_reasons = {image: reason for image, reason in reasons.items() if reason}
+        warnings = list(dict.fromkeys(self._warnings))
         readable_digests = {image: identities[image].digest for image in readable_images}
-        return EmbeddedFiles(readable_images, columns, unreadable_reasons, list(self._warnings), readable_digests)
+        return EmbeddedFiles(readable_images, columns, unreadable_reasons, warnings, readable_digests)
 
     @property
     def decodings(self) -> list[Decoding]:
@@ -143,16 +154,16 @@ class FileEmbedder:
         make_decoder
             Makes what workers do with the images; by default they are decoded and resized.
         """
-        n_images = len(next(iter(images_by_decoding.values()), ()))
-        if self._n_images is None:
-            self._n_images = n_images
+        n_images = len(next(iter(images_by_decoding.values()), ())) if self._n_images is None else self._n_images
         # A few files need one worker: starting a second one takes longer than decoding them.
-        engine = EngineSpec(device=self._device, workers=1 if self._n_images < MIN_FILES_TO_BATCH else None)
+        engine = EngineSpec(device=self._device, workers=1 if n_images < MIN_FILES_TO_BATCH else None)
         vectors: Vectors = {name: {} for name in self._fingerprints}
         failure_reasons: dict[str, str] = {}
         for decoding, groups in self._groups.items():
             digests = frozenset(digest for digest, _ in images_by_decoding[decoding])
-            network_passes = [self._make_network_pass(group, specs, digests, vectors) for group, specs in groups]
+            network_passes = [
+                self._make_network_pass(group, specs, digests, vectors, n_images) for group, specs in groups
+            ]
             failure_reasons |= run(
                 network_passes, images_by_decoding[decoding], decoding, engine, no_progress, make_decoder
             ).failed
@@ -164,6 +175,7 @@ class FileEmbedder:
         specs: Sequence[EmbeddingSpec],
         digests: frozenset[str],
         vectors: Vectors,
+        n_images: int,
     ) -> NetworkPass:
         """Return the pass of a network whose rows become `vectors`, by fingerprint and digest."""
 
@@ -171,44 +183,20 @@ class FileEmbedder:
             for spec, x in zip(specs, rows, strict=True):
                 vectors[spec.fingerprint()] |= dict(zip(row_digests, to_stored_dtype(x, spec), strict=True))
 
-        def build_runner() -> Runner:
-            key = group, specs[0].fingerprint()
+        def find_runner() -> Runner:
+            return self._find_runner(group, specs, n_images)
+
+        return NetworkPass(specs[0].preprocessing, digests, find_runner, collect)
+
+    def _find_runner(self, group: NetworkGroup, specs: Sequence[EmbeddingSpec], n_images: int) -> Runner:
+        """Return the runner of a network for a number of images, which is built once."""
+        precision = specs[0].precision
+        key = group, precision, bisect(FILES_THRESHOLDS, n_images)
+        with self._lock:
             if key not in self._runners:
-                check_same_embeddings(group.specs(specs[0].precision), specs)
-                assert self._n_images is not None
-                runner = _build_runner(group, specs[0].precision, self._device, self._n_images, self._warnings)
-                self._runners[key] = runner
+                check_same_embeddings(group.specs(precision), specs)
+                self._runners[key] = _build_runner(group, precision, self._device, n_images, self._warnings)
             return self._runners[key]
-
-        return NetworkPass(specs[0].preprocessing, digests, build_runner, collect)
-
-
-def embed_files(
-    images: Sequence[str],
-    embeddings: Sequence[ResolvedEmbedding],
-    device: str,
-    networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None,
-) -> EmbeddedFiles:
-    """Embed files by their paths, all in one batch of `FileEmbedder`.
-
-    Parameters
-    ----------
-    images
-        Paths.
-    embeddings
-        Embeddings to compute for each file.
-    device
-        Device name, see `featx.specs.extraction.EngineSpec`.
-    networks
-        Networks that are already built, by `EmbeddingRequest.network_key`; each of the others is built once.
-
-    Raises
-    ------
-    ArtifactError
-        this machine's weights or version of featx would give other values than `embeddings` name.
-    """
-    uris = [file_uri(str(Path(image).absolute())) for image in images]
-    return FileEmbedder(embeddings, device, networks).embed(images, uris)
 
 
 def _groups_by_decoding(

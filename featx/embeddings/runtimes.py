@@ -33,6 +33,8 @@ ONNX_LOG_ERRORS = 3
 # Images per batch: as many as fit the caches of a core, and as many as keep a GPU busy.
 BATCH_SIZES = {"cpu": 8, "cuda": 64}
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# torch's exporter, like the filters of warnings, has one state for the whole process.
+EXPORT_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class PortableNetwork:
     """
 
     def __init__(self, network: FeatureNetwork, size_px: int) -> None:
-        self.network = network.eval()
+        with network.lock:
+            self.network = network.eval()
         self.size_px = size_px
         self._exported: dict[int | None, bytes] = {}
 
@@ -117,19 +120,23 @@ class PortableNetwork:
 
     def as_onnx(self, rows: int | None) -> bytes:
         """Return the network in ONNX format, for batches of `rows` images or, with None, of any size; exported once."""
-        if rows not in self._exported:
-            pixels = torch.zeros(rows or BATCH_SIZES["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
-            options = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
-            buffer = io.BytesIO()
-            # Without no_grad the exporter's pass would keep the outputs of all layers for gradients.
-            with warnings.catch_warnings(), self.network.lock, torch.no_grad():
-                # The exporter warns that it is outdated, and of shapes that are fixed on purpose.
-                warnings.simplefilter("ignore")
-                # The exporter's annotations leave out the buffers that it takes.
-                export: Any = torch.onnx.export
-                export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET, **options)
-            self._exported[rows] = buffer.getvalue()
+        with EXPORT_LOCK:
+            if rows not in self._exported:
+                self._exported[rows] = self._export(rows)
         return self._exported[rows]
+
+    def _export(self, rows: int | None) -> bytes:
+        pixels = torch.zeros(rows or BATCH_SIZES["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
+        options = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
+        buffer = io.BytesIO()
+        # Without no_grad the exporter's pass would keep the outputs of all layers for gradients.
+        with warnings.catch_warnings(), self.network.lock, torch.no_grad():
+            # The exporter warns that it is outdated, and of shapes that are fixed on purpose.
+            warnings.simplefilter("ignore")
+            # The exporter's annotations leave out the buffers that it takes.
+            export: Any = torch.onnx.export
+            export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET, **options)
+        return buffer.getvalue()
 
     @cached_property
     def cuts(self) -> list[ModelCut]:

@@ -1,5 +1,6 @@
 """Decoding in worker processes: an image that crashes its decoder is reported, and all others are decoded."""
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -125,7 +126,8 @@ def decode_images(
 ) -> Generator[Decoded[T]]:
     """Yield the digest of each image with its result, or the reason why there is none, and the seconds it took.
 
-    The order is that of `images`, which is read only a few chunks ahead.
+    The order is that of `images`, which is read only a few chunks ahead. A daemonic process decodes by itself, and ends
+    with an image that crashes its decoder.
 
     Parameters
     ----------
@@ -141,6 +143,11 @@ def decode_images(
         Receives the extremes of the images whose values are clipped; None drops them.
     """
     clipped = {} if clipped is None else clipped
+    if multiprocessing.current_process().daemon:
+        # Python lets such a process, as a worker of 'multiprocessing.Pool', have no children.
+        for chunk in _chunks(images, chunk_size):
+            yield from _chunk_results(chunk, decoder.decode_chunk(chunk), clipped)
+        return
     pending_chunks: deque[PendingChunk[T]] = deque()
     with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
@@ -164,6 +171,11 @@ def _shared_pool(workers: int, store_settings: int) -> "_Pool":
     return _Pool(workers)
 
 
+if hasattr(os, "register_at_fork"):
+    # The thread that hands out tasks does not survive a fork, nor are the workers children of the new process.
+    os.register_at_fork(after_in_child=_shared_pool.cache_clear)
+
+
 def _hash_store_settings() -> int:
     return hash(
         frozenset(
@@ -184,17 +196,22 @@ def _receive_chunk(
     """Yield the results of the oldest chunk; if a worker died, decode its images one by one."""
     chunk, future = pending_chunks.popleft()
     try:
-        results, seconds, chunk_clipped = future.result()
+        result = future.result()
     except BrokenProcessPool:
         # Which of the unfinished chunks killed the worker is unknown: all are submitted again, except for this one.
         pool.restart()
         for position, (later_chunk, later_future) in enumerate(pending_chunks):
             if not later_future.done() or later_future.exception() is not None:
                 pending_chunks[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
-        results, seconds, chunk_clipped = _decode_one_by_one(chunk, decoder)
+        result = _decode_one_by_one(chunk, decoder)
+    yield from _chunk_results(chunk, result, clipped)
+
+
+def _chunk_results(chunk: Images, result: ChunkResult[T], clipped: Clipped) -> Iterator[Decoded[T]]:
+    results, seconds, chunk_clipped = result
     clipped |= chunk_clipped
     image_s = seconds / len(chunk)
-    yield from ((digest, result, image_s) for (digest, _), result in zip(chunk, results, strict=True))
+    yield from ((digest, image_result, image_s) for (digest, _), image_result in zip(chunk, results, strict=True))
 
 
 def _decode_one_by_one(chunk: Images, decoder: ChunkDecoder[T]) -> ChunkResult[T]:

@@ -1,10 +1,12 @@
 """Networks that turn pixels into feature vectors: normalisation, taps and pooling in one module."""
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,6 +24,11 @@ from featx.networks.traced_layers import last_layer, positions_last, stated_last
 from featx.registry import suggest_names
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
+# Random weights come from torch's generator, which all threads share; a network may contain another one.
+SEED_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not survive a fork: the new process would wait for them forever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2
 
 
@@ -262,7 +269,7 @@ def build_backbone(request: EmbeddingRequest, seed: int = 0) -> BuiltBackbone:
     plan = get_backbone(request.backbone)
     preprocessing = preprocessing_for(request, plan.preprocessing)
     file = weights_path(plan, request.weights)
-    with torch.random.fork_rng(devices=[]), nullcontext() if file is None else WithoutRandomInit():
+    with SEED_LOCK, torch.random.fork_rng(devices=[]), nullcontext() if file is None else WithoutRandomInit():
         # torch.manual_seed would reseed GPUs as well.
         torch.default_generator.manual_seed(seed)
         body = plan.build().eval()
@@ -326,17 +333,11 @@ def resolve_network(requests: Sequence[EmbeddingRequest], backbone: BuiltBackbon
             )
         if tap.pool == "cls" and not has_class_token(body):
             raise DataError(f"pool = 'cls' takes the class token, {first_request.backbone} has none; set pool = 'avg'")
-    network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
-    side = preprocessing.canvas_px
-    try:
-        with lock:
-            outputs = run_for_shapes(network, torch.empty(2, side, side, 3, dtype=torch.uint8, device="meta"))
-    except FeatxError:
-        raise
-    # A network fails with any exception if it does not take the size.
-    except Exception as error:
-        raise _size_error(first_request.backbone, preprocessing, error) from error
-    sha256 = sha256_of_state(body) if file is None else sha256_of_weights(file)
+    # Another thread may run the same body, or read the shapes of its layers, for which it has no values.
+    with lock:
+        network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
+        outputs = _outputs_without_values(network, first_request.backbone)
+        sha256 = sha256_of_state(body) if file is None else sha256_of_weights(file)
     specs = tuple(
         EmbeddingSpec(
             backbone=first_request.backbone,
@@ -352,6 +353,18 @@ def resolve_network(requests: Sequence[EmbeddingRequest], backbone: BuiltBackbon
     )
     state = None if file is None else file_state(file)
     return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state, loaded_weights.note)
+
+
+def _outputs_without_values(network: FeatureNetwork, name: str) -> list[Tensor]:
+    side = network.preprocessing.canvas_px
+    try:
+        outputs: list[Tensor] = run_for_shapes(network, torch.empty(2, side, side, 3, dtype=torch.uint8, device="meta"))
+    except FeatxError:
+        raise
+    # A network fails with any exception if it does not take the size.
+    except Exception as error:
+        raise _size_error(name, network.preprocessing, error) from error
+    return outputs
 
 
 def weights_path(plan: Backbone, weights: str) -> Path | None:

@@ -1,8 +1,9 @@
 """Loaded runs as models that predict: from embeddings without torch, from images with it."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from featx.tables.ids import Floats
 from featx.tables.target_values import TARGET_KINDS, ClassTargets, TargetValues
 
 if TYPE_CHECKING:
-    from featx.embeddings.files import EmbeddedFiles
+    from featx.embeddings.files import EmbeddedFiles, FileEmbedder
     from featx.networks.features import BuiltBackbone
 
 # Parent folders of a run that are searched for weights: the study, the folder of runs and the project.
@@ -143,16 +144,33 @@ class Model(ABC):
         WeightsError
             A file of weights is not found.
         """
-        from featx.embeddings.files import embed_files
-
         paths = [images] if isinstance(images, str | Path) else list(images)
         if invalid_paths := [path for path in paths if not isinstance(path, str | Path)]:
             raise DataError(
                 f"expected paths of images, found {type(invalid_paths[0]).__name__}; "
                 "use 'featx.ImageEmbedder' for arrays"
             )
-        embedded_files = embed_files([str(path) for path in paths], self.local_embeddings, device, self.networks)
-        return self.predict_embedded(embedded_files)
+        return self.predict_embedded(self._embedder(device).embed_paths([str(path) for path in paths]))
+
+    def _embedder(self, device: str) -> "FileEmbedder":
+        """Return the networks of the model on a device; each process builds them once, when they are first needed."""
+        from featx.embeddings.files import FileEmbedder
+
+        # The threads of a runtime do not survive a fork.
+        key = device, os.getpid()
+        embedders = self._embedders
+        if key not in embedders:
+            # Another thread may have been faster.
+            embedders.setdefault(key, FileEmbedder(self.local_embeddings, device, self.networks))
+        return embedders[key]
+
+    @cached_property
+    def _embedders(self) -> "dict[tuple[str, int], FileEmbedder]":
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: a copy builds its networks when they are first needed."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def predict_listed(self, embedded_files: "EmbeddedFiles", uris: Mapping[str, str], device: str) -> Prediction:
         """Return the prediction for images that have been embedded; a model that takes pixels reads the images again.
@@ -196,7 +214,8 @@ def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedE
 
     last_read = [
         Path(locked.weights_file[0]).parent
-        for locked in read_locked(model_folder.parent)
+        for study_folder in dict.fromkeys((model_folder.parent, model_folder.resolve().parent))
+        for locked in read_locked(study_folder)
         if locked.weights_file and locked.spec.weights_sha256 == sha256
     ]
     nearby_folders = [model_folder, *model_folder.absolute().parents[:N_PARENTS_SEARCHED], Path()]

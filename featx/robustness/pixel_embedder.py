@@ -50,7 +50,8 @@ class PixelEmbedder(nn.Module):
         pairs = list(zip(self.names, network.taps, strict=True))
         raw = [(raw_name(name), Tap(RAW_OUTPUTS, tap.pool)) for name, tap in pairs if tap.layer == OUTPUT_TAP]
         self._outputs, taps = zip(*pairs, *raw, strict=True)
-        self.network = _make_faster(FeatureNetwork(network.body, network.preprocessing, taps, network.lock).eval())
+        with network.lock:
+            self.network = _make_faster(FeatureNetwork(network.body, network.preprocessing, taps, network.lock).eval())
         self.eval().requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -64,7 +65,10 @@ class PixelEmbedder(nn.Module):
 
 @torch.no_grad()
 def _make_faster(network: FeatureNetwork) -> FeatureNetwork:
-    """Return a network without batch normalisation if its features are those of the given one up to rounding."""
+    """Return a network without batch normalisation if its features are those of the given one up to rounding.
+
+    The caller holds the network's lock.
+    """
     layers = {tap.layer for tap in network.taps}
     body = fold_batch_norm(network.body, network.preprocessing.size_px, layers)
     folded_network = (
@@ -72,8 +76,7 @@ def _make_faster(network: FeatureNetwork) -> FeatureNetwork:
     )
     side_px = network.preprocessing.canvas_px
     pixels = 255 * torch.rand(2, side_px, side_px, 3, generator=torch.Generator().manual_seed(0))
-    with network.lock:
-        pairs = list(zip(network(pixels), folded_network(pixels), strict=True))
+    pairs = list(zip(network(pixels), folded_network(pixels), strict=True))
     is_equal = all(torch.allclose(x, y, rtol=ROUNDING, atol=ROUNDING * float(x.abs().max())) for x, y in pairs)
     return folded_network if is_equal else network
 

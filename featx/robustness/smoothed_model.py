@@ -1,5 +1,6 @@
 """Smoothed runs as models that predict images by votes over noisy copies."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ import numpy as np
 
 from featx.artifacts.artifact import read_member_headers
 from featx.artifacts.certificates import read_smoothing
-from featx.artifacts.header import Header
+from featx.artifacts.header import Header, folder_beside
 from featx.embeddings.devices import find_device
 from featx.embeddings.files import EmbeddedFiles
 from featx.errors import ArtifactError, ReadError
@@ -24,6 +25,9 @@ from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smoothing_job import make_votes, noise_size
 from featx.specs.smoothing import SmoothingSpec
 from featx.tables.ids import Floats
+
+# Threads that predict with one model share its networks, which the first of them builds.
+VOTES_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class SmoothedModel(Model):
 
     def _votes(self, device: str) -> NoiseVotes:
         """Return the run applied to noisy copies on a device, which is built once."""
-        if device not in self._built_votes:
-            self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
-        return self._built_votes[device]
+        with VOTES_LOCK:
+            if device not in self._built_votes:
+                self._built_votes[device] = make_votes(self.base, self.spec, find_device(device))
+            return self._built_votes[device]
 
     @cached_property
     def _built_votes(self) -> dict[str, NoiseVotes]:
@@ -121,4 +126,4 @@ def load_smoothed(folder: Path, header: Header, load_member: Callable[[Path], Mo
     # This raises an error if the smoothed run is missing or has changed.
     read_member_headers(folder, header)
     base, spec = read_smoothing(folder, header)
-    return SmoothedModel(folder.name, header, folder, load_member(folder.parent / base), spec)
+    return SmoothedModel(folder.name, header, folder, load_member(folder_beside(folder, base)), spec)

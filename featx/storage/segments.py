@@ -159,7 +159,10 @@ class Segment:
     @cached_property
     def checksums(self) -> NDArray[np.uint32]:
         """(n,) checksums of digests and rows, read and compared with their chunk's own."""
-        return self._read_checked("crc", np.dtype("<u4"))
+        checksums = self._read_checked("crc", np.dtype("<u4"))
+        if len(checksums) != len(self.keys):
+            raise self._corruption(f"crc has {len(checksums)} rows, digest {len(self.keys)}")
+        return checksums
 
     def read_rows(self, rows: NDArray[np.intp]) -> Rows:
         """Return (len(rows), d) some rows; errors are those of `read_into`."""
@@ -246,6 +249,8 @@ class Segment:
         body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
         if not body or google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != checksum:
             raise self._corruption(f"{array} does not match its checksum")
+        if len(body) % dtype.itemsize:
+            raise self._corruption(f"{array} has {len(body)} bytes, expected a multiple of {dtype.itemsize}")
         return np.frombuffer(body, dtype=dtype)
 
     def _read_failure(self, array: str, error: OSError) -> CorruptError | VanishedError:
@@ -267,22 +272,26 @@ class Segment:
             return {}
 
     def check(self) -> "SegmentCheck":
-        """Compare the checksums of all chunks, and those of the rows where a chunk does not match."""
+        """Compare the checksums of all chunks and rows."""
         problems = list(self._metadata_problems())
         chunks = {name: self._read_raw(name) for name in CHUNKS}
         is_intact = {name: _matches_checksum(content) for name, content in chunks.items()}
         problems += [f"{name} does not match its checksum" for name, is_equal in is_intact.items() if not is_equal]
         keys = _complete_rows(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
         x = _complete_rows(chunks["x"], self.dtype, self.n_features)
-        if is_intact["digest"] and is_intact["x"] and len(keys) == len(x):
-            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool), has_all_keys=True)
         checksums = _complete_rows(chunks["crc"], np.dtype("<u4"), 1)[:, 0]
         # The files may have been cut to different lengths.
         n = min(len(keys), len(x), len(checksums))
         is_good = np.zeros(len(keys), dtype=bool)
         is_good[:n] = row_checksums(keys[:n], x[:n]) == checksums[:n]
-        readable_keys = keys if is_intact["digest"] else np.where(is_good, keys, b"")
-        return SegmentCheck(problems, readable_keys, x, is_good, has_all_keys=is_intact["digest"])
+        if is_intact["digest"] and is_intact["x"] and len(keys) == len(x) and not is_intact["crc"]:
+            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool), has_all_keys=True)
+        # Chunks that match their own checksums may be those of different segments: which one is wrong is unknown.
+        has_other_chunk = all(is_intact.values()) and not (is_good.all() and len(keys) == len(x) == len(checksums))
+        problems += ["digest, x and crc are not those of the same rows"] if has_other_chunk else []
+        has_all_keys = is_intact["digest"] and not has_other_chunk
+        readable_keys = keys if has_all_keys else np.where(is_good, keys, b"")
+        return SegmentCheck(problems, readable_keys, x, is_good, has_all_keys)
 
     def _read_raw(self, array: str) -> NDArray[np.uint8]:
         """Return (n_bytes,) a chunk's file, its checksum included; empty where there is none."""

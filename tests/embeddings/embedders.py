@@ -1,11 +1,14 @@
 """Transformers on the toy backbone, random images, and the content of their caches."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from featx import ImageEmbedder
+from featx.embeddings.files import EmbeddedFiles, FileEmbedder
+from featx.specs.embedding import ResolvedEmbedding
 
 # Number of features of the toy backbone.
 D = 8
@@ -17,6 +20,10 @@ def embedder(**settings: Any) -> ImageEmbedder:
 
 def noise(*shape: int) -> Any:
     return np.random.default_rng(len(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def embed_files(paths: Sequence[str], embeddings: Sequence[ResolvedEmbedding], device: str) -> EmbeddedFiles:
+    return FileEmbedder(embeddings, device).embed_paths(paths)
 
 
 def files(cache: Path) -> dict[str, int]:

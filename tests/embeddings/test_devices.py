@@ -1,12 +1,14 @@
 """Devices are found by name, and each row belongs to its image."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from featx.embeddings.devices import TorchRunner, find_device
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, resolve_network
+from featx.networks.features import FeatureNetwork, build_backbone, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 
 CPU = torch.device("cpu")
@@ -73,6 +75,32 @@ def test_a_network_is_put_into_eval_mode() -> None:
 
     assert not toy.training
     assert all(np.isfinite(x).all() for x in outputs)
+
+
+def test_threads_build_runners_on_one_body() -> None:
+    request = EmbeddingRequest(backbone="toy", weights="none")
+    backbone = build_backbone(request)
+    pixels = pictures(8, 8)
+    (expected,) = TorchRunner(resolve_network([request], backbone).network, CPU, 8)(pixels)
+
+    def embed(_: int) -> bytes:
+        (rows,) = TorchRunner(resolve_network([request], backbone).network, CPU, 8)(pixels)
+        return rows.tobytes()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(embed, range(200))) == {expected.tobytes()}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+def test_a_runner_moves_its_network_back_to_its_device() -> None:
+    toy = network()
+    on_gpu, on_cpu = TorchRunner(toy, torch.device("cuda"), 8), TorchRunner(toy, CPU, 8)
+
+    outputs = [runner(pictures(8, 8)) for runner in (on_gpu, on_cpu, on_gpu)]
+
+    for x, y in zip(outputs[0], outputs[2], strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings.deviation import measure_deviation
-from featx.embeddings.files import MIN_FILES_TO_BATCH, embed_files
+from featx.embeddings.files import MIN_FILES_TO_BATCH
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
@@ -18,6 +18,7 @@ from featx.networks.backbones import get_backbone
 from featx.networks.features import resolve_network
 from featx.specs.embedding import EmbeddingRequest, ReducedPrecision, ResolvedEmbedding
 from featx.study.study import Study
+from tests.embeddings.embedders import embed_files
 
 
 def embedding(**settings: object) -> ResolvedEmbedding:

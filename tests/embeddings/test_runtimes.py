@@ -77,6 +77,13 @@ def test_exporting_keeps_no_outputs_of_layers() -> None:
     assert {id(x) for x in tensors()} <= {id(x) for x in tensors_before}
 
 
+def test_networks_can_be_exported_by_several_threads() -> None:
+    networks = [PortableNetwork(network(), SIDE) for _ in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        models = list(threads.map(lambda portable: portable.as_onnx(8), networks))
+    assert len({len(model) for model in models}) == 1
+
+
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_the_default_backbone_has_the_same_vectors_everywhere(runtime: Runtime) -> None:
     body = resolve_network([EmbeddingRequest(size_px=64, tap=tap) for tap in ("last", "blocks.3")]).network

@@ -13,12 +13,12 @@ import pytest
 
 from featx import extract
 from featx.embeddings.extract import Extraction
-from featx.embeddings.files import embed_files
 from featx.images.contents import digest, unicode_name
 from featx.specs.embedding import ResolvedEmbedding
 from featx.study.study import Study
 from tests.awkward_files import BROKEN, CASES, E_ACUTE, LATIN, expected_outcomes, write_files
 from tests.conftest import TOY_RECIPE
+from tests.embeddings.embedders import embed_files
 from tests.rows import row_alone, stored_rows
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import featx
-from featx.embeddings.files import embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnknownNameError
 from featx.images.contents import digest
@@ -21,6 +20,7 @@ from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import EmbeddingRequest, ResolvedEmbedding
 from featx.study.study import Study
+from tests.embeddings.embedders import embed_files
 from tests.layouts import CLASSES, CODES, EMPTY, FILE_FORMS, FORMS, PIXELS, PNGS, Form, flat, on_disk
 
 # Folders and archives
