@@ -214,6 +214,7 @@ def _groups_by_decoding(
 
 def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
     """Build the runner of a network in a precision, or in fp32 with a warning where this machine does not have it."""
+    from featx.embeddings.devices import find_device
     from featx.embeddings.runtimes import Execution, can_compute, is_installed
 
     rows = 1 if n_images < MIN_FILES_TO_BATCH else None
@@ -224,7 +225,8 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
             f"{group.requests[0].backbone} was extracted in {precision}, which is not available here; it runs in "
             "fp32, and the vectors may differ as far as 'extraction.min_cosine' allowed"
         )
-    use_openvino = n_images >= MIN_FILES_FOR_OPENVINO and device in {"auto", "cpu"} and is_installed("openvino")
+    is_on_cpu = find_device(device).type == "cpu"
+    use_openvino = n_images >= MIN_FILES_FOR_OPENVINO and is_on_cpu and is_installed("openvino")
     return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)
 
 

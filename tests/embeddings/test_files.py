@@ -10,9 +10,9 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings.deviation import measure_deviation
-from featx.embeddings.files import MIN_FILES_TO_BATCH
+from featx.embeddings.files import MIN_FILES_FOR_OPENVINO, MIN_FILES_TO_BATCH, FileEmbedder
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.embeddings.runtimes import is_native
+from featx.embeddings.runtimes import Execution, PortableNetwork, is_native
 from featx.errors import ArtifactError, WeightsError
 from featx.networks.backbones import get_backbone
 from featx.networks.features import resolve_network
@@ -179,3 +179,17 @@ def test_an_available_precision_is_used_without_a_warning(toy_home: Path, runtim
     x, y = (embedded.columns[resolved.spec.fingerprint()] for resolved in (fp32_embedding, reduced))
     assert x.tobytes() != y.tobytes()
     assert measure_deviation(x, y).cosine > 0.999
+
+
+@pytest.mark.parametrize(("has_gpu", "runtime"), [(True, "torch"), (False, "openvino")])
+def test_many_files_take_the_gpu_where_there_is_one(
+    has_gpu: bool, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    executions: list[Execution] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(PortableNetwork, "build_runner", lambda _self, execution, _rows: executions.append(execution))
+    embedder = FileEmbedder([embedding()], "auto")
+    ((group, specs),) = next(iter(embedder._groups.values()))
+    embedder._find_runner(group, specs, MIN_FILES_FOR_OPENVINO)
+    assert [execution.runtime for execution in executions] == [runtime]
