@@ -110,7 +110,11 @@ def test_the_writer_of_a_folder_that_is_being_published_is_alive(
 
 @pytest.mark.parametrize(
     "name",
-    [".git", ".DS_Store", "..", ".toy.zarr.0123abcd", ".a.b-c-d-e", ".toy.1-2-3", "toy.zarr.00000000-1-1-0123abcd"],
+    [
+        *(".git", ".DS_Store", "..", ".toy.zarr.0123abcd", ".a.b-c-d-e", ".toy.1-2-3"),
+        *("toy.zarr.00000000-1-1-0123abcd", ".backup-2024-11-30", ".old-2024-11-30", ".notes.copy-2024-11-30"),
+        *("..00000000-1-1-0123abcd", ".toy.0000000-1-1-0123abcd", ".toy.00000000-1-1-0123abcd.png"),
+    ],
 )
 def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -118,6 +122,15 @@ def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
         set_age(path / "x" if path.mkdir() else path, 100 * LEASE_S)
     assert not is_live(path)
     assert leftovers(tmp_path) == []
+    remove_leftovers(tmp_path)
+    assert path.exists()
+
+
+def test_a_writer_whose_start_is_not_known_is_dead_after_its_lease(tmp_path: Path) -> None:
+    path = make_private_folder(f"{machine_id()}-{2**22 - 1}-", tmp_path)
+    assert is_live(path)
+    set_age(path, LEASE_S + 60)
+    assert leftovers(tmp_path) == [path]
 
 
 REPLACE_AND_DIE = """
