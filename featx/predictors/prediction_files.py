@@ -1,6 +1,7 @@
 """Files of predictions that are written batch by batch: CSV, JSON lines or Parquet, by the suffix."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +59,10 @@ def _jsonl_writer(file: Path) -> Iterator[WriteRows]:
 
         def write(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows:
-                # JSON has no nan; a number that is not known is null.
+                # JSON has neither nan nor infinity: an unknown number and a missing bound are null.
                 record = {
-                    key: None if isinstance(value, float) and value != value else value for key, value in row.items()
+                    key: None if isinstance(value, float) and not math.isfinite(value) else value
+                    for key, value in row.items()
                 }
                 stream.write(escape_json(json.dumps(record, ensure_ascii=False, allow_nan=False)) + "\n")
 
