@@ -17,7 +17,7 @@ def compact(
     recipe: str | Path | Recipe | None = None,
     *,
     cache: str | Path | None = None,
-    stores: Sequence[str] = (),
+    stores: Sequence[str] | str = (),
     progress: ProgressCallback = no_progress,
 ) -> list[CompactionResult]:
     """Join the small segments of a cache's stores, and those that hold the same images, while others read and write.
