@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import DataError
-from featx.files.atomic import atomic_file
 from featx.files.spreadsheets import text_cells
+from featx.storage.leases import atomic_output
 from featx.text.escaping import escape_json
 from featx.text.masking import mask_secrets_in_value
 
@@ -38,7 +38,7 @@ def open_prediction_file(file: Path) -> Iterator[WriteRows]:
     writers = {".csv": _csv_writer, ".jsonl": _jsonl_writer, ".parquet": _parquet_writer}
     if file.suffix.lower() not in writers:
         raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv, .jsonl or .parquet")
-    with atomic_file(file) as private, writers[file.suffix.lower()](private) as write:
+    with atomic_output(file) as private, writers[file.suffix.lower()](private) as write:
         yield lambda rows: write([mask_secrets_in_value(row) for row in rows])
 
 

@@ -7,10 +7,11 @@ system's own clock, so a clock that was set back, or differs from a server's, ma
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from featx.files.atomic import PRIVATE_NAME, REPLACED_SUFFIX, machine_id, private_name, process_start_ticks
+from featx.files.atomic import PRIVATE_NAME, REPLACED_SUFFIX, atomic_file, machine_id, private_name, process_start_ticks
 
 # A writer on another machine counts as killed after so long without a change. A segment takes less than a minute.
 LEASE_S = 3600.0
@@ -34,6 +35,20 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_output(file: Path) -> Iterator[Path]:
+    """Lend a private file as `atomic_file` does, after private files of killed writers of the same file are removed.
+
+    Nothing else removes them in a folder that the user has chosen.
+    """
+    for path in sorted(file.parent.glob(".*")):
+        name_match = PRIVATE_NAME.fullmatch(path.name)
+        if name_match and name_match["final"] == file.name and path.is_file() and _is_leftover(path):
+            path.unlink(missing_ok=True)
+    with atomic_file(file) as private_file:
+        yield private_file
 
 
 def _restore_replaced(path: Path) -> bool:
