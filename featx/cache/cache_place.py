@@ -16,6 +16,7 @@ from featx.files.parsing import ParseError, parse_json, validate_as
 from featx.files.seals import has_valid_seal
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe
+from featx.specs.sequences import as_tuple
 from featx.storage.all_stores import stores_at
 from featx.storage.places import STORE_SUFFIX, CachePlace, Stores
 from featx.storage.segment_store import SegmentStore
@@ -68,7 +69,7 @@ class Cache:
         """All stores of the cache."""
         return stores_at(self.place)
 
-    def stores(self, names: Sequence[str] = ()) -> list[SegmentStore]:
+    def stores(self, names: Sequence[str] | str = ()) -> list[SegmentStore]:
         """Return the stores whose names begin with one of the names; all by default.
 
         Raises
@@ -78,6 +79,7 @@ class Cache:
         UnreachableError
             an object store does not answer.
         """
+        names = as_tuple(names)
         place, stores = self.all_stores.place, self.all_stores.segment_stores()
         if stores is None:
             raise DataError(f"there is no cache at {place}; name one with '--cache', or run 'featx extract' first")

@@ -9,7 +9,7 @@ from featx.errors import CorruptError
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
 from featx.storage import compaction
-from featx.storage.checks import open_store
+from featx.storage.checks import has_valid_header, open_store
 from featx.storage.compaction import CompactionResult
 
 
@@ -17,7 +17,7 @@ def compact(
     recipe: str | Path | Recipe | None = None,
     *,
     cache: str | Path | None = None,
-    stores: Sequence[str] = (),
+    stores: Sequence[str] | str = (),
     progress: ProgressCallback = no_progress,
 ) -> list[CompactionResult]:
     """Join the small segments of a cache's stores, and those that hold the same images, while others read and write.
@@ -67,6 +67,9 @@ class ClearingResult:
         Names of the leftovers of killed writers.
     unneeded
         Names of the stores that no known recipe needs.
+    kept
+        Names of those that stay although no known recipe needs them: they have no valid header of a store, because
+        other software wrote them, they are damaged, or a newer featx wrote them.
     n_bytes
         Total size of both in bytes.
     is_removed
@@ -77,6 +80,7 @@ class ClearingResult:
 
     leftovers: list[str]
     unneeded: list[str]
+    kept: list[str]
     n_bytes: int
     is_removed: bool
     n_recipes: int
@@ -110,10 +114,13 @@ def gc(
     Notes
     -----
     Files of a live writer are never touched (`featx.storage.leases`), nor the stores that an extraction or a training
-    fills, which it records before. If no recipe is known, no store is removed.
+    fills, which it records before. If no recipe is known, no store is removed, nor is ever a folder with the name of a
+    store that has no valid header of one.
     """
     place = Cache.find(recipe, cache)
-    unneeded_stores = [store for store in place.stores() if place.is_unneeded(store)]
+    candidates = [store for store in place.stores() if place.is_unneeded(store)]
+    unneeded_stores = [store for store in candidates if has_valid_header(store)]
+    kept = sorted({store.name for store in candidates} - {store.name for store in unneeded_stores})
     leftovers = place.all_stores.leftovers()
     is_removed = not dry_run and (not unneeded_stores or agree([store.name for store in unneeded_stores]))
     if is_removed:
@@ -130,6 +137,7 @@ def gc(
     return ClearingResult(
         [leftover.name for leftover in leftovers],
         [store.name for store in unneeded_stores],
+        kept,
         n_bytes,
         is_removed,
         len(owners),

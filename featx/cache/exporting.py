@@ -15,11 +15,11 @@ from featx.cache.exported_columns import Columns, study_columns
 from featx.embeddings.read import locked_store
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError, StoreError
-from featx.files.atomic import atomic_file
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggest_names
 from featx.specs.recipe import Recipe
 from featx.storage.checks import open_store
+from featx.storage.leases import atomic_output
 from featx.storage.places import STORE_SUFFIX
 from featx.storage.store import EmbeddingStore
 from featx.study.folders import cache_place
@@ -104,7 +104,7 @@ def export(
     if (n_bytes := n * d * store.dtype.itemsize) > free_bytes(file.parent):
         raise StoreError(f"{file} would take {gigabytes(n_bytes)}, {gigabytes(free_bytes(file.parent))} are free there")
     with (
-        atomic_file(file) as private_file,
+        atomic_output(file) as private_file,
         WRITERS[file.suffix](private_file, columns, (n, d), store.dtype) as write_block,
     ):
         for start in range(0, n, BLOCK_ROWS):

@@ -43,7 +43,7 @@ def verify(
     recipe: str | Path | Recipe | None = None,
     *,
     cache: str | Path | None = None,
-    stores: Sequence[str] = (),
+    stores: Sequence[str] | str = (),
     repair: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[VerificationResult]:

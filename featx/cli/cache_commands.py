@@ -218,6 +218,11 @@ def gc(
     )
     for name in result.unneeded:
         console.say(f"  {name}: {state}")
+    for name in result.kept:
+        console.say(
+            f"  {name}: kept, because it is no store of featx, or its header is damaged or of a newer version; "
+            "remove it yourself if you do not need it"
+        )
     if result.n_recipes:
         console.say(f"stores that none of {result.n_recipes} known recipes uses: {len(result.unneeded)}, {state}")
     else:

@@ -21,6 +21,7 @@ from featx.cli import (
 )
 from featx.cli.command_line import Command, CommandGroup
 from featx.cli.output_settings import with_output_options
+from featx.cli.termination import orderly_termination
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.sanitising import sanitise_text
 
@@ -84,7 +85,12 @@ app.add_typer(runs_commands.app)
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 3 failed images, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 error, 2 usage, 3 failed images, 130 Ctrl-C, 143 SIGTERM."""
+    with orderly_termination():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except SystemExit as stop:

@@ -1,5 +1,6 @@
 """``featx predict``."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -205,7 +206,8 @@ def _read_places(places: Sequence[str]) -> Iterator[str]:
     """Yield the places; ``-`` stands for the lines of standard input."""
     for place in places:
         if place == STANDARD_INPUT:
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            # Names of files need not be UTF-8.
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
         else:
             yield place
 

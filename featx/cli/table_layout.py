@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from featx.cli.text import longest_piece, wrap_cells
-from featx.text.sanitising import sanitise_text
+from featx.text.sanitising import sanitise_text, sanitise_value
 
 # Number of characters between two columns of a table.
 COLUMN_GAP = 2
@@ -65,7 +65,7 @@ class TableCells:
             i for i in range(len(ranked_columns)) if not i or any(row[i] not in MISSING_CELLS for row in rows)
         ]
         first_column, *next_columns = [ranked_columns[i] for i in filled_indices]
-        texts = [[sanitise_text(row[i]) for i in filled_indices] for row in rows]
+        texts = [[sanitise_value(row[i]) for i in filled_indices] for row in rows]
         return cls((replace(first_column, is_text=True), *next_columns), texts)
 
     def natural_width(self, index: int) -> int:

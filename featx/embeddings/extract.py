@@ -40,6 +40,7 @@ from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 from featx.specs.sections import EmbeddingSection
+from featx.specs.sequences import as_tuple
 from featx.specs.validation import build_spec
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -121,7 +122,7 @@ class Extraction:
 def extract(  # noqa: PLR0913 (all but the first are keyword options, one for each of the command's)
     recipe: str | Path | Recipe | None = None,
     *,
-    backbones: Sequence[str] = (),
+    backbones: Sequence[str] | str = (),
     engine: EngineSpec | None = None,
     drop_unlabelled: bool = False,
     on_error: Literal["skip", "fail"] | Path = "skip",
@@ -165,7 +166,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     check_cluster(cluster)
     if isinstance(on_error, Path):
         check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
-    requests = _requests(study, backbones)
+    requests = _requests(study, as_tuple(backbones))
     labels_state = study.labels_state()
     listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)

@@ -15,6 +15,7 @@ from featx.metrics.definitions import find_score
 from featx.registry import ENSEMBLE_METHODS
 from featx.specs.ensembling import DEFAULT_METHODS, EnsembleSpec
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import RunDescription, describe_runs, replace_names
@@ -102,7 +103,7 @@ class EnsembleResult:
 def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
-    specs: Sequence[EnsembleSpec] = (),
+    specs: Sequence[EnsembleSpec] | EnsembleSpec = (),
     methods: Sequence[str] | str = (),
     members: Sequence[str] | str = (),
     target: str | None = None,
@@ -148,7 +149,7 @@ def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     cross-fitting: the predictions for each fold come from a fit to the other folds.
     """
     study = Study.open(recipe)
-    sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
+    sections = _sections(study, as_tuple(specs), as_tuple(methods), as_tuple(members), target)
     results = [result for spec in sections for result in _build_section(study, spec, target, force, _raise_failure)]
     # Sections without a name and with the same members have the same runs.
     distinct_results = {result.run: result for result in results}.values()
@@ -221,10 +222,6 @@ def _build_section(
         for run in runs
         for result in _build_all(run, _suited_methods(study, run.target, spec), force, report_failure)
     ]
-
-
-def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def explain_missing_ensembles(study: Study, spec: EnsembleSpec) -> dict[str, str]:

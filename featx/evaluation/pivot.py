@@ -9,6 +9,7 @@ from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.group_biases import MEASURES
 from featx.evaluation.recommendation import has_failed
 from featx.registry import suggest_names
+from featx.specs.sequences import as_tuple
 from featx.study.run_settings import find_called, setting_text
 
 
@@ -115,9 +116,9 @@ class _Figure:
 
 def pivot_runs(
     evaluations: Sequence[Evaluation],
-    by: Sequence[str],
+    by: Sequence[str] | str,
     score: str | None = None,
-    runs: Sequence[str] = (),
+    runs: Sequence[str] | str = (),
     bias: str | None = None,
 ) -> list[Pivot]:
     """Return a table for each target whose runs differ in the settings, or with `bias` for each of its groupings.
@@ -141,6 +142,7 @@ def pivot_runs(
     DataError
         No runs differ in one of the settings, they have no such score or no groups, or none has one of the names.
     """
+    by, runs = as_tuple(by), as_tuple(runs)
     evaluations = [replace(table, rows=_named(table.rows, runs)) for table in evaluations] if runs else evaluations
     rows = [row for table in evaluations for row in table.rows]
     if unmatched_names := [name for name in runs if not _named(rows, [name])]:

@@ -23,13 +23,14 @@ from featx.errors import DataError, MissingExtraError
 from featx.exports.fp32_refit import check_precision_options, parity_with_source, refit_in_fp32
 from featx.exports.onnx_sessions import open_session, run_on_images
 from featx.exports.stored_outputs import measure_parity, stored_outputs
-from featx.files.atomic import atomic_file, file_sha256, write_text
+from featx.files.atomic import file_sha256, write_text
 from featx.predictors.loading import load
 from featx.predictors.models import Model
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggest_names
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
+from featx.storage.leases import atomic_output
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.ids import Ids
@@ -248,7 +249,7 @@ class _RunExporter:
     def write_skops(self) -> ExportedModel:
         """Write the head in the skops format, which is read without running its code."""
         file = self.folder / f"{self.run.name}.skops"
-        with atomic_file(file) as private:
+        with atomic_output(file) as private:
             skops_format.dump(self._head(), Path(private))
         return self._finish_copy(file, "skops", skops_format.read(file))
 
@@ -256,7 +257,7 @@ class _RunExporter:
         """Copy the head's pickle."""
         file = self.folder / f"{self.run.name}.joblib"
         model = self._head()
-        with atomic_file(file) as private:
+        with atomic_output(file) as private:
             shutil.copy(self.run.path / BODY_FILES["head"], private)
         return self._finish_copy(file, "joblib", model)
 
@@ -365,5 +366,5 @@ def _pixel_input(group: NetworkGroup) -> dict[str, Any]:
 
 def _write_bytes(file: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    with atomic_file(file) as private:
+    with atomic_output(file) as private:
         Path(private).write_bytes(content)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -31,6 +32,10 @@ T = TypeVar("T")
 LOCK_POLL_S = 0.01
 # End of the name of a folder that another one replaces, before the lease.
 REPLACED_SUFFIX = ".old"
+# A name that `private_name` makes. It is strict, because leftovers of such names are removed without a question.
+PRIVATE_NAME = re.compile(
+    r"\.(?P<final>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)-(?P<start>[0-9]*)-[0-9a-f]{8}", re.DOTALL
+)
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from featx.files.atomic import atomic_file
-from featx.text.sanitising import sanitise_text
+from featx.text.sanitising import sanitise_value
 
 # A spreadsheet program evaluates a cell that begins with one of these characters or its full-width form.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -46,7 +46,7 @@ def text_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = sanitise_text(value)
+    text = sanitise_value(value)
     return f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text
 
 

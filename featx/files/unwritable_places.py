@@ -1,15 +1,14 @@
 """Errors of places that cannot be written to, in words that name the place and the next step."""
 
 import errno
-import re
 from pathlib import Path
+
+from featx.files.atomic import PRIVATE_NAME
 
 # Errors of a place that cannot be written to; a full disk is none of them.
 NOT_WRITABLE_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 # Errors that reading never raises.
 _WRITE_ERRNOS = frozenset({errno.EROFS, errno.EEXIST})
-# A private name of `featx.files.atomic.private_name`.
-_PRIVATE_NAME = re.compile(r"^\.(?P<final>.+)\.[0-9a-f]{8}-\d+-\d+-[0-9a-f]{8}$")
 
 
 def unwritable_path(error: OSError) -> Path | None:
@@ -23,7 +22,7 @@ def unwritable_path(error: OSError) -> Path | None:
     if error.errno not in NOT_WRITABLE_ERRNOS or not isinstance(error.filename, str | Path):
         return None
     path = Path(error.filename)
-    if name_match := _PRIVATE_NAME.match(path.name):
+    if name_match := PRIVATE_NAME.fullmatch(path.name):
         return path.with_name(name_match["final"])
     is_write = error.filename2 is not None or error.errno in _WRITE_ERRNOS
     return path if is_write else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics
 from featx.study.run_settings import RunDescription, describe_runs
@@ -38,11 +40,11 @@ UNCHECKED_FIELDS = {"backbone": "", "strategy": "", "phases": (), "lr": 1.0, "ep
 def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
-    specs: Sequence[FinetuneSpec] = (),
-    strategies: Sequence[str] = (),
-    lrs: Sequence[float] = (),
+    specs: Sequence[FinetuneSpec] | FinetuneSpec = (),
+    strategies: Sequence[str] | str = (),
+    lrs: Sequence[float] | float = (),
     epochs: int | None = None,
-    backbones: Sequence[str] = (),
+    backbones: Sequence[str] | str = (),
     trials: int | None = None,
     target: str | None = None,
     engine: EngineSpec | None = None,
@@ -103,9 +105,14 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     study = Study.open(recipe)
     progress = _each_note_once(progress)
     find_near_copies(study, progress)
-    overrides = {"strategy": strategies, "lr": lrs, "epochs": [] if epochs is None else [epochs]}
+    specs, backbones = as_tuple(specs), as_tuple(backbones)
+    overrides: dict[str, tuple[Any, ...]] = {
+        "strategy": as_tuple(strategies),
+        "lr": as_tuple(lrs),
+        "epochs": () if epochs is None else (epochs,),
+    }
     changes = {key: list(values) for key, values in overrides.items() if values}
-    grids = [Grid(tuple(specs), trials)] if specs else recipe_grids(study.recipe, trials, backbones)
+    grids = [Grid(specs, trials)] if specs else recipe_grids(study.recipe, trials, backbones)
     names = study.of_kind(("classes", "numbers"), target)
     grids = grids_of_targets(select_backbones(grids, backbones), names)
     grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]

@@ -26,6 +26,7 @@ from featx.registry import HEADS
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
 from featx.study.run_listing import current_labels
@@ -187,7 +188,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     Heads are fitted on train rows only. Val and test rows are predicted; val labels are used only to report a score of
     the finished model, test labels not at all.
     """
-    heads = [heads] if isinstance(heads, str | HeadSpec) else heads
+    heads = as_tuple(heads)
     for head in heads:
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)

@@ -93,7 +93,13 @@ def unicode_name(name: str) -> str:
     >>> unicode_name("caf\udce9.png")
     'caf\\xe9.png'
     """
-    return name if _is_unicode(name) else os.fsencode(name).decode("utf-8", "backslashreplace")
+    if _is_unicode(name):
+        return name
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    # No file has a name with other halves of surrogate pairs.
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_unicode(name: str) -> bool:

@@ -13,7 +13,7 @@ from featx.errors import DataError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.array_files import is_array_file, open_datasets
 from featx.images.containers.array_pairing import is_image_shape
-from featx.images.contents import file_uri
+from featx.images.contents import file_uri, unicode_name
 from featx.images.init import recognise
 from featx.images.names import file_suffix, is_archive_name, is_image_name, is_image_url
 from featx.images.readers import read_source
@@ -50,11 +50,11 @@ class UnlabelledImages:
 
 
 def list_images(places: Sequence[str]) -> UnlabelledImages:
-    """Return the images of some places.
+    r"""Return the images of some places.
 
     The ids of a single place are those of an extraction from it: paths in a folder, ``faces.zip!0.png``,
     ``tiles.h5#17``, paths of a label table. If there are several places, the ids of a folder, an archive or an array
-    file begin with its path.
+    file begin with its path. Bytes of a name that are not UTF-8 become ``\xNN``.
 
     Parameters
     ----------
@@ -75,11 +75,13 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     for place in expanded_places:
         place_images = _list_place(place)
         if not place_images.ids and not place_images.unreadable:
-            empty_places[place] = f"holds no images{_other_files_text(place_images.n_ignored)}"
-        prefix = _make_prefix(place) if len(expanded_places) > 1 else ""
-        images.ids.extend(prefix + name for name in place_images.ids)
+            empty_places[unicode_name(place)] = f"holds no images{_other_files_text(place_images.n_ignored)}"
+        prefix = unicode_name(_make_prefix(place)) if len(expanded_places) > 1 else ""
+        images.ids.extend(prefix + unicode_name(name) for name in place_images.ids)
         images.uris.extend(place_images.uris)
-        images.unreadable.update({prefix + name: reason for name, reason in place_images.unreadable.items()})
+        images.unreadable.update(
+            {prefix + unicode_name(name): reason for name, reason in place_images.unreadable.items()}
+        )
         images.tables.extend(_with_prefix(table, prefix) for table in place_images.tables)
         n_ignored += place_images.n_ignored
     if not images.ids and not images.unreadable:

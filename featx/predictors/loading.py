@@ -23,6 +23,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.registry import ENSEMBLE_METHODS, RUN_KINDS
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.study.run_folder import RunFolder
 from featx.study.run_settings import label_runs
 from featx.study.study import Study
@@ -131,7 +132,7 @@ def predict(  # noqa: PLR0913 (all but the first two are keyword options)
     /,
     *,
     recipe: str | Path | Recipe | None = None,
-    runs: Sequence[str | Path] = (),
+    runs: Sequence[str | Path] | str | Path = (),
     device: str = "auto",
     vectors: str | Path | None = None,
 ) -> dict[str, Prediction]:
@@ -178,7 +179,7 @@ def predict(  # noqa: PLR0913 (all but the first two are keyword options)
         featx.predict("runs/faces/svm-class-1a2b3c4d", "photos/")
     """
     inputs = _parse_inputs(recipe_or_images, images, recipe, vectors is not None)
-    runs = (*runs, *inputs.run_folders)
+    runs = (*as_tuple(runs), *inputs.run_folders)
     batches = list(predict_batches(inputs.images, inputs.recipe, runs=runs, device=device, vectors=vectors))
     return {name: join_predictions([batch[name] for batch in batches]) for name in batches[0]}
 
@@ -234,7 +235,7 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
-    runs: Sequence[str | Path] = (),
+    runs: Sequence[str | Path] | str | Path = (),
     device: str = "auto",
     vectors: str | Path | None = None,
     progress: ProgressCallback = no_progress,
@@ -252,7 +253,7 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     from featx.embeddings.files import FileEmbedder
     from featx.images.unlabelled import list_images
 
-    places = [str(image) for image in ([images] if isinstance(images, str | Path) else images)]
+    places, runs = [str(image) for image in as_tuple(images)], as_tuple(runs)
     if bool(places) == (vectors is not None):
         inputs = "images and vectors" if places else "no images"
         raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")

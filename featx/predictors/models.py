@@ -19,6 +19,7 @@ from featx.errors import ArtifactError, DataError
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
 from featx.specs.embedding import CHECKPOINT_PREFIX, EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.specs.sequences import as_tuple
 from featx.study.embedding_lock import read_locked
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Floats
@@ -144,7 +145,7 @@ class Model(ABC):
         WeightsError
             A file of weights is not found.
         """
-        paths = [images] if isinstance(images, str | Path) else list(images)
+        paths = list(as_tuple(images))
         if invalid_paths := [path for path in paths if not isinstance(path, str | Path)]:
             raise DataError(
                 f"expected paths of images, found {type(invalid_paths[0]).__name__}; "

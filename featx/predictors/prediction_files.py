@@ -1,6 +1,7 @@
 """Files of predictions that are written batch by batch: CSV, JSON lines or Parquet, by the suffix."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import DataError
-from featx.files.atomic import atomic_file
 from featx.files.spreadsheets import text_cells
+from featx.storage.leases import atomic_output
 from featx.text.escaping import escape_json
 from featx.text.masking import mask_secrets_in_value
 
@@ -37,7 +38,7 @@ def open_prediction_file(file: Path) -> Iterator[WriteRows]:
     writers = {".csv": _csv_writer, ".jsonl": _jsonl_writer, ".parquet": _parquet_writer}
     if file.suffix.lower() not in writers:
         raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv, .jsonl or .parquet")
-    with atomic_file(file) as private, writers[file.suffix.lower()](private) as write:
+    with atomic_output(file) as private, writers[file.suffix.lower()](private) as write:
         yield lambda rows: write([mask_secrets_in_value(row) for row in rows])
 
 
@@ -58,9 +59,10 @@ def _jsonl_writer(file: Path) -> Iterator[WriteRows]:
 
         def write(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows:
-                # JSON has no nan; a number that is not known is null.
+                # JSON has neither nan nor infinity: an unknown number and a missing bound are null.
                 record = {
-                    key: None if isinstance(value, float) and value != value else value for key, value in row.items()
+                    key: None if isinstance(value, float) and not math.isfinite(value) else value
+                    for key, value in row.items()
                 }
                 stream.write(escape_json(json.dumps(record, ensure_ascii=False, allow_nan=False)) + "\n")
 

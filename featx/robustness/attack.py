@@ -20,6 +20,7 @@ from featx.robustness.robustness_evaluation import RobustnessEvaluation
 from featx.robustness.sanity_checks import N_CHECKED, check_attacks
 from featx.specs.attacking import AttackSection, AttackSpec
 from featx.specs.recipe import Recipe, load_recipe
+from featx.specs.sequences import as_tuple
 
 STAGE = "attack"
 
@@ -27,7 +28,7 @@ STAGE = "attack"
 def attack(
     recipe: str | Path | Recipe | None = None,
     *,
-    sections: Sequence[AttackSection] = (),
+    sections: Sequence[AttackSection] | AttackSection = (),
     final: bool = False,
     user: str | None = None,
     progress: ProgressCallback = no_progress,
@@ -58,7 +59,7 @@ def attack(
         as in `featx.robustness.attack_job.prepare_attacks`.
     """
     loaded_recipe = load_recipe(recipe)
-    attack_sections = sections or loaded_recipe.attack or (AttackSection(seed=loaded_recipe.seed),)
+    attack_sections = as_tuple(sections) or loaded_recipe.attack or (AttackSection(seed=loaded_recipe.seed),)
     return [
         run_attacks(prepare_attacks(loaded_recipe, sections=group, final=final, user=user, progress=progress), progress)
         for group in group_sections(attack_sections)

@@ -20,7 +20,7 @@ def corrupt(  # noqa: PLR0913 (options by name, one each for the command's)
     recipe: str | Path | Recipe | None = None,
     *,
     spec: CorruptionSpec | None = None,
-    runs: Sequence[str] | None = None,
+    runs: Sequence[str] | str | None = None,
     target: str | None = None,
     final: bool = False,
     user: str | None = None,

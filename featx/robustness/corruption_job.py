@@ -23,6 +23,7 @@ from featx.robustness.sampled_rows import only_target, sample_rows, targets_of
 from featx.specs.corrupting import CorruptionSpec
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.ids import Floats
@@ -136,7 +137,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     recipe: str | Path | Recipe | None = None,
     *,
     spec: CorruptionSpec | None = None,
-    runs: Sequence[str] | None = None,
+    runs: Sequence[str] | str | None = None,
     target: str | None = None,
     final: bool = False,
     user: str | None = None,
@@ -147,6 +148,7 @@ def prepare_corruptions(  # noqa: PLR0913 (options by name, one each for the com
     Parameters and errors are those of `featx.corrupt`.
     """
     study = Study.open(recipe)
+    runs = None if runs is None else as_tuple(runs)
     spec = spec or study.recipe.corruption or CorruptionSpec()
     name = only_target(targets_of(study, target, runs), runs)
     cells = make_cells(spec)

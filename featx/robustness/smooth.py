@@ -26,6 +26,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.robustness.noise_votes import Counts, noise_source
 from featx.robustness.smoothing_job import SmoothingJob, prepare_smoothing
 from featx.specs.recipe import Recipe
+from featx.specs.sequences import as_tuple
 from featx.specs.smoothing import SmoothingSpec
 from featx.study.run_folder import PREDICTIONS, RunFolder
 from featx.study.run_settings import label_runs
@@ -83,7 +84,7 @@ class SmoothingResult:
 def smooth(
     recipe: str | Path | Recipe | None = None,
     *,
-    specs: Sequence[SmoothingSpec] = (),
+    specs: Sequence[SmoothingSpec] | SmoothingSpec = (),
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[SmoothingResult]:
@@ -110,7 +111,7 @@ def smooth(
         There are no val rows, a run is not found, or an image is gone or changed.
     """
     study = Study.open(recipe)
-    jobs = [prepare_smoothing(study, spec) for spec in specs or study.recipe.smoothing]
+    jobs = [prepare_smoothing(study, spec) for spec in as_tuple(specs) or study.recipe.smoothing]
     pending_jobs = [job for job in jobs if force or study.find_run(job.stem, job.run_spec) is None]
     # All networks are built before the first one runs, so that a run that cannot be smoothed is refused at once.
     if seconds := sum(job.expected_s for job in pending_jobs):

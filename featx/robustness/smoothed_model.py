@@ -23,6 +23,7 @@ from featx.predictors.prediction import Prediction
 from featx.robustness.attacked_rows import to_pixels
 from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smoothing_job import make_votes, noise_size
+from featx.specs.sequences import as_tuple
 from featx.specs.smoothing import SmoothingSpec
 from featx.tables.ids import Floats
 
@@ -69,7 +70,7 @@ class SmoothedModel(Model):
         device
             ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         """
-        paths = [str(path) for path in ([images] if isinstance(images, str | Path) else images)]
+        paths = [str(path) for path in as_tuple(images)]
         votes = self._votes(device)
         shares: dict[str, Floats] = {}
         failure_reasons: dict[str, str] = {}

@@ -5,6 +5,7 @@ Nothing that a store reports is remembered, because other processes write there 
 
 import errno
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,8 +21,9 @@ S3_RETRIES = {"retries": {"total_max_attempts": 2, "mode": "standard"}}
 OPTIONS: Mapping[str, dict[str, Any]] = {"s3": {"config_kwargs": S3_RETRIES}, "s3a": {"config_kwargs": S3_RETRIES}}
 # Each kind of store has its own name for the time at which an object was written.
 MODIFIED_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "created")
-# Objects of this name are written to learn the time of a store's clock.
+# Objects of such a name are written to learn the time of a store's clock.
 CLOCK_PREFIX = ".clock-"
+CLOCK_NAME = re.compile(rf"{re.escape(CLOCK_PREFIX)}[0-9a-f]{{8}}")
 SETTINGS_HINT = (
     "check its name (paths.cache), its permissions and the store's settings (for S3: AWS_ENDPOINT_URL, "
     "AWS_ACCESS_KEY_ID, …)"

@@ -79,7 +79,7 @@ def open_store(place: Path | str) -> EmbeddingStore:
     StoreError
         a newer featx wrote it.
     """
-    header = _read_header(place)
+    header = _read_header(segment_store_at(place))
     try:
         return EmbeddingStore(place, EmbeddingSpec.model_validate(header["spec"]), int(header["n_features"]))
     except (ValueError, KeyError, TypeError) as error:
@@ -164,6 +164,17 @@ def restore_header(place: Path | str, embedding: ResolvedEmbedding) -> None:
     store.replace_header(encode_header(header))
 
 
+def has_valid_header(store: SegmentStore) -> bool:
+    """Return whether a store has the header of an embedding store that this version of featx reads."""
+    try:
+        _read_header(store)
+    except UnreachableError:
+        raise
+    except StoreError:
+        return False
+    return True
+
+
 def device_rows(provenance: Mapping[str, Any]) -> Iterator[int]:
     """Yield the sizes of the batches that a segment's rows come from, as far as its provenance states them."""
     for origin in provenance.get("joined", [provenance]):
@@ -171,15 +182,15 @@ def device_rows(provenance: Mapping[str, Any]) -> Iterator[int]:
             yield int(origin["device_rows"])
 
 
-def _read_header(place: Path | str) -> dict[str, Any]:
-    store = segment_store_at(place)
+def _read_header(store: SegmentStore) -> dict[str, Any]:
     content = store.read_header()
     return parse_header(b"" if content is None else content, store.place)[0]
 
 
 def _unread_segments(place: Path | str) -> list[Segment]:
     """Return a store's segments without reading them, because they may be damaged."""
-    store, header = segment_store_at(place), _read_header(place)
+    store = segment_store_at(place)
+    header = _read_header(store)
     return _segments(store, EmbeddingSpec.model_validate(header["spec"]), int(header["n_features"]))
 
 

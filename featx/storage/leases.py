@@ -7,10 +7,11 @@ system's own clock, so a clock that was set back, or differs from a server's, ma
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from featx.files.atomic import REPLACED_SUFFIX, machine_id, private_name, process_start_ticks
+from featx.files.atomic import PRIVATE_NAME, REPLACED_SUFFIX, atomic_file, machine_id, private_name, process_start_ticks
 
 # A writer on another machine counts as killed after so long without a change. A segment takes less than a minute.
 LEASE_S = 3600.0
@@ -36,6 +37,20 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_output(file: Path) -> Iterator[Path]:
+    """Lend a private file as `atomic_file` does, after private files of killed writers of the same file are removed.
+
+    Nothing else removes them in a folder that the user has chosen.
+    """
+    for path in sorted(file.parent.glob(".*")):
+        name_match = PRIVATE_NAME.fullmatch(path.name)
+        if name_match and name_match["final"] == file.name and path.is_file() and _is_leftover(path):
+            path.unlink(missing_ok=True)
+    with atomic_file(file) as private_file:
+        yield private_file
+
+
 def _restore_replaced(path: Path) -> bool:
     """Give a folder that was to be replaced its name back if no folder has it; return whether this was done."""
     name, separator, _ = path.name.removeprefix(".").rpartition(f"{REPLACED_SUFFIX}.")
@@ -53,7 +68,8 @@ def is_live(path: Path) -> bool:
     if lease is None:
         return False
     writer_machine, process, start = lease
-    if writer_machine == machine_id():
+    # A start that its writer could not read is like that of a process that has ended.
+    if writer_machine == machine_id() and start:
         return process_start_ticks(int(process)) == start
     return _age_s(path) < LEASE_S
 
@@ -64,9 +80,8 @@ def _is_leftover(path: Path) -> bool:
 
 def _lease(path: Path) -> tuple[str, str, str] | None:
     """Return machine, process and start of a private path's writer; None for other paths."""
-    parts = path.name.rpartition(".")[2].split("-")
-    is_private = path.name.startswith(".") and len(parts) == 4 and parts[1].isdecimal()
-    return (parts[0], parts[1], parts[2]) if is_private else None
+    name_match = PRIVATE_NAME.fullmatch(path.name)
+    return (name_match["machine"], name_match["process"], name_match["start"]) if name_match else None
 
 
 def _age_s(path: Path) -> float:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.storage.buckets import CLOCK_PREFIX, Bucket, modified_s_of
+from featx.storage.buckets import CLOCK_NAME, Bucket, modified_s_of
 from featx.storage.leases import LEASE_S
 from featx.storage.places import STORE_SUFFIX, Leftover
-from featx.storage.segment_store import METADATA_FILE, SEGMENT_PREFIX, Files, SegmentStore
+from featx.storage.segment_store import METADATA_FILE, SEGMENT_NAME, Files, SegmentStore
 
 # Rows are read together where fewer bytes lie between them: reading these takes as long as one more request.
 MAX_GAP_BYTES = 1 << 18
@@ -59,7 +59,7 @@ class ObjectSegmentStore:
     def segment_names(self) -> list[str]:
         """Return the names of all complete segments, sorted."""
         objects = self.bucket.list_objects()
-        self._sizes = {name: int(info["size"]) for name, info in objects.items() if name.startswith(SEGMENT_PREFIX)}
+        self._sizes = {name: int(info["size"]) for name, info in objects.items() if is_in_segment(name)}
         return complete_segments(objects)
 
     def has_segment(self, segment: str) -> bool:
@@ -172,10 +172,10 @@ class ObjectStores:
         """Return what killed writers left: those whose newest object is older than `LEASE_S`."""
         infos = self.bucket.list_objects()
         stores = {name.partition("/")[0] for name in infos if is_store_name(name.partition("/")[0])}
-        groups = {name: [name] for name in infos if name.startswith(CLOCK_PREFIX)}
+        groups = {name: [name] for name in infos if CLOCK_NAME.fullmatch(name)}
         for store in stores:
             store_infos = {
-                name.removeprefix(f"{store}/"): info for name, info in infos.items() if name.startswith(store)
+                name.removeprefix(f"{store}/"): info for name, info in infos.items() if name.startswith(f"{store}/")
             }
             groups |= {
                 f"{store}/{segment}": [f"{store}/{name}" for name in names]
@@ -205,11 +205,17 @@ def is_store_name(name: str) -> bool:
     return name.endswith(STORE_SUFFIX) and not name.startswith(".")
 
 
+def is_in_segment(name: str) -> bool:
+    """Return whether an object belongs to a segment."""
+    segment, _, member_name = name.partition("/")
+    return bool(member_name) and SEGMENT_NAME.fullmatch(segment) is not None
+
+
 def complete_segments(objects: dict[str, dict[str, Any]]) -> list[str]:
     """Return the segments among a store's objects that have a ``zarr.json``, sorted."""
     parts = (name.split("/") for name in objects)
     return sorted(
-        path[0] for path in parts if len(path) == 2 and path[0].startswith(SEGMENT_PREFIX) and path[1] == METADATA_FILE
+        path[0] for path in parts if len(path) == 2 and SEGMENT_NAME.fullmatch(path[0]) and path[1] == METADATA_FILE
     )
 
 
@@ -217,7 +223,7 @@ def unfinished_segments(objects: dict[str, dict[str, Any]]) -> dict[str, list[st
     """Return the segments without a ``zarr.json`` among a store's objects: segment → its objects."""
     complete, groups = set(complete_segments(objects)), dict[str, list[str]]()
     for name in objects:
-        segment, _, member_name = name.partition("/")
-        if segment.startswith(SEGMENT_PREFIX) and member_name and segment not in complete:
+        segment = name.partition("/")[0]
+        if is_in_segment(name) and segment not in complete:
             groups.setdefault(segment, []).append(name)
     return groups

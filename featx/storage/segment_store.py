@@ -9,6 +9,7 @@ changed; a segment is only removed as a whole. docs/adr/0021 says why that is sa
 import errno
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,9 @@ from featx.files.atomic import private_name
 
 METADATA_FILE = "zarr.json"
 SEGMENT_PREFIX = "segment-"
+# Number of hex digits after the prefix.
+HASH_DIGITS = 16
+SEGMENT_NAME = re.compile(rf"{SEGMENT_PREFIX}[0-9a-f]{{{HASH_DIGITS}}}")
 # A part of the private name of a folder that is being removed.
 TRASH_NAME = "trash"
 # Checksums of blocks of this size are computed in the processor's cache: at 18 GB/s instead of 7 GB/s.
@@ -142,7 +146,7 @@ class LocalSegmentStore:
             names = os.listdir(self.path)  # noqa: PTH208 (iterdir makes a Path of each)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in names if name.startswith(SEGMENT_PREFIX))
+        return sorted(name for name in names if SEGMENT_NAME.fullmatch(name))
 
     def has_segment(self, segment: str) -> bool:
         """Return whether the folder of a segment exists."""

@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from featx.errors import CorruptError
 from featx.files.parsing import parse_json
-from featx.storage.segment_store import METADATA_FILE, SEGMENT_PREFIX, Files, SegmentStore, rows_per_block
+from featx.storage.segment_store import HASH_DIGITS, METADATA_FILE, SEGMENT_PREFIX, Files, SegmentStore, rows_per_block
 
 CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 CHUNKS = {"x": "x/c/0/0", "digest": "digest/c/0/0", "crc": "crc/c/0"}
-HASH_DIGITS = 16
 
 Keys = NDArray[np.bytes_]  # (n,) S16: digests
 Rows = NDArray[np.floating]  # (n, d)

@@ -36,6 +36,7 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.registry import suggest_names
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
+from featx.specs.sequences import as_tuple
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
@@ -172,7 +173,7 @@ class Study(LabelledRows):
         return {run.name: run.damage or stale_reasons[run.name] for run in folders}
 
     def runs(
-        self, target: str | None = None, names: Sequence[str] | None = None, with_refits: bool = False
+        self, target: str | None = None, names: Sequence[str] | str | None = None, with_refits: bool = False
     ) -> list[RunFolder]:
         """Return the finished runs that match the current split and labels of the recipe, oldest first.
 
@@ -201,6 +202,7 @@ class Study(LabelledRows):
             stale_reasons |= {run.name: _refit_reason(run) for run in intact_runs if run.refit_of is not None}
         current_runs = [run for run in intact_runs if not stale_reasons[run.name]]
         if names is not None:
+            names = as_tuple(names)
             labels = label_runs({run.name: run.spec for run in current_runs if run.refit_of is None})
             for name in names:
                 if damaged_matches := [run for run in damaged_runs if run.name.startswith(name)]:

@@ -4,29 +4,75 @@ import re
 from typing import Any
 
 MASK = "***"
-USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]*@", re.IGNORECASE)
-QUERY = re.compile(r"(?P<place>[a-z][a-z0-9+.-]*://[^?\s'\"]*)\?[^\s'\"]+", re.IGNORECASE)
+# fsspec chains protocols: ``simplecache::https://host/a.png``.
+SCHEME = r"(?<![a-z0-9+.-])(?:[a-z0-9]++::){0,4}(?P<scheme>[a-z0-9+.-]++://)"
+# A quote ends a URL in running text if the text goes on after it as after a word.
+ENDS_WORD = r"(?=[\s,;:.!?)\]}>]|$)"
+INNER_QUOTE = rf"['\"](?!{ENDS_WORD})"
+IN_QUOTES = rf"(?!(?P=quote){ENDS_WORD})"
+USER_INFO = re.compile(rf"{SCHEME}[^/?#\s]*@", re.IGNORECASE)
+# A URL in quotes may hold spaces. Bounds keep the time linear in the length of the text.
+QUOTED_QUERY = re.compile(
+    rf"(?P<place>(?P<quote>['\"]){SCHEME}(?:{IN_QUOTES}[^?]){{0,1000}}+)\?"
+    rf"(?:{IN_QUOTES}.){{1,4000}}+(?=(?P=quote))",
+    re.IGNORECASE,
+)
+QUERY_TEXT = rf"(?:[^\s'\"]|{INNER_QUOTE})++"
+QUERY = re.compile(rf"(?P<place>{SCHEME}(?:[^\s'\"?]|{INNER_QUOTE})*+)\?{QUERY_TEXT}", re.IGNORECASE)
+# The query of a URL whose path has a space: ``https://host/my photos/a.png?token=1``.
+DETACHED_QUERY = re.compile(rf"\?[\w.~%-]++={QUERY_TEXT}")
+USER_INFO_OF_URL = re.compile(rf"{SCHEME}[^/?#]*@", re.IGNORECASE)
+QUERY_OF_URL = re.compile(rf"(?P<place>{SCHEME}[^?]*)\?(?!{re.escape(MASK)}).+", re.IGNORECASE | re.DOTALL)
 
 
 def mask_secrets(text: str) -> str:
     """Return a text with all secrets in its URLs masked.
 
+    A URL ends at a space, or at a quote after which the text goes on; one in quotes ends at the closing quote.
+
     Examples
     --------
     >>> mask_secrets("cannot read 'https://me:secret@host/a.png?token=1', try again")
     "cannot read 'https://***@host/a.png?***', try again"
+    >>> mask_secrets("https://host/it's.png?token=1 cannot be read")
+    "https://host/it's.png?*** cannot be read"
     >>> mask_secrets("s3://bucket/photos/a@b.png")
     's3://bucket/photos/a@b.png'
     """
     if "://" not in text:
         return text
-    return QUERY.sub(rf"\g<place>?{MASK}", USER_INFO.sub(rf"\g<scheme>{MASK}@", text))
+    text = USER_INFO.sub(_mask_user, text)
+    for query in (QUOTED_QUERY, QUERY):
+        text = query.sub(rf"\g<place>?{MASK}", text)
+    start = text.index("://")
+    return text[:start] + DETACHED_QUERY.sub(f"?{MASK}", text[start:])
+
+
+def mask_url(value: str) -> str:
+    """Return a value, such as an id, with the secrets in its URLs masked; one that begins as a URL is a URL to its end.
+
+    Examples
+    --------
+    >>> mask_url("https://host/a.png?token=two words")
+    'https://host/a.png?***'
+    """
+    if "://" not in value:
+        return value
+    if user := USER_INFO_OF_URL.match(value):
+        value = _mask_user(user) + value[user.end() :]
+    if query := QUERY_OF_URL.match(value):
+        return f"{query['place']}?{MASK}"
+    return mask_secrets(value)
+
+
+def _mask_user(user: re.Match[str]) -> str:
+    return f"{user.string[user.start() : user.end('scheme')]}{MASK}@"
 
 
 def mask_secrets_in_value(value: Any) -> Any:
-    """Return a JSON value with the secrets in all of its texts masked."""
+    """Return a JSON value with the secrets in all of its texts masked by `mask_url`."""
     if isinstance(value, str):
-        return mask_secrets(value)
+        return mask_url(value)
     if isinstance(value, dict):
         return {mask_secrets_in_value(key): mask_secrets_in_value(inner) for key, inner in value.items()}
     return [mask_secrets_in_value(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -57,8 +103,8 @@ def restore_secrets(url: str, source: str) -> str:
 def _secrets(source: str) -> list[tuple[str, str]]:
     """Return the secrets in a source's URL, each with its mask."""
     secrets = []
-    if user := USER_INFO.match(source):
-        secrets.append((user[0], f"{user['scheme']}{MASK}@"))
-    if query := QUERY.match(source):
-        secrets.append((source[query.end("place") : query.end()], f"?{MASK}"))
+    if user := USER_INFO_OF_URL.match(source):
+        secrets.append((source[user.start("scheme") : user.end()], f"{user['scheme']}{MASK}@"))
+    if query := QUERY_OF_URL.match(source):
+        secrets.append((source[query.end("place") :], f"?{MASK}"))
     return secrets

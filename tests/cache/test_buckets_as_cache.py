@@ -211,6 +211,9 @@ def test_gc_removes_unneeded_objects_from_a_bucket(
     for key in s3.find(f"{bucket_path}/{store}"):
         s3.pipe_file(key.replace(store, "old-0123456789abcdef.zarr"), s3.cat_file(key))
     s3.pipe_file(f"{bucket_path}/{store}/segment-0123456789abcdef/x/c/0/0", b"half")
+    foreign = {f"{bucket_path}/{name}" for name in ("my.zarr/segment-1/x", ".clock-settings.json")}
+    for key in foreign:
+        s3.pipe_file(key, b"x")
     monkeypatch.setattr("featx.storage.objects.LEASE_S", -1.0)
     objects_before = s3.find(bucket_path)
     capsys.readouterr()
@@ -219,11 +222,14 @@ def test_gc_removes_unneeded_objects_from_a_bucket(
     result = printed_json(capsys)
     assert result["leftovers"] == [f"{store}/segment-0123456789abcdef"]
     assert result["unneeded"] == ["old-0123456789abcdef.zarr"]
+    assert result["kept"] == ["my.zarr"]
     assert s3.find(bucket_path) == objects_before
 
     assert run("cache", "gc", "--yes", "-r", "remote.toml") == 0
-    assert {key.removeprefix(f"{bucket_path}/").partition("/")[0] for key in s3.find(bucket_path)} == {store}
-    assert len(s3.find(bucket_path)) == 8
+    objects = set(s3.find(bucket_path))
+    assert foreign <= objects
+    assert all(key.startswith(f"{bucket_path}/{store}/") for key in objects - foreign)
+    assert len(objects - foreign) == 8
     assert featx.extract("remote.toml").n_cached == 48
 
 

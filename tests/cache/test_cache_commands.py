@@ -240,6 +240,24 @@ def test_unneeded_stores_are_removed_after_confirmation(store: Path, run_command
     assert json.loads(run_command("cache gc --json --yes")[1])["unneeded"] == []
 
 
+def test_folders_that_are_no_valid_stores_are_kept_and_reported(store: Path, run_command: RunCommand) -> None:
+    foreign, damaged = store.with_name("mydata.zarr"), store.with_name("toy-0123456789abcdef.zarr")
+    (foreign / "segment-old").mkdir(parents=True)
+    (foreign / "segment-old" / "data").write_text("x")
+    (foreign / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    shutil.copytree(store, damaged)
+    header = damaged / "zarr.json"
+    header.write_text(header.read_text().replace("avg", "max"))
+    files_before = sorted(Path("cache").rglob("*"))
+    code, out, _ = run_command("cache gc --yes")
+    assert code == 0
+    for name in (foreign.name, damaged.name):
+        assert f"{name}: kept, because it is no store of featx, or its header is damaged" in " ".join(out.split())
+    assert sorted(Path("cache").rglob("*")) == files_before
+    result = json.loads(run_command("cache gc --json --yes")[1])
+    assert (result["unneeded"], result["kept"]) == ([], [foreign.name, damaged.name])
+
+
 def test_without_a_recipe_in_sight_nothing_is_unneeded(store: Path, run_command: RunCommand) -> None:
     shutil.rmtree("runs")
     code, out, _ = run_command("cache gc --yes")

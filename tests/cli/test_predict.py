@@ -1,11 +1,12 @@
 """``featx predict`` for all kinds of places, its files and its exit codes.
 
-Modules: cli.prediction_command, cli.prediction_table, predictors.prediction_files, predictors.prediction_scores,
-predictors.prediction_texts, predictors.true_values.
+Modules: cli.prediction_command, cli.prediction_table, predictors.prediction_scores, predictors.prediction_texts,
+predictors.true_values.
 """
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -75,7 +76,7 @@ def test_all_places_give_the_same_predictions(fitted: Path, capsys: pytest.Captu
 def test_paths_come_from_standard_input(
     fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("images/dark/000.png\n\nimages/light/000.png\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"images/dark/000.png\n\nimages/light/000.png\n")))
     assert list(predicted_labels(capsys, "-")) == ["images/dark/000.png", "images/light/000.png"]
 
 
@@ -152,6 +153,26 @@ def test_an_error_before_the_first_prediction_prints_no_json(fitted: Path, capsy
     capsys.readouterr()
     assert predict("images", "--run", "gone", "--json") == 1
     assert capsys.readouterr().out == ""
+
+
+def test_names_that_are_not_utf8_are_predicted_and_written(
+    fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, gone = os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"gone\xe9.png")
+    shutil.copy("images/dark/000.png", file)
+    outputs = [f"predictions.{suffix}" for suffix in ("csv", "jsonl", "parquet")]
+    for output in outputs:
+        assert predict(file, "--output", output, "--html", "page.html") == 0
+    names = [pd.read_csv(outputs[0]), pd.read_json(outputs[1], lines=True), pd.read_parquet(outputs[2])]
+    assert [frame["image"].tolist() for frame in names] == [["caf\\xe9.png"]] * 3
+    assert r"caf\xe9.png" in Path("page.html").read_text()
+    stream = io.TextIOWrapper(io.BytesIO(os.fsencode(f"{file}\r\n{gone}\n")), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdin", stream)
+    capsys.readouterr()
+    assert predict("-", "--json") == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["image"] for row in printed["predictions"]] == [r"caf\xe9.png"]
+    assert list(printed["unreadable"]) == [r"gone\xe9.png"]
 
 
 def test_many_unreadable_images_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,7 @@ def test_foreign_files_in_and_beside_a_store_are_ignored(extracted: Path) -> Non
     rows_before = stored_rows(Study.open(None))
     foreign_files = [Path("cache/notes.txt"), Path("cache/.DS_Store"), extracted / ".DS_Store", extracted / "notes.txt"]
     foreign_files += [Path("cache/.backup/zarr.json"), extracted / "sub" / "zarr.json"]
+    foreign_files += [extracted / "segment-notes" / "a.txt"]
     for file in foreign_files:
         file.parent.mkdir(exist_ok=True)
         file.write_text("{}")

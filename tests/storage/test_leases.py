@@ -10,7 +10,7 @@ import pytest
 
 from featx.cache.clearing import gc
 from featx.files.atomic import atomic_file, machine_id, private_name, process_start_ticks
-from featx.storage.leases import LEASE_S, is_live, leftovers, remove_leftovers
+from featx.storage.leases import LEASE_S, atomic_output, is_live, leftovers, remove_leftovers
 from tests.processes import killed_at_end, start_script, wait_until
 from tests.storage.stores import make_store, segments
 
@@ -110,7 +110,11 @@ def test_the_writer_of_a_folder_that_is_being_published_is_alive(
 
 @pytest.mark.parametrize(
     "name",
-    [".git", ".DS_Store", "..", ".toy.zarr.0123abcd", ".a.b-c-d-e", ".toy.1-2-3", "toy.zarr.00000000-1-1-0123abcd"],
+    [
+        *(".git", ".DS_Store", "..", ".toy.zarr.0123abcd", ".a.b-c-d-e", ".toy.1-2-3"),
+        *("toy.zarr.00000000-1-1-0123abcd", ".backup-2024-11-30", ".old-2024-11-30", ".notes.copy-2024-11-30"),
+        *("..00000000-1-1-0123abcd", ".toy.0000000-1-1-0123abcd", ".toy.00000000-1-1-0123abcd.png"),
+    ],
 )
 def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -118,6 +122,15 @@ def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
         set_age(path / "x" if path.mkdir() else path, 100 * LEASE_S)
     assert not is_live(path)
     assert leftovers(tmp_path) == []
+    remove_leftovers(tmp_path)
+    assert path.exists()
+
+
+def test_a_writer_whose_start_is_not_known_is_dead_after_its_lease(tmp_path: Path) -> None:
+    path = make_private_folder(f"{machine_id()}-{2**22 - 1}-", tmp_path)
+    assert is_live(path)
+    set_age(path, LEASE_S + 60)
+    assert leftovers(tmp_path) == [path]
 
 
 REPLACE_AND_DIE = """
@@ -149,6 +162,17 @@ def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert (folder / "old").exists() is not is_made_again
+
+
+def test_a_file_is_written_after_leftovers_of_its_killed_writers_are_removed(tmp_path: Path) -> None:
+    dead, start = f"{machine_id()}-{os.getpid()}-1", process_start_ticks(os.getpid())
+    leftover = tmp_path / f".p.csv.{dead}-0123abcd"
+    others = [".q.csv." + dead + "-0123abcd", f".p.csv.{machine_id()}-{os.getpid()}-{start}-0123abcd", ".p.csv.bak"]
+    for path in (leftover, *(tmp_path / name for name in others)):
+        path.write_text("x")
+    with atomic_output(tmp_path / "p.csv") as private:
+        private.write_text("y")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "p.csv"])
 
 
 def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:

@@ -17,11 +17,14 @@ from typer.testing import CliRunner
 
 import featx
 from featx.cli.main import app
+from featx.cli.table_layout import TableCells
 from featx.errors import DataError, MissingExtraError, ReadError, RecipeError, UnknownNameError
+from featx.files.spreadsheets import text_cell
 from featx.images.digests import DigestCache
 from featx.storage.places import cache_at
 from featx.study.study import Study
-from featx.text.masking import mask_secrets, remove_secrets, restore_secrets
+from featx.text.masking import mask_secrets, mask_secrets_in_value, mask_url, remove_secrets, restore_secrets
+from featx.text.sanitising import sanitise_value
 from tests.conftest import TOY_RECIPE, make_images
 
 SECRET = "pa55word"
@@ -33,6 +36,12 @@ URLS = [
     f"https://host/a.png?X-Amz-Signature={SECRET}&b=1",
     f"https://me:{SECRET}@host/a?token={SECRET}",
     f"simplecache::HTTPS://me:{SECRET}@host/a",
+    f"https://host/it's.png?sig={SECRET}",
+    f"s3://bucket/o'brien/x.png?X-Amz-Signature={SECRET}",
+    f'https://host/a"b.png?sig={SECRET}',
+    f"https://host/my photos/a.png?sig={SECRET}",
+    f"https://host/a.png?sig=ab'{SECRET}",
+    f"https://host/a.png?sig=ab\"'{SECRET}",
 ]
 
 
@@ -45,7 +54,17 @@ def test_errors_show_no_secret_of_a_url(url: str, kind: type[Exception]) -> None
     assert "host" in mask_secrets(url) or "bucket" in mask_secrets(url)
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a@b/c.png", "/data/a?b@c.png", "me@host", "tls://10.0.0.1:8786", "a: b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/a@b/c.png",
+        "/data/a?b@c.png",
+        "me@host",
+        "tls://10.0.0.1:8786",
+        "a: b",
+        "no 'https://host/a', did you mean 'https://host/b'? known: 'c'",
+    ],
+)
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert mask_secrets(text) == text
 
@@ -53,10 +72,26 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
 @pytest.mark.parametrize("source", URLS)
 def test_a_stored_url_is_restored_from_its_source(source: str) -> None:
     uri = source.replace("?", "/deep/?") if "?" in source else f"{source}/deep/c.png"
-    if not source.startswith("simplecache"):
-        assert SECRET not in remove_secrets(uri, source)
+    assert SECRET not in remove_secrets(uri, source)
     assert restore_secrets(remove_secrets(uri, source), source) == uri
     assert remove_secrets("s3://bucket/a?b@c.png", "s3://bucket") == "s3://bucket/a?b@c.png"
+
+
+@pytest.mark.parametrize("query", [f"?sig=two {SECRET}", f"?sig=a', {SECRET}", f"?{SECRET} x", f"?sig=\n{SECRET}"])
+def test_values_that_are_urls_are_masked_to_their_end(query: str, tmp_path: Path) -> None:
+    url = f"https://host/my photos/a.png{query}"
+    assert mask_url(url) == "https://host/my photos/a.png?***"
+    assert mask_secrets_in_value({"image": [url]}) == {"image": ["https://host/my photos/a.png?***"]}
+    assert sanitise_value(url) == text_cell(url) == "https://host/my photos/a.png?***"
+    assert SECRET not in mask_secrets(f"{url!r} cannot be read")
+    assert remove_secrets(url, f"https://host/{query}") == "https://host/my photos/a.png?***"
+    assert TableCells.of(["image"], [[url]]).rows == [["https://host/my photos/a.png?***"]]
+
+
+def test_a_message_goes_on_after_a_masked_url() -> None:
+    error = DataError(f"https://host/it's.png?sig={SECRET} cannot be read; it isn't there")
+    assert str(error) == "https://host/it's.png?*** cannot be read; it isn't there"
+    assert mask_secrets_in_value(str(error)) == str(error)
 
 
 class _Guarded(http.server.SimpleHTTPRequestHandler):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.text.sanitising import sanitise_text
+from featx.text.sanitising import sanitise_text, sanitise_value
 
 # Largest 16-bit number: the right and the upper end of the map.
 MAX_POSITION = 65535
@@ -39,7 +39,7 @@ def encode_map(
         Name of a colouring → the value of each image; None for no value.
     """
     return {
-        "ids": [sanitise_text(image_id) for image_id in ids],
+        "ids": [sanitise_value(image_id) for image_id in ids],
         "points": _base64(_scale(np.asarray(points, dtype=np.float64).reshape(len(ids), 2))),
         "colours": [_encode_colouring(name, values) for name, values in colours.items()],
     }
@@ -62,7 +62,7 @@ def _encode_colouring(name: str, values: Sequence[str | None]) -> dict[str, Any]
     listed_values = sorted(listed_values, key=lambda value: (value == MISSING, value))
     codes_by_value = {value: code for code, value in enumerate(listed_values)}
     codes = np.array([codes_by_value.get(value, len(listed_values)) for value in texts], dtype=np.uint16)
-    value_texts = [sanitise_text(value) for value in listed_values] + (
+    value_texts = [sanitise_value(value) for value in listed_values] + (
         [OTHERS] if len(names) > len(listed_values) else []
     )
     return {"name": sanitise_text(name), "values": value_texts, "codes": _base64(codes)}

@@ -26,7 +26,7 @@ from featx.reports.page.components import (
     ThresholdCounts,
 )
 from featx.reports.page.figure_style import inline_svg, png_file, svg_file
-from featx.text.sanitising import sanitise_text
+from featx.text.sanitising import sanitise_text, sanitise_value
 
 TEMPLATES = "page/templates"
 # Number of characters of a name that fits into a column of a table.
@@ -152,4 +152,4 @@ def _breakable(text: str) -> str:
 
 def _sanitise(value: Any) -> Any:
     """Return a text without control characters and secrets; HTML that a template made stays."""
-    return sanitise_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return sanitise_value(value) if isinstance(value, str) and not isinstance(value, Markup) else value
