@@ -329,7 +329,7 @@ def test_repeats_of_changed_data_are_made_again(
     mtimes_before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
     CASES[name][0]()
     featx.extract()
-    repeat(None, 2)
+    assert repeat(None, 2)[0].metric == "confidence_accuracy"
     mtimes_after = {path: path.stat().st_mtime_ns for path in mtimes_before}
     assert (mtimes_after == mtimes_before) is (name == "nothing")
 

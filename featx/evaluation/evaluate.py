@@ -203,7 +203,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     for run in selection.runs:
         table, calibration = tables[run.name], (selection.tables[run.name], selection.truth) if final else None
         coverage_scores = coverage_check.score((table, truth), study.groups, calibration)
-        rows.append(_score_run(run, table, truth, coverage_scores))
+        rows.append(_score_run(run, table, truth, selection.metric, coverage_scores))
     evaluation = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -229,12 +229,12 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
 
 
 def _score_run(
-    run: RunFolder, table: AnyPredictions, truth: AnyTruth, coverage_scores: dict[str, float]
+    run: RunFolder, table: AnyPredictions, truth: AnyTruth, metric: Metric, coverage_scores: dict[str, float]
 ) -> RunEvaluation:
     """Return the scores of one run, without intervals and comparisons."""
     class_scores = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
-    all_scores = scores(truth, table) | coverage_scores
+    all_scores = scores(truth, table, metric) | coverage_scores
     return RunEvaluation(
         run.name,
         run.is_ensemble,
