@@ -125,6 +125,13 @@ def test_the_interval_of_a_weighted_selection_score_contains_it() -> None:
         assert low < run.score < high
 
 
+def test_a_chosen_run_below_others_is_not_called_the_best() -> None:
+    truth = make_truth()
+    text = recommendation_text(compare(truth, dict(reversed(make_runs(truth).items())), "accuracy"))
+    assert "Recommended: far, the chosen run;" in text
+    assert "significantly better than all" not in text
+
+
 def test_numbers_are_compared_by_their_error_and_less_is_better() -> None:
     rng = np.random.default_rng(0)
     ids = np.array([f"i{i}" for i in range(100)], dtype=object)
