@@ -49,6 +49,13 @@ def weighted_score(metric: str, targets: TargetValues, outputs: Outputs) -> floa
     return Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]
 
 
+def is_score_defined(metric: str, targets: TargetValues) -> bool:
+    """Return whether a score, weighted by the rows' weights, is defined for some rows, whatever is predicted."""
+    # Random outputs, because scores such as a correlation are not defined for constant ones either.
+    outputs = np.random.default_rng(0).random((len(targets), targets.n_outputs))
+    return not np.isnan(weighted_score(metric, targets, outputs))
+
+
 def compared_score(metric: Metric, targets: TargetValues | AnyTruth) -> str:
     """Return the name of the score by which runs are compared: the metric, weighted if rows have weights above 0."""
     return metric if targets.weights is None or not targets.weights.any() else f"{WEIGHTED_PREFIX}{metric}"

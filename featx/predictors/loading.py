@@ -324,7 +324,7 @@ def _selection_score(study: Study, run: RunFolder, metric: Metric) -> float:
     truth = study.labels(run.spec.target)
     if compared_score(metric, truth) != metric:
         # Runs store the weighted value of their main score alone.
-        return find_score(metric).signed(score(metric, truth, run.selection_predictions()))
+        return float(find_score(metric).signed(score(metric, truth, run.selection_predictions())))
     scores_by_part = run.metrics.scores_by_part
     scores = scores_by_part.get("val") or scores_by_part.get("oof") or {}
     return find_score(metric).signed(scores[metric]) if metric in scores else math.nan

@@ -107,8 +107,9 @@ class RunFolder:
     def _has_leaking_network(self) -> bool:
         """Whether a head is compared by train rows that the network of its embeddings may have learnt."""
         metrics = self.metrics
-        is_compared_on_train = isinstance(metrics, HeadMetrics) and metrics.val is None
-        return is_compared_on_train and CHECKPOINT_PREFIX in metrics.search.embeddings
+        if not isinstance(metrics, HeadMetrics) or metrics.val is not None:
+            return False
+        return CHECKPOINT_PREFIX in metrics.search.embeddings
 
     @cached_property
     def damage(self) -> str:
