@@ -329,6 +329,23 @@ def test_repeats_of_changed_data_are_made_again(
     mtimes_before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
     CASES[name][0]()
     featx.extract()
-    repeat(None, 2)
+    assert repeat(None, 2)[0].metric == "confidence_accuracy"
     mtimes_after = {path: path.stat().st_mtime_ns for path in mtimes_before}
     assert (mtimes_after == mtimes_before) is (name == "nothing")
+
+
+def test_columns_of_0_and_1_as_labels_are_fitted_again(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "images", tmp_path / "images")
+    rows = pd.read_csv(tmp_path / "images/labels.csv")
+    rows["bright"], rows["round"] = (rows["y"] == "b").astype(int), np.arange(len(rows)) // 2 % 2
+    rows.to_csv(tmp_path / "images/labels.csv", index=False)
+    recipe = tmp_path / "featx.toml"
+    runs = []
+    for kind in ("numbers", "labels"):
+        targets = {"y": {"kind": kind, "columns": ["bright", "round"]}}
+        recipe.write_text(toy_recipe(**SECTIONS | {"targets": targets}, head=[RIDGE]))
+        featx.extract(recipe)
+        runs += featx.fit(recipe)
+    assert [run.is_new for run in runs] == [True, True]
+    evaluation = featx.evaluate(recipe)[0]
+    assert [row.run for row in evaluation.rows] == [runs[1].run]

@@ -34,8 +34,6 @@ SHORT = {
     "log_loss": "log loss",
     "interval_width": "width",
     "selective_accuracy": "selective acc",
-    "confidence_accuracy": "acc by weight",
-    "confidence_mae": "mae by weight",
 }
 # Width of a line of text with a label, in files and pipes too, and of the label.
 MAX_LINE_CELLS, LABEL_CELLS = 80, 9
@@ -212,7 +210,10 @@ def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
 
 def short_name(score: str) -> str:
     """Return the name of a score for a table."""
-    return SHORT.get(score, score.replace("_", " "))
+    from featx.metrics.definitions import WEIGHTED_PREFIX
+
+    stem = score.removeprefix(WEIGHTED_PREFIX)
+    return SHORT.get(stem, stem.replace("_", " ")) + (" by weight" if stem != score else "")
 
 
 def setting_text(params: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def _add_targets(results: "Sequence[Evaluation]", summary: Summary) -> None:
         row = next(row for row in result.rows if row.run == result.chosen)
         score_format = result.score_format(result.compared)
         value = score_format.show(row.scores.get(result.compared))
-        score = console.SHORT.get(result.compared, result.score.replace("_", " "))
+        score = console.short_name(result.compared)
         name, recommended = (_run_name(result, run) for run in (result.chosen, result.recommended or result.chosen))
         rows.append(
             (
@@ -132,7 +132,7 @@ def _unfinished_text(result: "Evaluation") -> list[str]:
 def _chosen_text(result: "Evaluation") -> str:
     """Return the chosen run with its score and interval as text."""
     row = next(row for row in result.rows if row.run == result.chosen)
-    name = console.SHORT.get(result.compared, result.score.replace("_", " "))
+    name = console.short_name(result.compared)
     score_format = result.score_format(result.compared)
     score = f"{name} {score_format.show(row.scores.get(result.compared))}"
     interval = row.intervals.get(result.compared)
@@ -209,7 +209,7 @@ def _test_state(result: "Evaluation") -> str:
 
 def standings(result: "Evaluation") -> tuple[list[str | Column], list[tuple[object, ...]]]:
     """Return columns and rows of the runs with their scores, differences to the chosen one, and costs."""
-    name = console.SHORT.get(result.compared, result.score.replace("_", " "))
+    name = console.short_name(result.compared)
     train = [Column("train", 6)] if result.has_train_scores else []
     columns: list[str | Column] = ["  run", Column(f"{name} (95 %)", 1), *train]
     columns += [Column("to the chosen (95 %)", 2), Column("p", 3), Column("fit s", 7), Column("images/s", 5)]

@@ -10,7 +10,7 @@ from featx.errors import AlignmentError, DataError, IncompleteError
 from featx.metrics.collapse import collapse_flags
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
-from featx.study.run_warnings import RunWarning
+from featx.study.run_warnings import TRAIN_USED, RunWarning
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 
@@ -59,8 +59,8 @@ def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
 def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Sequence[RunFolder]) -> dict[str, str]:
     """Return the candidates that do not vote: name → why, as the end of a sentence.
 
-    They are runs with the predictions of another one, and, if two other runs remain, runs that predict the same for all
-    selection rows unless they are named.
+    They are runs with the predictions of another one, and, unless they are named and if two other runs remain, runs
+    that predict the same for all selection rows, and runs on networks that may have learnt these rows.
     """
     reasons = {
         name: f"gives the same predictions as {original}: they count once"
@@ -75,7 +75,16 @@ def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Seq
         for name, run_flags in flags.items()
         if run_flags
     }
-    return reasons | collapsed if len(distinct_runs) - len(collapsed) > 1 else reasons
+    leaking = {
+        run.name: "uses a network that may have learnt the train rows, and does not vote without val rows; name it in "
+        "'members' to count it"
+        for run in distinct_runs
+        if TRAIN_USED in run.flags
+    }
+    for unsuited in (leaking | collapsed, collapsed):
+        if len(distinct_runs) - len(unsuited) > 1:
+            return reasons | unsuited
+    return reasons
 
 
 def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:

@@ -18,9 +18,9 @@ from featx.evaluation.intervals import (
     score_intervals,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp, sign_p
-from featx.metrics.definitions import WEIGHTED_PREFIX, Scorer, available_scores, find_score
+from featx.metrics.definitions import Scorer, available_scores, find_score
 from featx.metrics.score_kinds import RankingScore
-from featx.metrics.scores import NEEDS_PROBABILITIES, align
+from featx.metrics.scores import NEEDS_PROBABILITIES, align, compared_score
 from featx.metrics.share_intervals import Interval, wilson_interval
 from featx.specs.head import Metric
 from featx.tables.ids import Floats, Ids
@@ -182,8 +182,8 @@ def compare(
     run_intervals = _run_intervals(
         pairs, resamples, [{} for _ in pairs] if targets.weights is not None else metric_draws
     )
-    if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
-        weighted_intervals = [{f"{WEIGHTED_PREFIX}{metric}": percentile_interval(run_draws)} for run_draws in draws]
+    if (compared := compared_score(metric, targets)) != metric:
+        weighted_intervals = [{compared: percentile_interval(run_draws)} for run_draws in draws]
         run_intervals = [
             edges | extra_intervals for edges, extra_intervals in zip(run_intervals, weighted_intervals, strict=True)
         ]

@@ -17,7 +17,15 @@ from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.guessing import describe_guessing
 from featx.evaluation.leaks import Copies, find_copies
-from featx.evaluation.recommendation import Recommendation, choose_run, describe_evidence, has_failed, recommend
+from featx.evaluation.recommendation import (
+    Recommendation,
+    choose_run,
+    describe_evidence,
+    describe_leaking_runs,
+    find_excluded_runs,
+    has_failed,
+    recommend,
+)
 from featx.metrics.collapse import collapse_flags
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import align, confusion, per_class, score, scores
@@ -120,8 +128,8 @@ class _Selection:
         Run name → predictions for the selection rows.
     costs
         Run name → costs.
-    failed_names
-        Names of the runs whose training failed.
+    flags
+        Run name → names of its warnings.
     chosen_name
         Name of the chosen run.
     descriptions
@@ -133,7 +141,7 @@ class _Selection:
     runs: list[RunFolder]
     tables: dict[str, AnyPredictions]
     costs: dict[str, Cost]
-    failed_names: set[str]
+    flags: dict[str, list[str]]
     chosen_name: str
     descriptions: dict[str, RunDescription]
 
@@ -154,11 +162,11 @@ def _select(study: Study, target: str) -> _Selection:
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = _selection_scores(target, metric, truth, tables)
-    failed_names = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
-    chosen_name = choose_run(selection_scores, failed_names, costs)
+    flags = {run.name: _flags(run, tables[run.name], truth) for run in runs}
+    chosen_name = choose_run(selection_scores, find_excluded_runs(flags), costs)
     ranked_runs = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen_name, run.name))
     descriptions = describe_runs({run.name: run.spec for run in runs})
-    return _Selection(truth, metric, ranked_runs, tables, costs, failed_names, chosen_name, descriptions)
+    return _Selection(truth, metric, ranked_runs, tables, costs, flags, chosen_name, descriptions)
 
 
 def _selection_scores(
@@ -203,7 +211,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     for run in selection.runs:
         table, calibration = tables[run.name], (selection.tables[run.name], selection.truth) if final else None
         coverage_scores = coverage_check.score((table, truth), study.groups, calibration)
-        rows.append(_score_run(run, table, truth, coverage_scores))
+        rows.append(_score_run(run, table, truth, selection.metric, coverage_scores))
     evaluation = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -213,7 +221,10 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
         len(study.openings(target)),
         truth.kind,
-        warnings=[f"left out: {run.damage}" for run in study.damaged()],
+        warnings=[
+            *(f"left out: {run.damage}" for run in study.damaged()),
+            *describe_leaking_runs(selection.flags, selection.labels),
+        ],
         log_problems=study.log_problems(),
         n_test=len(study.ids("test")),
         # Damaged runs are finished, and what they are is not known.
@@ -229,12 +240,12 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
 
 
 def _score_run(
-    run: RunFolder, table: AnyPredictions, truth: AnyTruth, coverage_scores: dict[str, float]
+    run: RunFolder, table: AnyPredictions, truth: AnyTruth, metric: Metric, coverage_scores: dict[str, float]
 ) -> RunEvaluation:
     """Return the scores of one run, without intervals and comparisons."""
     class_scores = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
-    all_scores = scores(truth, table) | coverage_scores
+    all_scores = scores(truth, table, metric) | coverage_scores
     return RunEvaluation(
         run.name,
         run.is_ensemble,
@@ -259,7 +270,7 @@ def _add_comparison(
     """Add the comparison with the chosen run, the recommendation and the evidence of the test rows."""
     selection_comparison = _compare(study, selection, selection.tables, selection.truth)
     rows_text = _rows_text(selection_comparison, selection.part)
-    advice = recommend(selection_comparison, selection.costs, selection.failed_names, rows_text)
+    advice = recommend(selection_comparison, selection.costs, find_excluded_runs(selection.flags), rows_text)
     if evaluation.part == "test":
         comparison = _compare(study, selection, tables, truth)
         evidence = describe_evidence(comparison, selection_comparison, advice.run, _rows_text(comparison, "test"))

@@ -105,7 +105,8 @@ class Evaluation:
         One row per run, best first by the selection score; the chosen run comes first among equal ones.
     chosen
         Name of the run with the best score on the selection rows (never test). Among equal runs it is the simplest and
-        cheapest one. A run whose training failed is chosen only if the training of all runs failed.
+        cheapest one. Runs whose training failed, or whose scores leak train rows, are chosen only if there are
+        no others (`featx.evaluation.recommendation.find_excluded_runs`).
     chosen_by
         Name of the selection score and of the part that it was computed on, as ``accuracy on val``.
     n_openings

@@ -14,7 +14,7 @@ import pandas as pd
 from featx.embeddings.near_copies import find_near_copies
 from featx.files.atomic import write_table
 from featx.metrics.score_texts import SUFFIX_WITHOUT_LEAKS
-from featx.metrics.scores import score
+from featx.metrics.scores import compared_score, score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
@@ -210,12 +210,12 @@ class Copies:
         return ids
 
     def score_without(self, metric: Metric, truth: AnyTruth, table: AnyPredictions) -> dict[str, float]:
-        """Return one score on the rows that have no copy in another part; empty if no row has such a copy."""
+        """Return the compared score on the rows that have no copy in another part; empty if no row has such a copy."""
         clean_ids = table.ids[~pd.Index(table.ids).isin(self._all_ids)]
         if len(clean_ids) == len(table.ids):
             return {}
         value = score(metric, truth, table.take(clean_ids)) if len(clean_ids) else math.nan
-        return {f"{metric}{SUFFIX_WITHOUT_LEAKS}": value}
+        return {f"{compared_score(metric, truth.take(table.ids))}{SUFFIX_WITHOUT_LEAKS}": value}
 
     def warnings(self, ids: Ids) -> list[str]:
         """Return warnings about scored rows that have copies, and about images that were not fully compared."""

@@ -7,6 +7,7 @@ from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
 from featx.metrics.collapse import ONE_CLASS, ONE_NUMBER
 from featx.metrics.score_texts import ScoreFormat
+from featx.study.run_warnings import TRAIN_USED
 
 # Warnings of training which mean that a run is not usable.
 FAILURE_FLAGS = frozenset({"dead head", ONE_CLASS, ONE_NUMBER, "diverged", "nan"})
@@ -19,7 +20,46 @@ def has_failed(flags: Collection[str]) -> bool:
     return bool(FAILURE_FLAGS & set(flags))
 
 
-def choose_run(selection_scores: Mapping[str, float], failed_names: Collection[str], costs: Mapping[str, Cost]) -> str:
+def find_excluded_runs(flags: Mapping[str, Collection[str]]) -> set[str]:
+    """Return the runs that are not chosen: those whose training failed, or whose scores leak train rows.
+
+    The latter are heads on networks that may have learnt the rows which the runs are compared on; they can be chosen if
+    there is no other run.
+
+    Parameters
+    ----------
+    flags
+        Run name → names of its warnings.
+    """
+    failed_names = {run for run, run_flags in flags.items() if has_failed(run_flags)}
+    excluded_names = failed_names | {run for run, run_flags in flags.items() if TRAIN_USED in run_flags}
+    return excluded_names if len(excluded_names) < len(flags) else failed_names
+
+
+def describe_leaking_runs(flags: Mapping[str, Collection[str]], labels: Mapping[str, str]) -> list[str]:
+    """Return a warning about runs whose out-of-fold scores leak train rows; an empty list without such runs.
+
+    Parameters
+    ----------
+    flags
+        Run name → names of its warnings.
+    labels
+        Run name → label.
+    """
+    names = [run for run, run_flags in flags.items() if TRAIN_USED in run_flags]
+    if not names:
+        return []
+    excluded_text = "" if find_excluded_runs(flags).isdisjoint(names) else ", and they are not chosen"
+    return [
+        f"{len(names)} of {len(flags)} runs use a fine-tuned network that may have learnt the train rows, first "
+        f"{labels[names[0]]}: their out-of-fold scores are too high{excluded_text}; set 'split.val' to compare them on "
+        "val, or compare them on test"
+    ]
+
+
+def choose_run(
+    selection_scores: Mapping[str, float], excluded_names: Collection[str], costs: Mapping[str, Cost]
+) -> str:
     """Return the run with the best score.
 
     Among equal runs, the one of the fewest models is taken, then the smallest, then the first by name. Measured times
@@ -29,12 +69,12 @@ def choose_run(selection_scores: Mapping[str, float], failed_names: Collection[s
     ----------
     selection_scores
         Run name → selection score, greater is better; minus infinity if it is undefined.
-    failed_names
-        Names of the runs whose training failed; they are chosen only if all runs failed.
+    excluded_names
+        Names of the runs that are chosen only if there are no others (`find_excluded_runs`).
     costs
         Run name → costs.
     """
-    candidates = [run for run in selection_scores if run not in failed_names] or list(selection_scores)
+    candidates = [run for run in selection_scores if run not in excluded_names] or list(selection_scores)
     best = max(selection_scores[run] for run in candidates)
     min_score = best - SCORE_TOLERANCE * max(1.0, abs(best))
     return find_simplest(sorted(run for run in candidates if selection_scores[run] >= min_score), costs)
@@ -49,7 +89,7 @@ class Recommendation:
     run
         Name of the cheapest run among the chosen one and those equivalent runs that can replace it.
     equivalent
-        Names of the runs equivalent to the chosen one, without runs whose training failed.
+        Names of the runs equivalent to the chosen one, without excluded runs.
     text
         Reasons for the recommendation.
     """
@@ -60,7 +100,7 @@ class Recommendation:
 
 
 def recommend(
-    comparison: Comparison, costs: Mapping[str, Cost], failed_names: Collection[str], rows_text: str
+    comparison: Comparison, costs: Mapping[str, Cost], excluded_names: Collection[str], rows_text: str
 ) -> Recommendation:
     """Return the recommended run.
 
@@ -70,12 +110,12 @@ def recommend(
         All runs compared with the chosen one on the selection rows.
     costs
         Run name → costs.
-    failed_names
-        Names of the runs whose training failed; they are never recommended instead of the chosen one.
+    excluded_names
+        Names of the runs that are never recommended instead of the chosen one (`find_excluded_runs`).
     rows_text
         Number and part of the rows, as ``394 val rows``.
     """
-    equivalent = [run for run in comparison.related("equivalent") if run not in failed_names]
+    equivalent = [run for run in comparison.related("equivalent") if run not in excluded_names]
     candidates = [comparison.reference, *filter(comparison.can_replace_reference, equivalent)]
     run = find_cheapest(candidates, costs)
     return Recommendation(run, equivalent, _recommendation_text(comparison, run, equivalent, rows_text))
@@ -98,10 +138,12 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
     if undecided_runs:
         names_text = _list(comparison, undecided_runs)
         parts.append(f"not shown to differ from it, which is no evidence of equivalence: {names_text}")
-    if not undecided_runs and not equivalent and all(comparison.runs[name].p_holm < ALPHA for name in names):
+    is_best = not any(map(comparison.is_better, names))
+    if is_best and not undecided_runs and not equivalent and all(comparison.runs[n].p_holm < ALPHA for n in names):
         parts.append("it is significantly better than all other runs")
     is_reference = run == comparison.reference
-    reason = "the run with the best score" if is_reference else "the cheapest of the equivalent runs"
+    best_text = "the run with the best score" if is_best else "the chosen run"
+    reason = best_text if is_reference else "the cheapest of the equivalent runs"
     bound = comparison.runs[run].max_gap_to_best
     doubt_text = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
     parts.append(

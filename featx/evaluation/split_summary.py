@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import corrected_interval, corrected_t_test, holm
-from featx.metrics.definitions import WEIGHTED_PREFIX, find_score
+from featx.metrics.definitions import find_score
 from featx.metrics.score_texts import ScoreFormat
 from featx.tables.ids import Floats
 
@@ -190,7 +190,7 @@ def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:
     rows = {label: _summarize_run(label, [split.scores.get(label, {}) for split in splits], share) for label in labels}
     chosen_summary = _summarize_run(CHOSEN, [split.scores[split.chosen] for split in splits], share)
     values = {label: _scores_of(rows[label], first_split.metric, len(splits)) for label in labels}
-    signed = find_score(first_split.metric.removeprefix(WEIGHTED_PREFIX)).signed
+    signed = find_score(first_split.metric).signed
     # A mean over a part of the splits is not comparable, so such runs come last.
     order = sorted(
         labels, key=lambda label: -signed(float(values[label].mean())) if _is_whole(values[label]) else math.inf

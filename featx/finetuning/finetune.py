@@ -20,7 +20,7 @@ from featx.finetuning.phase_inputs import PhaseInputs
 from featx.finetuning.strategies import check_strategies
 from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
-from featx.metrics.definitions import WEIGHTED_PREFIX, find_score
+from featx.metrics.definitions import find_score
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
@@ -216,7 +216,7 @@ def _monitored_cost(result: FinetuningResult) -> float:
     value = getattr(best, f"{part}_loss") if is_loss else getattr(best, f"{part}_scores")[metrics.chosen_by]
     if value is None:
         return math.nan
-    is_negated = not is_loss and find_score(metrics.chosen_by.removeprefix(WEIGHTED_PREFIX)).greater_is_better
+    is_negated = not is_loss and find_score(metrics.chosen_by).greater_is_better
     return -value if is_negated else float(value)
 
 

@@ -13,7 +13,8 @@ from featx.finetuning.phase_rows import OutputMeasurer, PhaseRows
 from featx.finetuning.strategies import trainable_names
 from featx.finetuning.task import TrainingTask
 from featx.finetuning.training_rows import Inputs
-from featx.metrics.definitions import MAIN_SCORES, Scorer
+from featx.metrics.definitions import MAIN_SCORES
+from featx.metrics.scores import is_score_defined
 from featx.specs.finetuning import FinetuneSpec
 from featx.study.unit_cuts import held_out
 
@@ -103,9 +104,7 @@ def _check_score_is_defined(job: FinetuningJob, task: TrainingTask, held_rows: N
     if job.spec.choose_by != "score" or not len(targets):
         return
     metric = job.study.metric(job.target)
-    # Random predictions, because scores such as a correlation are not defined for constant ones either.
-    outputs = np.random.default_rng(0).random((len(targets), targets.n_outputs))
-    if np.isnan(Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]):
+    if not is_score_defined(metric, targets):
         rows_name, next_step = (
             ("val rows", "monitor = 'holdout'") if monitors_val else ("rows held out of train", "a larger 'holdout'")
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
+from featx.metrics.scores import is_score_defined, resolve_metric
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.ids import Floats
@@ -150,8 +151,9 @@ def check_folds(rows: TrainRows, spec: HeadSpec, *, calibrates_trials: bool = Fa
     Raises
     ------
     DataError
-        A class or label has too few rows, there are fewer rows or groups than folds, or a fold has fewer rows than the
-        components or neighbours of the spec. Copies of one image count once.
+        A class or label has too few rows, there are fewer rows or groups than folds, a fold has fewer rows than the
+        components or neighbours of the spec, or the metric is not defined on the held-out rows of a fold. Copies of one
+        image count once.
     """
     _check_search_folds(rows, spec, calibrates_trials)
     if spec.nested:
@@ -174,7 +176,9 @@ def count_smallest_fold_rows(rows: TrainRows, spec: HeadSpec) -> int:
 
 
 def _check_nested_folds(rows: TrainRows, spec: HeadSpec, calibrates_trials: bool) -> None:
-    _check_units(rows, spec.nested, "set a smaller 'nested' in [[head]] or with 'featx fit --nested'")
+    next_step = "set a smaller 'nested' in [[head]] or with 'featx fit --nested'"
+    _check_units(rows, spec.nested, next_step)
+    _check_metric_of_folds(rows, spec, spec.nested, next_step)
     for train, _ in rows.folds(spec.nested, spec.seed):
         try:
             _check_search_folds(rows.take(train), spec, calibrates_trials)
@@ -202,6 +206,8 @@ def _check_search_folds(rows: TrainRows, spec: HeadSpec, calibrates_trials: bool
             )
     _check_units(rows, spec.folds, "set 'folds = …' in [[head]]")
     _check_train_rows_of_folds(rows, spec)
+    if spec.trials:
+        _check_metric_of_folds(rows, spec, spec.folds, "set fewer 'folds' in [[head]]")
     if calibrates_trials and rows.groups is not None:
         _check_calibration_folds(rows, spec)
 
@@ -223,6 +229,18 @@ def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:
                     f"{rows.targets.noun} {name!r} is in too few {unit}: one fold would be trained without it; "
                     f"add {unit} with it, or drop it"
                 )
+
+
+def _check_metric_of_folds(rows: TrainRows, spec: HeadSpec, n_folds: int, next_step: str) -> None:
+    """Check that the metric is defined on the held-out rows of each fold, whatever is predicted."""
+    metric = resolve_metric(rows.targets, spec.metric)
+    for _, held_out in rows.folds(n_folds, spec.seed):
+        if not is_score_defined(metric, rows.targets.take(held_out)):
+            raise DataError(
+                f"metric {metric!r} of head {spec.name!r} is not defined on the {len(held_out)} held-out rows of one "
+                f"of {n_folds} folds, whose true values differ too little or which all weigh 0; set another "
+                f"'metric' in [[head]], or {next_step}"
+            )
 
 
 def _check_calibration_folds(rows: TrainRows, spec: HeadSpec) -> None:

@@ -57,8 +57,12 @@ WEIGHTED_PREFIX = "confidence_"
 
 
 def find_score(name: str) -> Score:
-    """Return the score of a name; that of one of several numbers, as ``mae.NAME``, is the score of all."""
-    return next(scores[stem] for scores in SCORES.values() if (stem := name.split(".")[0]) in scores)
+    """Return the score of a name; that of one of several numbers, as ``mae.NAME``, is the score of all.
+
+    A weighted score, as ``confidence_mae``, is the score of the same values.
+    """
+    stem = name.removeprefix(WEIGHTED_PREFIX).split(".")[0]
+    return next(scores[stem] for scores in SCORES.values() if stem in scores)
 
 
 def available_scores(targets: TargetValues) -> dict[str, Score]:

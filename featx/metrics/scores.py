@@ -49,6 +49,18 @@ def weighted_score(metric: str, targets: TargetValues, outputs: Outputs) -> floa
     return Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]
 
 
+def is_score_defined(metric: str, targets: TargetValues) -> bool:
+    """Return whether a score, weighted by the rows' weights, is defined for some rows, whatever is predicted."""
+    # Random outputs, because scores such as a correlation are not defined for constant ones either.
+    outputs = np.random.default_rng(0).random((len(targets), targets.n_outputs))
+    return not np.isnan(weighted_score(metric, targets, outputs))
+
+
+def compared_score(metric: Metric, targets: TargetValues | AnyTruth) -> str:
+    """Return the name of the score by which runs are compared: the metric, weighted if rows have weights above 0."""
+    return metric if targets.weights is None or not targets.weights.any() else f"{WEIGHTED_PREFIX}{metric}"
+
+
 def signed_score(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
     """Return one model's weighted score with a sign that makes greater values better, as for minus the log loss."""
     return float(find_score(metric).signed(weighted_score(metric, targets, outputs)))
@@ -69,8 +81,14 @@ def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float
     return weighted_score(metric, *align(truth, predictions))
 
 
-def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
+def scores(truth: AnyTruth, predictions: AnyPredictions, metric: Metric | None = None) -> dict[str, float]:
     """Return all scores of one model on the rows of `predictions`.
+
+    Parameters
+    ----------
+    metric
+        Selection score, of which the weighted value is returned too if rows have weights; by default the main score
+        alone, accuracy or mae.
 
     Returns
     -------
@@ -89,7 +107,7 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
         is 0; for several columns also each of these scores of each column, as ``rmse.NAME``.
 
         These scores weigh all rows equally. If rows have weights, ``confidence_accuracy`` or ``confidence_mae`` is the
-        weighted score.
+        weighted main score, and ``confidence_METRIC`` the weighted selection score.
 
     Notes
     -----
@@ -104,9 +122,9 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
     """
     targets, outputs = align(truth, predictions)
     values = Scorer(targets, outputs).plain()
-    if targets.weights is not None and targets.weights.any():
-        name = MAIN_SCORES[targets.kind]
-        values[f"{WEIGHTED_PREFIX}{name}"] = weighted_score(name, targets, outputs)
+    for name in dict.fromkeys([MAIN_SCORES[targets.kind], metric or MAIN_SCORES[targets.kind]]):
+        if (key := compared_score(name, targets)) != name:
+            values[key] = weighted_score(name, targets, outputs)
     return {"n": len(targets), **values}
 
 

@@ -16,6 +16,7 @@ from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import EnsembleMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.metrics.definitions import find_score
+from featx.metrics.scores import compared_score, score
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.predictors.true_values import TrueValues, find_true_values
@@ -317,7 +318,7 @@ class _RunDescriptions:
             return cls({}, {})
         runs = study.comparable_runs()
         metrics = {target: study.metric(target) for target in {run.spec.target for run in runs}}
-        scores = {run.name: _selection_score(run, metrics[run.spec.target]) for run in runs}
+        scores = {run.name: _selection_score(study, run, metrics[run.spec.target]) for run in runs}
         return cls(label_runs({run.name: run.spec for run in runs}), scores)
 
     def add_to(self, prediction: Prediction, model: Model) -> Prediction:
@@ -331,8 +332,12 @@ class _RunDescriptions:
         )
 
 
-def _selection_score(run: RunFolder, metric: Metric) -> float:
-    """Return the score of a run on val, or out of fold; greater is better."""
+def _selection_score(study: Study, run: RunFolder, metric: Metric) -> float:
+    """Return the score of a run on val, or out of fold, weighted if rows have weights; greater is better."""
+    truth = study.labels(run.spec.target)
+    if compared_score(metric, truth) != metric:
+        # Runs store the weighted value of their main score alone.
+        return float(find_score(metric).signed(score(metric, truth, run.selection_predictions())))
     scores_by_part = run.metrics.scores_by_part
     scores = scores_by_part.get("val") or scores_by_part.get("oof") or {}
     return find_score(metric).signed(scores[metric]) if metric in scores else math.nan

@@ -293,7 +293,8 @@ class LabelledRows(ExtractedData):
         if isinstance(truth, Truth):
             columns, flags = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
         else:
-            columns, flags = [truth.values, truth.weights], []
+            # Columns of 0 and 1 are equal as labels and as numbers, for which other models are fitted.
+            columns, flags = [truth.values, truth.weights], ["labels"] if truth.kind == "labels" else []
         columns_by_id = [dict(zip(truth.ids, column.tolist(), strict=True)) for column in columns if column is not None]
         return fingerprint([list(truth.names), *columns_by_id, *flags])
 

@@ -12,6 +12,7 @@ from featx.errors import DataError, FeatxError, IncompleteError
 from featx.files.atomic import file_sha256, read_table
 from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import read_sealed
+from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
 from featx.study.run_spec import (
@@ -22,7 +23,7 @@ from featx.study.run_spec import (
     HeadRunSpec,
     SmoothedRunSpec,
 )
-from featx.study.run_warnings import VAL_USED
+from featx.study.run_warnings import TRAIN_USED, VAL_USED
 from featx.study.smoothed_metrics import SmoothedMetrics
 from featx.tables.predictions import AnyPredictions, predictions_from_frame, selection_rows
 
@@ -96,11 +97,19 @@ class RunFolder:
 
     @cached_property
     def flags(self) -> list[str]:
-        """The flags of the run; val also has chosen the weights of an ensemble if it has those of a member."""
-        flags = self.metrics.flags
+        """The flags of the run; rows that a member has used in training are used by the ensemble as well."""
+        flags = self.metrics.flags + ([TRAIN_USED] if self._has_leaking_network else [])
         members = [RunFolder(self.path.parent / name) for name in self.members]
-        is_used = any(VAL_USED in member.flags for member in members if (member.path / METRICS).is_file())
-        return [*flags, VAL_USED] if is_used and VAL_USED not in flags else flags
+        member_flags = {flag for member in members if (member.path / METRICS).is_file() for flag in member.flags}
+        return list(dict.fromkeys([*flags, *(flag for flag in (VAL_USED, TRAIN_USED) if flag in member_flags)]))
+
+    @property
+    def _has_leaking_network(self) -> bool:
+        """Whether a head is compared by train rows that the network of its embeddings may have learnt."""
+        metrics = self.metrics
+        if not isinstance(metrics, HeadMetrics) or metrics.val is not None:
+            return False
+        return CHECKPOINT_PREFIX in metrics.search.embeddings
 
     @cached_property
     def damage(self) -> str:

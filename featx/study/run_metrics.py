@@ -106,7 +106,7 @@ class SearchResult(Measurements):
     suggested
         Parameters of its trial as Optuna suggested them.
     score
-        Mean of its scores over the folds; greater is better. None without a search.
+        Mean of its scores over the folds; greater is better. None without a search, or if it is not defined in a fold.
     embeddings
         Name of its embeddings.
     metric
@@ -114,7 +114,7 @@ class SearchResult(Measurements):
     trials
         Trials that were not pruned, in order.
     n_pruned
-        Number of pruned trials.
+        Number of pruned trials, and of those whose score is not defined in a fold.
     is_cut_short
         Whether a budget ended the search, or one of its trials; by default False.
     is_timed_out

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 # Flag of a run whose weights val has chosen, and of ensembles with such a member.
 VAL_USED = "val used"
+# Flag of a run without val rows on a network that may have learnt the train rows, and of ensembles with such a member.
+TRAIN_USED = "train used"
 
 
 @dataclass(frozen=True)

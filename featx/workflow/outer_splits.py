@@ -28,6 +28,8 @@ from featx.files.seals import read_sealed, write_sealed
 from featx.progress import NOTE_STAGE, ProgressCallback
 from featx.reports.split_page import write_split_page
 from featx.specs.base import fingerprint
+from featx.specs.checkpoint_names import section_of
+from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 from featx.study.run_spec import RULES
@@ -119,21 +121,23 @@ class OuterSplits:
     ----------
     study
         The extracted study.
+    recipe
+        Its recipe, in which networks of sections are backbones by their names: each split has its own.
     final
         Whether the test part of each split is opened after its runs are made and chosen.
     user
         Name in the log of openings; by default a hash of the login name.
-    engine, cluster, tensorboard, has_pending_embeddings
+    engine, cluster, tensorboard
         Arguments of `featx.workflow.stages.make_runs`.
     """
 
     study: Study
+    recipe: Recipe
     final: bool
     user: str | None
     engine: EngineSpec | None
     cluster: ClusterSpec | None
     tensorboard: bool
-    has_pending_embeddings: bool
 
     def run(self, progress: ProgressCallback) -> Iterator[SplitResult]:
         """Yield the result of each split when it is finished; finished splits are not made again.
@@ -147,7 +151,7 @@ class OuterSplits:
         """
         check_splits_differ(self.study)
         find_near_copies(self.study, progress)
-        recipes = self.study.recipe.outer_recipes
+        recipes = self.recipe.outer_recipes
         durations: list[float] = []
         notes: set[str] = set()
         splits_with_runs: list[Recipe] = []
@@ -196,7 +200,8 @@ class OuterSplits:
             engine=self.engine,
             progress=progress,
             cluster=self.cluster,
-            has_pending_embeddings=self.has_pending_embeddings,
+            # Networks that are backbones are trained in the split, so that their embeddings are always pending.
+            has_pending_embeddings=any(item.backbone.startswith(CHECKPOINT_PREFIX) for item in self.recipe.embedding),
             tensorboard=self.tensorboard,
             only_these_runs=True,
         )
@@ -234,18 +239,27 @@ class OuterSplits:
 
 
 def check_outer_splits(recipe: Recipe, repeats: int) -> None:
-    """Check that a recipe with outer splits is not repeated on other val parts as well.
+    """Check that a recipe with outer splits is not repeated on other val parts as well, and uses no trained networks.
 
     Raises
     ------
     DataError
-        It is.
+        It is repeated, or a backbone is a network that is not trained inside each split.
     """
     if repeats:
         raise DataError(
             f"--repeats {repeats} cuts val again, and the recipe's [split] has {len(recipe.split.outer_seeds)} outer "
             "splits; expected one of them: leave out '--repeats'"
         )
+    section_names = {section.name for section in recipe.finetune}
+    backbones = [item.backbone for item in recipe.embedding]
+    backbones += [run.backbone for section in recipe.finetune for run in section.runs]
+    for backbone in backbones:
+        if backbone.startswith(CHECKPOINT_PREFIX) and section_of(backbone) not in section_names:
+            raise DataError(
+                f"backbone {backbone!r} may have been trained on test rows of an outer split; expected "
+                "'checkpoint:NAME' with the name of a [[finetune]] section, which is trained inside each split"
+            )
 
 
 def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from featx.errors import DataError, IncompleteError
 from featx.evaluation.paired_tests import corrected_t_test, holm
 from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.definitions import find_score
-from featx.metrics.scores import score
+from featx.metrics.scores import compared_score, score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import N_SEEDS, fingerprint
 from featx.specs.embedding import CHECKPOINT_PREFIX
@@ -247,7 +247,7 @@ def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, A
     runs_by_name = dict(_named([run for run in runs if run.spec.target == target]))
     values = {name: score(metric, truth, run.predictions.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
-    return {"metric": metric, **sizes, "scores": values}
+    return {"metric": compared_score(metric, truth.take(study.ids("val"))), **sizes, "scores": values}
 
 
 def _named(runs: Sequence[RunFolder]) -> Iterator[tuple[str, RunFolder]]:

@@ -96,8 +96,7 @@ def stages(  # noqa: PLR0913 - as run
     extraction = extract(loaded_recipe, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     if loaded_recipe.split.outer_seeds:
-        has_pending = bool(extraction.pending_embeddings)
-        outer = OuterSplits(Study.open(loaded_recipe), final, user, engine, cluster, tensorboard, has_pending)
+        outer = OuterSplits(Study.open(loaded_recipe), loaded_recipe, final, user, engine, cluster, tensorboard)
         yield from outer_stages(outer, progress)
         return
     yield from make_runs(

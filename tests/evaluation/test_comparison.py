@@ -117,6 +117,21 @@ def test_weights_of_rows_count_in_the_difference() -> None:
     assert high - low > np.subtract(*comparison.runs["best"].intervals["accuracy"][::-1])  # of half the rows
 
 
+def test_the_interval_of_a_weighted_selection_score_contains_it() -> None:
+    truth = make_truth(weights=np.where(np.arange(200) < 100, 1.0, 0.1))
+    comparison = compare(truth, make_runs(truth), "balanced_accuracy")
+    for run in comparison.runs.values():
+        low, high = run.intervals["confidence_balanced_accuracy"]
+        assert low < run.score < high
+
+
+def test_a_chosen_run_below_others_is_not_called_the_best() -> None:
+    truth = make_truth()
+    text = recommendation_text(compare(truth, dict(reversed(make_runs(truth).items())), "accuracy"))
+    assert "Recommended: far, the chosen run;" in text
+    assert "significantly better than all" not in text
+
+
 def test_numbers_are_compared_by_their_error_and_less_is_better() -> None:
     rng = np.random.default_rng(0)
     ids = np.array([f"i{i}" for i in range(100)], dtype=object)

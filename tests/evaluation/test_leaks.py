@@ -15,10 +15,12 @@ from PIL import Image
 
 import featx
 from featx.errors import DataError
-from featx.evaluation.leaks import find_copies
+from featx.evaluation.leaks import COLUMNS, Copies, find_copies
 from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
+from featx.tables.predictions import Predictions
+from featx.tables.truth import Truth
 from tests.conftest import make_images
 from tests.printed import unwrapped
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
@@ -299,3 +301,11 @@ def test_errors_of_numbers_without_copies_are_positive(rows: pd.DataFrame) -> No
     table = RunFolder(study.folder / row.run).predictions.of("val")
     clean_rows = table.take([name for name in table.ids if name != "a/exact.png"])
     assert row.scores["mae_without_leaks"] == pytest.approx(scores(study.labels("size"), clean_rows)["mae"])
+
+
+def test_weighted_scores_without_leaks_have_the_prefix_of_weights() -> None:
+    ids = np.array(["a", "b", "c"], dtype=object)
+    truth = Truth(ids, np.array([0, 1, 1]), ("no", "yes"), np.array([1.0, 3.0, 2.0]))
+    table = Predictions.of_part("val", ids, np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]), ("no", "yes"))
+    copies = Copies(pd.DataFrame([["c", "val", "x", "train", "exact", 1.0]], columns=COLUMNS))
+    assert copies.score_without("accuracy", truth, table) == {"confidence_accuracy_without_leaks": 0.25}

@@ -150,3 +150,29 @@ def test_a_network_with_a_stem_is_trained_written_and_read(study: Path) -> None:
         "new_layers.layers.5",
     ]
     load_checked_network(Path(run.path), EmbeddingRequest(backbone=name))
+
+
+@pytest.mark.parametrize("val", [0, 0.2])
+def test_heads_on_learnt_rows_are_not_chosen_without_val(study: Path, val: float) -> None:
+    network = finetune_one(strategy="all", epochs=30)
+    embeddings = [{"backbone": f"checkpoint:{network.path}"}, {"backbone": "deep", "weights": "none"}]
+    names = (f"checkpoint:{network.run}", "deep")
+    heads = [
+        head | {"embeddings": name, "target": "class"} for name in names for head in toy_heads("logreg", "knn", folds=2)
+    ]
+    sections = {"split": {"test": 0.2, "val": val}, "embedding": embeddings, "head": heads}
+    (study / "other.toml").write_text(toy_recipe(**SECTIONS | sections))
+    featx.extract("other.toml")
+    runs = featx.fit("other.toml")
+    (ensemble,) = featx.ensemble("other.toml", target="class", methods=["soft"])
+    assert ensemble.n_candidates == (4 if val else 2)
+    (evaluation,) = featx.evaluate("other.toml", target="class")
+    flags = {row.run: "train used" in row.flags for row in evaluation.rows}
+    leaking_runs = {run.run for run in runs if val == 0 and run.embeddings.startswith("checkpoint:")}
+    assert {run for run, is_flagged in flags.items() if is_flagged} == leaking_runs
+    warnings = [text for text in evaluation.warnings if "may have learnt the train rows" in text]
+    assert len(warnings) == (val == 0)
+    if val == 0:
+        assert not flags[evaluation.chosen]
+        assert not flags[evaluation.recommended]
+        assert "out-of-fold scores are too high, and they are not chosen; set 'split.val'" in warnings[0]

@@ -16,7 +16,8 @@ from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
-from featx.specs.head import HeadSpec
+from featx.specs.head import HeadSpec, Metric
+from featx.tables.target_values import NumberTargets
 from tests.heads.test_heads import digits, head_for, rows_of
 
 RNG = np.random.default_rng(0)
@@ -55,6 +56,31 @@ def test_ten_rows_are_enough_or_too_few() -> None:
     check_folds(rows, HeadSpec(name="logreg"))
     with pytest.raises(DataError, match="class 'rare' has 1 train rows, 5 folds need at least 5"):
         check_folds(rows_of([0] * 9 + [1]), HeadSpec(name="logreg"))
+
+
+@pytest.mark.parametrize(("metric", "trials"), [("pearson", 2), ("r2", 2), ("mae", 2), ("pearson", 0)])
+def test_a_metric_that_a_fold_does_not_define_is_refused(metric: Metric, trials: int) -> None:
+    groups = np.repeat(np.arange(5), 20)
+    y = groups[:, None] * 1.0
+    rows = TrainRows(np.hstack([y, y]).astype(np.float32), NumberTargets(("level",), y), groups=groups)
+    spec = HeadSpec(name="ridge", trials=trials, folds=5, metric=metric)
+    if metric == "mae" or not trials:
+        check_folds(rows, spec)
+        return
+    with pytest.raises(DataError, match=f"metric '{metric}' of head 'ridge' is not defined on the 20 held-out rows of"):
+        check_folds(rows, spec)
+
+
+@pytest.mark.parametrize("informative_trials", [False, True])
+def test_undefined_scores_of_settings_are_not_published(informative_trials: bool, tmp_path: Path) -> None:
+    y = RNG.normal(size=(40, 1))
+    features = y + 0.1 * RNG.normal(size=(40, 3)) if informative_trials else np.zeros((40, 3))
+    rows = TrainRows(features.astype(np.float32), NumberTargets(("level",), y))
+    spec = HeadSpec(name="ridge", trials=3, folds=3, metric="pearson")
+    result = search({"": SearchSpace.of(spec, rows)}, spec, tmp_path / "journal", no_progress)
+    assert (result.score is not None) is informative_trials
+    assert "1000000000" not in result.model_dump_json()
+    assert len(result.trials) + result.n_pruned == 3
 
 
 def open_study(journal: Path) -> optuna.Study:

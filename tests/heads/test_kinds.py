@@ -238,3 +238,25 @@ def test_weighted_runs_are_compared_and_combined_by_weight(home: Path) -> None:
     assert ensemble.score == pytest.approx(by_weight[ensemble.run])
     for row in comparison.rows[1:]:
         assert row.difference == pytest.approx(by_weight[row.run] - by_weight[comparison.chosen])
+
+
+def test_weighted_runs_show_the_score_that_chooses(home: Path) -> None:
+    write_study("sure")
+    with Path("featx.toml").open("a") as file:
+        file.write('[[ensemble]]\nmethods = []\nmetric = "log_loss"\n')
+    featx.extract()
+    featx.fit(heads=["logreg", "rf"], trials=1)
+    (evaluation,) = featx.evaluate()
+    assert evaluation.compared == "confidence_log_loss"
+    by_weight = {row.run: row.scores[evaluation.compared] for row in evaluation.rows}
+    assert list(by_weight.values()) == sorted(by_weight.values())
+    for row in evaluation.rows:
+        low, high = row.intervals[evaluation.compared]
+        assert low <= by_weight[row.run] <= high
+        assert row.difference is None or row.difference == pytest.approx(
+            by_weight[row.run] - by_weight[evaluation.chosen]
+        )
+    predictions = featx.predict(["images/light/000.png"])
+    assert {run: item.selection_score for run, item in predictions.items()} == pytest.approx(
+        {run: -value for run, value in by_weight.items()}
+    )

@@ -217,3 +217,23 @@ def test_runs_of_an_earlier_recipe_do_not_belong_to_a_split(toy_home: Path) -> N
         newest = max(Path(split.folder).glob("soft-*"), key=lambda folder: folder.stat().st_mtime_ns)
         assert sorted(name.split("-")[0] for name in RunFolder(newest).members) == ["lda", "logreg"]
         assert len(list(Path(split.folder).glob("knn-*"))) == 1
+
+
+@pytest.mark.parametrize("uses_network", [False, True])
+def test_networks_trained_outside_the_splits_are_refused(toy_home: Path, uses_network: bool) -> None:
+    backbone = "checkpoint:runs/other/net-12345678"
+    network = {"name": "own", "backbone": backbone if uses_network else "toy", "strategy": "head", "epochs": 1}
+    embedding = {"backbone": "checkpoint:own" if uses_network else backbone}
+    text = toy_recipe(split=SPLIT | {"repeats": 2}, embedding=[embedding], finetune=[network])
+    Path("featx.toml").write_text(text)
+    with pytest.raises(DataError, match=f"^backbone '{backbone}' may have been trained on test rows of an outer split"):
+        list(stages())
+
+
+def test_networks_of_sections_are_backbones_in_outer_splits(toy_home: Path) -> None:
+    network = {"name": "own", "backbone": "toy", "weights": "none", "strategy": "head", "epochs": 1}
+    embedding = {"backbone": "checkpoint:own"}
+    split = SPLIT | {"repeats": 2, "test": 0.3, "val": 0.2}
+    heads = toy_heads("logreg")
+    splits, _ = run_splits(toy_recipe(split=split, embedding=[embedding], finetune=[network], head=heads, ensemble=[]))
+    assert [result.is_new for result in splits] == [True, True]

@@ -20,7 +20,7 @@ from featx.heads.head_settings import make_head
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
-from featx.heads.search.journal import should_prune
+from featx.heads.search.journal import UNDEFINED_SCORE, should_prune
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
 from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
 from featx.parallel.threads import run_side_by_side
@@ -31,8 +31,6 @@ from featx.tables.ids import Floats
 
 # Folds that run in parallel, and after which a trial may be pruned; fixed, so that results do not depend on the cores.
 N_FIRST_FOLDS = 2
-# Score of outputs that have none, such as the correlation of a constant.
-UNDEFINED_SCORE = -1e9
 # Matrices of more bytes are reported to the user.
 MIN_BYTES_TO_REPORT = 0.25e9
 # Values of a path on each side of the best one of the first folds that the other folds try.
@@ -171,6 +169,8 @@ class CrossValidation:
             # The mean of a value is nan if some folds have not tried it.
             means = fold_scores.mean(0)
             best = int(np.nanargmax(means))
+            is_shown = (fold_scores != UNDEFINED_SCORE).all(0) & ~np.isnan(means)
+            is_shown[best] = True
             attributes = {
                 "params": params | self._path_params(self.path.values[best]),
                 "asked": [self.name, params],
@@ -178,8 +178,8 @@ class CrossValidation:
                 "embeddings": self.name,
                 "path": {
                     str(value): float(mean)
-                    for value, mean in zip(self.path.values, means, strict=True)
-                    if not np.isnan(mean)
+                    for value, mean, is_value_shown in zip(self.path.values, means, is_shown, strict=True)
+                    if is_value_shown
                 },
             }
             recorder.complete(trial, float(means[best]), attributes)

@@ -29,6 +29,8 @@ MIN_TRIALS_BEFORE_PRUNING = 4
 # A trial is pruned if its score is so many standard errors below that of the best one.
 PRUNING_STANDARD_ERRORS = 2.0
 POLL_INTERVAL_S = 0.1
+# Score of outputs that have none, such as the correlation of a constant; it is part of journals and of no result.
+UNDEFINED_SCORE = -1e9
 # User attributes of every trial with a score.
 SCORED_ATTRIBUTES = {"asked", "fold_scores", "params", "embeddings", "path"}
 # Role in the name of the lock file of a process that will read the journal of its search.
@@ -46,6 +48,11 @@ def create_study(storage: JournalStorage | None, name: str) -> optuna.Study:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=MIN_TRIALS_BEFORE_PRUNING),
     )
+
+
+def has_score(fold_scores: Sequence[float]) -> bool:
+    """Return whether the score of a setting is defined in all folds."""
+    return UNDEFINED_SCORE not in fold_scores
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -184,9 +191,13 @@ class TrialJournal:
         signed_score = find_score(metric).signed
         best = best_trial(self.scored_trials)
         score_format = ScoreFormat.of(metric, [best.value])
+        if not has_score(best.user_attrs["fold_scores"]):
+            return f"trial {number + 1} · {metric} of no setting is defined yet"
         best_text = f"best {metric} {score_format.show(signed_score(best.value or 0))} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
             return f"trial {number + 1} ended early · {best_text}"
+        if not has_score(trial.user_attrs["fold_scores"]):
+            return f"trial {number + 1} not defined · {best_text}"
         spread = score_format.show(float(np.std(trial.user_attrs["fold_scores"])))
         score = score_format.show(signed_score(trial.value or 0))
         return f"trial {number + 1} {score} ± {spread} over the folds · {best_text}"
@@ -207,7 +218,12 @@ class TrialJournal:
         return self._trials(TrialState.COMPLETE)
 
     def importances(self) -> dict[str, float]:
-        """Return the importance of each parameter (`featx.heads.search.diagnostics.parameter_importances`)."""
+        """Return the importance of each parameter (`featx.heads.search.diagnostics.parameter_importances`).
+
+        The result is empty if the score of a setting is not defined, because its place in the variance is unknown.
+        """
+        if not all(has_score(trial.user_attrs["fold_scores"]) for trial in self.scored_trials):
+            return {}
         return parameter_importances(self._study, self.scored_trials, self._spec.seed)
 
 

@@ -16,7 +16,7 @@ from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.diagnostics import describe_space
 from featx.heads.search.distributed_search import DistributedEvaluator, TrialRequest, TrialResult
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import TrialJournal
+from featx.heads.search.journal import TrialJournal, has_score
 from featx.metrics.scores import resolve_metric
 from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback
@@ -109,14 +109,15 @@ def search(
         raise OutOfTimeError(f"head {spec.name!r} scored no setting within its share of the time")
     scored_trials = _scored_trials(scored_records)
     winner, params, score = _choose_setting(scored_trials, cross_validations, spec.rule)
+    defined_trials = tuple(trial for trial in scored_trials if has_score(trial.fold_scores))
     return SearchResult(
         params=params,
         suggested=winner.suggested,
-        score=score,
+        score=score if has_score(winner.fold_scores) else None,
         embeddings=winner.embeddings,
         metric=first_validation.metric,
-        trials=scored_trials,
-        n_pruned=n_pruned,
+        trials=defined_trials,
+        n_pruned=n_pruned + len(scored_trials) - len(defined_trials),
         is_cut_short=is_cut_short or any(validation.is_cut_short for validation in cross_validations.values()),
         is_timed_out=is_timed_out and not is_cut_short,
         space=describe_space(scored_records, first_validation.path.name, first_validation.path.values),
