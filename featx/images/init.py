@@ -332,7 +332,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         recipe=recipe,
         reader=data.reader_name,
         n_found=len(manifest),
-        choice=describe_choice(data, listing, inventory.tables, has_target=bool(proposals.targets)),
+        choice=describe_choice(data, listing, inventory, has_target=bool(proposals.targets)),
         target=proposal.name if proposal else "",
         kind=proposal.kind if proposal else "",
         classes=dict(source.classes),

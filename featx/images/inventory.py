@@ -13,6 +13,7 @@ from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_
 from featx.images.readers import Listing
 from featx.images.sources import URI_SCHEME, is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
+from featx.images.table_listing import explain_unread_tables
 from featx.images.trees import Entries, Entry, Tree
 
 # Number of folders that an inventory lists.
@@ -121,6 +122,7 @@ def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, 
     reports = {report.file: report for report in tables.reports}
     ignored_rules = {name.removeprefix(tree.prefix): rule for name, rule in listing.ignored.items()}
     other_entries = [entry for entry in entries if entry.uri not in images]
+    unread_tables = explain_unread_tables(tree)
     containers = {path for uri in images if (path := _find_container(uri))} if other_entries else set()
     use_counts = Counter({"image": len(entries) - len(other_entries)})
     for entry in other_entries:
@@ -130,6 +132,8 @@ def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, 
             use_counts["label table" if reports[entry.name].is_used else "table that is not used"] += 1
         elif entry.uri in tables.unlabelled:
             use_counts[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
+        elif entry.name in unread_tables and ignored_rules.get(entry.name) not in ANNOTATION_RULES:
+            use_counts[unread_tables[entry.name]] += 1
         elif entry.name in ignored_rules:
             use_counts[ignored_rules[entry.name]] += 1
         else:

@@ -1,4 +1,4 @@
-"""Label tables of a source: which files are tables, which images each names, and which of them holds the labels."""
+"""Label tables of a source: which images each names, and how it is read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import MissingExtraError, ReadError
-from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
+from featx.files.table_files import TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
 from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
@@ -23,8 +23,6 @@ from featx.tables.ids import sample_rows
 
 # Number of rows of a column that are compared with the names of the images.
 MAX_INSPECTED_ROWS = 200
-# Number of tables of a source that are read; more are annotations of single images.
-MAX_TABLES = 50
 # Share of the inspected rows that must name an image.
 MIN_NAMED = 0.5
 # Words of the name of a column whose numbers name images.
@@ -128,24 +126,6 @@ class Candidate:
     def part(self) -> str | None:
         """Part of a split that the name of the file or of its folder stands for."""
         return part_of_file(self.file)
-
-
-def list_tables(tree: Tree) -> list[str]:
-    """Return the files of a tree that may be label tables; a file with the name of an image belongs to that image."""
-    return shared(("tables", tree.place), partial(_list_tables, tree))
-
-
-def _list_tables(tree: Tree) -> list[str]:
-    """Return the files of a tree that may be label tables."""
-    files = tree.entries().readable(*TABLE_SUFFIXES)
-    tables = [file.name for file in files if not base_name(file.name).startswith(".")]
-    if tables:
-        images = (entry.name for entry in tree.entries().images if not entry.outcome)
-        image_names = {base_name(name).rpartition(".")[0] for name in images}
-        tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
-    if len(tables) > MAX_TABLES:
-        tables = [name for name in tables if "/" not in name]
-    return sorted(tables, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
 
 
 def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], list[TableReport]]:

@@ -9,10 +9,11 @@ from featx.errors import DataError
 from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_files import relate_to_source
-from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables, list_tables
+from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables
 from featx.images.names import base_name, file_suffix, split_words
 from featx.images.sources import open_tree, shared
 from featx.images.split_columns import find_split_column
+from featx.images.table_listing import list_tables
 from featx.images.trees import Tree
 from featx.specs.data import LabelsSpec
 
