@@ -227,8 +227,9 @@ def relate_to_source(source: str, labels: str) -> str:
     return os.path.abspath(labels) if home is None else os.path.relpath(labels, home)  # noqa: PTH100 (both as text)
 
 
-def find_ignore_rule(name: str, table: str) -> str:
-    """Return the rule by which a file beside the images of a table is left out."""
+def find_ignore_rule(name: str, table: str, sheet: str | None) -> str:
+    """Return the rule by which a file beside the images of a table, or of one sheet of it, is left out."""
     if name == table:
         return "is the label table"
-    return f"is not named in {table}" if is_image_name(name) else non_image_rule(name)
+    place = table if sheet is None else f"sheet {sheet!r} of {table}"
+    return f"is not named in {place}" if is_image_name(name) else non_image_rule(name)

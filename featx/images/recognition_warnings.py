@@ -2,9 +2,10 @@
 
 import posixpath
 
-from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport, part_of_file
+from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
+from featx.images.path_columns import part_of_file
 from featx.images.readers import Listing
 from featx.images.split_columns import find_column_parts, find_split_column
 from featx.images.target_proposals import TargetProposals, count_classes
@@ -22,11 +23,18 @@ ARRAY_READERS = frozenset({"arrays", "datasets"})
 
 
 def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
-    """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
+    """Return a warning for rows that name no image, for sheets that are not read, and for unreadable tables."""
     warnings = [
         f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
         for table in tables
         if table.is_used and table.n_missing
+    ]
+    warnings += [
+        f"sheet {sheet!r} of {table.file} names {n} images too and is not read; put all rows into one sheet, or name "
+        "the sheet to read in data.labels.sheet"
+        for table in tables
+        for sheet, n in table.other_sheets.items()
+        if table.is_used
     ]
     if any(table.is_used for table in tables):
         return warnings

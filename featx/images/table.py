@@ -128,6 +128,7 @@ def _list_ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> d
         root = tree if place == "." else open_tree(join_place(tree.place, place))
         for entry in root.siblings([entry.name for entry in entries]):
             if entry.uri not in uris:
-                rule = "is a label table" if entry.name in spec.files[1:] else find_ignore_rule(entry.name, file)
+                is_other_table = entry.name in spec.files[1:]
+                rule = "is a label table" if is_other_table else find_ignore_rule(entry.name, file, spec.sheet)
                 rules[entry.name] = entry.reason if entry.outcome == "ignored" else rule
     return rules
