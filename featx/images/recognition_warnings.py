@@ -1,7 +1,9 @@
 """Warnings about tables and labels of a source that the user should check."""
 
 import posixpath
+from collections import Counter
 
+from featx.images.class_folders import explain_origin_folders
 from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
@@ -105,15 +107,7 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
             "them, name them in data.parts"
         )
     if data.reader_name == "table":
-        folders = {posixpath.dirname(f"{folder}/") for folder in {uri.rpartition("/")[0] for uri in manifest.uris}}
-        if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(
-            find_part(posixpath.basename(folder)) for folder in folders
-        ):
-            folders_text = ", ".join(sorted(repr(posixpath.basename(folder)) for folder in folders)[:MAX_FOLDERS_NAMED])
-            warnings.append(
-                f"the images lie in {len(folders)} folders ({folders_text}): if these are the classes, remove 'labels' "
-                "from [data] and take column = 'class'"
-            )
+        warnings += _list_class_folder_warnings(manifest)
     warnings += [
         f"{table.file} is not Unicode and was read as {name} (encoding = {encoding!r}); if names look wrong, write "
         f"another encoding into data.labels, such as encoding = {OTHER_ENCODINGS.get(encoding, 'cp1251')!r}"
@@ -122,3 +116,19 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
         if table.is_used and table.format.startswith(f"{name},")
     ]
     return warnings
+
+
+def _list_class_folder_warnings(manifest: Manifest) -> list[str]:
+    """Return a warning if the images that a table names lie in folders that may be classes.
+
+    Folders of the same name are one class, as ``study1`` of each patient; folders of patients or dates are none.
+    """
+    counts = Counter(posixpath.basename(posixpath.dirname(uri)) for uri in manifest.uris)
+    is_repeated = 1 < len(counts) <= len(manifest) // MIN_IMAGES_OF_FOLDER
+    if not is_repeated or any(map(find_part, counts)) or explain_origin_folders(counts):
+        return []
+    folders_text = ", ".join(map(repr, sorted(counts)[:MAX_FOLDERS_NAMED]))
+    return [
+        f"the images lie in folders of {len(counts)} names ({folders_text}): if these are the classes, remove 'labels' "
+        "from [data] and take column = 'class'"
+    ]
