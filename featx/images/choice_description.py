@@ -3,6 +3,7 @@
 from featx.images.inventory import Inventory
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_tables import TableReport
+from featx.images.other_tables import explain_other_tables
 from featx.images.readers import Listing
 from featx.images.table_listing import ANNOTATION_TABLE_USE, MAX_TABLES, OMITTED_TABLE_USE
 from featx.specs.data import ReaderSpec
@@ -80,8 +81,8 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, inventory: Invent
     folders = sorted({name.rpartition("/")[0] for name in listing.manifest.ids})
     if len(folders) == 1:
         place = f"folder {folders[0]!r}" if folders[0] else "folder"
-        return f"all images are in one {place}, and {_describe_no_table(inventory)}"
-    return f"the images are not all in class folders, and {_describe_no_table(inventory)}"
+        return f"all images are in one {place}, and {_describe_no_table(listing, inventory)}"
+    return f"the images are not all in class folders, and {_describe_no_table(listing, inventory)}"
 
 
 def _join_reasons(tables: tuple[TableReport, ...]) -> str:
@@ -93,8 +94,10 @@ def _join_reasons(tables: tuple[TableReport, ...]) -> str:
     return reasons + (f"; {n_others} more tables (see 'featx init --explain')" if n_others else "")
 
 
-def _describe_no_table(inventory: Inventory) -> str:
+def _describe_no_table(listing: Listing, inventory: Inventory) -> str:
     """Return that there is no table, apart from those that are not read."""
+    if other_tables := explain_other_tables(listing.ignored):
+        return other_tables[0]
     n_annotations = inventory.uses.get(ANNOTATION_TABLE_USE, 0)
     if n_omitted := inventory.uses.get(OMITTED_TABLE_USE, 0):
         return f"{n_omitted} tables are not read, because there are more than {MAX_TABLES}; join them into one table"

@@ -19,6 +19,7 @@ from featx.files.table_files import (
 )
 from featx.files.text_tables import TextFormat, detect_format, parse_text_table
 from featx.images.names import file_suffix, is_image_name, non_image_rule
+from featx.images.other_tables import explain_table_format
 from featx.images.path_matching import ImageIndex, PathRule
 from featx.images.sources import read_content, shared
 from featx.images.trees import Entry, FolderTree, Tree
@@ -104,15 +105,15 @@ def find_table(tree: Tree, file: str) -> Entry:
     Raises
     ------
     DataError
-        there is no such file.
+        there is no such file, or its suffix is not that of a table.
     """
     table = tree.entry(file)
     home = base_folder(tree.place)
     if table.outcome and (home is not None or Path(file).is_absolute()):
         table = FolderTree(str(home or "/")).entry(file)
-    if table.outcome:
+    if reason := table.reason if table.outcome else explain_table_format(file):
         raise DataError(
-            f"data.labels.file: {file!r} from {tree.place}: {table.reason}; expected a label table "
+            f"data.labels.file: {file!r} from {tree.place}: {reason}; expected a label table "
             f"({', '.join(TABLE_SUFFIXES)})"
         )
     return table

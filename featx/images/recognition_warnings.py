@@ -7,6 +7,7 @@ from featx.images.class_folders import explain_origin_folders
 from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
+from featx.images.other_tables import explain_other_tables
 from featx.images.path_columns import part_of_file
 from featx.images.readers import Listing
 from featx.images.split_columns import find_column_parts, find_split_column
@@ -67,6 +68,8 @@ def list_label_warnings(
         )
     elif is_array:
         step = "store them in the file as a dataset with one row for each image"
+    elif not tables and (other_tables := explain_other_tables(listing.ignored)):
+        step = other_tables[0]
     else:
         step = (
             "name a table with a column of the images' paths with 'featx init SOURCE --labels FILE', or put the images "
