@@ -9,7 +9,7 @@ from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.containers.categories import ANNOTATION_RULES
 from featx.images.id_lists import JOINED_RULE
 from featx.images.label_tables import TableReport
-from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
+from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
 from featx.images.sources import URI_SCHEME, is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
@@ -168,24 +168,3 @@ def describe_types(types: Mapping[str, int]) -> str:
     """
     counts = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
     return ", ".join(counts[:N_TYPES_NAMED]) + (", …" if len(counts) > N_TYPES_NAMED else "") or "no files"
-
-
-def suggest_next_step(inventory: Inventory) -> str:
-    """Return the nearest way to a source that can be read."""
-    types = inventory.types
-    if not types:
-        return "put images into it"
-    if types.get("linked folder"):
-        return "links to folders are not followed: name the folder itself"
-    if types.keys() & {".dcm", ".dicom"}:
-        return 'DICOM files need an extra: pip install "featx[dicom]"'
-    if types.keys() & {".7z", ".rar"}:
-        return "unpack the archives, or pack them as zip or tar"
-    if types.keys() & {".mp4", ".avi", ".mov", ".mkv"}:
-        return "videos are not read: extract their frames, for example with ffmpeg"
-    if any(report.path for report in inventory.tables) and not types.keys() & IMAGE_SUFFIXES:
-        return "put the images beside the table that names them"
-    return (
-        "expected one sub-folder per class with images, a table with a column of image paths ('featx init SOURCE "
-        "--labels FILE'), label files beside the images, or array files"
-    )

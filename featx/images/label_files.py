@@ -211,7 +211,7 @@ def read_table_bytes(file: Entry) -> bytes:
 
 
 def warn_of_outside_paths(root: Tree, names: list[str], table: str) -> list[str]:
-    """Return one warning if paths of a table point outside the folder that they start from."""
+    """Return one warning if paths of a table that lead to no file of a tree point outside its folder."""
     if not isinstance(root, FolderTree):
         return []
     home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)

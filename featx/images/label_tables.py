@@ -1,8 +1,10 @@
 """Label tables of a source: which images each names, and how it is read."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,7 @@ from featx.images.path_columns import PathColumn, find_path_column, part_of_file
 from featx.images.path_matching import ImageIndex
 from featx.images.sources import join_place, open_tree, shared
 from featx.images.trees import Entries, Entry, Tree
+from featx.locations import base_folder
 from featx.specs.data import LabelsSpec
 
 MAX_COLUMNS_NAMED = 6
@@ -51,7 +54,7 @@ class TableReport:
     n_missing
         Number of rows that name none.
     folder
-        Folder of the named images.
+        Folder of the named images; of the first one, such as ``../images``, if they are outside the source.
     is_used
         Whether the recipe reads it.
     reason
@@ -184,9 +187,26 @@ def _examine_way_to_read(tree: Tree, entry: Entry, spec: LabelsSpec, report: Tab
     return _make_candidate(tree, replace(report, format=text_format, path=column.name), spec, column, frame)
 
 
-def _reject_missing_images(report: TableReport, paths: list[str]) -> TableReport:
-    reason = f"names {len(paths)} images, none of which is in the source (first {paths[0]!r})"
-    return replace(report, n_missing=len(paths), reason=reason)
+def _reject_missing_images(tree: Tree, report: TableReport, paths: list[str]) -> TableReport:
+    folder = _find_outside_folder(tree, report.file, paths[0]) if paths else ""
+    place = f", which is in {folder}" if folder else ""
+    first_text = f" (first {paths[0]!r}{place})" if paths else ""
+    reason = f"names {len(paths)} images, none of which is in the source{first_text}"
+    return replace(report, n_missing=len(paths), folder=folder, reason=reason)
+
+
+def _find_outside_folder(tree: Tree, file: str, path: str) -> str:
+    """Return the folder of an image outside a source, relative to it, that a path from a table leads to; or no text."""
+    home = base_folder(tree.place)
+    if home is None:
+        return ""
+    image = home / PurePosixPath(file).parent / path.replace("\\", "/")
+    folder = os.path.relpath(image.parent, home)
+    try:
+        return Path(folder).as_posix() if folder.startswith("..") and image.is_file() else ""
+    # A cell may be longer than a path.
+    except OSError:
+        return ""
 
 
 def _explain_no_paths(frame: pd.DataFrame) -> str:
@@ -252,7 +272,7 @@ def _make_candidate(
     matches = ImageIndex(entries.by_name, rule).find_all(paths)
     names = list(filter(None, matches.names))
     if not names:
-        return _reject_missing_images(report, paths)
+        return _reject_missing_images(tree, report, paths)
     images = frozenset(entries.by_name[name].uri for name in names)
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
     reason = f"names {len(images)} of {len(entries.image_names)} images{folder}"

@@ -74,11 +74,13 @@ def _read_part(
         raise DataError(f"data.labels.text: no column is called {unknown_names[0]!r}; columns: {columns}")
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
+    files = root.entries().by_name
+    other_texts = [text for entry, text in zip(entries, texts, strict=True) if entry.name not in files]
     entries, ids, frame, warnings = _drop_repeats(entries, ids, frame, file)
     if part is not None:
         frame = frame.assign(split=part)
         ids = ids if place == "." else [f"{place}/{name}" for name in ids]
-    return entries, ids, frame, [*warnings, *warn_of_outside_paths(root, texts, file)]
+    return entries, ids, frame, [*warnings, *warn_of_outside_paths(root, other_texts, file)]
 
 
 def _drop_repeats(
