@@ -88,11 +88,11 @@ class AnnotationReader:
         images = list(files.images.values())
         labels = pd.DataFrame(list(rows.values()), index=range(len(rows)))
         parts = [find_part(entry.name.rpartition("/")[0]) for entry in images]
-        if parts and None not in parts and "train" in parts:
+        if any(parts) and "split" not in labels:
             labels["split"] = parts
         rules = {entry.name: rule for entry, rule in files.ignored}
         rules |= {entry.name: "is an annotation" for _, _, entry in files.annotations}
-        return Listing.from_tree(tree, images, labels, rules)
+        return Listing.from_tree(tree, images, labels, rules).with_complete_split()
 
 
 def _match_annotations(entries: Sequence[Entry]) -> _MatchedFiles:

@@ -66,7 +66,9 @@ class ArrayReader:
             frames.append(frame)
         labels = pd.concat(frames, ignore_index=True)
         used_places = {place for spec in data.arrays for place in (spec.images, *spec.labels.values())}
-        return Listing.from_entries(entries, labels, _ignored(source, home, used_places))
+        listing = Listing.from_entries(entries, labels, _ignored(source, home, used_places))
+        # Parts that a recipe states for all datasets stay as they are.
+        return listing.with_complete_split() if any(spec.split is None for spec in data.arrays) else listing
 
 
 def recognise_unlabelled_arrays(source: str) -> ReaderSpec | None:

@@ -1,8 +1,11 @@
 """Description of what the images and labels of a source were read from, and why other tables were not used."""
 
+from featx.images.inventory import Inventory
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_tables import TableReport
+from featx.images.other_tables import explain_other_tables
 from featx.images.readers import Listing
+from featx.images.table_listing import ANNOTATION_TABLE_USE, MAX_TABLES, OMITTED_TABLE_USE
 from featx.specs.data import ReaderSpec
 from featx.tables.manifest import Manifest
 
@@ -10,9 +13,7 @@ MAX_TABLES_NAMED = 4
 MAX_ARRAYS_NAMED = 4
 
 
-def describe_choice(
-    data: ReaderSpec, listing: Listing, tables: tuple[TableReport, ...], *, has_target: bool
-) -> list[str]:
+def describe_choice(data: ReaderSpec, listing: Listing, inventory: Inventory, *, has_target: bool) -> list[str]:
     """Return what was taken and why other tables that name images were not, one sentence each.
 
     Parameters
@@ -21,16 +22,17 @@ def describe_choice(
         The way to read the source.
     listing
         The images.
-    tables
-        Reports on the tables of the source.
+    inventory
+        The tables and the other files of the source.
     has_target
         Whether a target is proposed; otherwise the first sentence states why there is none.
     """
+    tables = inventory.tables
     sentences = _describe_origin(data, listing.manifest)
     sentences += [f"used {table.file} ({table.format}): {table.reason}" for table in tables if table.is_used]
     unused_tables = [table for table in tables if not table.is_used and table.path]
     if not has_target:
-        sentences.append(f"none: {explain_missing_labels(data, listing, tables)}")
+        sentences.append(f"none: {explain_missing_labels(data, listing, inventory)}")
         # The sentence above has their reasons.
         unused_tables = []
     sentences += [f"not used: {table.file}: {table.reason}" for table in unused_tables[:MAX_TABLES_NAMED]]
@@ -53,7 +55,7 @@ def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
     return []
 
 
-def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[TableReport, ...]) -> str:
+def explain_missing_labels(data: ReaderSpec, listing: Listing, inventory: Inventory) -> str:
     """Return the main reason why there is nothing to predict.
 
     Parameters
@@ -62,8 +64,8 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[Tab
         The way to read the source.
     listing
         The images, with or without columns of labels.
-    tables
-        Reports on the tables of the source.
+    inventory
+        The tables and the other files of the source.
     """
     labels = listing.manifest.labels
     if len(labels.columns):
@@ -74,18 +76,29 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[Tab
         return f"no dataset has one row of labels for each image{datasets_text}"
     if data.reader_name == "datasets":
         return "no group, attribute or dataset of the file holds labels"
-    if tables:
-        # A table that names images is more likely to be meant.
-        reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]
-        reasons = "; ".join(f"{table.file} {table.reason.removeprefix(f'{table.file} ')}" for table in reports)
-        count_text = (
-            f"; {len(tables) - len(reports)} more tables (see 'featx init --explain')"
-            if len(tables) > len(reports)
-            else ""
-        )
-        return reasons + count_text
+    if inventory.tables:
+        return _join_reasons(inventory.tables)
     folders = sorted({name.rpartition("/")[0] for name in listing.manifest.ids})
     if len(folders) == 1:
         place = f"folder {folders[0]!r}" if folders[0] else "folder"
-        return f"all images are in one {place}, and there is no table"
-    return "the images are not all in class folders, and there is no table"
+        return f"all images are in one {place}, and {_describe_no_table(listing, inventory)}"
+    return f"the images are not all in class folders, and {_describe_no_table(listing, inventory)}"
+
+
+def _join_reasons(tables: tuple[TableReport, ...]) -> str:
+    """Return why the first tables are not used, those that name images before the others."""
+    # A table that names images is more likely to be meant.
+    reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]
+    reasons = "; ".join(f"{table.file} {table.reason.removeprefix(f'{table.file} ')}" for table in reports)
+    n_others = len(tables) - len(reports)
+    return reasons + (f"; {n_others} more tables (see 'featx init --explain')" if n_others else "")
+
+
+def _describe_no_table(listing: Listing, inventory: Inventory) -> str:
+    """Return that there is no table, apart from those that are not read."""
+    if other_tables := explain_other_tables(listing.ignored):
+        return other_tables[0]
+    n_annotations = inventory.uses.get(ANNOTATION_TABLE_USE, 0)
+    if n_omitted := inventory.uses.get(OMITTED_TABLE_USE, 0):
+        return f"{n_omitted} tables are not read, because there are more than {MAX_TABLES}; join them into one table"
+    return "there is no table" + (f" but {n_annotations} with the names of images" if n_annotations else "")

@@ -10,11 +10,12 @@ import pandas as pd
 from featx.errors import DataError, ReadError
 from featx.files.text_tables import detect_encoding
 from featx.images.label_files import find_images, read_table_bytes
-from featx.images.label_tables import list_tables, rank_image_folder
 from featx.images.names import base_name, is_image_name, split_words
+from featx.images.path_columns import rank_image_folder
 from featx.images.path_matching import NameIndex, PathRule, find_rule
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
+from featx.images.table_listing import list_tables
 from featx.images.trees import Entry, Tree
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec

@@ -18,9 +18,10 @@ from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
-from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
+from featx.images.inventory import Inventory, describe_types, take_inventory
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE
 from featx.images.names import is_archive_name
+from featx.images.next_steps import suggest_next_step
 from featx.images.part_lists import find_part_lists
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
@@ -295,7 +296,7 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     inventory = take_inventory(source, labels, target, None)
     raise DataError(
         f"no images with labels were recognised in {source!r}: found {describe_types(inventory.types)}; "
-        f"{suggest_next_step(inventory)}"
+        f"{suggest_next_step(source, inventory)}"
     )
 
 
@@ -332,7 +333,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         recipe=recipe,
         reader=data.reader_name,
         n_found=len(manifest),
-        choice=describe_choice(data, listing, inventory.tables, has_target=bool(proposals.targets)),
+        choice=describe_choice(data, listing, inventory, has_target=bool(proposals.targets)),
         target=proposal.name if proposal else "",
         kind=proposal.kind if proposal else "",
         classes=dict(source.classes),

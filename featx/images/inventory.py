@@ -9,10 +9,11 @@ from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.containers.categories import ANNOTATION_RULES
 from featx.images.id_lists import JOINED_RULE
 from featx.images.label_tables import TableReport
-from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
+from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
 from featx.images.sources import URI_SCHEME, is_tree, open_tree
 from featx.images.table_choice import TableChoice, examine_source, split_table_place
+from featx.images.table_listing import explain_unread_tables
 from featx.images.trees import Entries, Entry, Tree
 
 # Number of folders that an inventory lists.
@@ -121,6 +122,7 @@ def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, 
     reports = {report.file: report for report in tables.reports}
     ignored_rules = {name.removeprefix(tree.prefix): rule for name, rule in listing.ignored.items()}
     other_entries = [entry for entry in entries if entry.uri not in images]
+    unread_tables = explain_unread_tables(tree)
     containers = {path for uri in images if (path := _find_container(uri))} if other_entries else set()
     use_counts = Counter({"image": len(entries) - len(other_entries)})
     for entry in other_entries:
@@ -130,6 +132,8 @@ def _count_uses(tree: Tree, listing: Listing, tables: TableChoice) -> dict[str, 
             use_counts["label table" if reports[entry.name].is_used else "table that is not used"] += 1
         elif entry.uri in tables.unlabelled:
             use_counts[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
+        elif entry.name in unread_tables and ignored_rules.get(entry.name) not in ANNOTATION_RULES:
+            use_counts[unread_tables[entry.name]] += 1
         elif entry.name in ignored_rules:
             use_counts[ignored_rules[entry.name]] += 1
         else:
@@ -164,24 +168,3 @@ def describe_types(types: Mapping[str, int]) -> str:
     """
     counts = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
     return ", ".join(counts[:N_TYPES_NAMED]) + (", …" if len(counts) > N_TYPES_NAMED else "") or "no files"
-
-
-def suggest_next_step(inventory: Inventory) -> str:
-    """Return the nearest way to a source that can be read."""
-    types = inventory.types
-    if not types:
-        return "put images into it"
-    if types.get("linked folder"):
-        return "links to folders are not followed: name the folder itself"
-    if types.keys() & {".dcm", ".dicom"}:
-        return 'DICOM files need an extra: pip install "featx[dicom]"'
-    if types.keys() & {".7z", ".rar"}:
-        return "unpack the archives, or pack them as zip or tar"
-    if types.keys() & {".mp4", ".avi", ".mov", ".mkv"}:
-        return "videos are not read: extract their frames, for example with ffmpeg"
-    if any(report.path for report in inventory.tables) and not types.keys() & IMAGE_SUFFIXES:
-        return "put the images beside the table that names them"
-    return (
-        "expected one sub-folder per class with images, a table with a column of image paths ('featx init SOURCE "
-        "--labels FILE'), label files beside the images, or array files"
-    )

@@ -19,6 +19,7 @@ from featx.files.table_files import (
 )
 from featx.files.text_tables import TextFormat, detect_format, parse_text_table
 from featx.images.names import file_suffix, is_image_name, non_image_rule
+from featx.images.other_tables import explain_table_format
 from featx.images.path_matching import ImageIndex, PathRule
 from featx.images.sources import read_content, shared
 from featx.images.trees import Entry, FolderTree, Tree
@@ -104,15 +105,15 @@ def find_table(tree: Tree, file: str) -> Entry:
     Raises
     ------
     DataError
-        there is no such file.
+        there is no such file, or its suffix is not that of a table.
     """
     table = tree.entry(file)
     home = base_folder(tree.place)
     if table.outcome and (home is not None or Path(file).is_absolute()):
         table = FolderTree(str(home or "/")).entry(file)
-    if table.outcome:
+    if reason := table.reason if table.outcome else explain_table_format(file):
         raise DataError(
-            f"data.labels.file: {file!r} from {tree.place}: {table.reason}; expected a label table "
+            f"data.labels.file: {file!r} from {tree.place}: {reason}; expected a label table "
             f"({', '.join(TABLE_SUFFIXES)})"
         )
     return table
@@ -210,7 +211,7 @@ def read_table_bytes(file: Entry) -> bytes:
 
 
 def warn_of_outside_paths(root: Tree, names: list[str], table: str) -> list[str]:
-    """Return one warning if paths of a table point outside the folder that they start from."""
+    """Return one warning if paths of a table that lead to no file of a tree point outside its folder."""
     if not isinstance(root, FolderTree):
         return []
     home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)
@@ -227,8 +228,9 @@ def relate_to_source(source: str, labels: str) -> str:
     return os.path.abspath(labels) if home is None else os.path.relpath(labels, home)  # noqa: PTH100 (both as text)
 
 
-def find_ignore_rule(name: str, table: str) -> str:
-    """Return the rule by which a file beside the images of a table is left out."""
+def find_ignore_rule(name: str, table: str, sheet: str | None) -> str:
+    """Return the rule by which a file beside the images of a table, or of one sheet of it, is left out."""
     if name == table:
         return "is the label table"
-    return f"is not named in {table}" if is_image_name(name) else non_image_rule(name)
+    place = table if sheet is None else f"sheet {sheet!r} of {table}"
+    return f"is not named in {place}" if is_image_name(name) else non_image_rule(name)

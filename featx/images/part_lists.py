@@ -6,11 +6,13 @@ from pathlib import Path
 
 from featx.errors import DataError
 from featx.images.label_files import find_images, find_table, make_path_rule, pop_paths, read_labels
-from featx.images.label_tables import Candidate, examine_tables, list_tables, part_of_file
+from featx.images.label_tables import Candidate, examine_tables
 from featx.images.names import base_name, split_words
+from featx.images.path_columns import part_of_file
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.split_columns import find_split_column
 from featx.images.table_choice import has_same_path_rule, merge_specs
+from featx.images.table_listing import list_tables
 from featx.locations import is_url, resolve_source
 from featx.specs.data import LabelsSpec, ReaderSpec
 

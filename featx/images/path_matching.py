@@ -3,7 +3,6 @@
 import posixpath
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,27 +105,50 @@ def find_rule(
     rank_folder
         Rank of a folder among those from which as many paths lead to files; the highest one is taken.
     """
-    candidates = names.find(paths)
-    counts: Counter[tuple[int, bool]] = Counter()
-    roots: dict[tuple[int, bool], list[tuple[str, str, int]]] = {}
-    ends = _index_ends(candidates)
-    for number, path in enumerate(paths):
-        folders = normalise_path(path).split("/")
-        for n_stripped in range(len(folders)):
-            for has_suffix, key in _list_keys(path, n_stripped):
-                matching_names = ends.get(key, [])
-                for name in matching_names:
-                    roots.setdefault((n_stripped, has_suffix), []).append((_find_root(name, key), name, number))
-                if matching_names:
-                    counts[n_stripped, has_suffix] += 1
+    numbers_by_end = _index_paths(paths)
+    names_by_end = _index_ends(names.find(paths), {end for ends in numbers_by_end.values() for end in ends})
     best_rule, n_best = PathRule(), 0
-    for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
+    for n_stripped, has_suffix in sorted(numbers_by_end, key=lambda item: (item[0], not item[1])):
         if 2 * n_best >= len(paths) and best_rule.strip_folders < n_stripped:
             break
-        rule, n_found = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], rank_folder)
-        if n_found > n_best:
-            best_rule, n_best = rule, n_found
+        matches = [
+            _Match(numbers, end, names_by_end[end])
+            for end, numbers in numbers_by_end[n_stripped, has_suffix].items()
+            if end in names_by_end
+        ]
+        if matches:
+            rule, n_found = _make_rule(n_stripped, has_suffix, matches, rank_folder)
+            if n_found > n_best:
+                best_rule, n_best = rule, n_found
     return best_rule, n_best
+
+
+class _Match(NamedTuple):
+    """Paths that have the same end, and the names that end like them.
+
+    Attributes
+    ----------
+    numbers
+        Numbers of the paths.
+    end
+        End of the paths.
+    names
+        Names of images; a million images may have the same name in different folders.
+    """
+
+    numbers: set[int]
+    end: str
+    names: list[str]
+
+
+def _index_paths(paths: Sequence[str]) -> dict[tuple[int, bool], dict[str, set[int]]]:
+    """Return the numbers of the paths by end, by the number of folders left out and whether an end has its ending."""
+    numbers_by_end: dict[tuple[int, bool], dict[str, set[int]]] = {}
+    for number, path in enumerate(paths):
+        for n_stripped in range(len(normalise_path(path).split("/"))):
+            for has_suffix, end in _list_keys(path, n_stripped):
+                numbers_by_end.setdefault((n_stripped, has_suffix), {}).setdefault(end, set()).add(number)
+    return numbers_by_end
 
 
 def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int]:
@@ -168,41 +190,63 @@ def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
             yield False, f"{end}.*"
 
 
-def _index_ends(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the names by each of their ends, written with and without the ending of the file."""
-    ends: dict[str, list[str]] = {}
+def _index_ends(names: Sequence[str], ends: Collection[str]) -> dict[str, list[str]]:
+    """Return the names by those of their ends that are among `ends`, with and without the ending of the file."""
+    names_by_end: dict[str, list[str]] = {}
     for name in names:
-        folders = _make_key(name).split("/")
-        for start in range(len(folders)):
-            end = "/".join(folders[start:])
-            ends.setdefault(end, []).append(name)
-            ends.setdefault(f"{_drop_suffix(end)}.*", []).append(name)
-    return ends
+        for end in _list_ends(_make_key(name)):
+            for spelling in (end, f"{_drop_suffix(end)}.*"):
+                if spelling in ends:
+                    names_by_end.setdefault(spelling, []).append(name)
+    return names_by_end
 
 
 def _make_rule(
-    n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]], rank_folder: Callable[[str], int]
+    n_stripped: int, has_suffix: bool, matches: Sequence[_Match], rank_folder: Callable[[str], int]
 ) -> tuple[PathRule, int]:
-    """Return the rule of some matches (root, name, number of the path), and the number of paths that it leads on."""
-    suffixes = Counter(name[len(_drop_suffix(name)) :] for _, name, _ in matches)
+    """Return the rule of some matches, and the number of paths that it leads on."""
+    suffixes = {name[len(_drop_suffix(name)) :] for match in matches for name in match.names}
     suffix = "" if has_suffix else next(iter(suffixes)) if len(suffixes) == 1 else ANY_SUFFIX
-    numbers_by_root: dict[str, set[int]] = {}
-    for root, _, number in matches:
-        numbers_by_root.setdefault(root, set()).add(number)
-    ranks = {root: (len(numbers), rank_folder(root)) for root, numbers in numbers_by_root.items()}
-    best_roots = [root for root in numbers_by_root if ranks[root] == max(ranks.values())]
-    root = best_roots[0]
-    n_texts = Counter(number for number, _ in {(number, name) for _, name, number in matches})
-    unique_numbers = {number for number, n in n_texts.items() if n == 1}
-    if len(unique_numbers) > len(numbers_by_root[root]):
+    numbers_by_root = _group_by_root(matches)
+    n_best = max(map(len, numbers_by_root.values()))
+    ranks = {root: rank_folder(root) for root, numbers in numbers_by_root.items() if len(numbers) == n_best}
+    best_rank = max(ranks.values())
+    best_roots = [root for root, rank in ranks.items() if rank == best_rank]
+    unique_numbers = _find_unique_numbers(matches)
+    if len(unique_numbers) > n_best:
         common_root = posixpath.commonpath(
             [root for root, numbers in numbers_by_root.items() if numbers & unique_numbers] or ["."]
         )
         return PathRule(common_root or ".", n_stripped, suffix, "end"), len(unique_numbers)
     if len(best_roots) > 1:
         # Reading the table then reports the paths that fit several images.
-        return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), len(numbers_by_root[root])
-    return PathRule(root, n_stripped, suffix, "path"), len(numbers_by_root[root])
+        return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), n_best
+    return PathRule(best_roots[0], n_stripped, suffix, "path"), n_best
+
+
+def _group_by_root(matches: Sequence[_Match]) -> dict[str, frozenset[int]]:
+    """Return the numbers of the paths that lead to files below each root."""
+    matches_by_root: dict[str, tuple[int, ...]] = {}
+    for row, match in enumerate(matches):
+        for name in match.names:
+            root = _find_root(name, match.end)
+            rows = matches_by_root.get(root, ())
+            matches_by_root[root] = rows if rows[-1:] == (row,) else (*rows, row)
+    # Many roots have the same matches, and share one set of numbers.
+    numbers = {
+        rows: frozenset[int]().union(*(matches[row].numbers for row in rows)) for rows in set(matches_by_root.values())
+    }
+    return {root: numbers[rows] for root, rows in matches_by_root.items()}
+
+
+def _find_unique_numbers(matches: Sequence[_Match]) -> set[int]:
+    """Return the numbers of the paths that lead to one name."""
+    names_by_number: dict[int, set[str]] = {}
+    for match in matches:
+        for number in match.numbers:
+            # Two names show that a path is not unique.
+            names_by_number.setdefault(number, set()).update(match.names[:2])
+    return {number for number, names in names_by_number.items() if len(names) == 1}
 
 
 def _make_key(name: str) -> str:

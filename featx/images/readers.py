@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.images.label_columns import to_plain_columns
-from featx.images.names import file_suffix, non_image_rule
+from featx.images.names import file_suffix, non_image_rule, part_of
 from featx.images.part_lists import read_parts
 from featx.images.trees import Entry, Tree
 from featx.registry import READERS
@@ -20,6 +20,7 @@ from featx.tables.ids import Ids, positions
 from featx.tables.manifest import Manifest
 
 UNLISTED_RULE = "is in no list of parts"
+PARTLESS_RULE = "has no part of the given split"
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +159,32 @@ class Listing:
         return replace(
             listing.without(unlisted_rules), warnings=(*self.warnings, *([warning] if unlisted_rules else []))
         )
+
+    def with_complete_split(self) -> "Listing":
+        """Return the listing without the images that have no part, if the other parts are a split.
+
+        The column ``split`` is a split if one part is train and another one is not. Otherwise a column that does not
+        put all images into train is left out.
+        """
+        labels = self.manifest.labels
+        if "split" not in labels:
+            return self
+        is_missing = labels["split"].isna().to_numpy()
+        parts_by_value = {value: part_of(str(value)) for value in labels["split"].dropna().unique().tolist()}
+        # A column of other words is no column of parts.
+        if None in parts_by_value.values():
+            return self
+        parts = sorted(set(map(str, parts_by_value.values())))
+        if "train" in parts and (len(parts) > 1 or not is_missing.any()):
+            n_missing = int(is_missing.sum())
+            warning = f"{n_missing} images have no part of the given split ({', '.join(parts)}) and are left out"
+            listing = self.without(dict.fromkeys(self.manifest.ids[is_missing], PARTLESS_RULE))
+            return replace(listing, warnings=(*self.warnings, *([warning] if n_missing else [])))
+        problem = "no image is in train" if "train" not in parts else f"{is_missing.sum()} images have no part"
+        warning = f"no split is taken from the parts of the images ({', '.join(parts)}), because {problem}"
+        manifest = replace(self.manifest, labels=labels.drop(columns="split"))
+        is_one_part = len(parts) < 2 and not is_missing.any()
+        return replace(self, manifest=manifest, warnings=(*self.warnings, *([] if is_one_part else [warning])))
 
     def take(self, ids: Ids) -> "Listing":
         """Return the listing with the images of `ids`, in their order."""

@@ -1,10 +1,14 @@
 """Warnings about tables and labels of a source that the user should check."""
 
 import posixpath
+from collections import Counter
 
-from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport, part_of_file
+from featx.images.class_folders import explain_origin_folders
+from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
+from featx.images.other_tables import explain_other_tables
+from featx.images.path_columns import part_of_file
 from featx.images.readers import Listing
 from featx.images.split_columns import find_column_parts, find_split_column
 from featx.images.target_proposals import TargetProposals, count_classes
@@ -22,11 +26,18 @@ ARRAY_READERS = frozenset({"arrays", "datasets"})
 
 
 def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
-    """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
+    """Return a warning for rows that name no image, for sheets that are not read, and for unreadable tables."""
     warnings = [
         f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
         for table in tables
         if table.is_used and table.n_missing
+    ]
+    warnings += [
+        f"sheet {sheet!r} of {table.file} names {n} images too and is not read; put all rows into one sheet, or name "
+        "the sheet to read in data.labels.sheet"
+        for table in tables
+        for sheet, n in table.other_sheets.items()
+        if table.is_used
     ]
     if any(table.is_used for table in tables):
         return warnings
@@ -57,6 +68,8 @@ def list_label_warnings(
         )
     elif is_array:
         step = "store them in the file as a dataset with one row for each image"
+    elif not tables and (other_tables := explain_other_tables(listing.ignored)):
+        step = other_tables[0]
     else:
         step = (
             "name a table with a column of the images' paths with 'featx init SOURCE --labels FILE', or put the images "
@@ -97,15 +110,7 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
             "them, name them in data.parts"
         )
     if data.reader_name == "table":
-        folders = {posixpath.dirname(f"{folder}/") for folder in {uri.rpartition("/")[0] for uri in manifest.uris}}
-        if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(
-            find_part(posixpath.basename(folder)) for folder in folders
-        ):
-            folders_text = ", ".join(sorted(repr(posixpath.basename(folder)) for folder in folders)[:MAX_FOLDERS_NAMED])
-            warnings.append(
-                f"the images lie in {len(folders)} folders ({folders_text}): if these are the classes, remove 'labels' "
-                "from [data] and take column = 'class'"
-            )
+        warnings += _list_class_folder_warnings(manifest)
     warnings += [
         f"{table.file} is not Unicode and was read as {name} (encoding = {encoding!r}); if names look wrong, write "
         f"another encoding into data.labels, such as encoding = {OTHER_ENCODINGS.get(encoding, 'cp1251')!r}"
@@ -114,3 +119,19 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
         if table.is_used and table.format.startswith(f"{name},")
     ]
     return warnings
+
+
+def _list_class_folder_warnings(manifest: Manifest) -> list[str]:
+    """Return a warning if the images that a table names lie in folders that may be classes.
+
+    Folders of the same name are one class, as ``study1`` of each patient; folders of patients or dates are none.
+    """
+    counts = Counter(posixpath.basename(posixpath.dirname(uri)) for uri in manifest.uris)
+    is_repeated = 1 < len(counts) <= len(manifest) // MIN_IMAGES_OF_FOLDER
+    if not is_repeated or any(map(find_part, counts)) or explain_origin_folders(counts):
+        return []
+    folders_text = ", ".join(map(repr, sorted(counts)[:MAX_FOLDERS_NAMED]))
+    return [
+        f"the images lie in folders of {len(counts)} names ({folders_text}): if these are the classes, remove 'labels' "
+        "from [data] and take column = 'class'"
+    ]

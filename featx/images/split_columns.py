@@ -53,11 +53,8 @@ def describe_codes(name: str, column: "pd.Series[Any]") -> str:
 
 
 def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the labels of several files as one table, without a column ``split`` that lacks parts or a train part."""
-    labels = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    if "split" in labels and (labels["split"].isna().any() or "train" not in set(labels["split"])):
-        return labels.drop(columns="split")
-    return labels
+    """Return the labels of several files as one table."""
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def explain_incomplete_split(labels: pd.DataFrame) -> list[str]:

@@ -74,11 +74,13 @@ def _read_part(
         raise DataError(f"data.labels.text: no column is called {unknown_names[0]!r}; columns: {columns}")
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
+    files = root.entries().by_name
+    other_texts = [text for entry, text in zip(entries, texts, strict=True) if entry.name not in files]
     entries, ids, frame, warnings = _drop_repeats(entries, ids, frame, file)
     if part is not None:
         frame = frame.assign(split=part)
         ids = ids if place == "." else [f"{place}/{name}" for name in ids]
-    return entries, ids, frame, [*warnings, *warn_of_outside_paths(root, texts, file)]
+    return entries, ids, frame, [*warnings, *warn_of_outside_paths(root, other_texts, file)]
 
 
 def _drop_repeats(
@@ -128,6 +130,7 @@ def _list_ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> d
         root = tree if place == "." else open_tree(join_place(tree.place, place))
         for entry in root.siblings([entry.name for entry in entries]):
             if entry.uri not in uris:
-                rule = "is a label table" if entry.name in spec.files[1:] else find_ignore_rule(entry.name, file)
+                is_other_table = entry.name in spec.files[1:]
+                rule = "is a label table" if is_other_table else find_ignore_rule(entry.name, file, spec.sheet)
                 rules[entry.name] = entry.reason if entry.outcome == "ignored" else rule
     return rules

@@ -9,10 +9,12 @@ from featx.errors import DataError
 from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_files import relate_to_source
-from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables, list_tables
+from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables
 from featx.images.names import base_name, file_suffix, split_words
+from featx.images.other_tables import explain_table_format
 from featx.images.sources import open_tree, shared
 from featx.images.split_columns import find_split_column
+from featx.images.table_listing import list_tables
 from featx.images.trees import Tree
 from featx.specs.data import LabelsSpec
 
@@ -74,6 +76,8 @@ def examine_source(place: str, labels: str | None, target: str | None) -> TableC
 
 def _examine_source(tree: Tree, place: str, labels: str | None, target: str | None) -> TableChoice:
     if labels is not None:
+        if reason := explain_table_format(labels):
+            raise DataError(f"{labels!r} {reason}; expected a label table ({', '.join(TABLE_SUFFIXES)})")
         examination = examine_table(tree, relate_to_source(place, labels))
         if isinstance(examination, TableReport):
             raise DataError(

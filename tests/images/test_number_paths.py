@@ -1,4 +1,7 @@
-"""Numbers of a table that name images with zeros in front: matched where unique, and said."""
+"""Numbers of a table that name images with zeros in front: matched where unique, and said.
+
+Modules: images.path_columns.
+"""
 
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Paths as tables write them, matched with the images of a source."""
 
+import tracemalloc
+
 import pytest
 
 from featx.images.path_matching import ImageIndex, NameIndex, PathRule, find_rule
@@ -50,3 +52,22 @@ def test_a_preferred_folder_is_chosen_among_equal_ones() -> None:
     texts = ["0.png", "1.png"]
     assert find_rule(texts, NameIndex(names), lambda folder: folder == "train")[0].root == "train"
     assert find_rule(texts, NameIndex(names), lambda folder: folder == "test")[0].root == "test"
+
+
+def test_many_images_of_one_name_take_little_memory() -> None:
+    names = [f"train/patient{i:05}/study1/view1_frontal.jpg" for i in range(5000)]
+    paths = [f"CheXpert/{name}" for name in names[:100]]
+    tracemalloc.start()
+    assert find_rule(paths, NameIndex(names)) == (PathRule(strip_folders=1), 100)
+    assert find_rule([f"x{path}" for path in paths], NameIndex(names)) == (PathRule(strip_folders=1), 100)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # One record for each pair of a path and an image of its name takes 150 MB.
+    assert peak_bytes < 20e6
+
+
+def test_names_in_folders_that_paths_lack_are_matched_by_their_ends() -> None:
+    names = [f"patient{i % 50}/study{i}/view.jpg" for i in range(2000)]
+    paths = [f"study{i}/view.jpg" for i in range(0, 2000, 20)]
+    assert find_rule(paths, NameIndex(names)) == (PathRule(match="end"), 100)
+    assert find_rule(["other/view.jpg"] * 3, NameIndex(names)) == (PathRule(strip_folders=1, match="end"), 3)

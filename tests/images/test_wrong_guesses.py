@@ -71,7 +71,7 @@ def test_class_folders_beside_a_table_are_reported(home: Path) -> None:
     cells = [(f"{name}/{i}.png", i % 3) for name in LABELS for i in range(12)]
     write(home / "d", "meta.csv", [("image", "camera"), *cells])
     recognition, _, _ = recognised(home / "d")
-    assert any("the images lie in 2 folders ('cat', 'dog')" in text for text in recognition.warnings)
+    assert any("the images lie in folders of 2 names ('cat', 'dog')" in text for text in recognition.warnings)
 
 
 def test_json_as_pandas_writes_it_is_read(home: Path) -> None:
@@ -110,6 +110,14 @@ def test_the_sheet_of_an_excel_file_is_named(home: Path) -> None:
     assert recipe.data.labels is not None
     assert (recipe.data.labels.sheet, recognition.n_found) == ("labels", N)
     assert "Excel, sheet 'labels'" in recognition.choice[0]
+
+
+@pytest.mark.parametrize("folders", ["patient{p:02}/study1", "patient{p:02}/study{i}", "ward/patient{p}"])
+def test_folders_of_patients_and_studies_beside_a_table_are_no_classes(folders: str, home: Path) -> None:
+    names = [f"{folders.format(p=i // 8, i=i % 2)}/view{i}.png" for i in range(N)]
+    draw(home / "d", *names)
+    write(home / "d", "labels.csv", [("file", "y"), *((name, LABELS[i % 2]) for i, name in enumerate(names))])
+    assert recognised(home / "d")[0].warnings == []
 
 
 def test_numbers_of_different_signs_are_no_similar_names(home: Path) -> None:

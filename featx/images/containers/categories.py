@@ -84,7 +84,7 @@ class CategoryReader(ABC):
         images = list(categories.by_image)
         parts = [categories.parts.get(image.name) or find_folder_part(image.name) for image in images]
         frame = make_category_columns(list(categories.by_image.values()))
-        if "train" in parts and None not in parts:
+        if any(parts):
             if "split" in frame.columns:
                 raise DataError("a category is called 'split', as the column of parts; rename the category")
             frame["split"] = parts
@@ -94,7 +94,7 @@ class CategoryReader(ABC):
             for entry in tree.entries()
             if entry.name not in names
         }
-        return Listing.from_tree(tree, images, frame, rules)
+        return Listing.from_tree(tree, images, frame, rules).with_complete_split()
 
 
 def _find_rule(entry: Entry) -> str:

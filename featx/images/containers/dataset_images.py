@@ -65,7 +65,7 @@ class DatasetReader:
                 for name in sorted(unused_names)
             }
         rules |= list_other_files(source, HDF5_SUFFIXES)
-        return Listing.from_entries(entries, join_labels(frames), rules)
+        return Listing.from_entries(entries, join_labels(frames), rules).with_complete_split()
 
 
 def recognise_unlabelled_datasets(source: str) -> ReaderSpec | None:

@@ -53,10 +53,10 @@ class NpyFolderReader:
         }
         frame = pd.DataFrame({"class": [label for label, _ in labels if label is not None]}, dtype=object)
         parts = [part for label, part in labels if label is not None]
-        if "train" in parts and None not in parts:
+        if any(parts):
             frame["split"] = parts
         arrays = [Entry(entry.name, f"npy:{entry.uri}", entry.state, entry.outcome, entry.reason) for entry in images]
-        return Listing.from_tree(tree, arrays, frame, rules)
+        return Listing.from_tree(tree, arrays, frame, rules).with_complete_split()
 
 
 def read_npy_image(uri: str) -> NDArray[np.generic]:
@@ -90,6 +90,7 @@ def _read_folder_labels(names: Sequence[str]) -> list[tuple[str | None, str | No
     while all(folders) and len({folder[0] for folder in folders}) == 1:
         folders = [folder[1:] for folder in folders]
     tops = {folder[0].lower() for folder in folders if folder}
-    if not tops or not (tops <= PARTS.keys() and "train" in {PARTS[top] for top in tops}):
+    parts = {PARTS[top] for top in tops & PARTS.keys()}
+    if "train" not in parts or (len(parts) == 1 and not tops <= PARTS.keys()):
         return [(folder[0] if folder else None, None) for folder in folders]
-    return [(folder[1], PARTS[folder[0].lower()]) if len(folder) > 1 else (None, None) for folder in folders]
+    return [(folder[1], PARTS.get(folder[0].lower())) if len(folder) > 1 else (None, None) for folder in folders]

@@ -81,7 +81,7 @@ class ParquetImageReader:
         if Path(place).is_dir():
             other_entries = [entry for entry in open_tree(place).entries() if file_suffix(entry.name) != PARQUET_SUFFIX]
             rules |= {entry.name: entry.non_image_reason for entry in other_entries}
-        return Listing.from_entries(entries, join_labels(frames), rules)
+        return Listing.from_entries(entries, join_labels(frames), rules).with_complete_split()
 
 
 def read_parquet_image(location: str) -> bytes:

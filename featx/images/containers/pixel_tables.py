@@ -88,7 +88,7 @@ class PixelTableReader:
             entries += rows
             frames.append(frame)
         rules |= list_other_files(source, (CSV_SUFFIX,))
-        return Listing.from_entries(entries, join_labels(frames), rules)
+        return Listing.from_entries(entries, join_labels(frames), rules).with_complete_split()
 
 
 def read_pixels(location: str) -> NDArray[np.uint8]:
@@ -250,7 +250,8 @@ def _add_parts(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     for name in frame.columns:
         if frame[name].dtype == object or frame[name].dtype.kind not in "iuf":
             parts = [None if value is None else part_of(str(value)) for value in frame[name]]
-            if "train" in parts and None not in parts:
+            words = {part for part, is_gap in zip(parts, frame[name].isna(), strict=True) if not is_gap}
+            if None not in words and "train" in words and (len(words) > 1 or None not in parts):
                 return frame.drop(columns=name).assign(split=np.array(parts, dtype=object))
     part = find_part(file.name)
     return frame.assign(split=part) if part and "split" not in frame else frame
