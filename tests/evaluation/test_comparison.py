@@ -323,3 +323,20 @@ def test_a_few_differing_rows_are_no_evidence(metric: Metric, grouped: bool) -> 
         assert (run.p < 0.05) == is_evidence
         assert (run.difference_interval[1] < 0) == is_evidence
         assert comparison.relation("other") == ("worse" if is_evidence else "not shown to differ")
+
+
+def test_rows_of_weight_zero_are_no_evidence_of_a_difference() -> None:
+    weights = np.r_[1.0, np.zeros(9), np.ones(30)]
+    truth = make_truth(40, weights)
+    good = np.eye(3)[truth.codes] * 0.8 + 0.1
+    bad = np.r_[np.roll(good[:10], 1, axis=1), good[10:]]
+    tables = {
+        name: Predictions.of_part("val", truth.ids, proba, CLASSES) for name, proba in {"a": good, "b": bad}.items()
+    }
+    weighted_ids = truth.ids[weights > 0]
+    comparison = compare(truth, tables, "accuracy")
+    expected = compare(
+        truth.take(weighted_ids), {name: table.take(weighted_ids) for name, table in tables.items()}, "accuracy"
+    )
+    assert (comparison.n_units, comparison.runs["b"].p) == (expected.n_units, expected.runs["b"].p) == (31, 1.0)
+    assert comparison.runs["b"].difference_interval == expected.runs["b"].difference_interval
