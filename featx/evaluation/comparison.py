@@ -133,9 +133,11 @@ class Comparison:
     def can_replace_reference(self, run: str) -> bool:
         """Return whether the best of all runs is hardly better than this run.
 
-        The upper limit of that lead must lie within the margin, or be no larger than that of the reference.
+        The upper limit of that lead must be finite, and lie within the margin or be no larger than that of the
+        reference.
         """
-        return self.runs[run].max_gap_to_best <= max(self.margin, self.runs[self.reference].max_gap_to_best)
+        bound, reference_bound = self.runs[run].max_gap_to_best, self.runs[self.reference].max_gap_to_best
+        return math.isfinite(bound) and bound <= max(self.margin, reference_bound)
 
     def related(self, relation: Relation) -> list[str]:
         """Return the names of the runs with one relation to the reference."""

@@ -340,3 +340,18 @@ def test_rows_of_weight_zero_are_no_evidence_of_a_difference() -> None:
     )
     assert (comparison.n_units, comparison.runs["b"].p) == (expected.n_units, expected.runs["b"].p) == (31, 1.0)
     assert comparison.runs["b"].difference_interval == expected.runs["b"].difference_interval
+
+
+def test_a_run_with_an_undefined_score_changes_no_bound_of_others() -> None:
+    rng = np.random.default_rng(0)
+    ids, y = np.array([f"i{i}" for i in range(300)], dtype=object), rng.normal(size=(300, 1))
+    truth, base = Numbers(ids, y, ("v",)), y + rng.normal(0, 0.5, (300, 1))
+    values = {"best": base, "cheap": base + rng.normal(0, 0.13, (300, 1)), "other": y + rng.normal(0, 0.5, (300, 1))}
+    tables = {name: Estimates.of_part("val", ids, numbers, ("v",)) for name, numbers in values.items()}
+    constant = Estimates.of_part("val", ids, np.zeros((300, 1)), ("v",))
+    expected = compare(truth, tables, "pearson", margin=0.02)
+    comparison = compare(truth, {**tables, "constant": constant}, "pearson", margin=0.02)
+    for name in tables:
+        assert comparison.runs[name].max_gap_to_best == expected.runs[name].max_gap_to_best < math.inf
+    assert comparison.runs["constant"].max_gap_to_best == math.inf
+    assert not comparison.can_replace_reference("constant")
