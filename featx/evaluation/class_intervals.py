@@ -72,10 +72,14 @@ def class_intervals(
 
 def _n_units(columns: "sparse.csr_array", resamples: Resamples) -> NDArray[np.int64]:
     """Return (2, k) numbers of units with each class as truth and as prediction."""
-    spread = sparse.csr_array((np.ones(len(resamples)), (np.arange(len(resamples)), resamples.units)))
-    unit_sums = columns @ spread
     k = columns.shape[0] // 3
-    return np.asarray((unit_sums > 0).sum(axis=1)).reshape(-1)[: 2 * k].reshape(2, k)
+    return _count_units(columns, resamples)[: 2 * k].reshape(2, k)
+
+
+def _count_units(columns: "sparse.csr_array", resamples: Resamples) -> NDArray[np.int64]:
+    """Return the number of units with a positive entry in each row of a (r, n) matrix."""
+    spread = sparse.csr_array((np.ones(len(resamples)), (np.arange(len(resamples)), resamples.units)))
+    return np.asarray((columns @ spread > 0).sum(axis=1)).reshape(-1)
 
 
 def _edges(draws: Floats) -> Floats:
@@ -113,8 +117,9 @@ def reliability_band(targets: TargetValues, proba: Outputs, resamples: Resamples
     observed_by_row = sparse.csr_array((observed.ravel(), (bins, rows)), shape=shape)
     shares = [divide(observed_by_row @ weights, n_by_row @ weights) for weights in resamples.weights()]
     diagram = reliability(targets, proba, n_bins)
-    draws = np.concatenate(shares, axis=1)[np.bincount(bins, minlength=n_bins) > 0]
+    is_used = np.bincount(bins, minlength=n_bins) > 0
+    draws = np.concatenate(shares, axis=1)[is_used]
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1)
-    pairs = zip(low.tolist(), high.tolist(), diagram.n.tolist(), strict=True)
+    pairs = zip(low.tolist(), high.tolist(), _count_units(n_by_row, resamples)[is_used].tolist(), strict=True)
     low, high = np.array([_widen_constant(*pair) for pair in pairs]).T
     return ReliabilityBand(diagram, low, high)

@@ -80,7 +80,8 @@ class Comparison:
     margin
         Largest difference without practical consequence, in units of the score.
     n_units, by_group
-        Number of rows, or number of groups if whole groups are sampled; and whether they are.
+        Number of rows, or number of groups if whole groups are sampled, without those of weight 0; and whether whole
+        groups are sampled.
     runs
         Run name → its comparison, the reference first.
     labels
@@ -132,9 +133,11 @@ class Comparison:
     def can_replace_reference(self, run: str) -> bool:
         """Return whether the best of all runs is hardly better than this run.
 
-        The upper limit of that lead must lie within the margin, or be no larger than that of the reference.
+        The upper limit of that lead must be finite, and lie within the margin or be no larger than that of the
+        reference.
         """
-        return self.runs[run].max_gap_to_best <= max(self.margin, self.runs[self.reference].max_gap_to_best)
+        bound, reference_bound = self.runs[run].max_gap_to_best, self.runs[self.reference].max_gap_to_best
+        return math.isfinite(bound) and bound <= max(self.margin, reference_bound)
 
     def related(self, relation: Relation) -> list[str]:
         """Return the names of the runs with one relation to the reference."""
@@ -174,9 +177,11 @@ def compare(
     pairs = [align(truth, _take_rows(name, table, ids)) for name, table in tables.items()]
     targets = pairs[0][0]
     resamples = Resamples.of(len(targets), groups)
-    metric_scorers = [Scorer(*pair, [metric]) for pair in pairs]
-    values = np.array([scorer.plain(targets.weights)[metric] for scorer in metric_scorers])
-    metric_draws = draw_scores(metric_scorers, resamples, targets.weights)
+    weighted_pairs, weighted_resamples = _drop_rows_without_weight(pairs, resamples)
+    metric_scorers = [Scorer(*pair, [metric]) for pair in weighted_pairs]
+    weights = weighted_pairs[0][0].weights
+    values = np.array([scorer.plain(weights)[metric] for scorer in metric_scorers])
+    metric_draws = draw_scores(metric_scorers, weighted_resamples, weights)
     draws = np.stack([scores[metric] for scores in metric_draws])
     # Without weights, the draws of the metric are those of its interval.
     run_intervals = _run_intervals(
@@ -187,7 +192,8 @@ def compare(
         run_intervals = [
             edges | extra_intervals for edges, extra_intervals in zip(run_intervals, weighted_intervals, strict=True)
         ]
-    paired_draws = PairedDraws(metric, values, draws, resamples.n_units, _count_differing(pairs, metric, resamples))
+    n_units, n_differing = weighted_resamples.n_units, _count_differing(weighted_pairs, metric, weighted_resamples)
+    paired_draws = PairedDraws(metric, values, draws, n_units, n_differing)
     # McNemar's test counts rows, so each row must be independent, count once and have one true class.
     is_counted = targets.kind == "classes" and metric == "accuracy" and groups is None
     is_counted = is_counted and targets.weights is None and targets.shares is None
@@ -195,7 +201,18 @@ def compare(
     runs = _compare_runs(names, run_intervals, paired_draws, p)
     margin = default_margin(metric, float(values[0])) if margin is None else margin
     test = MCNEMAR if is_counted else BOOTSTRAP
-    return Comparison(names[0], metric, test, margin, resamples.n_units, resamples.by_group, runs)
+    return Comparison(names[0], metric, test, margin, n_units, resamples.by_group, runs)
+
+
+def _drop_rows_without_weight(
+    pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resamples
+) -> tuple[Sequence[tuple[TargetValues, Floats]], Resamples]:
+    """Return the rows of positive weight and their random weights; rows of weight 0 are no evidence of a difference."""
+    weights = pairs[0][0].weights
+    if weights is None or weights.all() or not weights.any():
+        return pairs, resamples
+    rows = np.flatnonzero(weights)
+    return [(targets.take(rows), outputs[rows]) for targets, outputs in pairs], resamples.within(weights > 0)
 
 
 def _run_intervals(

@@ -67,7 +67,7 @@ class PairedDraws:
     @property
     def scale(self) -> float:
         """Largest difference that is possible: 1, or for losses and errors the largest value of a run."""
-        return float(np.abs(self.values).max()) if find_score(self.score).is_unbounded else 1.0
+        return float(np.nanmax(np.abs(self.values), initial=0.0)) if find_score(self.score).is_unbounded else 1.0
 
     @property
     def min_standard_error(self) -> float:
@@ -77,6 +77,8 @@ class PairedDraws:
     def loss_bounds(self) -> Floats:
         """Return (r,) upper limits of how much better the best of all runs is than each run.
 
+        The limit of a run whose score is undefined is infinite; the limits of the others do not depend on that run.
+
         Notes
         -----
         These are upper limits of simultaneous 95 % intervals [2]_: for each run as a candidate for the best, the
@@ -85,9 +87,12 @@ class PairedDraws:
         selected and whatever their number.
         """
         signed = find_score(self.score).signed
-        values, draws = signed(self.values), signed(self.draws[:, np.isfinite(self.draws).all(axis=0)])
-        if not draws.shape[1]:
-            return np.full(len(values), np.inf)
+        is_defined = np.isfinite(self.values) & np.isfinite(self.draws).any(axis=1)
+        all_bounds = np.full(len(self.values), np.inf)
+        values, draws = signed(self.values[is_defined]), self.draws[is_defined]
+        draws = signed(draws[:, np.isfinite(draws).all(axis=0)])
+        if not draws.size:
+            return all_bounds
         bounds = np.zeros(len(values))
         for candidate in range(len(values)):
             lead, lead_draws = values[candidate] - values, draws[candidate] - draws
@@ -99,7 +104,8 @@ class PairedDraws:
             limits = lead + critical * np.hypot(spread, self.min_standard_error)
             limits[candidate] = 0.0
             bounds = np.maximum(bounds, limits)
-        return bounds
+        all_bounds[is_defined] = bounds
+        return all_bounds
 
 
 def is_within(interval: Interval, margin: float) -> bool:

@@ -345,6 +345,6 @@ def _add_thresholds(
 def _add_threshold(group: Group, predictions: GroupPredictions, rows: NDArray[np.bool_]) -> Group:
     """Add the threshold of one group, whose rows are a (n,) mask, and the accuracy with it."""
     threshold, accuracy = cross_fit_threshold(
-        predictions.targets.y[rows], predictions.outputs[rows, 1], predictions.unit_codes[rows]
+        predictions.targets.memberships[rows, 1], predictions.outputs[rows, 1], predictions.unit_codes[rows]
     )
     return replace(group, threshold=threshold, score_by_threshold=accuracy)

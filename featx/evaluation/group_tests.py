@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtr
 
+from featx.evaluation.equivalence import MAX_ROUNDING_ERROR
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
 from featx.tables.ids import Floats
 from featx.tables.target_values import MIN_LABEL_PROBABILITY
@@ -75,7 +76,7 @@ def _permutation_p(errors: Floats, group_masks: Sequence[NDArray[np.bool_]]) -> 
     return np.where(exceeding == 0, np.minimum(resolution, tail), (exceeding + 1) * resolution)
 
 
-def cross_fit_threshold(y: NDArray[np.int64], proba: Floats, units: NDArray[np.intp]) -> tuple[float, float]:
+def cross_fit_threshold(y: Floats, proba: Floats, units: NDArray[np.intp]) -> tuple[float, float]:
     """Return the threshold of one group, and the accuracy with thresholds that were fitted to other units.
 
     The rows of each fold are decided with the threshold that gives the most correct predictions in the other folds. The
@@ -84,22 +85,24 @@ def cross_fit_threshold(y: NDArray[np.int64], proba: Floats, units: NDArray[np.i
     Parameters
     ----------
     y, proba
-        (n,) classes 0 or 1, and the probability of class 1.
+        (n,) true probabilities of class 1, which are 0 or 1 without soft labels; and those that are predicted.
     units
         (n,) codes of the units that are sampled independently; all rows of a unit are in one fold.
     """
     codes = np.unique(units, return_inverse=True)[1]
     folds = (np.random.default_rng(0).permutation(codes.max() + 1) % N_FOLDS)[codes]
     thresholds = np.array([_best_threshold(y[folds != fold], proba[folds != fold]) for fold in range(N_FOLDS)])
-    is_right = (proba >= thresholds[folds]) == y
-    return float(np.median(thresholds)), float(is_right.mean())
+    correctness = np.where(proba >= thresholds[folds], y, 1.0 - y)
+    return float(np.median(thresholds)), float(correctness.mean())
 
 
-def _best_threshold(y: NDArray[np.int64], proba: Floats) -> float:
+def _best_threshold(y: Floats, proba: Floats) -> float:
     """Return the threshold with the most correct predictions; among equal ones the closest to 0.5."""
     edges = np.unique(proba)
     candidates = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [MIN_LABEL_PROBABILITY]])
-    positive, negative = np.sort(proba[y == 1]), np.sort(proba[y == 0])
-    n_right = len(positive) - np.searchsorted(positive, candidates) + np.searchsorted(negative, candidates)
-    best = candidates[n_right == n_right.max()]
+    order = np.argsort(proba)
+    n_below = np.searchsorted(proba[order], candidates)
+    positive_below = np.concatenate([[0.0], np.cumsum(y[order])])[n_below]
+    n_right = y.sum() - positive_below + n_below - positive_below
+    best = candidates[n_right >= n_right.max() - MAX_ROUNDING_ERROR * len(y)]
     return float(best[np.abs(best - MIN_LABEL_PROBABILITY).argmin()])

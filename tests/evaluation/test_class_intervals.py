@@ -67,3 +67,12 @@ def test_bands_contain_the_shares_and_calibrated_probabilities(k: int) -> None:
     assert (band.bins.observed_share <= band.high).all()
     is_calibrated = (band.low <= band.bins.mean_probability) & (band.bins.mean_probability <= band.high)
     assert is_calibrated.mean() >= 0.7
+
+
+def test_a_constant_bin_of_one_patient_is_widened_as_one_unit() -> None:
+    codes = np.r_[np.ones(42, int), np.zeros(18, int), np.tile([0, 1], 30)]
+    p = np.r_[np.full(60, 0.95), np.tile([0.1, 0.4], 30)]
+    groups = np.r_[np.zeros(60, int), np.arange(1, 61)]
+    targets = ClassTargets(("a", "b"), codes)
+    band = reliability_band(targets, np.stack([1 - p, p], axis=1), Resamples.of(120, groups), 10)
+    assert (band.low[-1], band.high[-1]) == pytest.approx(wilson_interval(0.7, 1))

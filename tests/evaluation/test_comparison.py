@@ -338,3 +338,35 @@ def test_a_few_differing_rows_are_no_evidence(metric: Metric, grouped: bool) -> 
         assert (run.p < 0.05) == is_evidence
         assert (run.difference_interval[1] < 0) == is_evidence
         assert comparison.relation("other") == ("worse" if is_evidence else "not shown to differ")
+
+
+def test_rows_of_weight_zero_are_no_evidence_of_a_difference() -> None:
+    weights = np.r_[1.0, np.zeros(9), np.ones(30)]
+    truth = make_truth(40, weights)
+    good = np.eye(3)[truth.codes] * 0.8 + 0.1
+    bad = np.r_[np.roll(good[:10], 1, axis=1), good[10:]]
+    tables = {
+        name: Predictions.of_part("val", truth.ids, proba, CLASSES) for name, proba in {"a": good, "b": bad}.items()
+    }
+    weighted_ids = truth.ids[weights > 0]
+    comparison = compare(truth, tables, "accuracy")
+    expected = compare(
+        truth.take(weighted_ids), {name: table.take(weighted_ids) for name, table in tables.items()}, "accuracy"
+    )
+    assert (comparison.n_units, comparison.runs["b"].p) == (expected.n_units, expected.runs["b"].p) == (31, 1.0)
+    assert comparison.runs["b"].difference_interval == expected.runs["b"].difference_interval
+
+
+def test_a_run_with_an_undefined_score_changes_no_bound_of_others() -> None:
+    rng = np.random.default_rng(0)
+    ids, y = np.array([f"i{i}" for i in range(300)], dtype=object), rng.normal(size=(300, 1))
+    truth, base = Numbers(ids, y, ("v",)), y + rng.normal(0, 0.5, (300, 1))
+    values = {"best": base, "cheap": base + rng.normal(0, 0.13, (300, 1)), "other": y + rng.normal(0, 0.5, (300, 1))}
+    tables = {name: Estimates.of_part("val", ids, numbers, ("v",)) for name, numbers in values.items()}
+    constant = Estimates.of_part("val", ids, np.zeros((300, 1)), ("v",))
+    expected = compare(truth, tables, "pearson", margin=0.02)
+    comparison = compare(truth, {**tables, "constant": constant}, "pearson", margin=0.02)
+    for name in tables:
+        assert comparison.runs[name].max_gap_to_best == expected.runs[name].max_gap_to_best < math.inf
+    assert comparison.runs["constant"].max_gap_to_best == math.inf
+    assert not comparison.can_replace_reference("constant")

@@ -391,3 +391,10 @@ def test_evaluate_reports_scores_by_group(home: Path, capsys: pytest.CaptureFixt
     (final_evaluation,) = featx.evaluate(final=True)
     assert final_evaluation.groupings[0].groups[0].threshold is None
     assert " by group (val)" in Path(featx.report().report).read_text()
+
+
+def test_own_thresholds_of_soft_labels_are_scored_by_their_shares() -> None:
+    shares, sexes = np.random.default_rng(0).dirichlet((2, 2), 400), pd.Series(["m", "f"] * 200)
+    predictions = GroupPredictions(ClassTargets(("a", "b"), shares.argmax(1), None, shares), shares)
+    for group in score_groups(predictions, list(groupings({"sex": sexes})))[0].groups:
+        assert group.score_by_threshold == pytest.approx(group.scores["accuracy"], abs=0.01)
