@@ -16,6 +16,7 @@ from featx.evaluation.intervals import (
     is_constant,
     percentile_interval,
     score_intervals,
+    unseen_intervals,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp, sign_p
 from featx.metrics.definitions import Scorer, available_scores, find_score
@@ -179,7 +180,7 @@ def compare(
     resamples = Resamples.of(len(targets), groups)
     weighted_pairs, weighted_resamples = _drop_rows_without_weight(pairs, resamples)
     metric_scorers = [Scorer(*pair, [metric]) for pair in weighted_pairs]
-    weights = weighted_pairs[0][0].weights
+    n_units, weights = weighted_resamples.n_units, weighted_pairs[0][0].weights
     values = np.array([scorer.plain(weights)[metric] for scorer in metric_scorers])
     metric_draws = draw_scores(metric_scorers, weighted_resamples, weights)
     draws = np.stack([scores[metric] for scores in metric_draws])
@@ -188,11 +189,14 @@ def compare(
         pairs, resamples, [{} for _ in pairs] if targets.weights is not None else metric_draws
     )
     if (compared := compared_score(metric, targets)) != metric:
-        weighted_intervals = [{compared: percentile_interval(run_draws)} for run_draws in draws]
+        weighted_intervals = [
+            {compared: _weighted_interval(scorer, metric, run_draws, n_units)}
+            for scorer, run_draws in zip(metric_scorers, draws, strict=True)
+        ]
         run_intervals = [
             edges | extra_intervals for edges, extra_intervals in zip(run_intervals, weighted_intervals, strict=True)
         ]
-    n_units, n_differing = weighted_resamples.n_units, _count_differing(weighted_pairs, metric, weighted_resamples)
+    n_differing = _count_differing(weighted_pairs, metric, weighted_resamples)
     paired_draws = PairedDraws(metric, values, draws, n_units, n_differing)
     # McNemar's test counts rows, so each row must be independent, count once and have one true class.
     is_counted = targets.kind == "classes" and metric == "accuracy" and groups is None
@@ -231,6 +235,13 @@ def _run_intervals(
         score_intervals(Scorer(*pair, [*existing_draws, *names]), existing_draws | draws, resamples)
         for pair, existing_draws, draws in zip(pairs, known_draws, draw_scores(scorers, resamples), strict=True)
     ]
+
+
+def _weighted_interval(scorer: Scorer, metric: Metric, draws: Floats, n_units: int) -> Interval:
+    """Return the interval of a weighted score; draws that all agree do not show how it varies."""
+    if is_constant(draws):
+        return unseen_intervals(scorer, [metric], n_units, scorer.targets.weights)[metric]
+    return percentile_interval(draws)
 
 
 def _compare_runs(

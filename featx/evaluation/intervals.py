@@ -201,20 +201,23 @@ def score_intervals(scorer: Scorer, draws: dict[str, Floats], resamples: Resampl
     return edges | unseen_intervals(scorer, constant, resamples.n_units)
 
 
-def unseen_intervals(scorer: Scorer, names: Sequence[str], n_units: int) -> dict[str, Interval]:
+def unseen_intervals(
+    scorer: Scorer, names: Sequence[str], n_units: int, row_weights: Floats | None = None
+) -> dict[str, Interval]:
     """Return the range of scores if rows of an unseen kind were predicted as well or as badly as possible.
 
-    The assumed share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`.
+    The assumed share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`. With (n,) weights of
+    the rows, scores are weighted.
     """
     if not names:
         return {}
     n, share = len(scorer), wilson_interval(0.0, n_units)[1]
     targets = scorer.targets.take(np.tile(np.arange(n), 2))
-    weights = np.repeat([1 - share, share], n)
+    weights = np.repeat([1 - share, share], n) * (1.0 if row_weights is None else np.tile(row_weights, 2))
     extremes = [
         np.concatenate([scorer.outputs, extreme_outputs])
         for extreme_outputs in scorer.targets.extreme_outputs(scorer.outputs)
     ]
-    cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
+    cases = [scorer.plain(row_weights), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}

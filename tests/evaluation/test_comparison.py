@@ -52,6 +52,15 @@ def recommendation_text(comparison: Comparison, n: int = 200) -> str:
     return recommend(comparison, dict.fromkeys(comparison.runs, UNKNOWN_COST), set(), f"{n} val rows").text
 
 
+def test_the_weighted_score_of_a_perfect_run_has_an_interval_of_unseen_rows() -> None:
+    truth = make_truth(weights=np.linspace(0.2, 1, 200))
+    run = compare(truth, {"perfect": make_run(truth, 1.1, 1), "near": make_run(truth, 0.9, 2)}, "accuracy").runs
+    low, high = run["perfect"].intervals["confidence_accuracy"]
+    assert high == pytest.approx(1)
+    assert low == pytest.approx(run["perfect"].intervals["accuracy"][0])
+    assert run["near"].intervals["confidence_accuracy"][0] < run["near"].intervals["confidence_accuracy"][1] < 1
+
+
 def test_a_run_is_worse_or_not_shown_to_differ_by_its_own_p() -> None:
     truth = make_truth()
     tables = make_runs(truth)
