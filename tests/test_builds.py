@@ -97,8 +97,9 @@ def test_predict_with_all_runs_builds_each_network_once() -> None:
     assert len(builds) == 2
 
 
-def test_predicting_images_leaves_no_hooks_on_a_network() -> None:
+def test_predicting_images_again_adds_no_hooks_to_a_network() -> None:
     model = load(Path("runs/featx") / network_name())
+    model.predict_images([PHOTO])
     hooks = sum(len(module._forward_hooks) for module in model.built.body.modules())  # type: ignore[attr-defined]
 
     for _ in range(3):

@@ -10,7 +10,9 @@ import pytest
 from tests.processes import decoders_of, killed_at_end, start_script, wait_until
 
 PREDICT = """
-import sys, time
+import signal, sys, time
+# Ctrl-C is ignored in processes that a shell starts in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import tests.conftest
 from featx.cli.main import main
 from featx.predictors import loading
