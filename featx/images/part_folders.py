@@ -105,7 +105,8 @@ def _find_prefixed_parts(
     train_tops = [
         top
         for top, part in parts.items()
-        if part == "train" and any(prefixes[other] == prefixes[top] and parts[other] != part for other in parts)
+        if part == "train"
+        and any(prefixes[other_top] == prefixes[top] and parts[other_top] != part for other_top in parts)
     ]
     if not train_tops:
         return PartFolders()
