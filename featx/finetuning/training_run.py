@@ -31,8 +31,8 @@ from featx.finetuning.task import TrainingTask, build_task
 from featx.finetuning.tensorboard_log import TensorBoardLog
 from featx.finetuning.training import train
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.definitions import MAIN_SCORES, Scorer
-from featx.metrics.scores import scores
+from featx.metrics.definitions import MAIN_SCORES
+from featx.metrics.scores import scores, scores_of_outputs
 from featx.progress import NOTE_STAGE
 from featx.specs.base import fingerprint
 from featx.specs.finetuning import FROM_SCRATCH, FinetuneSpec
@@ -230,14 +230,13 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
         NetworkOutputs(network_spec)(compute_outputs(network, inputs, job.spec.batch_size, device)).numpy()
         for inputs in (eval_inputs, phases[-1].train.inputs)
     )
-    train_scorer = Scorer(phases[-1].train.targets, train_outputs)
     return _TrainedNetwork(
         network,
         network_spec,
         history,
         [*notes, *training_notes],
         predictions,
-        {"n": len(train_outputs), **train_scorer.plain()},
+        scores_of_outputs(phases[-1].train.targets, train_outputs),
         _images_per_s(job, network, device),
     )
 

@@ -120,7 +120,11 @@ def scores(truth: AnyTruth, predictions: AnyPredictions, metric: Metric | None =
     .. [2] J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Computational
        Biology and Chemistry 2004.
     """
-    targets, outputs = align(truth, predictions)
+    return scores_of_outputs(*align(truth, predictions), metric)
+
+
+def scores_of_outputs(targets: TargetValues, outputs: Outputs, metric: Metric | None = None) -> dict[str, float]:
+    """Return the `scores` of one model whose outputs are in the order of the true values."""
     values = Scorer(targets, outputs).plain()
     for name in dict.fromkeys([MAIN_SCORES[targets.kind], metric or MAIN_SCORES[targets.kind]]):
         if (key := compared_score(name, targets)) != name:

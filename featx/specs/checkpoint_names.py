@@ -20,9 +20,23 @@ def section_of(backbone: str) -> str | None:
 
 
 def find_checkpoint_problems(
-    targets: Mapping[str, TargetSpec], embeddings: Sequence[EmbeddingSection], networks: Sequence[FinetuneSection]
+    targets: Mapping[str, TargetSpec],
+    embeddings: Sequence[EmbeddingSection],
+    networks: Sequence[FinetuneSection],
+    folder: Path,
 ) -> Iterator[str]:
-    """Yield one message for each section that cannot be used by its name, with the path of its key."""
+    """Yield one message for each fine-tuned network that cannot be used as it is named, with the path of its key.
+
+    Parameters
+    ----------
+    targets
+        The recipe's targets.
+    embeddings, networks
+        The recipe's sections.
+    folder
+        Folder of the recipe, where relative paths of weights start.
+    """
+    yield from _problems_of_run_weights(embeddings, networks, folder)
     names = [section.name for section in networks if section.name is not None]
     for number, section in enumerate(networks):
         if section.name is not None and names.count(section.name) > 1:
@@ -41,6 +55,22 @@ def find_checkpoint_problems(
         for number, section in matching_sections:
             if problem := _use_problem(section, targets, is_later=number >= n_before):
                 yield f"{key}.backbone: section {section_name!r} {problem}"
+
+
+def _problems_of_run_weights(
+    embeddings: Sequence[EmbeddingSection], networks: Sequence[FinetuneSection], folder: Path
+) -> Iterator[str]:
+    """Yield one message for each section whose weights are the file of a run, which does not say what it learnt."""
+    uses = [(f"embedding[{number}]", item.weights) for number, item in enumerate(embeddings)]
+    uses += [(f"finetune[{number}]", run.weights) for number, item in enumerate(networks) for run in item.runs]
+    for key, weights in dict.fromkeys(uses):
+        run_folder = (folder / weights).resolve().parent
+        if weights.endswith(".safetensors") and (run_folder / "header.json").is_file():
+            yield (
+                f"{key}.weights: {weights!r} is the file of a fine-tuned network of featx, whose training rows are "
+                f"known by its run alone; expected backbone = '{CHECKPOINT_PREFIX}{run_folder}' and no "
+                "weights"
+            )
 
 
 def _use_problem(section: FinetuneSection, targets: Mapping[str, TargetSpec], *, is_later: bool) -> str:

@@ -163,7 +163,7 @@ class Recipe(Spec):
         limited = limited.model_copy(update={"head": tuple(map(preset.limit_head, heads))})
         limit_problems = preset.find_ineffective_limits(self.embedding, self.finetune)
         problems = [f"presets.{name}.{problem}" for problem in limit_problems]
-        problems += find_checkpoint_problems(self.targets, limited.embedding, limited.finetune)
+        problems += find_checkpoint_problems(self.targets, limited.embedding, limited.finetune, self.folder)
         if problems:
             raise RecipeError(limited.reference, problems)
         return limited
@@ -393,7 +393,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     setting_problems = find_unsuited_settings(
         recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble
     )
-    checkpoint_problems = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune)
+    checkpoint_problems = find_checkpoint_problems(recipe.targets, recipe.embedding, recipe.finetune, recipe.folder)
     repeated_networks = find_repeated_networks(recipe.finetune)
     if problems := [*key_problems, *setting_problems, *checkpoint_problems, *repeated_networks]:
         raise RecipeError(str(file), problems)

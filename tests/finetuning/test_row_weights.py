@@ -21,6 +21,8 @@ from featx.finetuning.objective import Objective
 from featx.finetuning.task import build_task, encode_shares
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LayersSpec, LossSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import NetworkMetrics
 from featx.study.study import Study
 from tests.recipes import LABEL_TABLE, toy_recipe
 
@@ -129,6 +131,20 @@ def test_rows_that_weigh_nothing_fill_batches_without_harm(study: Path, strategy
     log = pd.read_csv(folder / "log.csv")
     assert np.isfinite(log[["train_loss", "held_loss"]].to_numpy()[1:]).all()
     assert all(torch.isfinite(value).all() for value in load_file(folder / "last.safetensors").values())
+
+
+def test_the_score_on_train_is_weighted_as_the_one_on_val(study: Path) -> None:
+    folder = train_network("hard", monitor="val")
+    metrics = RunFolder(folder).metrics
+    assert isinstance(metrics, NetworkMetrics)
+    labels = pd.read_csv("images/labels.csv", index_col="path").loc[list(Study.open(None).ids("train"))]
+    images = [Path("images", name) for name in labels.index]
+    prediction = featx.load(folder).predict_images(images)
+    is_right = np.array(prediction.classes)[prediction.proba.argmax(1)] == labels["class"].to_numpy()
+    assert metrics.train["confidence_accuracy"] == pytest.approx(np.average(is_right, weights=labels["weight"]))
+    assert metrics.train["accuracy"] == pytest.approx(np.mean(is_right))
+    assert metrics.val is not None
+    assert metrics.train.keys() == metrics.val.keys()
 
 
 def test_rows_that_all_weigh_nothing_are_refused(study: Path) -> None:

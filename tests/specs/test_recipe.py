@@ -234,6 +234,22 @@ def test_a_section_that_is_no_backbone_is_reported(
     assert any(message.startswith(problem) for message in error_info.value.problems), error_info.value.problems
 
 
+@pytest.mark.parametrize("kind", ["embedding", "finetune"])
+def test_weights_of_a_run_are_refused_and_its_checkpoint_named(kind: str, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "r" / "own-12345678"
+    run.mkdir(parents=True)
+    for name in ("model.safetensors", "header.json"):
+        (run / name).touch()
+    sections = {kind: [{"backbone": "mobilenet_v2", "weights": "runs/r/own-12345678/model.safetensors"}]}
+    with pytest.raises(RecipeError, match=r"r\.toml") as error_info:
+        parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
+    [problem] = error_info.value.problems
+    assert problem.startswith(f"{kind}[0].weights: 'runs/r/own-12345678/model.safetensors' is the file of a fine-tuned")
+    assert f"expected backbone = 'checkpoint:{run}'" in problem
+    (run / "header.json").unlink()
+    assert parse_recipe(SMALLEST | sections, tmp_path / "r.toml").folder == tmp_path
+
+
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_featx_are_valid(file: Path) -> None:
     assert load_recipe(file).name == file.stem
