@@ -3,6 +3,7 @@
 from featx.images.inventory import Inventory
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_tables import TableReport
+from featx.images.names import part_of
 from featx.images.other_tables import explain_other_tables
 from featx.images.readers import Listing
 from featx.images.table_listing import ANNOTATION_TABLE_USE, MAX_TABLES, OMITTED_TABLE_USE
@@ -82,6 +83,9 @@ def explain_missing_labels(data: ReaderSpec, listing: Listing, inventory: Invent
     if len(folders) == 1:
         place = f"folder {folders[0]!r}" if folders[0] else "folder"
         return f"all images are in one {place}, and {_describe_no_table(listing, inventory)}"
+    if all(map(part_of, folders)):
+        names = ", ".join(map(repr, folders))
+        return f"the part folders {names} hold no class folders, and {_describe_no_table(listing, inventory)}"
     return f"the images are not all in class folders, and {_describe_no_table(listing, inventory)}"
 
 

@@ -47,7 +47,9 @@ class FolderReader:
         common_folder = _find_common_folder(images.folders)
         if not any(f"{folder}/".removeprefix(common_folder) for folder in images.folders if folder):
             return None
-        return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
+        place = join_place(source, common_folder.rstrip("/"))
+        folders = [folder.removeprefix(common_folder) for folder in images.folders]
+        return ReaderSpec(source=place) if find_part_folders(place, folders).has_class_folders(folders) else None
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all files of the source; the label of an image is the name of its class folder."""

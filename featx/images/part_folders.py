@@ -48,6 +48,11 @@ class PartFolders:
         """Return the names of a folder and of those above it, without the second name of a doubled folder."""
         return _split_folder(folder, self.doubled)
 
+    def has_class_folders(self, folders: Iterable[str]) -> bool:
+        """Whether one of the folders of the images is a class folder or lies in one."""
+        paths = [self.split(folder) for folder in folders if folder]
+        return any(len(names) >= self.class_depth and names[0] not in self.unlabelled for names in paths)
+
     def unlabelled_rules(self, images: Entries) -> dict[str, str]:
         """Return a rule by name for the images that can only be predicted: outside parts, or without class folders."""
         rules = {

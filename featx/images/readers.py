@@ -254,10 +254,11 @@ def read_source(data: ReaderSpec, folder: Path) -> Listing:
         tables = data.parts.tables
         listing = listing.with_parts(read_parts(data, folder), has_train_list="train" in tables or None in tables)
     if not len(listing):
-        other_files = f" (it holds {len(listing.ignored)} other files)" if listing.ignored else ""
+        name, rule = next(iter(listing.ignored.items()), ("", ""))
+        other_files = f" (it holds {len(listing.ignored)} other files; the first, {name!r}, {rule})" if name else ""
         raise DataError(
-            f"no images in {data.source!r}{other_files}; expected one sub-folder per class with images, a label table "
-            "that names them ('featx init SOURCE --labels FILE'), or array files"
+            f"no usable images in {data.source!r}{other_files}; expected one sub-folder per class with images, a label "
+            "table that names them ('featx init SOURCE --labels FILE'), or array files"
         )
     return listing
 

@@ -110,7 +110,7 @@ def test_a_missing_image_is_an_error_after_the_others_are_embedded(
 def test_a_folder_without_images_is_an_error(home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
     (home / "images").mkdir()
     Path("featx.toml").write_text(TOY_RECIPE)
-    check_error("extract", "no images in", "one sub-folder per class")
+    check_error("extract", "no usable images in", "one sub-folder per class")
     check_error("init images -r other.toml", "no images with labels were recognised in 'images': found no files")
     check_error("init nowhere -r other.toml", "'nowhere' does not exist")
 

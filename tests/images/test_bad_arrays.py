@@ -45,7 +45,7 @@ def test_a_missing_dataset_is_reported_with_the_datasets(tmp_path: Path) -> None
 
 def test_arrays_without_rows_hold_no_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=NOISE[:0], y=np.zeros((0, 2)))
-    assert "no images in" in refused(tmp_path / "a.npz")
+    assert "no usable images in" in refused(tmp_path / "a.npz")
 
 
 def test_a_dataset_without_images_is_reported_with_its_shape(tmp_path: Path) -> None:

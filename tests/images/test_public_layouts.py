@@ -241,6 +241,10 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: draw(folder, *(f"cat/{i}.png" for i in range(6))),
         "all images are in one folder 'cat', and there is no table",
     ),
+    "flat parts": (
+        lambda folder: draw(folder, *(f"{part}/{i}.png" for part in ("train", "test") for i in range(6))),
+        "the part folders 'test', 'train' hold no class folders, and there is no table",
+    ),
     "nested": (
         lambda folder: draw(folder, "0/deep/0.png", "a.png"),
         "the images are not all in class folders, and there is no table",

@@ -147,7 +147,7 @@ def test_a_missing_or_empty_source_is_an_error(form: Form, tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"does not exist|there is no such file"):
         read_source(data, Path())
     (tmp_path / "source").mkdir()
-    with pytest.raises(DataError, match=r"no images in|does not exist|there is no such file"):
+    with pytest.raises(DataError, match=r"no usable images in|no images in|does not exist|there is no such file"):
         read_source(data, Path())
 
 

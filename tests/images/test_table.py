@@ -160,7 +160,7 @@ def test_rows_without_a_path_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_table_without_rows_holds_no_images(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no images in"):
+    with pytest.raises(DataError, match="no usable images in"):
         read(tmp_path, "path,y\n")
 
 
