@@ -28,6 +28,7 @@ from featx.images.recipe_document import RecognisedSource, build_document, dump_
 from featx.images.recognition_warnings import (
     list_label_warnings,
     list_part_warnings,
+    list_shared_group_warnings,
     list_table_warnings,
     list_unused_label_warnings,
 )
@@ -365,6 +366,7 @@ def _list_warnings(listing: Listing, source: RecognisedSource, inventory: Invent
         *([source.sizes.reason] if source.sizes.drop else []),
         *source.decoding.warnings,
         *list_part_warnings(manifest, proposals),
+        *list_shared_group_warnings(manifest, proposals),
         *list_table_warnings(inventory.tables),
         *list_label_warnings(data, listing, proposals, inventory.tables),
         *list_unused_label_warnings(data, manifest, inventory.tables),

@@ -2,6 +2,9 @@
 
 import posixpath
 from collections import Counter
+from typing import Any
+
+import pandas as pd
 
 from featx.images.class_folders import explain_origin_folders
 from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
@@ -82,9 +85,7 @@ def list_part_warnings(manifest: Manifest, proposals: TargetProposals) -> list[s
     """Return warnings about classes or labels that are only in a given val or test part: no head can learn them."""
     if not proposals.targets or proposals.split_column is None or proposals.targets[0].kind == "numbers":
         return []
-    column = manifest.labels[proposals.split_column]
-    part_by_value = find_column_parts(proposals.split_column, column) or {}
-    parts = column.map(lambda value: part_by_value.get(str(value))).to_numpy()
+    parts = _given_parts(manifest, proposals.split_column).to_numpy()
     train_counts = count_classes(manifest.labels[parts == "train"], proposals.targets[0])
     counts = count_classes(manifest.labels[parts != "train"], proposals.targets[0])
     names = [name for name, n in counts.items() if n and not train_counts.get(name)]
@@ -97,6 +98,32 @@ def list_part_warnings(manifest: Manifest, proposals: TargetProposals) -> list[s
         f"{', …' if len(names) > MAX_CLASSES_NAMED else ''}; no model can learn them: correct the split, or set "
         f"drop = [{drop_text}] in [targets.{proposals.targets[0].name}]"
     ]
+
+
+def list_shared_group_warnings(manifest: Manifest, proposals: TargetProposals) -> list[str]:
+    """Return a warning if groups have images in several parts of a given split: such a recipe cannot be fitted."""
+    if proposals.split_column is None or proposals.group_column is None:
+        return []
+    groups = manifest.column(proposals.group_column)
+    parts = _given_parts(manifest, proposals.split_column)
+    part_counts = parts.groupby(groups).nunique()
+    shared_groups = part_counts.index[part_counts > 1]
+    if not shared_groups.size:
+        return []
+    part_names = " and ".join(sorted(parts[groups == shared_groups[0]].dropna().unique()))
+    name = proposals.group_column
+    return [
+        f"{shared_groups.size} of {part_counts.size} values of {name!r} are in several parts of the given split, first "
+        f"{shared_groups[0]!r} in {part_names}, and 'featx fit' refuses this: remove 'column' from [split] for a split "
+        f"by {name!r}, or remove 'by' if images with the same {name!r} may be in several parts"
+    ]
+
+
+def _given_parts(manifest: Manifest, split_column: str) -> "pd.Series[Any]":
+    """Return the part of each image in a given split; None for images without a part."""
+    column = manifest.labels[split_column]
+    part_by_value = find_column_parts(split_column, column) or {}
+    return column.map(lambda value: part_by_value.get(str(value)))
 
 
 def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tuple[TableReport, ...]) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 
 from featx.images.column_roles import find_identity_words, has_dates, rank_identity
 from featx.images.group_proposals import propose_groups
+from featx.images.init import init
+from featx.specs.recipe import load_recipe
 from tests.images.test_public_layouts import draw, recognised, write
 
 N = 96
@@ -43,6 +45,22 @@ def test_another_identity_is_taken_beside_patients_with_empty_cells(home: Path) 
     recognition, recipe, _ = recognised(home / "d")
     assert recipe.split.by == "lesion"
     assert any("column 'patient_id' has 2 empty cells" in warning for warning in recognition.warnings)
+
+
+@pytest.mark.parametrize("n_shared", [0, 1, 3])
+def test_patients_in_several_given_parts_are_reported(n_shared: int, home: Path) -> None:
+    parts: list[object] = ["test" if i // 4 % 4 == 0 else "train" for i in range(N)]
+    for group in range(n_shared):
+        parts[4 * group] = "train" if parts[4 * group] == "test" else "test"
+    write_columns(home / "d", patient_id=numbered("P", 4), y=DIAGNOSIS, split=parts)
+    # The recipe itself is refused where patients are shared.
+    recognition, recipe = init(home / "d"), load_recipe()
+    assert (recipe.split.by, recipe.split.column) == ("patient_id", "split")
+    warnings = [text for text in recognition.warnings if "in several parts of the given split" in text]
+    assert len(warnings) == bool(n_shared)
+    if warnings:
+        assert warnings[0].startswith(f"{n_shared} of 24 values of 'patient_id' are in several parts of the given ")
+        assert "first 'P0' in test and train, and 'featx fit' refuses this: remove 'column' from [split]" in warnings[0]
 
 
 def test_few_patients_are_reported() -> None:
