@@ -18,7 +18,7 @@ from featx.artifacts.header import (
     GoldenInputs,
     Header,
     compare_versions,
-    folder_beside,
+    find_sibling_run,
     provenance,
     read_header,
     write_header,
@@ -223,7 +223,7 @@ def read_member_headers(folder: Path, header: Header, parents: tuple[Path, ...] 
     """
     headers = {}
     for name, sha256 in read_ensemble_body(folder, header)["members"].items():
-        member_folder = folder_beside(folder, name)
+        member_folder = find_sibling_run(folder, name)
         if member_folder in {folder, *parents}:
             raise ArtifactError(
                 f"{member_folder} contains itself as a member; run 'featx ensemble' again with other '--members'"

@@ -255,8 +255,8 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     return folder, header
 
 
-def folder_beside(folder: Path, name: str) -> Path:
-    """Return the folder of a run beside that of another one, or beside the folder that this one is a link to."""
+def find_sibling_run(folder: Path, name: str) -> Path:
+    """Return the folder `name` beside a run's folder; if that folder is a link, also beside the target of the link."""
     member_folder = folder.parent / name
     return member_folder if member_folder.is_dir() else folder.resolve().parent / name
 

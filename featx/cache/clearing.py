@@ -67,20 +67,20 @@ class ClearingResult:
         Names of the leftovers of killed writers.
     unneeded
         Names of the stores that no known recipe needs.
-    kept
-        Names of those that stay although no known recipe needs them: they have no valid header of a store, because
-        other software wrote them, they are damaged, or a newer featx wrote them.
+    invalid_stores
+        Names of folders ``*.zarr`` that no known recipe needs and that are not removed, because they have no valid
+        header of featx: other software or a newer featx wrote them, or they are damaged.
     n_bytes
-        Total size of both in bytes.
+        Total size of `leftovers` and `unneeded` in bytes.
     is_removed
-        Whether they were removed; unneeded stores are removed only with the caller's agreement.
+        Whether these were removed; unneeded stores are removed only with the caller's agreement.
     n_recipes
         Number of known recipes and models.
     """
 
     leftovers: list[str]
     unneeded: list[str]
-    kept: list[str]
+    invalid_stores: list[str]
     n_bytes: int
     is_removed: bool
     n_recipes: int
@@ -114,13 +114,13 @@ def gc(
     Notes
     -----
     Files of a live writer are never touched (`featx.storage.leases`), nor the stores that an extraction or a training
-    fills, which it records before. If no recipe is known, no store is removed, nor is ever a folder with the name of a
-    store that has no valid header of one.
+    fills, which it records before. If no recipe is known, no store is removed. A folder whose name ends in ``.zarr`` is
+    never removed if it has no valid header of featx.
     """
     place = Cache.find(recipe, cache)
     candidates = [store for store in place.stores() if place.is_unneeded(store)]
     unneeded_stores = [store for store in candidates if has_valid_header(store)]
-    kept = sorted({store.name for store in candidates} - {store.name for store in unneeded_stores})
+    invalid_stores = sorted({store.name for store in candidates} - {store.name for store in unneeded_stores})
     leftovers = place.all_stores.leftovers()
     is_removed = not dry_run and (not unneeded_stores or agree([store.name for store in unneeded_stores]))
     if is_removed:
@@ -137,7 +137,7 @@ def gc(
     return ClearingResult(
         [leftover.name for leftover in leftovers],
         [store.name for store in unneeded_stores],
-        kept,
+        invalid_stores,
         n_bytes,
         is_removed,
         len(owners),

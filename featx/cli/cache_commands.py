@@ -218,7 +218,7 @@ def gc(
     )
     for name in result.unneeded:
         console.say(f"  {name}: {state}")
-    for name in result.kept:
+    for name in result.invalid_stores:
         console.say(
             f"  {name}: kept, because it is no store of featx, or its header is damaged or of a newer version; "
             "remove it yourself if you do not need it"

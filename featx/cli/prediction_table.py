@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from featx.cli import console
 from featx.cli.output_settings import output_settings
 from featx.cli.table_layout import Column
-from featx.text.masking import mask_url
+from featx.text.masking import mask_cell
 
 if TYPE_CHECKING:
     from featx.predictors.prediction import Prediction
@@ -59,7 +59,7 @@ def print_predictions(predictions_by_run: "Mapping[str, Prediction]", coverage: 
             continue
         columns: list[str | Column] = ["image", Column(console.run_name(run, prediction.label), 1, is_text=True)]
         # Without its folder, the query of a URL would not be recognised as a secret.
-        images = list(map(mask_url, prediction.images))
+        images = list(map(mask_cell, prediction.images))
         folder = _shared_folder(images)
         images = [image.removeprefix(folder) for image in images]
         values: list[Sequence[object]] = [images, prediction_texts(prediction, coverage)]

@@ -74,7 +74,7 @@ class TorchRunner:
     ) -> None:
         self.rows = rows
         self._lock = network.lock
-        # Another thread may run the same body, or read the shapes of its layers, for which it has no values.
+        # Threads share the body. While one computes the shapes of outputs, its tensors are on the device "meta".
         with self._lock:
             network_on_device = network.eval().to(device)
         self._source = network

@@ -184,11 +184,11 @@ class FileEmbedder:
                 vectors[spec.fingerprint()] |= dict(zip(row_digests, to_stored_dtype(x, spec), strict=True))
 
         def find_runner() -> Runner:
-            return self._find_runner(group, specs, n_images)
+            return self._get_runner(group, specs, n_images)
 
         return NetworkPass(specs[0].preprocessing, digests, find_runner, collect)
 
-    def _find_runner(self, group: NetworkGroup, specs: Sequence[EmbeddingSpec], n_images: int) -> Runner:
+    def _get_runner(self, group: NetworkGroup, specs: Sequence[EmbeddingSpec], n_images: int) -> Runner:
         """Return the runner of a network for a number of images, which is built once."""
         precision = specs[0].precision
         key = group, precision, bisect(FILES_THRESHOLDS, n_images)

@@ -70,20 +70,22 @@ def find_left_out(study: Study, target: str, spec: EnsembleSpec, candidates: Seq
         return reasons
     truth, distinct_runs = study.labels(target), [run for run in candidates if run.name not in reasons]
     flags = {run.name: collapse_flags(truth, run.selection_predictions()) for run in distinct_runs}
-    collapsed = {
+    collapse_reasons = {
         name: f"predicts {run_flags[0]} for all rows and does not vote; name it in 'members' to count it"
         for name, run_flags in flags.items()
         if run_flags
     }
-    leaking = {
+    leak_reasons = {
         run.name: "uses a network that may have learnt the train rows, and does not vote without val rows; name it in "
         "'members' to count it"
         for run in distinct_runs
         if TRAIN_USED in run.flags
     }
-    for unsuited in (leaking | collapsed, collapsed):
-        if len(distinct_runs) - len(unsuited) > 1:
-            return reasons | unsuited
+    # At least two members remain; runs that collapsed are left out first.
+    if len(distinct_runs) - len(leak_reasons | collapse_reasons) > 1:
+        return reasons | leak_reasons | collapse_reasons
+    if len(distinct_runs) - len(collapse_reasons) > 1:
+        return reasons | collapse_reasons
     return reasons
 
 

@@ -60,7 +60,7 @@ def describe_leaking_runs(flags: Mapping[str, Collection[str]], labels: Mapping[
 def choose_run(
     selection_scores: Mapping[str, float], excluded_names: Collection[str], costs: Mapping[str, Cost]
 ) -> str:
-    """Return the run with the best score.
+    """Return the run with the best score among those that are not excluded.
 
     Among equal runs, the one of the fewest models is taken, then the smallest, then the first by name. Measured times
     are not used, so that the choice is reproducible.
@@ -125,12 +125,13 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
     chosen_label, margin = comparison.label(comparison.reference), comparison.margin
     if len(comparison.runs) == 1:
         return f"{chosen_label} is the only run, so there is no comparison"
+    names = list(comparison.runs)[1:]
+    is_best = not any(map(comparison.is_better, names))
     if not comparison.has_enough_units:
         return (
             f"{rows_text} are too few to compare runs (expected {MIN_UNITS_TO_COMPARE} or more); "
-            f"{chosen_label} has the best score"
+            f"{chosen_label} {'has the best score' if is_best else 'is the chosen run'}"
         )
-    names = list(comparison.runs)[1:]
     undecided_runs = [name for name in names if name not in equivalent and not comparison.runs[name].p < ALPHA]
     parts = [
         f"equivalent to {chosen_label} within a margin of {margin:.2g} on {rows_text}: {_list(comparison, equivalent)}"
@@ -138,8 +139,8 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
     if undecided_runs:
         names_text = _list(comparison, undecided_runs)
         parts.append(f"not shown to differ from it, which is no evidence of equivalence: {names_text}")
-    is_best = not any(map(comparison.is_better, names))
-    if is_best and not undecided_runs and not equivalent and all(comparison.runs[n].p_holm < ALPHA for n in names):
+    has_lower_p = all(comparison.runs[name].p_holm < ALPHA for name in names)
+    if is_best and not undecided_runs and not equivalent and has_lower_p:
         parts.append("it is significantly better than all other runs")
     is_reference = run == comparison.reference
     best_text = "the run with the best score" if is_best else "the chosen run"

@@ -58,7 +58,7 @@ class FitResult:
     params
         The chosen setting.
     n_pruned
-        Number of pruned trials.
+        Number of pruned trials, and of those whose score is not defined in a fold.
     space
         Range or choices of each parameter.
     importances

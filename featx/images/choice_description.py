@@ -4,9 +4,9 @@ from featx.images.inventory import Inventory
 from featx.images.label_columns import describe_target_objections
 from featx.images.label_tables import TableReport
 from featx.images.names import part_of
-from featx.images.other_tables import explain_other_tables
 from featx.images.readers import Listing
 from featx.images.table_listing import ANNOTATION_TABLE_USE, MAX_TABLES, OMITTED_TABLE_USE
+from featx.images.unsupported_tables import explain_unsupported_tables
 from featx.specs.data import ReaderSpec
 from featx.tables.manifest import Manifest
 
@@ -100,9 +100,9 @@ def _join_reasons(tables: tuple[TableReport, ...]) -> str:
 
 def _describe_no_table(listing: Listing, inventory: Inventory) -> str:
     """Return that there is no table, apart from those that are not read."""
-    if other_tables := explain_other_tables(listing.ignored):
-        return other_tables[0]
+    if explanations := explain_unsupported_tables(listing.ignored):
+        return explanations[0]
     n_annotations = inventory.uses.get(ANNOTATION_TABLE_USE, 0)
     if n_omitted := inventory.uses.get(OMITTED_TABLE_USE, 0):
         return f"{n_omitted} tables are not read, because there are more than {MAX_TABLES}; join them into one table"
-    return "there is no table" + (f" but {n_annotations} with the names of images" if n_annotations else "")
+    return f"the only tables are {n_annotations} annotations of single images" if n_annotations else "there is no table"

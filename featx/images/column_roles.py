@@ -9,7 +9,7 @@ from featx.files.column_types import category_text
 from featx.images.names import split_words
 
 LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
-# Words that identify persons whatever else is in the name; a subject may be the topic of a picture.
+# Words that always identify persons. "subject" is not among them, because it may be the topic of a picture.
 PATIENT_WORDS = frozenset({"patient", "participant", "donor", "pid", "mrn"})
 # Words for identities by rank: images of one person stay together rather than those of one lesion or of one camera.
 IDENTITY_RANKS = (
@@ -61,14 +61,14 @@ def is_identifier(name: str) -> bool:
     words, identities = split_words(name), find_identity_words(name)
     # The number follows its identity: `no_lesion` is a label.
     is_numbered = any(
-        IDENTITY_WITH_ID.fullmatch(word) or (word in ID_WORDS and find_identity_words(" ".join(words[:place])))
-        for place, word in enumerate(words)
+        IDENTITY_WITH_ID.fullmatch(word) or (word in ID_WORDS and find_identity_words(" ".join(words[:position])))
+        for position, word in enumerate(words)
     )
     return is_numbered or bool(identities & PATIENT_WORDS)
 
 
 def is_row_number_name(name: str) -> bool:
-    """Whether a column's name is that of numbers of the rows.
+    """Whether a column's name is that of row numbers.
 
     Examples
     --------
@@ -96,18 +96,20 @@ def rank_identity(name: str, column: "pd.Series[Any]") -> int | None:
     (0, 1, None)
     """
     words = find_identity_words(name)
-    if not words or DATE_WORDS & set(split_words(name)) or has_dates(column):
+    if not words or DATE_WORDS & set(split_words(name)) or holds_only_dates(column):
         return None
     return next(rank for rank, identities in enumerate(IDENTITY_RANKS) if words & identities)
 
 
-def has_dates(column: "pd.Series[Any]") -> bool:
+def holds_only_dates(column: "pd.Series[Any]") -> bool:
     """Whether all values of a column are dates; numbers are dates if they have the form ``20240531``.
 
     Examples
     --------
-    >>> has_dates(pd.Series(["2024-05-31", "2024-06-01"])), has_dates(pd.Series([20240531])), has_dates(pd.Series([7]))
-    (True, True, False)
+    >>> holds_only_dates(pd.Series(["2024-05-31", "2024-06-01"])), holds_only_dates(pd.Series([20240531]))
+    (True, True)
+    >>> holds_only_dates(pd.Series([7]))
+    False
     """
     if column.dtype.kind == "M":
         return True

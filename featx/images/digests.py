@@ -12,7 +12,7 @@ from featx.errors import ReadError
 from featx.images.contents import FileState, digest
 from featx.images.sources import read_content
 from featx.images.sqlite_cache import SqliteCache
-from featx.text.masking import mask_url
+from featx.text.masking import mask_cell
 
 # Reading waits for the disk or the network more than it computes.
 N_READER_THREADS = 4
@@ -87,14 +87,14 @@ class DigestCache(SqliteCache):
         """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
         query = "SELECT uri, size, changed_ns, digest FROM json_each(?) CROSS JOIN file_digests ON uri = value"
         for start in range(0, len(uris), URIS_PER_BATCH):
-            batch = list(map(mask_url, uris[start : start + URIS_PER_BATCH]))
+            batch = list(map(mask_cell, uris[start : start + URIS_PER_BATCH]))
             digests = {row[:3]: row[3] for row in self._database.execute(query, [json.dumps(batch)])}
             for uri, state in zip(batch, states[start : start + URIS_PER_BATCH], strict=True):
                 yield digests.get((uri, *state), "") if state else ""
 
     def remember(self, rows: Sequence[tuple[str, FileState, str]]) -> None:
         """Write (uri, state, digest) of images that were read when `has_settled` was true."""
-        values = [(mask_url(uri), *state, digest_text) for uri, state, digest_text in rows]
+        values = [(mask_cell(uri), *state, digest_text) for uri, state, digest_text in rows]
         self._write("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?)", values)
 
 

@@ -60,7 +60,7 @@ class FolderReader:
         part_folders = find_part_folders(place, images.folders)
         rules = part_folders.unlabelled_rules(images)
         shallow_folders = {
-            folder for folder in images.folders if len(part_folders.split(folder)) < part_folders.class_depth
+            folder for folder in images.folders if len(part_folders.path_components(folder)) < part_folders.class_depth
         }
         if shallow_folders:
             unlabelled_images = [
@@ -94,7 +94,7 @@ def _make_labels(images: Entries, part_folders: PartFolders) -> pd.DataFrame:
     If most images are in folders inside the class folders, the others are each their own ``subfolder``.
     """
     depth = part_folders.class_depth
-    folders = [part_folders.split(folder) for folder in images.folders]
+    folders = [part_folders.path_components(folder) for folder in images.folders]
     classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
     labels = pd.DataFrame({"class": classes})
     if part_folders.parts:
@@ -112,7 +112,8 @@ def _make_labels(images: Entries, part_folders: PartFolders) -> pd.DataFrame:
 def _describe_partial_subfolders(images: Entries, labels: pd.DataFrame, part_folders: PartFolders) -> list[str]:
     """Return a warning if some images lie in folders inside the class folders, and others directly in these."""
     depth = part_folders.class_depth
-    n_levels = np.array([len(part_folders.split(folder)) for folder in images.folders], dtype=int)[images.folder_codes]
+    levels = [len(part_folders.path_components(folder)) for folder in images.folders]
+    n_levels = np.array(levels, dtype=int)[images.folder_codes]
     nested_rows, direct_rows = np.flatnonzero(n_levels > depth), np.flatnonzero(n_levels == depth)
     if not nested_rows.size or not direct_rows.size:
         return []
@@ -180,10 +181,14 @@ def _find_folders_without_images(
     empty_folders = {entry.name for entry in entries.others if entry.reason == EMPTY_FOLDER}
     named_folders = {folder for folder in entries.folders if not system_path_rule(f"{folder}/")}
     depth = part_folders.class_depth
-    classes = {tuple(names[:depth]) for folder in image_folders if len(names := part_folders.split(folder)) >= depth}
-    folders = [part_folders.split(folder) for folder in named_folders]
+    classes = {
+        tuple(names[:depth]) for folder in image_folders if len(names := part_folders.path_components(folder)) >= depth
+    }
+    folders = [part_folders.path_components(folder) for folder in named_folders]
     class_folders = {tuple(names[:depth]) for names in folders if len(names) >= depth}
-    class_folders |= {tuple(names) for folder in empty_folders if len(names := part_folders.split(folder)) == depth}
+    class_folders |= {
+        tuple(names) for folder in empty_folders if len(names := part_folders.path_components(folder)) == depth
+    }
     return sorted("/".join(names) for names in class_folders - classes)
 
 

@@ -35,7 +35,9 @@ class GroupProposal:
 def propose_groups(
     labels: pd.DataFrame, target_columns: Collection[str] = (), classes: "pd.Series[Any] | None" = None
 ) -> GroupProposal:
-    """Return the groups that the split should keep together: those of persons first, and of nested ones the largest.
+    """Return the groups that the split should keep together.
+
+    Persons come first; of columns nested in each other, the one with the largest groups is taken.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def _is_repeated(column: "pd.Series[Any]") -> bool:
 
 
 def _find_objection(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any] | None") -> str:
-    """Return why a column of identities cannot be the groups; empty if it can be, or has few values by its nature."""
+    """Return why a column of identities cannot be the groups; empty if it can be, or if it normally has few values."""
     n_groups, n_empty = column.nunique(), int(column.isna().sum())
     if n_groups < MIN_GROUPS:
         if not (is_identifier(name) and IDENTITY_RANKS[0] & find_identity_words(name)):
@@ -88,7 +90,7 @@ def _find_objection(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any
 
 
 def _explain_whole_classes(name: str, column: "pd.Series[Any]", classes: "pd.Series[Any]") -> str:
-    """Return that most classes lie in one group each, so that they cannot be in several parts; empty otherwise."""
+    """Return why groups that contain most classes as a whole cannot be kept together; empty if they do not."""
     groups_by_class = column.groupby(classes)
     n_groups = groups_by_class.nunique()[groups_by_class.size() >= MIN_IMAGES_OF_CLASS]
     n_whole = int((n_groups == 1).sum())
@@ -96,13 +98,13 @@ def _explain_whole_classes(name: str, column: "pd.Series[Any]", classes: "pd.Ser
         return ""
     return (
         f"column {name!r} is not taken as split.by: {n_whole} of {len(n_groups)} classes have all their images in one "
-        f"{name!r}, and each class must be in train and in val; if {name!r} names patients or the like, images of one "
-        "may come into several parts, which makes scores too high"
+        f"{name!r}, and each class must be in train and in val; if {name!r} identifies patients, images of "
+        "one patient may come into several parts, which makes scores too high"
     )
 
 
 def _find_largest(labels: pd.DataFrame, names: list[str]) -> str:
-    """Return the first column, or the one whose groups contain those of it."""
+    """Return the column whose groups contain those of the first one; the first one if there is none."""
     largest = names[0]
     for name in names[1:]:
         is_larger = labels[name].nunique() < labels[largest].nunique()

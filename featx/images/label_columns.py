@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 
 from featx.files.column_types import find_numbers_in_texts
-from featx.images.column_roles import LABEL_WORDS, find_identity_words, has_dates, is_identifier, is_row_number_name
-from featx.images.measured_numbers import find_measured_text
+from featx.images.column_roles import (
+    LABEL_WORDS,
+    find_identity_words,
+    holds_only_dates,
+    is_identifier,
+    is_row_number_name,
+)
+from featx.images.measured_numbers import find_number_with_unit
 from featx.images.names import split_words
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 from featx.specs.base import to_normal_form
@@ -114,20 +120,20 @@ def find_target_objection(name: str, column: "pd.Series[Any]", *, may_be_split: 
         return ""
     if values.dtype.kind not in "iuf" and find_numbers_in_texts(values) is None:
         return f"{n} different texts in {len(values)} rows"
-    return "numbers of the rows" if _is_row_number(values) else ""
+    return "row numbers" if _is_row_number(values) else ""
 
 
 def _find_role_objection(name: str, values: "pd.Series[Any]", n_values: int) -> str:
-    """Return that values identify patients or the like, are dates, numbers of rows or numbers with units."""
+    """Return why a column cannot be predicted: identities, dates, row numbers or units; otherwise empty."""
     if n_values > 1 and is_identifier(name):
         word = min(find_identity_words(name))
-        return f"identifies each {word}: a table that has labels by {name!r} must be joined to this one"
+        return f"identifies each {word}: join the table with the labels of each {name!r} to this table first"
     # Class folders may be called by dates; another warning asks whether they are classes.
-    if has_dates(values) and not LABEL_WORDS & set(split_words(name)):
+    if holds_only_dates(values) and not LABEL_WORDS & set(split_words(name)):
         return "dates"
     if n_values == len(values) > 1 and values.dtype.kind in "iu" and is_row_number_name(name):
-        return "a different number in each row, and called an id"
-    if text := find_measured_text(values):
+        return "a different number in each row, under the name of an id"
+    if text := find_number_with_unit(values):
         return f"numbers with a unit as text, such as {text!r}: write the numbers alone"
     return ""
 

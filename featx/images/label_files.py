@@ -19,10 +19,10 @@ from featx.files.table_files import (
 )
 from featx.files.text_tables import TextFormat, detect_format, parse_text_table
 from featx.images.names import file_suffix, is_image_name, non_image_rule
-from featx.images.other_tables import explain_table_format
 from featx.images.path_matching import ImageIndex, PathRule
 from featx.images.sources import read_content, shared
 from featx.images.trees import Entry, FolderTree, Tree
+from featx.images.unsupported_tables import explain_table_format
 from featx.locations import base_folder
 from featx.specs.base import to_normal_form
 from featx.specs.data import LabelsSpec

@@ -1,18 +1,19 @@
-"""Whether numbers are measured or name classes, and numbers that are written with their units."""
+"""Recognition of measured numbers, as opposed to codes of classes, and of numbers written with their units."""
 
 import re
 from typing import Any
 
 import pandas as pd
 
+# Proposals of targets are stricter than recipes (featx.tables.encoding), where the user has stated classes.
 # Whole numbers with more different values than this are measured, not classes.
 MAX_WHOLE_CLASSES = 50
-# So are fractions with more different values than this.
+# Fractions with more different values than this are measured.
 MAX_FRACTIONS = 20
 # A number whose mean count of images per value is below this is measured.
 MIN_IMAGES_PER_NUMBER = 3
-# Up to this number of different values, few images of each do not tell that a number is measured.
-MAX_FEW_VALUES = 10
+# With no more different values than this, few images for each value are no sign of a measured number.
+MAX_VALUES_WITH_FEW_IMAGES = 10
 NUMBER_WITH_UNIT = re.compile(
     r"\s*[~≈<>]?\s*([+-]?\d+(?:[.,]\d+)?)\s*([^\W\d_]{1,12}\.?|[^\W\d_]{0,4}[%°′″/²³^µμ][^\W\d_]{0,4}[²³23]?)\s*"
 )
@@ -38,7 +39,7 @@ def is_measured(values: "pd.Series[Any]") -> bool:
     return n_values > limit or _has_few_images_each(n_values, len(values))
 
 
-def find_measured_text(column: "pd.Series[Any]") -> str:
+def find_number_with_unit(column: "pd.Series[Any]") -> str:
     """Return the first cell of a column whose cells are all a measured number and its unit; empty for other columns.
 
     Parameters
@@ -48,9 +49,9 @@ def find_measured_text(column: "pd.Series[Any]") -> str:
 
     Examples
     --------
-    >>> find_measured_text(pd.Series([f"{n / 10} mm" for n in range(40)]))
+    >>> find_number_with_unit(pd.Series([f"{n / 10} mm" for n in range(40)]))
     '0.0 mm'
-    >>> find_measured_text(pd.Series(["10 mm", "20 mm"] * 20))
+    >>> find_number_with_unit(pd.Series(["10 mm", "20 mm"] * 20))
     ''
     """
     values = column.dropna()
@@ -67,4 +68,4 @@ def find_measured_text(column: "pd.Series[Any]") -> str:
 
 
 def _has_few_images_each(n_values: int, n_images: int) -> bool:
-    return n_values > MAX_FEW_VALUES and n_images < MIN_IMAGES_PER_NUMBER * n_values
+    return n_values > MAX_VALUES_WITH_FEW_IMAGES and n_images < MIN_IMAGES_PER_NUMBER * n_values

@@ -1,4 +1,4 @@
-"""The nearest way from a source that no reader recognises to one that can be read."""
+"""Advice for sources that no reader recognises."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ MAGICS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"II*\0"
 
 
 def suggest_next_step(source: str, inventory: Inventory) -> str:
-    """Return the nearest way to a source that can be read.
+    """Return what to do so that a source can be read.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def _suggest_suffix(source: str, inventory: Inventory) -> str:
     ]
     for entry in entries[:N_INSPECTED_FILES]:
         if suffix := _find_format_suffix(entry):
-            has_text = "have no suffix" if most_frequent_type == NO_SUFFIX else f"end in {most_frequent_type}"
+            suffix_text = "have no suffix" if most_frequent_type == NO_SUFFIX else f"end in {most_frequent_type}"
             return (
-                f"files such as {entry.name!r} are images, but their names {has_text}; rename them, for example to "
+                f"files such as {entry.name!r} are images, but their names {suffix_text}; rename them, for example to "
                 f"{entry.name + suffix!r}"
             )
     return ""

@@ -105,15 +105,15 @@ def find_rule(
     rank_folder
         Rank of a folder among those from which as many paths lead to files; the highest one is taken.
     """
-    numbers_by_end = _index_paths(paths)
-    names_by_end = _index_ends(names.find(paths), {end for ends in numbers_by_end.values() for end in ends})
+    path_indices_by_end = _index_paths(paths)
+    names_by_end = _index_ends(names.find(paths), {end for ends in path_indices_by_end.values() for end in ends})
     best_rule, n_best = PathRule(), 0
-    for n_stripped, has_suffix in sorted(numbers_by_end, key=lambda item: (item[0], not item[1])):
+    for n_stripped, has_suffix in sorted(path_indices_by_end, key=lambda item: (item[0], not item[1])):
         if 2 * n_best >= len(paths) and best_rule.strip_folders < n_stripped:
             break
         matches = [
-            _Match(numbers, end, names_by_end[end])
-            for end, numbers in numbers_by_end[n_stripped, has_suffix].items()
+            _Match(path_indices, end, names_by_end[end])
+            for end, path_indices in path_indices_by_end[n_stripped, has_suffix].items()
             if end in names_by_end
         ]
         if matches:
@@ -128,27 +128,27 @@ class _Match(NamedTuple):
 
     Attributes
     ----------
-    numbers
-        Numbers of the paths.
+    path_indices
+        Indices of the paths.
     end
         End of the paths.
     names
         Names of images; a million images may have the same name in different folders.
     """
 
-    numbers: set[int]
+    path_indices: set[int]
     end: str
     names: list[str]
 
 
 def _index_paths(paths: Sequence[str]) -> dict[tuple[int, bool], dict[str, set[int]]]:
-    """Return the numbers of the paths by end, by the number of folders left out and whether an end has its ending."""
-    numbers_by_end: dict[tuple[int, bool], dict[str, set[int]]] = {}
-    for number, path in enumerate(paths):
+    """Return {(number of folders stripped, whether the end has a suffix): {end: indices of the paths with it}}."""
+    path_indices_by_end: dict[tuple[int, bool], dict[str, set[int]]] = {}
+    for index, path in enumerate(paths):
         for n_stripped in range(len(normalise_path(path).split("/"))):
             for has_suffix, end in _list_keys(path, n_stripped):
-                numbers_by_end.setdefault((n_stripped, has_suffix), {}).setdefault(end, set()).add(number)
-    return numbers_by_end
+                path_indices_by_end.setdefault((n_stripped, has_suffix), {}).setdefault(end, set()).add(index)
+    return path_indices_by_end
 
 
 def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int]:
@@ -176,13 +176,13 @@ def find_number_rule(paths: Sequence[str], names: Iterable[str]) -> tuple[PathRu
 
 
 def _make_number_key(name: str) -> str:
-    """Return a name without folders and ending, and without zeros in front of its numbers."""
+    """Return a name without folders and suffix, and without zeros in front of its numbers."""
     stem = _drop_suffix(base_name(to_normal_form(name)))
     return re.sub(r"\d+", lambda match: match[0].lstrip("0") or "0", stem).lower()
 
 
 def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
-    """Yield the ends of names that a path can mean: with its own ending, and as a name without an ending."""
+    """Yield the ends of names that a path can mean: with its own suffix, and as a name without one."""
     for spelling in dict.fromkeys(_make_key(spelling) for spelling in list_spellings(path)[1:] or (path,)):
         end = "/".join(spelling.split("/")[n_stripped:])
         if end and end != ".":
@@ -191,7 +191,7 @@ def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
 
 
 def _index_ends(names: Sequence[str], ends: Collection[str]) -> dict[str, list[str]]:
-    """Return the names by those of their ends that are among `ends`, with and without the ending of the file."""
+    """Return the names by those of their ends that are among `ends`, with and without the suffix of the file."""
     names_by_end: dict[str, list[str]] = {}
     for name in names:
         for end in _list_ends(_make_key(name)):
@@ -204,20 +204,20 @@ def _index_ends(names: Sequence[str], ends: Collection[str]) -> dict[str, list[s
 def _make_rule(
     n_stripped: int, has_suffix: bool, matches: Sequence[_Match], rank_folder: Callable[[str], int]
 ) -> tuple[PathRule, int]:
-    """Return the rule of some matches, and the number of paths that it leads on."""
+    """Return the rule of some matches, and the number of paths that it resolves."""
     suffixes = {name[len(_drop_suffix(name)) :] for match in matches for name in match.names}
     suffix = "" if has_suffix else next(iter(suffixes)) if len(suffixes) == 1 else ANY_SUFFIX
-    numbers_by_root = _group_by_root(matches)
-    n_best = max(map(len, numbers_by_root.values()))
-    ranks = {root: rank_folder(root) for root, numbers in numbers_by_root.items() if len(numbers) == n_best}
+    path_indices_by_root = _group_by_root(matches)
+    n_best = max(map(len, path_indices_by_root.values()))
+    ranks = {root: rank_folder(root) for root, indices in path_indices_by_root.items() if len(indices) == n_best}
     best_rank = max(ranks.values())
     best_roots = [root for root, rank in ranks.items() if rank == best_rank]
-    unique_numbers = _find_unique_numbers(matches)
-    if len(unique_numbers) > n_best:
+    unique_path_indices = _find_unique_path_indices(matches)
+    if len(unique_path_indices) > n_best:
         common_root = posixpath.commonpath(
-            [root for root, numbers in numbers_by_root.items() if numbers & unique_numbers] or ["."]
+            [root for root, indices in path_indices_by_root.items() if indices & unique_path_indices] or ["."]
         )
-        return PathRule(common_root or ".", n_stripped, suffix, "end"), len(unique_numbers)
+        return PathRule(common_root or ".", n_stripped, suffix, "end"), len(unique_path_indices)
     if len(best_roots) > 1:
         # Reading the table then reports the paths that fit several images.
         return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), n_best
@@ -225,38 +225,39 @@ def _make_rule(
 
 
 def _group_by_root(matches: Sequence[_Match]) -> dict[str, frozenset[int]]:
-    """Return the numbers of the paths that lead to files below each root."""
+    """Return the indices of the paths that lead to files below each root."""
     matches_by_root: dict[str, tuple[int, ...]] = {}
     for row, match in enumerate(matches):
         for name in match.names:
             root = _find_root(name, match.end)
             rows = matches_by_root.get(root, ())
             matches_by_root[root] = rows if rows[-1:] == (row,) else (*rows, row)
-    # Many roots have the same matches, and share one set of numbers.
-    numbers = {
-        rows: frozenset[int]().union(*(matches[row].numbers for row in rows)) for rows in set(matches_by_root.values())
+    # Many roots have the same matches, and share one set of indices.
+    path_indices = {
+        rows: frozenset[int]().union(*(matches[row].path_indices for row in rows))
+        for rows in set(matches_by_root.values())
     }
-    return {root: numbers[rows] for root, rows in matches_by_root.items()}
+    return {root: path_indices[rows] for root, rows in matches_by_root.items()}
 
 
-def _find_unique_numbers(matches: Sequence[_Match]) -> set[int]:
-    """Return the numbers of the paths that lead to one name."""
-    names_by_number: dict[int, set[str]] = {}
+def _find_unique_path_indices(matches: Sequence[_Match]) -> set[int]:
+    """Return the indices of the paths that lead to exactly one name."""
+    names_by_index: dict[int, set[str]] = {}
     for match in matches:
-        for number in match.numbers:
+        for index in match.path_indices:
             # Two names show that a path is not unique.
-            names_by_number.setdefault(number, set()).update(match.names[:2])
-    return {number for number, names in names_by_number.items() if len(names) == 1}
+            names_by_index.setdefault(index, set()).update(match.names[:2])
+    return {index for index, names in names_by_index.items() if len(names) == 1}
 
 
 def _make_key(name: str) -> str:
-    """Return a name in the form in which names are compared: Unicode NFC, with the ending in lower case."""
+    """Return a name in the form in which names are compared: Unicode NFC, with the suffix in lower case."""
     name = to_normal_form(name)
     return _drop_suffix(name) + name[len(_drop_suffix(name)) :].lower()
 
 
 def _drop_suffix(name: str) -> str:
-    """Return a name without the ending of an image or any other short ending."""
+    """Return a name without the suffix of an image or any other short suffix."""
     suffix = file_suffix(name)
     return name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
 

@@ -20,7 +20,7 @@ from featx.tables.ids import Ids, positions
 from featx.tables.manifest import Manifest
 
 UNLISTED_RULE = "is in no list of parts"
-PARTLESS_RULE = "has no part of the given split"
+NO_PART_RULE = "has no part of the given split"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class Listing:
         )
 
     def with_complete_split(self) -> "Listing":
-        """Return the listing without the images that have no part, if the other parts are a split.
+        """Return the listing without the images that have no part, if train and another part remain.
 
         The column ``split`` is a split if one part is train and another one is not. Otherwise a column that does not
         put all images into train is left out.
@@ -170,17 +170,23 @@ class Listing:
         if "split" not in labels:
             return self
         is_missing = labels["split"].isna().to_numpy()
+        n_missing = int(is_missing.sum())
         parts_by_value = {value: part_of(str(value)) for value in labels["split"].dropna().unique().tolist()}
         # A column of other words is no column of parts.
         if None in parts_by_value.values():
             return self
         parts = sorted(set(map(str, parts_by_value.values())))
         if "train" in parts and (len(parts) > 1 or not is_missing.any()):
-            n_missing = int(is_missing.sum())
-            warning = f"{n_missing} images have no part of the given split ({', '.join(parts)}) and are left out"
-            listing = self.without(dict.fromkeys(self.manifest.ids[is_missing], PARTLESS_RULE))
-            return replace(listing, warnings=(*self.warnings, *([warning] if n_missing else [])))
-        problem = "no image is in train" if "train" not in parts else f"{is_missing.sum()} images have no part"
+            if not n_missing:
+                return self
+            ids = self.manifest.ids[is_missing]
+            warning = (
+                f"{n_missing} of {len(self)} images without a part of the given split ({', '.join(parts)}) are left "
+                f"out, first {ids[0]!r}; give them a part to use them"
+            )
+            return replace(self.without(dict.fromkeys(ids, NO_PART_RULE)), warnings=(*self.warnings, warning))
+        gaps_text = f"{n_missing} of {len(self)} images have no part"
+        problem = gaps_text if "train" in parts else "no image is in train"
         warning = f"no split is taken from the parts of the images ({', '.join(parts)}), because {problem}"
         manifest = replace(self.manifest, labels=labels.drop(columns="split"))
         is_one_part = len(parts) < 2 and not is_missing.any()

@@ -10,11 +10,11 @@ from featx.images.class_folders import explain_origin_folders
 from featx.images.label_tables import ASSUMED_ENCODINGS, TableReport
 from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
-from featx.images.other_tables import explain_other_tables
 from featx.images.path_columns import part_of_file
 from featx.images.readers import Listing
 from featx.images.split_columns import find_column_parts, find_split_column
 from featx.images.target_proposals import TargetProposals, count_classes
+from featx.images.unsupported_tables import explain_unsupported_tables
 from featx.specs.data import ReaderSpec
 from featx.tables.encoding import MAX_CLASSES
 from featx.tables.manifest import Manifest
@@ -71,8 +71,8 @@ def list_label_warnings(
         )
     elif is_array:
         step = "store them in the file as a dataset with one row for each image"
-    elif not tables and (other_tables := explain_other_tables(listing.ignored)):
-        step = other_tables[0]
+    elif not tables and (explanations := explain_unsupported_tables(listing.ignored)):
+        step = explanations[0]
     else:
         step = (
             "name a table with a column of the images' paths with 'featx init SOURCE --labels FILE', or put the images "
@@ -151,7 +151,8 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
 def _list_class_folder_warnings(manifest: Manifest) -> list[str]:
     """Return a warning if the images that a table names lie in folders that may be classes.
 
-    Folders of the same name are one class, as ``study1`` of each patient; folders of patients or dates are none.
+    Folders with the same name count once, for example ``study1`` of every patient. There is no warning if the names are
+    those of patients or dates.
     """
     counts = Counter(posixpath.basename(posixpath.dirname(uri)) for uri in manifest.uris)
     is_repeated = 1 < len(counts) <= len(manifest) // MIN_IMAGES_OF_FOLDER

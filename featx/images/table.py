@@ -20,6 +20,7 @@ from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.table_choice import examine_source, split_table_place
 from featx.images.trees import Entry, Tree
 from featx.locations import resolve_source
+from featx.registry import suggest_names
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 
@@ -70,8 +71,10 @@ def _read_part(
     for joined_file in spec.join:
         frame = _join_columns(frame, texts, read_labels(find_table(tree, joined_file), spec), spec, joined_file)
     if unknown_names := [name for name in spec.text if name not in frame.columns]:
-        columns = ", ".join(map(str, frame.columns))
-        raise DataError(f"data.labels.text: no column is called {unknown_names[0]!r}; columns: {columns}")
+        raise DataError(
+            f"data.labels.text: {len(unknown_names)} of {len(spec.text)} names are no columns, first "
+            f"{unknown_names[0]!r}; {suggest_names(unknown_names[0], list(frame.columns), title='columns')}"
+        )
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
     files = root.entries().by_name

@@ -11,11 +11,11 @@ from featx.images.label_columns import describe_target_objections
 from featx.images.label_files import relate_to_source
 from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables
 from featx.images.names import base_name, file_suffix, split_words
-from featx.images.other_tables import explain_table_format
 from featx.images.sources import open_tree, shared
 from featx.images.split_columns import find_split_column
 from featx.images.table_listing import list_tables
 from featx.images.trees import Tree
+from featx.images.unsupported_tables import explain_table_format
 from featx.specs.data import LabelsSpec
 
 # A table that names this many times the images of any other is the label table.

@@ -8,11 +8,11 @@ from featx.images.names import base_name
 from featx.images.sources import shared
 from featx.images.trees import Tree
 
-# Number of tables of a source that are read; more are annotations of single images.
+# Number of tables of a source that are read. If there are more, only those at the top of the source are.
 MAX_TABLES = 50
-# Share of the images that have a table of their name, from which such tables are annotations; a plot beside a label
-# table, or a picture of its name in another folder, is no annotated image.
-MIN_ANNOTATED = 0.1
+# Tables with the names of images are annotations of these only if at least this share of the images has one. A single
+# plot, such as labels.png beside labels.csv, is not annotated.
+MIN_SHARE_OF_ANNOTATED_IMAGES = 0.1
 MIN_ANNOTATIONS = 2
 ANNOTATION_TABLE_USE = "table that has the name of an image, and is taken for its annotation"
 OMITTED_TABLE_USE = f"table that is not read, because there are more than {MAX_TABLES}"
@@ -55,7 +55,7 @@ def _find_annotation_tables(tree: Tree) -> frozenset[str]:
     image_stems = _list_stems(entry.name for entry in tree.entries().images if not entry.outcome)
     annotations = {name for name in tables if _find_stem(name) in image_stems}
     n_annotated = len(_list_stems(annotations))
-    is_common = n_annotated >= max(MIN_ANNOTATIONS, MIN_ANNOTATED * len(image_stems))
+    is_common = n_annotated >= max(MIN_ANNOTATIONS, MIN_SHARE_OF_ANNOTATED_IMAGES * len(image_stems))
     return frozenset(annotations if is_common or n_annotated == len(image_stems) else ())
 
 

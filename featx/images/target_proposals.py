@@ -14,7 +14,7 @@ from featx.files.column_types import category_text, find_numbers_in_texts, is_mi
 from featx.images.column_roles import LABEL_WORDS, find_identity_words
 from featx.images.group_proposals import propose_groups
 from featx.images.label_columns import can_be_target
-from featx.images.measured_numbers import find_measured_text, is_measured
+from featx.images.measured_numbers import find_number_with_unit, is_measured
 from featx.images.names import split_words
 from featx.images.split_columns import describe_codes, explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, split_labels
@@ -103,8 +103,8 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
     Parameters
     ----------
     target
-        Name of the column to predict; by default the first one whose name says label, else the first one that is no
-        group.
+        Name of the column to predict; by default the first one whose name says label, else the first one whose name
+        is that of neither an identity nor a fold.
     may_list_labels
         Whether one label text may list several labels; False for the names of folders and categories.
 
@@ -137,19 +137,32 @@ def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: 
         else propose_groups(labels)
     )
     warnings = [*groups.warnings, *(_list_name_warnings(targets[0], labels) if targets else [])]
-    warnings += [] if split_column else explain_incomplete_split(labels)
-    if split_column and codes:
-        warnings.append(
-            f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
-            f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
-        )
-    if target is None and len(targets) > 1 and _rank(targets[0]) == _rank(targets[1]):
-        names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
-        warnings.append(
-            f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
-            "init --target)"
-        )
+    warnings += _list_split_warnings(split_column, codes, labels)
+    warnings += [] if target is not None else _list_choice_warnings(targets)
     return TargetProposals(tuple(targets), split_column, groups.column, groups.reason, tuple(warnings))
+
+
+def _list_split_warnings(split_column: str | None, codes: str, labels: pd.DataFrame) -> list[str]:
+    """Return a warning if numbers are read as parts, or if a column of parts is incomplete and therefore not used."""
+    if split_column is None:
+        return explain_incomplete_split(labels)
+    if not codes:
+        return []
+    return [
+        f"the numbers of column {split_column!r} are read as parts ({codes}); if they are labels, run featx init "
+        f"--target {quote(split_column)}, otherwise remove 'column' and 'parts' from [split]"
+    ]
+
+
+def _list_choice_warnings(targets: Sequence[TargetProposal]) -> list[str]:
+    """Return a warning if the name of another column is as likely to be that of the target."""
+    if len(targets) < 2 or _rank(targets[0]) != _rank(targets[1]):
+        return []
+    names_text = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
+    return [
+        f"the target is the first of {len(targets)} columns that could be predicted; others: {names_text} (featx "
+        "init --target)"
+    ]
 
 
 def _check_target(name: str, column: "pd.Series[Any]") -> None:
@@ -158,9 +171,9 @@ def _check_target(name: str, column: "pd.Series[Any]") -> None:
     Raises
     ------
     DataError
-        it is.
+        A cell is a number with its unit, such as ``12.3 mm``, and each number would be a class.
     """
-    if text := find_measured_text(column):
+    if text := find_number_with_unit(column):
         raise DataError(
             f"column {name!r} holds numbers with a unit as text, first {text!r}, which would be {column.nunique()} "
             "classes; to predict the number, write it alone into the cells, in one unit for all of them"
@@ -265,7 +278,7 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
                 counts[label] = counts.get(label, 0) + 1
         single_labels = {labels[0] for labels in lists if len(labels) == 1}
         n_repeated = sum(n > 1 or label in single_labels for label, n in counts.items())
-        is_list = n_repeated > len(counts) / 2 and (separator not in NAME_SEPARATORS or _are_combined(lists))
+        is_list = n_repeated > len(counts) / 2 and (separator not in NAME_SEPARATORS or _are_label_lists(lists))
         if separator == " ":
             # Words of a name such as "golden retriever" rarely occur alone.
             is_list &= 2 * len(single_labels & _listed_labels(lists)) >= len(counts)
@@ -274,8 +287,11 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
     return None
 
 
-def _are_combined(lists: Sequence[Sequence[str]]) -> bool:
-    """Whether labels occur alone or in many combinations, as the parts of names such as "carcinoma, ductal" do not."""
+def _are_label_lists(lists: Sequence[Sequence[str]]) -> bool:
+    """Return whether the parts of cells are labels: most also occur alone, or there are more combinations than labels.
+
+    The parts of names, such as "carcinoma, ductal", do neither.
+    """
     listed_labels = _listed_labels(lists)
     single_labels = {labels[0] for labels in lists if len(labels) == 1}
     n_labels = len(listed_labels | single_labels)
@@ -345,7 +361,7 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
 def _describe_separator(proposal: TargetProposal, cells: "pd.Index[Any]", separator: str) -> list[str]:
     """Return a warning that cells are read as lists of labels if they could be names of classes too."""
     lists = {cell: split_labels(cell, separator) for cell in map(str, cells)}
-    if separator not in NAME_SEPARATORS and _are_combined(list(lists.values())):
+    if separator not in NAME_SEPARATORS and _are_label_lists(list(lists.values())):
         return []
     cell, labels = next((cell, labels) for cell, labels in lists.items() if len(labels) > 1)
     return [

@@ -24,7 +24,8 @@ from featx.networks.traced_layers import last_layer, positions_last, stated_last
 from featx.registry import suggest_names
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
-# Random weights come from torch's generator, which all threads share; a network may contain another one.
+# Random weights come from torch's generator, which all threads share. The lock is reentrant, because building a network
+# may build another one.
 SEED_LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):
     # torch's threads do not survive a fork: the new process would wait for them forever.
@@ -333,10 +334,10 @@ def resolve_network(requests: Sequence[EmbeddingRequest], backbone: BuiltBackbon
             )
         if tap.pool == "cls" and not has_class_token(body):
             raise DataError(f"pool = 'cls' takes the class token, {first_request.backbone} has none; set pool = 'avg'")
-    # Another thread may run the same body, or read the shapes of its layers, for which it has no values.
+    # Threads share the body. While one computes the shapes of outputs, its tensors are on the device "meta".
     with lock:
         network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
-        outputs = _outputs_without_values(network, first_request.backbone)
+        outputs = _compute_meta_outputs(network, first_request.backbone)
         sha256 = sha256_of_state(body) if file is None else sha256_of_weights(file)
     specs = tuple(
         EmbeddingSpec(
@@ -355,7 +356,8 @@ def resolve_network(requests: Sequence[EmbeddingRequest], backbone: BuiltBackbon
     return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state, loaded_weights.note)
 
 
-def _outputs_without_values(network: FeatureNetwork, name: str) -> list[Tensor]:
+def _compute_meta_outputs(network: FeatureNetwork, name: str) -> list[Tensor]:
+    """Return outputs with the shapes for two images, and without values."""
     side = network.preprocessing.canvas_px
     try:
         outputs: list[Tensor] = run_for_shapes(network, torch.empty(2, side, side, 3, dtype=torch.uint8, device="meta"))

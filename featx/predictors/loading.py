@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
 from featx.artifacts.export_card import is_exported, read_export_card
-from featx.artifacts.header import HEADER_FILE, Header, folder_beside, read_header
+from featx.artifacts.header import HEADER_FILE, Header, find_sibling_run, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import EnsembleMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
@@ -59,13 +59,13 @@ def load(path: str | Path) -> Model:
     -----
     A model keeps its networks once it has predicted images, for each device, and several threads may use it.
 
-    A server that forks, as gunicorn or Celery, loads its models best in each worker, after the fork. A process that is
-    forked later, while no thread predicts, can use the model too: it builds the networks of heads again, and its torch
-    has one thread, because torch's threads do not survive a fork.
+    Servers that fork, such as gunicorn and Celery, should load models in each worker, after the fork. A process that is
+    forked later can also use a loaded model if no thread was predicting at the fork; it builds the networks of heads
+    again and uses one thread of torch, because threads do not survive a fork.
 
-    Images are decoded in separate processes, so that one that crashes its decoder is reported as unreadable. A worker
-    of `multiprocessing.Pool`, or another daemonic process, may not start any: it decodes by itself, and such an image
-    ends it.
+    Images are decoded in separate processes, so that an image that crashes its decoder is reported as unreadable.
+    Daemonic processes, such as workers of `multiprocessing.Pool`, may not start any and decode images themselves: an
+    image that crashes its decoder ends such a process.
     """
     path = Path(path)
     return _load_exported(path) if is_exported(path) else _load_run(path, {})
@@ -114,7 +114,7 @@ def _load_ensemble(folder: Path, header: Header, loaded_models: dict[Path, Model
     fields = read_ensemble_body(folder, header)
     method_name, member_names = fields.pop("method"), fields.pop("members")
     method: EnsembleMethod = ENSEMBLE_METHODS.get(method_name)
-    members = tuple(_load_run(folder_beside(folder, name), loaded_models) for name in member_names)
+    members = tuple(_load_run(find_sibling_run(folder, name), loaded_models) for name in member_names)
     try:
         model = EnsembleModel(folder.name, header, folder, method_name, members, method.read(fields))
         model.check_combiner()

@@ -161,7 +161,7 @@ class Model(ABC):
         key = device, os.getpid()
         embedders = self._embedders
         if key not in embedders:
-            # Another thread may have been faster.
+            # Another thread may have added it meanwhile; both then use the same one.
             embedders.setdefault(key, FileEmbedder(self.local_embeddings, device, self.networks))
         return embedders[key]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featx.artifacts.artifact import read_member_headers
 from featx.artifacts.certificates import read_smoothing
-from featx.artifacts.header import Header, folder_beside
+from featx.artifacts.header import Header, find_sibling_run
 from featx.embeddings.devices import find_device
 from featx.embeddings.files import EmbeddedFiles
 from featx.errors import ArtifactError, ReadError
@@ -127,4 +127,4 @@ def load_smoothed(folder: Path, header: Header, load_member: Callable[[Path], Mo
     # This raises an error if the smoothed run is missing or has changed.
     read_member_headers(folder, header)
     base, spec = read_smoothing(folder, header)
-    return SmoothedModel(folder.name, header, folder, load_member(folder_beside(folder, base)), spec)
+    return SmoothedModel(folder.name, header, folder, load_member(find_sibling_run(folder, base)), spec)

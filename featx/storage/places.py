@@ -14,7 +14,7 @@ from typing import Protocol
 from featx.errors import DataError
 from featx.locations import is_url
 from featx.storage.segment_store import SegmentStore
-from featx.text.masking import mask_url
+from featx.text.masking import mask_cell
 
 # The end of a store's name.
 STORE_SUFFIX = ".zarr"
@@ -41,7 +41,7 @@ class CachePlace:
     local_folder: Path
 
     def __str__(self) -> str:
-        return mask_url(self.stores)
+        return mask_cell(self.stores)
 
     @property
     def folder(self) -> Path | None:

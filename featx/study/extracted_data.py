@@ -30,7 +30,7 @@ from featx.study.folders import cache_of, place_of, runs_folder_of, store_path, 
 from featx.study.split_state import describe_split_change
 from featx.study.variant_runs import describe_preset_runs
 from featx.tables.manifest import Manifest
-from featx.text.masking import mask_secrets_in_value, mask_url, restore_secrets
+from featx.text.masking import mask_cell, mask_secrets_in_value, restore_secrets
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 # Settings of a recipe that the tables depend on beside the data, by their key in the recorded state.
@@ -164,7 +164,7 @@ class ExtractedData:
         label_states += filter(None, map(portable_file_state, external_label_files(data, self.recipe.folder)))
         return {
             "data": mask_secrets_in_value(data.identity()),
-            "source": mask_url(self._relative(resolve_source(data.source, self.recipe.folder))),
+            "source": mask_cell(self._relative(resolve_source(data.source, self.recipe.folder))),
             "labels": [[self._relative(file), *state] for file, *state in label_states],
             "chosen": {
                 name: target.identity()

@@ -107,8 +107,14 @@ def cut_units(
 
     Parameters
     ----------
+    free_rows
+        The rows to split, with the unit of each.
     n_cut
         Number of rows to cut off; groups are cut to about this number.
+    seed
+        Seed of the draws.
+    purpose
+        Beginning of the messages of errors.
     counts_units
         Whether `n_cut` is a number of units instead: the first row of each unit stands for its copies.
 
@@ -117,20 +123,20 @@ def cut_units(
     DataError
         There are too few rows, or too few of a class.
     """
-    first_rows = _first_rows(free_rows)
+    first_rows = _find_first_rows(free_rows)
     if len(first_rows) < len(free_rows) and not counts_units:
         return _cut_groups(free_rows, n_cut, seed, purpose)
-    return _with_all_rows(free_rows, _cut_single(free_rows.take(first_rows), n_cut, seed, purpose))
+    return _expand_to_units(free_rows, _cut_single(free_rows.take(first_rows), n_cut, seed, purpose))
 
 
-def _first_rows(free_rows: UnassignedRows) -> NDArray[np.intp]:
-    """Return the number of the first row of each unit, in the order of the rows."""
+def _find_first_rows(free_rows: UnassignedRows) -> NDArray[np.intp]:
+    """Return the index of the first row of each unit, in the order of the rows."""
     return np.sort(np.unique(free_rows.units, return_index=True)[1])
 
 
-def _with_all_rows(free_rows: UnassignedRows, cut: RowSplit) -> RowSplit:
-    """Return a cut of the first rows of the units, in the order of `_first_rows`, with all rows of the units."""
-    units = free_rows.units[_first_rows(free_rows)]
+def _expand_to_units(free_rows: UnassignedRows, cut: RowSplit) -> RowSplit:
+    """Return a cut of the first rows of the units, in the order of `_find_first_rows`, with all rows of the units."""
+    units = free_rows.units[_find_first_rows(free_rows)]
     return RowSplit(*(_rows_of_units(free_rows, units[side]) for side in cut))
 
 
@@ -187,10 +193,10 @@ def _draw_groups(free_rows: UnassignedRows, n_cut_groups: int, seed: int, purpos
         draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
         yield from (RowSplit(*sides) for sides in draws.split(free_rows.ids, groups=free_rows.units))
         return
-    first_rows = free_rows.take(_first_rows(free_rows))
+    first_rows = free_rows.take(_find_first_rows(free_rows))
     stratified_draws = StratifiedShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
     try:
         cuts = list(stratified_draws.split(first_rows.ids, first_rows.classes))
     except ValueError as error:
         raise _too_few_error(first_rows, n_cut_groups, purpose) from error
-    yield from (_with_all_rows(free_rows, RowSplit(*sides)) for sides in cuts)
+    yield from (_expand_to_units(free_rows, RowSplit(*sides)) for sides in cuts)

@@ -16,11 +16,11 @@ from featx.specs.target import TargetSpec
 from featx.tables.manifest import Manifest
 from featx.tables.number_columns import (
     UNLABELLED_ADVICE,
-    as_numbers,
     check_column,
-    finite_numbers,
-    row_weights,
-    squarable_numbers,
+    convert_to_numbers,
+    read_finite_numbers,
+    read_row_weights,
+    read_squarable_numbers,
 )
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Labels, Numbers, Truth
@@ -56,7 +56,9 @@ def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     if len(present_codes := np.unique(codes)) < 2:
         contents = f"only one class, {classes[present_codes[0]]!r}" if len(present_codes) else "no images"
         raise DataError(f"targets.{name}: column {spec.column!r} gives {contents}; expected at least two classes")
-    return Truth(manifest.ids, codes.astype(np.int64), classes, row_weights(manifest, name, spec), ordered=spec.ordered)
+    return Truth(
+        manifest.ids, codes.astype(np.int64), classes, read_row_weights(manifest, name, spec), ordered=spec.ordered
+    )
 
 
 def _check_gaps(column: "pd.Series[Any]", name: str, column_name: str) -> None:
@@ -82,12 +84,12 @@ def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         raise DataError(f"targets.{name}.classes: found {len(spec.classes)} names for {len(spec.columns)} columns")
     codes = indicators.argmax(axis=1).astype(np.int64)
     classes = spec.classes or spec.columns
-    return Truth(manifest.ids, codes, classes, row_weights(manifest, name, spec), ordered=spec.ordered)
+    return Truth(manifest.ids, codes, classes, read_row_weights(manifest, name, spec), ordered=spec.ordered)
 
 
 def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the truth of a column that holds the probability of the second class."""
-    shares = finite_numbers(manifest, name, spec.column)
+    shares = read_finite_numbers(manifest, name, spec.column)
     expected_text = "expected numbers in [0, 1], or leave out 'soft'"
     check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected_text)
     threshold = 0.5 if spec.above is None else spec.above
@@ -98,7 +100,7 @@ def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         )
     classes = spec.classes or (f"not {spec.column}", spec.column)
     proba = np.stack([1 - shares, shares], axis=1)
-    return Truth(manifest.ids, codes, classes, row_weights(manifest, name, spec), proba)
+    return Truth(manifest.ids, codes, classes, read_row_weights(manifest, name, spec), proba)
 
 
 def encode_target(manifest: Manifest, name: str, spec: TargetSpec) -> AnyTruth:
@@ -132,7 +134,7 @@ def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
         if count in {0, len(has_label)}:
             subject = "no image has" if count == 0 else "all images have"
             raise DataError(f"targets.{name}: {subject} the label {column!r}; leave it out of 'columns'")
-    return Labels(manifest.ids, has_label.astype(np.float64), columns, row_weights(manifest, name, spec))
+    return Labels(manifest.ids, has_label.astype(np.float64), columns, read_row_weights(manifest, name, spec))
 
 
 def _encode_separated(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
@@ -153,7 +155,7 @@ def _encode_separated(manifest: Manifest, name: str, spec: TargetSpec) -> Labels
         has_label[row, [codes[label] for label in cell]] = 1
     if has_label.all(axis=0).any():
         raise DataError(f"targets.{name}: all images have the label {labels[int(has_label.all(axis=0).argmax())]!r}")
-    return Labels(manifest.ids, has_label, tuple(labels), row_weights(manifest, name, spec))
+    return Labels(manifest.ids, has_label, tuple(labels), read_row_weights(manifest, name, spec))
 
 
 def split_labels(text: str, separator: str) -> list[str]:
@@ -193,7 +195,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, threshold:
     """Return whether each image has a label: a number above a threshold, or the second of two values."""
     _check_gaps(column, name, column_name)
     if threshold is not None:
-        return np.asarray(as_numbers(column, f"targets.{name}", "above") > threshold)
+        return np.asarray(convert_to_numbers(column, f"targets.{name}", "above") > threshold)
     column = column if (numbers := find_numbers_in_texts(column)) is None else numbers
     # Equal numbers have one text, which is made once; equal objects, such as 1 and True, have different texts.
     is_numeric = pd.api.types.is_numeric_dtype(column)
@@ -217,8 +219,8 @@ def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
         A column is missing, has gaps, holds a value that is not a finite number, or numbers whose squares are too large
         or too small for 32-bit floats.
     """
-    columns = [squarable_numbers(manifest, name, column) for column in spec.own_columns]
-    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, row_weights(manifest, name, spec))
+    columns = [read_squarable_numbers(manifest, name, column) for column in spec.own_columns]
+    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, read_row_weights(manifest, name, spec))
 
 
 def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
@@ -270,7 +272,7 @@ def bin_numbers(
     DataError
         The column holds a value that is not a number.
     """
-    numbers = as_numbers(column, key, "bins")
+    numbers = convert_to_numbers(column, key, "bins")
     codes = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
     texts = [category_text(edge) for edge in edges]
     default = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
@@ -278,7 +280,7 @@ def bin_numbers(
 
 
 def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
-    numbers = as_numbers(column, f"targets.{name}", "above")
+    numbers = convert_to_numbers(column, f"targets.{name}", "above")
     assert spec.above is not None
     default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
     return (numbers > spec.above).astype(np.int64), spec.classes or default
@@ -287,18 +289,22 @@ def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarr
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
     if spec.bins is not None:
         # The bins are an ordered categorical; their order is that of the classes.
-        bins = [item for item in column.cat.categories if item in set(spec.keep or (item,)) - set(spec.drop or ())]
+        allowed_names = set(spec.keep or column.cat.categories) - set(spec.drop or ())
+        bins = [item for item in column.cat.categories if item in allowed_names]
         return column.cat.set_categories(bins).cat.codes.to_numpy(np.int64), tuple(bins)
     is_numeric, observed_texts = pd.api.types.is_numeric_dtype(column), column.map(category_text)
     numbers = column if is_numeric else find_numbers_in_texts(column)
-    key = None if is_numeric or numbers is None else lambda text: (float(text), text)
-    values = sorted(column.unique() if is_numeric else observed_texts.unique(), key=key)
-    distinct = [] if numbers is None else numbers.unique().tolist()
-    is_measured = len(distinct) > MAX_FRACTIONAL_CLASSES and not all(float(number).is_integer() for number in distinct)
+    sort_key = None if is_numeric or numbers is None else lambda text: (float(text), text)
+    values = sorted(column.unique() if is_numeric else observed_texts.unique(), key=sort_key)
+    distinct_numbers = [] if numbers is None else numbers.unique().tolist()
+    is_measured = len(distinct_numbers) > MAX_FRACTIONAL_CLASSES and not all(
+        float(number).is_integer() for number in distinct_numbers
+    )
     if len(values) > MAX_CLASSES or is_measured:
         raise DataError(
             f"targets.{name}: column {spec.column!r} has {len(values)} values, which look like measured numbers or "
-            "image names; expected classes (use 'above = …' for two of them, 'kind = \"numbers\"' for the number)"
+            "image names; expected classes; set 'above = …' for two classes, or 'kind = \"numbers\"' to predict the "
+            "number"
         )
     texts = [category_text(value) for value in values]
     if spec.ordered and spec.classes is None and numbers is None:

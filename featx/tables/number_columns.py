@@ -20,7 +20,7 @@ UNLABELLED_ADVICE = "label them, or leave them out with 'drop_unlabelled = true'
 COMMA_ADVICE = "set 'decimal' in data.labels to 'comma' if its commas are decimal commas"
 
 
-def finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
+def read_finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     """Return the (n,) finite numbers of a column for a target.
 
     Raises
@@ -35,7 +35,7 @@ def finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     return values
 
 
-def squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
+def read_squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     """Return the (n,) numbers of a column; heads and networks compute the squares of their differences in 32 bits.
 
     Raises
@@ -43,7 +43,7 @@ def squarable_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     DataError
         An image has no number, or numbers or their differences are too large or too small to be squared.
     """
-    values = finite_numbers(manifest, name, column)
+    values = read_finite_numbers(manifest, name, column)
     key, is_valid = f"targets.{name}", np.abs(values) <= MAX_NUMBER
     advice = "state the column in another unit, and leave missing numbers empty"
     check_column(manifest, key, column, is_valid, f"number within ±{MAX_NUMBER:g}", advice)
@@ -68,7 +68,7 @@ def check_column(  # noqa: PLR0913 - the parts of one message
         )
 
 
-def row_weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
+def read_row_weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
     """Return the (n,) products of the weights and confidences of the rows; None if the target names neither.
 
     Raises
@@ -96,7 +96,7 @@ def row_weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | Non
     return product
 
 
-def as_numbers(column: "pd.Series[Any]", section: str, key: str) -> Floats:
+def convert_to_numbers(column: "pd.Series[Any]", section: str, key: str) -> Floats:
     """Return the numbers of a column that the key of a section needs, nan for missing ones.
 
     Raises

@@ -6,21 +6,21 @@ from typing import Any
 MASK = "***"
 # fsspec chains protocols: ``simplecache::https://host/a.png``.
 SCHEME = r"(?<![a-z0-9+.-])(?:[a-z0-9]++::){0,4}(?P<scheme>[a-z0-9+.-]++://)"
-# A quote ends a URL in running text if the text goes on after it as after a word.
-ENDS_WORD = r"(?=[\s,;:.!?)\]}>]|$)"
-INNER_QUOTE = rf"['\"](?!{ENDS_WORD})"
-IN_QUOTES = rf"(?!(?P=quote){ENDS_WORD})"
+# A quote ends a URL only before a space, punctuation or the end of the text.
+WORD_END = r"(?=[\s,;:.!?)\]}>]|$)"
+INNER_QUOTE = rf"['\"](?!{WORD_END})"
+NOT_CLOSING_QUOTE = rf"(?!(?P=quote){WORD_END})"
 USER_INFO = re.compile(rf"{SCHEME}[^/?#\s]*@", re.IGNORECASE)
 # A URL in quotes may hold spaces. Bounds keep the time linear in the length of the text.
 QUOTED_QUERY = re.compile(
-    rf"(?P<place>(?P<quote>['\"]){SCHEME}(?:{IN_QUOTES}[^?]){{0,1000}}+)\?"
-    rf"(?:{IN_QUOTES}.){{1,4000}}+(?=(?P=quote))",
+    rf"(?P<place>(?P<quote>['\"]){SCHEME}(?:{NOT_CLOSING_QUOTE}[^?]){{0,1000}}+)\?"
+    rf"(?:{NOT_CLOSING_QUOTE}.){{1,4000}}+(?=(?P=quote))",
     re.IGNORECASE,
 )
 QUERY_TEXT = rf"(?:[^\s'\"]|{INNER_QUOTE})++"
 QUERY = re.compile(rf"(?P<place>{SCHEME}(?:[^\s'\"?]|{INNER_QUOTE})*+)\?{QUERY_TEXT}", re.IGNORECASE)
 # The query of a URL whose path has a space: ``https://host/my photos/a.png?token=1``.
-DETACHED_QUERY = re.compile(rf"\?[\w.~%-]++={QUERY_TEXT}")
+QUERY_AFTER_SPACE = re.compile(rf"\?[\w.~%-]++={QUERY_TEXT}")
 USER_INFO_OF_URL = re.compile(rf"{SCHEME}[^/?#]*@", re.IGNORECASE)
 QUERY_OF_URL = re.compile(rf"(?P<place>{SCHEME}[^?]*)\?(?!{re.escape(MASK)}).+", re.IGNORECASE | re.DOTALL)
 
@@ -45,24 +45,26 @@ def mask_secrets(text: str) -> str:
     for query in (QUOTED_QUERY, QUERY):
         text = query.sub(rf"\g<place>?{MASK}", text)
     start = text.index("://")
-    return text[:start] + DETACHED_QUERY.sub(f"?{MASK}", text[start:])
+    return text[:start] + QUERY_AFTER_SPACE.sub(f"?{MASK}", text[start:])
 
 
-def mask_url(value: str) -> str:
-    """Return a value, such as an id, with the secrets in its URLs masked; one that begins as a URL is a URL to its end.
+def mask_cell(text: str) -> str:
+    """Return a cell or an id with the secrets in its URLs masked.
+
+    If it starts with a URL, the whole text is that URL, spaces included.
 
     Examples
     --------
-    >>> mask_url("https://host/a.png?token=two words")
+    >>> mask_cell("https://host/a.png?token=two words")
     'https://host/a.png?***'
     """
-    if "://" not in value:
-        return value
-    if user := USER_INFO_OF_URL.match(value):
-        value = _mask_user(user) + value[user.end() :]
-    if query := QUERY_OF_URL.match(value):
+    if "://" not in text:
+        return text
+    if user := USER_INFO_OF_URL.match(text):
+        text = _mask_user(user) + text[user.end() :]
+    if query := QUERY_OF_URL.match(text):
         return f"{query['place']}?{MASK}"
-    return mask_secrets(value)
+    return mask_secrets(text)
 
 
 def _mask_user(user: re.Match[str]) -> str:
@@ -70,9 +72,9 @@ def _mask_user(user: re.Match[str]) -> str:
 
 
 def mask_secrets_in_value(value: Any) -> Any:
-    """Return a JSON value with the secrets in all of its texts masked by `mask_url`."""
+    """Return a JSON value with the secrets in all of its texts masked by `mask_cell`."""
     if isinstance(value, str):
-        return mask_url(value)
+        return mask_cell(value)
     if isinstance(value, dict):
         return {mask_secrets_in_value(key): mask_secrets_in_value(inner) for key, inner in value.items()}
     return [mask_secrets_in_value(inner) for inner in value] if isinstance(value, list | tuple) else value

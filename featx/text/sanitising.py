@@ -1,7 +1,7 @@
 """Text as it is shown on a terminal, on a page or in a table: one line, without the secrets in its URLs."""
 
 from featx.text.escaping import escape_text
-from featx.text.masking import mask_secrets, mask_url
+from featx.text.masking import mask_cell, mask_secrets
 
 
 def sanitise_text(text: str) -> str:
@@ -19,11 +19,11 @@ def sanitise_text(text: str) -> str:
 def sanitise_value(text: str) -> str:
     """Return a value that is shown on its own, such as an id or a cell, as `sanitise_text` does.
 
-    A value that begins as a URL is a URL to its end, even if it holds spaces.
+    If it starts with a URL, the whole text is that URL, spaces included.
 
     Examples
     --------
     >>> print(sanitise_value("https://host/a.png?token=two words"))
     https://host/a.png?***
     """
-    return mask_url(escape_text(text))
+    return mask_cell(escape_text(text))

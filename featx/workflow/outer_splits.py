@@ -122,7 +122,8 @@ class OuterSplits:
     study
         The extracted study.
     recipe
-        Its recipe, in which networks of sections are backbones by their names: each split has its own.
+        The recipe as written. That of `study` has the paths of trained runs in place of ``checkpoint:NAME``, which the
+        splits must not share.
     final
         Whether the test part of each split is opened after its runs are made and chosen.
     user
@@ -239,12 +240,14 @@ class OuterSplits:
 
 
 def check_outer_splits(recipe: Recipe, repeats: int) -> None:
-    """Check that a recipe with outer splits is not repeated on other val parts as well, and uses no trained networks.
+    """Check that a recipe with outer splits is not repeated as well, and that each split trains its own networks.
+
+    Backbones may be the networks of ``[[finetune]]`` sections, which are trained inside each split.
 
     Raises
     ------
     DataError
-        It is repeated, or a backbone is a network that is not trained inside each split.
+        `repeats` is not 0, or a backbone is a network that is not trained inside each split.
     """
     if repeats:
         raise DataError(
@@ -252,14 +255,22 @@ def check_outer_splits(recipe: Recipe, repeats: int) -> None:
             "splits; expected one of them: leave out '--repeats'"
         )
     section_names = {section.name for section in recipe.finetune}
-    backbones = [item.backbone for item in recipe.embedding]
-    backbones += [run.backbone for section in recipe.finetune for run in section.runs]
-    for backbone in backbones:
-        if backbone.startswith(CHECKPOINT_PREFIX) and section_of(backbone) not in section_names:
-            raise DataError(
-                f"backbone {backbone!r} may have been trained on test rows of an outer split; expected "
-                "'checkpoint:NAME' with the name of a [[finetune]] section, which is trained inside each split"
-            )
+    backbones = [(f"embedding[{number}]", item.backbone) for number, item in enumerate(recipe.embedding)]
+    backbones += [
+        (f"finetune[{number}]", run.backbone) for number, item in enumerate(recipe.finetune) for run in item.runs
+    ]
+    outside_backbones = [
+        (key, backbone)
+        for key, backbone in dict.fromkeys(backbones)
+        if backbone.startswith(CHECKPOINT_PREFIX) and section_of(backbone) not in section_names
+    ]
+    if outside_backbones:
+        key, backbone = outside_backbones[0]
+        raise DataError(
+            f"{len(outside_backbones)} of {len(backbones)} backbones may have been trained on test rows of an outer "
+            f"split, first {key}.backbone = {backbone!r}; expected 'checkpoint:NAME' with the name of a [[finetune]] "
+            "section, which is trained inside each split"
+        )
 
 
 def outer_stages(outer: OuterSplits, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:

@@ -222,7 +222,7 @@ def test_gc_removes_unneeded_objects_from_a_bucket(
     result = printed_json(capsys)
     assert result["leftovers"] == [f"{store}/segment-0123456789abcdef"]
     assert result["unneeded"] == ["old-0123456789abcdef.zarr"]
-    assert result["kept"] == ["my.zarr"]
+    assert result["invalid_stores"] == ["my.zarr"]
     assert s3.find(bucket_path) == objects_before
 
     assert run("cache", "gc", "--yes", "-r", "remote.toml") == 0

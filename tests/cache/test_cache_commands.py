@@ -255,7 +255,7 @@ def test_folders_that_are_no_valid_stores_are_kept_and_reported(store: Path, run
         assert f"{name}: kept, because it is no store of featx, or its header is damaged" in " ".join(out.split())
     assert sorted(Path("cache").rglob("*")) == files_before
     result = json.loads(run_command("cache gc --json --yes")[1])
-    assert (result["unneeded"], result["kept"]) == ([], [foreign.name, damaged.name])
+    assert (result["unneeded"], result["invalid_stores"]) == ([], [foreign.name, damaged.name])
 
 
 def test_without_a_recipe_in_sight_nothing_is_unneeded(store: Path, run_command: RunCommand) -> None:

@@ -191,5 +191,5 @@ def test_many_files_take_the_gpu_where_there_is_one(
     monkeypatch.setattr(PortableNetwork, "build_runner", lambda _self, execution, _rows: executions.append(execution))
     embedder = FileEmbedder([embedding()], "auto")
     ((group, specs),) = next(iter(embedder._groups.values()))
-    embedder._find_runner(group, specs, MIN_FILES_FOR_OPENVINO)
+    embedder._get_runner(group, specs, MIN_FILES_FOR_OPENVINO)
     assert [execution.runtime for execution in executions] == [runtime]

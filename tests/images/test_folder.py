@@ -97,7 +97,7 @@ def test_a_class_called_train_is_read_as_the_error_says(source: str, home: Path)
     draw(home / (source if source != "d.zip" else "d"), *names)
     if source == "d.zip":
         zipped(home / source, {name: (home / "d" / name).read_bytes() for name in names})
-    with pytest.raises(DataError, match=r"only classes; if 'train' is a class too, run: featx init ") as error:
+    with pytest.raises(DataError, match=r"out of the source; if 'train' is a class too, run: featx init ") as error:
         init(source.partition("/")[0])
     command = shlex.split(str(error.value).partition("featx init ")[2])
     assert command == [source, "--labels", "{class}/{image}"]
@@ -162,7 +162,7 @@ def test_part_folders_beside_other_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Train/cat/1.png", "Test/cat/2.png")
     assert read(tmp_path).labels["split"].tolist() == ["test", "train"]
     touch(tmp_path, "extra/cat/3.png")
-    with pytest.raises(DataError, match=r"holds part folders \(Test, Train\) and 1 other, first 'extra'"):
+    with pytest.raises(DataError, match=r"holds part folders \('Test', 'Train'\) and 1 other, first 'extra'"):
         read(tmp_path)
 
 

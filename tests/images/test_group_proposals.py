@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from featx.images.column_roles import find_identity_words, has_dates, rank_identity
+from featx.images.column_roles import find_identity_words, holds_only_dates, rank_identity
 from featx.images.group_proposals import propose_groups
 from featx.images.init import init
 from featx.specs.recipe import load_recipe
@@ -172,4 +172,4 @@ def test_other_names_are_no_identities(name: str) -> None:
     ],
 )
 def test_columns_of_dates_are_recognised(values: list[object], are_dates: bool) -> None:
-    assert has_dates(pd.Series(values)) == are_dates
+    assert holds_only_dates(pd.Series(values)) == are_dates

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from featx.images.init import init
-from featx.images.readers import PARTLESS_RULE, Listing
+from featx.images.readers import NO_PART_RULE, Listing
 from featx.images.trees import Entry
 from tests.images.listings import png
 
@@ -81,8 +81,9 @@ def test_images_without_a_part_are_left_out_of_a_given_split(fill: Callable[[Pat
     fill(tmp_path / "d")
     recognition = init(tmp_path / "d", recipe=tmp_path / "r.toml")
     assert recognition.parts == {"train": 12, "val": 6}
-    assert recognition.ignored[PARTLESS_RULE] == 6
-    assert "6 images have no part of the given split (train, val) and are left out" in recognition.warnings
+    assert recognition.ignored[NO_PART_RULE] == 6
+    (warning,) = [text for text in recognition.warnings if "without a part of the given split" in text]
+    assert warning.startswith("6 of 24 images without a part of the given split (train, val) are left out, first ")
 
 
 def listed(parts: list[str | None]) -> Listing:
@@ -94,7 +95,7 @@ def listed(parts: list[str | None]) -> Listing:
 @pytest.mark.parametrize(
     ("parts", "warning"),
     [
-        (["train", "train", None], "no split is taken from the parts of the images (train), because 1 images have no"),
+        (["train", "train", None], "no split is taken from the parts of the images (train), because 1 of 3 images"),
         (["test", "val"], "no split is taken from the parts of the images (test, val), because no image is in train"),
         (["test", None], "no split is taken from the parts of the images (test), because no image is in train"),
     ],

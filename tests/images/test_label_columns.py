@@ -56,7 +56,7 @@ def test_a_column_of_patients_alone_asks_for_the_table_of_labels(home: Path) -> 
     write(home / "d", "patients.csv", [("patient_id", "diagnosis"), *((f"P{i}", "ab"[i % 2]) for i in range(6))])
     recognition, _, _ = recognised(home / "d")
     assert recognition.target == ""
-    text = "'patient_id' (identifies each patient: a table that has labels by 'patient_id' must be joined to this one)"
+    text = "'patient_id' (identifies each patient: join the table with the labels of each 'patient_id' to this table"
     assert any(text in sentence for sentence in recognition.choice)
     (home / "featx.toml").unlink()
     assert recognised(home / "d", target="patient_id")[0].target == "patient_id"

@@ -69,14 +69,14 @@ def test_names_with_different_words_are_classes(tops: tuple[str, ...]) -> None:
 
 def test_doubled_class_folders_are_no_parts() -> None:
     part_folders = find_part_folders("d", ["cat/cat", "dog/dog"])
-    assert part_folders.split("cat/cat/1") == ["cat", "cat", "1"]
+    assert part_folders.path_components("cat/cat/1") == ["cat", "cat", "1"]
     assert not part_folders.parts
 
 
 def test_a_doubled_train_folder_without_folders_is_not_changed() -> None:
     part_folders = find_part_folders("d", ["train/train", "test/test"])
-    assert part_folders.split("train/train") == ["train", "train"]
-    assert part_folders.unlabelled == {"test"}
+    assert part_folders.path_components("train/train") == ["train", "train"]
+    assert part_folders.unlabelled_folders == {"test"}
 
 
 def test_many_folders_are_examined_in_linear_time() -> None:

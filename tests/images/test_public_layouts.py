@@ -266,7 +266,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
             folder, ("file", "a", "b", "c"), *((f"{i}.png", "x", f"t{i}", i) for i in range(6))
         ),
         "t.csv has no column that could be predicted: 'a' (only the value 'x'), 'b' (6 different texts in 6 rows), "
-        "'c' (numbers of the rows)",
+        "'c' (row numbers)",
     ),
 }
 

@@ -45,7 +45,7 @@ def test_tables_of_many_images_are_annotations_that_are_counted(folder: str, hom
     assert list_tables(tree) == []
     recognition = init(home / "d", recipe=home / "r.toml")
     assert recognition.inventory.uses[ANNOTATION_TABLE_USE] == 8
-    assert recognition.choice[0].endswith("there is no table but 8 with the names of images")
+    assert recognition.choice[0].endswith("the only tables are 8 annotations of single images")
 
 
 def test_of_many_tables_those_at_the_top_are_listed(home: Path) -> None:

@@ -156,7 +156,7 @@ def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
 
 
 def test_measured_numbers_are_not_classes() -> None:
-    with pytest.raises(DataError, match=r"column 'y' has 60 values, .*use 'above = …'"):
+    with pytest.raises(DataError, match=r"column 'y' has 60 values, .*set 'above = …'"):
         coded(np.linspace(0, 1, 60))
     with pytest.raises(DataError, match="has 1001 values"):
         coded([f"v{i}" for i in range(1001)])

@@ -23,7 +23,7 @@ from featx.files.spreadsheets import text_cell
 from featx.images.digests import DigestCache
 from featx.storage.places import cache_at
 from featx.study.study import Study
-from featx.text.masking import mask_secrets, mask_secrets_in_value, mask_url, remove_secrets, restore_secrets
+from featx.text.masking import mask_cell, mask_secrets, mask_secrets_in_value, remove_secrets, restore_secrets
 from featx.text.sanitising import sanitise_value
 from tests.conftest import TOY_RECIPE, make_images
 
@@ -80,7 +80,7 @@ def test_a_stored_url_is_restored_from_its_source(source: str) -> None:
 @pytest.mark.parametrize("query", [f"?sig=two {SECRET}", f"?sig=a', {SECRET}", f"?{SECRET} x", f"?sig=\n{SECRET}"])
 def test_values_that_are_urls_are_masked_to_their_end(query: str, tmp_path: Path) -> None:
     url = f"https://host/my photos/a.png{query}"
-    assert mask_url(url) == "https://host/my photos/a.png?***"
+    assert mask_cell(url) == "https://host/my photos/a.png?***"
     assert mask_secrets_in_value({"image": [url]}) == {"image": ["https://host/my photos/a.png?***"]}
     assert sanitise_value(url) == text_cell(url) == "https://host/my photos/a.png?***"
     assert SECRET not in mask_secrets(f"{url!r} cannot be read")

@@ -29,7 +29,7 @@ MIN_TRIALS_BEFORE_PRUNING = 4
 # A trial is pruned if its score is so many standard errors below that of the best one.
 PRUNING_STANDARD_ERRORS = 2.0
 POLL_INTERVAL_S = 0.1
-# Score of outputs that have none, such as the correlation of a constant; it is part of journals and of no result.
+# Optuna needs a number for an undefined score, such as the correlation of constant predictions; results leave it out.
 UNDEFINED_SCORE = -1e9
 # User attributes of every trial with a score.
 SCORED_ATTRIBUTES = {"asked", "fold_scores", "params", "embeddings", "path"}
@@ -220,7 +220,7 @@ class TrialJournal:
     def importances(self) -> dict[str, float]:
         """Return the importance of each parameter (`featx.heads.search.diagnostics.parameter_importances`).
 
-        The result is empty if the score of a setting is not defined, because its place in the variance is unknown.
+        The result is empty if the score of a setting is not defined, because the explained variance cannot be computed.
         """
         if not all(has_score(trial.user_attrs["fold_scores"]) for trial in self.scored_trials):
             return {}

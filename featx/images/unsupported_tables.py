@@ -19,7 +19,7 @@ def explain_table_format(name: str) -> str:
     Examples
     --------
     >>> explain_table_format("labels.xls"), explain_table_format("labels.csv.gz"), explain_table_format("labels.csv")
-    ('is .xls, which is not read; save it as .xlsx or CSV', 'is compressed; unpack it first', '')
+    ("has an unsupported format ('.xls'); save it as .xlsx or CSV", 'is compressed; unpack it first', '')
     """
     suffix = file_suffix(name)
     if suffix in TABLE_SUFFIXES:
@@ -27,25 +27,27 @@ def explain_table_format(name: str) -> str:
     if suffix in COMPRESSED_SUFFIXES:
         return "is compressed; unpack it first"
     if suffix in SPREADSHEET_SUFFIXES:
-        return f"is {suffix}, which is not read; save it as .xlsx or CSV"
+        return f"has an unsupported format ({suffix!r}); save it as .xlsx or CSV"
     if suffix in STATISTICS_SUFFIXES:
-        return f"is {suffix}, which is not read; save it as CSV or Parquet"
-    found = f"is {suffix}, which is no suffix of a table" if suffix else "has no suffix"
-    return f"{found}; if it is a text table, rename it to {base_name(name).removesuffix(suffix)}.csv, or save it as CSV"
+        return f"has an unsupported format ({suffix!r}); save it as CSV or Parquet"
+    problem = f"has the suffix {suffix!r}, which is not that of a table" if suffix else "has no suffix"
+    return (
+        f"{problem}; if it is a text table, rename it to {base_name(name).removesuffix(suffix)}.csv, or save it as CSV"
+    )
 
 
-def explain_other_tables(names: Iterable[str]) -> list[str]:
+def explain_unsupported_tables(names: Iterable[str]) -> list[str]:
     """Return a sentence for each file that is a table in a format that is not read.
 
     Examples
     --------
-    >>> explain_other_tables(["meta/labels.ods", "notes.md", "scan.nii.gz"])
-    ['meta/labels.ods is .ods, which is not read; save it as .xlsx or CSV']
+    >>> explain_unsupported_tables(["meta/labels.ods", "notes.md", "scan.nii.gz"])
+    ["meta/labels.ods has an unsupported format ('.ods'); save it as .xlsx or CSV"]
     """
-    return [f"{name} {explain_table_format(name)}" for name in names if _is_other_table(name)]
+    return [f"{name} {explain_table_format(name)}" for name in names if _is_unsupported_table(name)]
 
 
-def _is_other_table(name: str) -> bool:
+def _is_unsupported_table(name: str) -> bool:
     """Whether a name is that of a table in a format that is not read, or of a compressed text table."""
     suffix = file_suffix(name)
     unpacked_suffix = file_suffix(name[: -len(suffix)]) if suffix in COMPRESSED_SUFFIXES else ""
