@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 from featx.errors import ArtifactError
 from featx.files.atomic import file_sha256
 from featx.files.parsing import ParseError, parse_json
-from featx.files.seals import has_valid_seal, write_sealed
+from featx.files.seals import HEADER_FILE, has_valid_seal, write_sealed
 from featx.metrics.conformal import ConformalSpec
 from featx.specs.base import Spec
 from featx.specs.embedding import CHECKPOINT_PREFIX, ResolvedEmbedding
@@ -28,7 +28,6 @@ from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids, Kind
 
 HEADER_FORMAT = 1
-HEADER_FILE = "header.json"
 BODY_FILES = {
     "head": "model.joblib",
     "network": "model.safetensors",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from featx.artifacts.header import HEADER_FILE, read_header
+from featx.artifacts.header import read_header
 from featx.embeddings.labelled_listing import AssignedParts
 from featx.errors import ArtifactError
 from featx.files.atomic import write_table
-from featx.files.seals import write_sealed
+from featx.files.seals import HEADER_FILE, write_sealed
 from featx.specs.recipe import Recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, parse_entries, read_lock

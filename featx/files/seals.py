@@ -11,6 +11,8 @@ from featx.files.atomic import write_json
 from featx.files.parsing import ParseError, parse_json, validate_as
 
 T = TypeVar("T")
+# The sealed file in the folder of each finished run that describes its body, with the checksums of all its files.
+HEADER_FILE = "header.json"
 # The field of a JSON file with a checksum of all other fields.
 SEAL = "seal"
 

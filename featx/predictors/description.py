@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.artifacts.artifact import read_ensemble_body, read_member_headers
-from featx.artifacts.header import HEADER_FILE, Header, read_header
+from featx.artifacts.header import Header, read_header
+from featx.files.seals import HEADER_FILE
 from featx.specs.recipe import Recipe, load_recipe
 from featx.study.run_listing import RunSummary, find_finished_run, list_study_runs, summarize_run
 from featx.study.study import Study

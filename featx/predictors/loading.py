@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
 from featx.artifacts.export_card import is_exported, read_export_card
-from featx.artifacts.header import HEADER_FILE, Header, find_sibling_run, read_header
+from featx.artifacts.header import Header, find_sibling_run, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import EnsembleMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.files.seals import HEADER_FILE
 from featx.metrics.definitions import find_score
 from featx.metrics.scores import compared_score, score
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel

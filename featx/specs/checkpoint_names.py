@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from featx.files.seals import HEADER_FILE
 from featx.registry import suggest_names
 from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.specs.finetuning import FinetuneSpec
@@ -65,7 +66,7 @@ def _problems_of_run_weights(
     uses += [(f"finetune[{number}]", run.weights) for number, item in enumerate(networks) for run in item.runs]
     for key, weights in dict.fromkeys(uses):
         run_folder = (folder / weights).resolve().parent
-        if weights.endswith(".safetensors") and (run_folder / "header.json").is_file():
+        if weights.endswith(".safetensors") and (run_folder / HEADER_FILE).is_file():
             yield (
                 f"{key}.weights: {weights!r} is the file of a fine-tuned network of featx, whose training rows are "
                 f"known by its run alone; expected backbone = '{CHECKPOINT_PREFIX}{run_folder}' and no "

@@ -8,9 +8,8 @@ from typing import Any
 from featx.errors import DataError, FeatxError
 from featx.file_names import KEY_SUFFIX, file_name
 from featx.files.atomic import private_name
-from featx.files.seals import read_sealed, write_sealed
+from featx.files.seals import HEADER_FILE, read_sealed, write_sealed
 from featx.study.run_folder import RunFolder
-from featx.study.run_listing import HEADER
 
 RENAMING_NEXT_STEP = "no run is renamed: remove the file, or write it again with 'featx evaluate --final'"
 
@@ -38,7 +37,9 @@ def ensembles_of(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
     """Return the other ensembles in the folders of some runs → their members among these runs."""
     names = {run.path.resolve() for run in runs}
     folders = {run.path.parent for run in runs}
-    ensembles = [RunFolder(header.parent) for folder in folders for header in sorted(folder.glob(f"[!.]*/{HEADER}"))]
+    ensembles = [
+        RunFolder(header.parent) for folder in folders for header in sorted(folder.glob(f"[!.]*/{HEADER_FILE}"))
+    ]
     members_by_ensemble: dict[str, list[str]] = {}
     for ensemble in ensembles:
         if ensemble.path.resolve() in names:

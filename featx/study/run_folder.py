@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from featx.errors import DataError, FeatxError, IncompleteError
 from featx.files.atomic import file_sha256, read_table
 from featx.files.parsing import ParseError, validate_as
-from featx.files.seals import read_sealed
+from featx.files.seals import HEADER_FILE, read_sealed
 from featx.specs.embedding import CHECKPOINT_PREFIX
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
@@ -122,7 +122,7 @@ class RunFolder:
             # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
             # stale, depend on these files of its members.
             try:
-                _ = (member.body_sha256, member.spec, member.metrics) if (member.path / "header.json").is_file() else ()
+                _ = (member.body_sha256, member.spec, member.metrics) if (member.path / HEADER_FILE).is_file() else ()
             except FeatxError as error:
                 return self._describe_damage(error, member.path)
         return ""
@@ -183,7 +183,7 @@ class RunFolder:
 
     @cached_property
     def _header(self) -> HeaderFields:
-        return self._checked("header.json", read_sealed(self.path / "header.json"), HeaderFields)
+        return self._checked(HEADER_FILE, read_sealed(self.path / HEADER_FILE), HeaderFields)
 
     @property
     def body_sha256(self) -> str:
@@ -209,7 +209,7 @@ class RunFolder:
             raise DataError(f"{self.kind} {self.name} contains itself; remove its folder, {self.path}")
         for name, sha256 in self.members.items():
             member = RunFolder(self.path.parent / name)
-            if not (member.path / "header.json").is_file() or member.body_sha256 != sha256:
+            if not (member.path / HEADER_FILE).is_file() or member.body_sha256 != sha256:
                 return False
             if not member._is_whole((*ancestor_names, self.name)):
                 return False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import DataError, FeatxError, IncompleteError
+from featx.files.seals import HEADER_FILE
 from featx.registry import suggest_names
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.head import HeadSpec
@@ -18,7 +19,6 @@ from featx.study.run_spec import AnyRunSpec, EnsembleRunSpec, HeadRunSpec, Smoot
 from featx.study.study import Study
 from featx.study.variant_runs import describe_outer_runs, describe_preset_runs, outer_recipes_with_runs
 
-HEADER = "header.json"
 # Settings of a network that are always shown; of all others only those that are not the default.
 NETWORK_SETTINGS = ("backbone", "strategy", "lr", "epochs", "batch_size", "loss")
 
@@ -97,7 +97,9 @@ def list_runs(recipe: str | Path | Recipe | None = None) -> list[RunSummary]:
         summaries = [summary for each_study in studies for summary in list_study_runs(each_study)]
     else:
         folder = runs_folder()
-        headers = [header for pattern in ("*", "*/repeat-*") for header in folder.glob(f"{pattern}/[!.]*/{HEADER}")]
+        headers = [
+            header for pattern in ("*", "*/repeat-*") for header in folder.glob(f"{pattern}/[!.]*/{HEADER_FILE}")
+        ]
         summaries = [
             replace(summarize_run(RunFolder(header.parent)), recipe=header.parent.parent.relative_to(folder).as_posix())
             for header in headers
@@ -201,7 +203,7 @@ def find_finished_run(name: str | Path, recipe: str | Path | Recipe | None = Non
     RecipeError
         `name` is no folder, and there is no recipe.
     """
-    if (Path(name) / HEADER).is_file():
+    if (Path(name) / HEADER_FILE).is_file():
         return RunFolder(Path(name))
     study = Study.open(recipe)
     folders = study.run_folders()

@@ -32,7 +32,7 @@ import numpy as np
 from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import atomic_folder, file_state, machine_id
-from featx.files.seals import read_sealed, write_sealed
+from featx.files.seals import HEADER_FILE, read_sealed, write_sealed
 from featx.registry import suggest_names
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
@@ -111,7 +111,7 @@ class Study(LabelledRows):
         # A run whose replacement was killed gets its name back.
         remove_leftovers(self.folder)
         run = RunFolder(self.run_path(stem, spec))
-        if not (run.path / "header.json").is_file():
+        if not (run.path / HEADER_FILE).is_file():
             return None
         if run.damage:
             raise IncompleteError(run.damage)

@@ -52,7 +52,7 @@ def recommendation_text(comparison: Comparison, n: int = 200) -> str:
     return recommend(comparison, dict.fromkeys(comparison.runs, UNKNOWN_COST), set(), f"{n} val rows").text
 
 
-def test_the_weighted_score_of_a_perfect_run_has_an_interval_of_unseen_rows() -> None:
+def test_a_perfect_weighted_score_has_an_interval_of_unseen_rows() -> None:
     truth = make_truth(weights=np.linspace(0.2, 1, 200))
     run = compare(truth, {"perfect": make_run(truth, 1.1, 1), "near": make_run(truth, 0.9, 2)}, "accuracy").runs
     low, high = run["perfect"].intervals["confidence_accuracy"]

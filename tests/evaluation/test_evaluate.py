@@ -130,7 +130,7 @@ def test_a_coverage_above_1_is_refused(toy_home: Path) -> None:
         featx.evaluate(coverage=90)
 
 
-def test_abstention_is_refused_before_the_test_split_of_any_target_is_opened(toy_home: Path) -> None:
+def test_abstention_is_refused_before_any_test_split_is_opened(toy_home: Path) -> None:
     names = [path.relative_to("images").as_posix() for path in Path("images").rglob("*.png")]
     rows = (f"{name},{name.partition('/')[0]},{number}" for number, name in enumerate(names))
     Path("images/labels.csv").write_text("\n".join(["path,class,age", *rows]))

@@ -127,7 +127,7 @@ def test_a_column_with_decimal_points_says_that_commas_are_none() -> None:
     ]
 
 
-def test_a_stated_decimal_comma_reads_thousandths_and_spares_columns_of_text() -> None:
+def test_a_stated_decimal_comma_reads_thousandths_and_no_text() -> None:
     text_format = TextFormat(separator="semicolon", decimal=",")
     frame = parse_text_table(b"path;y;labels\na;1,234;1,10\nb;950;3\n", text_format, text_columns=["labels"])
     assert frame.to_dict("list") == {"path": ["a", "b"], "y": [1.234, 950.0], "labels": ["1,10", "3"]}

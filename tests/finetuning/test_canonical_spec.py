@@ -70,7 +70,7 @@ def test_settings_with_an_effect_stay(fields: dict[str, Any]) -> None:
     assert canonical_spec(FinetuneSpec(**fields), "classes") != canonical_spec(FinetuneSpec(), "classes")
 
 
-def test_the_default_learning_rate_is_that_of_new_layers_or_of_pretrained_ones() -> None:
+def test_the_default_learning_rate_depends_on_the_trained_layers() -> None:
     rates = {
         strategy: FinetuneSpec(strategy=strategy).training_phases[0].lr
         for strategy in ("head", "last-block", "all", "scratch")

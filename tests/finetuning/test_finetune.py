@@ -215,9 +215,7 @@ def test_without_held_out_rows_the_last_weights_are_kept(study: Path) -> None:
         ("last-99-blocks", "strategy 'last-99-blocks': the network has"),
     ],
 )
-def test_unknown_layers_of_a_later_run_are_reported_before_the_first_is_trained(
-    study: Path, strategy: str, message: str
-) -> None:
+def test_unknown_layers_of_a_later_run_are_reported_before_training(study: Path, strategy: str, message: str) -> None:
     with pytest.raises(FeatxError, match=message):
         featx.finetune(specs=[changed(strategy="head"), changed(strategy=strategy)], target="class")
     assert not list((study / "runs").rglob("header.json"))

@@ -73,7 +73,7 @@ def test_without_held_out_rows_the_last_epoch_is_the_best() -> None:
     assert not history.is_phase_over
 
 
-def test_the_best_epoch_can_be_the_one_with_the_best_score_and_then_the_lowest_loss() -> None:
+def test_the_best_epoch_has_the_best_score_and_then_the_lowest_loss() -> None:
     history = TrainingHistory(2, EpochChoice("held", "accuracy"))
     for number, (loss, accuracy) in enumerate([(0.7, 0.5), (0.4, 0.8), (0.6, 0.9), (0.5, 0.9), (0.3, 0.7)]):
         history.add_epoch(build_epoch(number, 1, 0.5, loss, accuracy))

@@ -86,7 +86,7 @@ def test_a_recipe_without_a_section_for_a_target_is_reported(study: Path) -> Non
     assert list(runs_of(load_recipe())) == ["finetune", "fit"]
 
 
-def test_labels_that_do_not_fit_a_later_run_stop_before_the_first_is_trained(study: Path) -> None:
+def test_labels_unfit_for_a_later_run_stop_before_training(study: Path) -> None:
     write(STUDY | {"finetune": [NETWORK | {"target": "class"}, NETWORK | {"loss": "mape", "target": "level"}]})
     with pytest.raises(DataError, match="loss 'mape' divides by the target"):
         featx.finetune()

@@ -93,7 +93,7 @@ def test_a_competition_with_its_archives_is_read(home: Path) -> None:
     assert all("/train.zip//" in uri for uri in listing.manifest.uris)
 
 
-def test_archives_of_images_and_masks_are_warned_of_with_a_command_that_runs(home: Path) -> None:
+def test_archives_of_masks_are_reported_with_a_command_that_runs(home: Path) -> None:
     (home / "d").mkdir()
     for name in ("images", "masks"):
         zipped(home / "d" / f"{name}.zip", pictures("{i}.png"))

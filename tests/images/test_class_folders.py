@@ -72,7 +72,7 @@ def test_folders_of_one_origin_are_warned_of(kind: str, home: Path) -> None:
     )
 
 
-def test_classes_below_folders_of_patients_are_read_by_the_suggested_pattern(home: Path) -> None:
+def test_classes_below_patients_are_read_by_the_suggested_pattern(home: Path) -> None:
     draw(home / "d", *(f"patient{n}/{name}/{i}.png" for n in range(6) for name in ("cat", "dog") for i in range(4)))
     warning = init("d").warnings[0]
     assert warning.endswith("run: featx init d --labels '{folder}/{class}/{image}' --force")

@@ -193,7 +193,7 @@ def test_a_database_of_an_earlier_version_is_read_and_kept(files: list[str], tmp
     assert identify_cached(files, states(files), path)[1] == [False] * 3
 
 
-def test_threads_that_open_a_damaged_database_together_all_write_to_it(tmp_path: Path) -> None:
+def test_threads_open_a_damaged_database_together_and_write_to_it(tmp_path: Path) -> None:
     path = tmp_path / "digests.sqlite"
 
     def remember(number: int) -> None:
@@ -204,6 +204,8 @@ def test_threads_that_open_a_damaged_database_together_all_write_to_it(tmp_path:
         for _ in range(60):
             path.write_bytes(b"SQLite format 3\0" + b"damaged" * 500)
             list(pool.map(remember, range(8)))
-    remember(8)
-    with DigestCache(path) as cache:
-        assert list(cache.known(["8.png"], [(1, 1)])) == ["digest"]
+            with DigestCache(path) as cache:
+                digests = list(cache.known([f"{number}.png" for number in range(8)], [(1, 1)] * 8))
+            # A thread that has opened the damaged file before another one replaced it may lose what it remembered.
+            assert set(digests) <= {"digest", None}
+            assert "digest" in digests

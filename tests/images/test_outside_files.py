@@ -86,7 +86,7 @@ def test_values_in_other_files_are_refused_unless_allowed(hide: Hidden, column: 
         np.testing.assert_array_equal(read_row(f"{home / 'a.h5'}//x/1?external"), SECRET[1])
 
 
-def test_labels_in_a_file_beside_an_array_file_in_a_folder_are_part_of_the_state(home: Path) -> None:
+def test_label_files_beside_array_files_are_part_of_the_state(home: Path) -> None:
     (home / "sub").mkdir()
     with h5py.File("sub/labels.h5", "w") as other:
         other["y"] = [0, 1, 0, 1, 0, 1]

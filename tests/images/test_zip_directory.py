@@ -113,7 +113,7 @@ def damage(rng: random.Random, content: bytes) -> bytes:
     return bytes(damaged_content)
 
 
-def test_a_directory_that_is_read_after_damage_is_the_one_that_zipfile_reads() -> None:
+def test_a_directory_read_after_damage_is_that_of_zipfile() -> None:
     rng, n_read = random.Random(0), 0
     originals = [write(), write(method=zipfile.ZIP_STORED), write_large_end(write())]
     for _ in range(3_000):

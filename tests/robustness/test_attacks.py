@@ -231,7 +231,7 @@ def test_a_patch_larger_than_the_image_is_refused() -> None:
         AttackSpec(method="patch", patch_share=1.5)
 
 
-def test_the_loss_has_the_direction_of_the_cross_entropy_and_is_not_saturated() -> None:
+def test_the_loss_follows_the_cross_entropy_without_saturation() -> None:
     scores = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     codes = torch.arange(8) % 4
     images = replace(attacked(linear_model(4), "linf", 0.0), codes=codes)

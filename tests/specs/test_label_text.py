@@ -91,7 +91,7 @@ def test_equal_keys_in_two_unicode_forms_are_refused(section: dict[str, Any], va
         parse_recipe({"data": {"source": "images"}} | section, home / "featx.toml")
 
 
-def test_names_of_targets_and_of_their_sections_are_compared_in_normal_form_c(home: Path) -> None:
+def test_names_of_targets_are_compared_in_normal_form_c(home: Path) -> None:
     content = {
         "data": {"source": "images"},
         "targets": {NFD: {"column": "class"}, OTHER: {"column": "class"}},

@@ -79,7 +79,7 @@ def heads_within_preset(folder: Path, names: list[str], sizes: tuple[int, int]) 
     return load_recipe(f"{file}#small").head[0].embeddings
 
 
-def test_names_stay_those_of_one_embedding_where_a_preset_makes_backbones_equal(tmp_path: Path) -> None:
+def test_names_stay_unique_where_a_preset_makes_backbones_equal(tmp_path: Path) -> None:
     names = heads_within_preset(tmp_path, ["vgg16", "efficientnet_lite0/last", "last"], (48, 64))
     assert names == ("efficientnet_lite0/last/avg,size_px=48", "efficientnet_lite0/last/avg,size_px=64", "last")
 

@@ -164,7 +164,7 @@ def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path
     assert (folder / "old").exists() is not is_made_again
 
 
-def test_a_file_is_written_after_leftovers_of_its_killed_writers_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_of_a_file_are_removed(tmp_path: Path) -> None:
     dead, start = f"{machine_id()}-{os.getpid()}-1", process_start_ticks(os.getpid())
     leftover = tmp_path / f".p.csv.{dead}-0123abcd"
     others = [".q.csv." + dead + "-0123abcd", f".p.csv.{machine_id()}-{os.getpid()}-{start}-0123abcd", ".p.csv.bak"]

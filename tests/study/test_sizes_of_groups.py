@@ -15,7 +15,7 @@ def test_groups_of_which_most_are_single_images_are_counted_in_images(order: str
 
 
 @pytest.mark.parametrize("n_copies", [2, 5])
-def test_where_all_images_have_copies_shares_are_of_the_images_without_their_copies(n_copies: int) -> None:
+def test_shares_of_images_with_copies_count_each_image_once(n_copies: int) -> None:
     rows = make_manifest_with_copies(100, {i: i - i % (2 * n_copies) + i % 2 for i in range(100)})
     assert count_parts(assign_parts(rows, test=0.2, val=0, **EXACT)) == {"train": 80, "test": 20}
 
