@@ -132,6 +132,15 @@ def test_an_ensemble_with_a_damaged_member_is_left_out_with_a_warning(folder: Pa
     assert any(f"left out: run {ensemble.name} is damaged" in warning for warning in table.warnings)
 
 
+def test_an_ensemble_without_the_file_of_a_member_is_left_out(folder: Path) -> None:
+    (run_folder(folder, "logreg-y") / "model.joblib").unlink()
+    (ensemble,) = folder.glob("soft-*")
+    table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
+    assert [row.run.partition("-")[0] for row in table.rows] == ["ridge"]
+    (warning,) = [text for text in table.warnings if text.startswith(f"left out: run {ensemble.name} is damaged")]
+    assert "model.joblib is missing" in warning
+
+
 @pytest.mark.parametrize("value", [None, "absent"])
 @pytest.mark.parametrize("name", ["spec.json", "metrics.json", "header.json"])
 def test_a_file_without_its_seal_is_damaged(folder: Path, name: str, value: str | None) -> None:

@@ -99,7 +99,8 @@ def raise_failures(result: "Extraction", max_failures: str | None = None) -> Non
     if result.n_missing:
         first_missing = next(name for name, outcome, _ in result.failures if outcome == "missing")
         raise DataError(
-            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first_missing!r}; "
+            f"{result.n_missing} of {result.n_found - result.n_ignored} images named in the labels do not exist, first "
+            f"{first_missing!r}; "
             "the others are embedded: correct the labels or continue without these images"
         )
     n_failed = len(result.failures)

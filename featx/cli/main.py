@@ -1,5 +1,6 @@
 """The ``featx`` command: what is typed becomes a call, and what goes wrong becomes one line."""
 
+import errno
 import sys
 from typing import Annotated
 
@@ -124,10 +125,13 @@ def _describe_unexpected(error: Exception) -> str | None:
 
 def _describe(error: Exception) -> str:
     """Return the text of an error; that of a place that cannot be written to names the place and the next step."""
-    from featx.files.unwritable_places import describe_unwritable, unwritable_path
+    from featx.files.unwritable_places import describe_denied, describe_unwritable, unwritable_path
 
-    path = unwritable_path(error) if isinstance(error, OSError) else None
-    return str(error) if path is None or not isinstance(error, OSError) else describe_unwritable(path, error)
+    if not isinstance(error, OSError):
+        return str(error)
+    if path := unwritable_path(error):
+        return describe_unwritable(path, error)
+    return describe_denied(error) if error.errno in {errno.EACCES, errno.EPERM} else str(error)
 
 
 def _print_error(text: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featx.cli.completions import complete_target
+from featx.errors import DataError
 
 if TYPE_CHECKING:
     from featx.specs.extraction import ClusterSpec
@@ -30,13 +31,38 @@ UserOption = Annotated[
     str | None,
     typer.Option("--user", metavar="NAME", help="Name to log with --final.", show_default="a hash of the login name"),
 ]
+
+
+def _check_share(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """Return the value of an option, checked before the command starts.
+
+    Raises
+    ------
+    DataError
+        It is not between 0 and 1.
+    """
+    if value is not None and not 0 < value < 1:
+        raise DataError(f"{parameter.opts[0]} is {value:g}, expected a number between 0 and 1")
+    return value
+
+
 CoverageOption = Annotated[
     float | None,
-    typer.Option("--coverage", help="Print prediction sets or intervals with this coverage.", show_default="none"),
+    typer.Option(
+        "--coverage",
+        help="Print prediction sets or intervals with this coverage.",
+        show_default="none",
+        callback=_check_share,
+    ),
 ]
 AbstainOption = Annotated[
     float | None,
-    typer.Option("--abstain-below", help="Abstain if the highest probability is lower.", show_default="never"),
+    typer.Option(
+        "--abstain-below",
+        help="Abstain if the highest probability is lower.",
+        show_default="never",
+        callback=_check_share,
+    ),
 ]
 SchedulerOption = Annotated[
     str | None,

@@ -68,7 +68,10 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     listing = read_source(recipe.reader_spec.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     select = partial(select_images, split=recipe.split, sample=recipe.data.sample, keep=recipe.data.keep)
     if not recipe.targets:
-        problem = "the recipe has no [targets]; add one, such as [targets.class] with column = 'class'"
+        problem = (
+            "the recipe has no [targets]; write another one with 'featx init SOURCE --labels FILE --force', or add a "
+            "target, such as [targets.class] with column = 'class', if there is such a label column"
+        )
         return select(listing, {}), [], problem
     selected_listing: Listing | None = None
     try:

@@ -267,14 +267,16 @@ def _difference_interval(paired_draws: PairedDraws, index: int, p: float) -> Int
     """Return the paired interval of the difference of one run, whose p-value is given, to the first.
 
     If all draws agree, it is widened by Wilson's limit for a difference that was not observed. So it is, to contain 0,
-    if p shows no difference and so few units differ that all draws may have the same sign.
+    if p shows no difference and so few units differ that all draws may have the same sign. It never exceeds the largest
+    difference that is possible.
     """
     draws = paired_draws.draws[index] - paired_draws.draws[0]
     low, high = percentile_interval(draws)
     unseen = paired_draws.scale * wilson_interval(0.0, paired_draws.n_units)[1]
+    limit = paired_draws.max_difference
     if p >= ALPHA and sign_p(1.0, paired_draws.n_differing[index]) >= ALPHA:
-        return min(low - unseen, 0.0), max(high + unseen, 0.0)
-    return (low - unseen, high + unseen) if is_constant(draws) else (low, high)
+        return max(min(low - unseen, 0.0), -limit), min(max(high + unseen, 0.0), limit)
+    return (max(low - unseen, -limit), min(high + unseen, limit)) if is_constant(draws) else (low, high)
 
 
 def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:

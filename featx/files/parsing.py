@@ -72,10 +72,11 @@ def parse_toml(content: str) -> dict[str, Any]:
 
 
 def _quoted_line(content: str, message: str) -> str:
-    """Return the line that a message of `tomllib` names, as the end of that message; empty if it names none."""
+    """Return the line that a message of `tomllib` names, and advice about backslashes; empty if it names none."""
     place = re.search(r"\(at line (\d+), ", message)
     line = content.split("\n")[int(place[1]) - 1].strip() if place else ""
-    return f": {line[:MAX_QUOTED]!r}" if line else ""
+    advice = "; write paths with '/', or in single quotes" if "\\" in line else ""
+    return f": {line[:MAX_QUOTED]!r}{advice}" if line else ""
 
 
 def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.DataFrame":

@@ -28,6 +28,21 @@ def unwritable_path(error: OSError) -> Path | None:
     return path if is_write else None
 
 
+def describe_denied(error: OSError) -> str:
+    """Return which place cannot be read or written for lack of permission, and the next step.
+
+    Examples
+    --------
+    >>> describe_denied(PermissionError(errno.EACCES, "Permission denied", "cache")).partition("; ")[0]
+    "no permission to read or write 'cache'"
+    """
+    place = f"{str(error.filename)!r}" if error.filename is not None else f"a place ({error.strerror or error})"
+    return (
+        f"no permission to read or write {place}; change its permissions (FEATX_CACHE and FEATX_RUNS name other "
+        "folders for the cache and the runs)"
+    )
+
+
 def describe_unwritable(path: str | Path, error: OSError) -> str:
     """Return what could not be written and why, what was expected, and the next step."""
     if error.errno == errno.EISDIR:

@@ -36,6 +36,7 @@ ORIGIN_WORDS = IDENTITY_WORDS | {
 }
 # Words that stand for an origin whatever else is in the name.
 PERSON_WORDS = frozenset({"patient", "subject", "person", "participant", "donor", "user", "actor", "camera", "session"})
+YEAR = re.compile(r"(19|20)\d\d")
 DATE = re.compile(
     r"(?<!\d)(19|20)\d\d([-_. ]?)(0[1-9]|1[0-2])(\2(0[1-9]|[12]\d|3[01]))?(?!\d)"
     r"|(?<!\d)(0?[1-9]|[12]\d|3[01])([-_. ])(0?[1-9]|1[0-2])\7(19|20)\d\d(?!\d)"
@@ -137,6 +138,7 @@ def explain_origin_folders(counts: Mapping[str, int]) -> str:
     n = len(counts)
     for kind, names in (
         ("dates", [name for name in counts if DATE.search(name)]),
+        ("years", [name for name in counts if YEAR.fullmatch(name)]),
         ("the names of patients, devices or places", _find_origin_names(list(counts))),
         ("identifiers", [name for name in counts if IDENTIFIER.fullmatch(name)]),
         ("one word and a number", _find_numbered_names(counts)),

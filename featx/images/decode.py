@@ -3,6 +3,7 @@
 Any change of the pixels needs a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
+import re
 from functools import partial
 from typing import Any
 
@@ -185,9 +186,12 @@ def _check_bytes(n_bytes: int, max_bytes: int) -> None:
 
 def _failure_reason(error: Exception) -> str:
     # Limits of the memory and of Pillow say nothing about the content.
-    is_too_large = isinstance(error, MemoryError | Image.DecompressionBombError)
+    if isinstance(error, Image.DecompressionBombError):
+        n_pixels, max_pixels = (int(number) for number in re.findall(r"\d+", str(error)))
+        return f"is too large to be decoded: it has {n_pixels:,} pixels, expected at most {max_pixels:,}: cut it up"
     error_type = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
-    return f"{'is too large to be decoded' if is_too_large else UNDECODABLE}: {error_type}{error}".rstrip()
+    problem = "is too large to be decoded" if isinstance(error, MemoryError) else UNDECODABLE
+    return f"{problem}: {error_type}{error}".rstrip()
 
 
 def _seek_frame(image: ImageFile.ImageFile, frame: int) -> None:

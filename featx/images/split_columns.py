@@ -13,6 +13,9 @@ from featx.tables.manifest import Manifest
 
 # Names of columns whose words may be parts.
 PART_COLUMN_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
+# Names of columns that are a split even if no value is known as a part.
+SPLIT_WORDS = frozenset({"split", "partition", "subset", "set"})
+MAX_PART_WORDS = 3
 # Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition. The numbers of a fold, a phase
 # or a set are often something else.
 CODED_NAMES = frozenset({"split", "partition", "subset"})
@@ -58,14 +61,31 @@ def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def explain_incomplete_split(labels: pd.DataFrame) -> list[str]:
-    """Return a warning for each column that names parts in most rows and not in all: no split is taken from it."""
+    """Return a warning for each column that seems to be a split and is not used: some of its values are no parts."""
     counts = {name: count_rows_without_part(name, labels[name]) for name in map(str, labels.columns)}
+    unknown_words = [name for name in counts if not counts[name] and _holds_unknown_words(name, labels[name])]
     return [
+        f"column {name!r} looks like a split, but its values ({_list_words(labels[name])}) are not known as parts: no "
+        "split is taken from it; if it is one, set split.column and split.parts"
+        for name in unknown_words
+    ] + [
         f"column {name!r} looks like a split, but {n} of {len(labels)} rows have no part: no split is taken from it; "
         "correct these rows, or set split.column and split.parts"
         for name, n in counts.items()
         if n
     ]
+
+
+def _holds_unknown_words(name: str, column: "pd.Series[Any]") -> bool:
+    """Return whether a column has the name of a split, and two or three words as values, none of which is a part."""
+    if not SPLIT_WORDS & set(split_words(name)) or column.dtype.kind not in "OUT" or column.isna().any():
+        return False
+    words = set(map(str, column.unique().tolist()[: MAX_PART_WORDS + 1]))
+    return 2 <= len(words) <= MAX_PART_WORDS and not any(map(part_of, words))
+
+
+def _list_words(column: "pd.Series[Any]") -> str:
+    return ", ".join(repr(str(word)) for word in column.unique().tolist())
 
 
 def count_rows_without_part(name: str, column: "pd.Series[Any]") -> int:

@@ -1,6 +1,7 @@
 """Loaded runs as models that predict: from embeddings without torch, from images with it."""
 
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -129,12 +130,14 @@ class Model(ABC):
         return np.asarray(self.classes, dtype=object)[decisions] if self._target_kind is ClassTargets else decisions
 
     def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Prediction:
-        """Return the prediction for all readable images.
+        """Return the prediction for all readable images, whose paths are in its attribute `images`.
+
+        A warning names unreadable ones, which have no row in the prediction.
 
         Parameters
         ----------
         images
-            Paths of images, or a single path.
+            Paths of images, or a single path; `featx.predict` also takes folders and archives.
         device
             ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
@@ -151,7 +154,16 @@ class Model(ABC):
                 f"expected paths of images, found {type(invalid_paths[0]).__name__}; "
                 "use 'featx.ImageEmbedder' for arrays"
             )
-        return self.predict_embedded(self._embedder(device).embed_paths([str(path) for path in paths]))
+        prediction = self.predict_embedded(self._embedder(device).embed_paths([str(path) for path in paths]))
+        if prediction.unreadable:
+            path, reason = next(iter(prediction.unreadable.items()))
+            warnings.warn(
+                f"{len(prediction.unreadable)} of {len(paths)} images cannot be read and have no prediction, first "
+                f"{path!r}: {reason}; the attribute 'images' holds the paths of the others, in the order of the "
+                "predictions",
+                stacklevel=2,
+            )
+        return prediction
 
     def _embedder(self, device: str) -> "FileEmbedder":
         """Return the networks of the model on a device; each process builds them once, when they are first needed."""

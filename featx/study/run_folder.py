@@ -122,7 +122,9 @@ class RunFolder:
             # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
             # stale, depend on these files of its members.
             try:
-                _ = (member.body_sha256, member.spec, member.metrics) if (member.path / HEADER_FILE).is_file() else ()
+                if (member.path / HEADER_FILE).is_file():
+                    _ = member.spec, member.metrics
+                    member._check_files_exist()
             except FeatxError as error:
                 return self._describe_damage(error, member.path)
         return ""
@@ -150,13 +152,24 @@ class RunFolder:
         """
         for part in ("spec", "metrics", "predictions"):
             getattr(self, part)
+        self._check_files_exist()
         for name, sha256 in self._header.files_sha256.items():
             file = self.path / name
-            if not file.is_file():
-                raise IncompleteError(f"{file} is missing")
             # The predictions were verified when they were read.
             if name != PREDICTIONS and file_sha256(file) != sha256:
                 raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
+
+    def _check_files_exist(self) -> None:
+        """Check that the files which the header names are there.
+
+        Raises
+        ------
+        IncompleteError
+            A file is missing.
+        """
+        for name in self._header.files_sha256:
+            if not (self.path / name).is_file():
+                raise IncompleteError(f"{self.path / name} is missing")
 
     @property
     def kind(self) -> str:

@@ -354,3 +354,16 @@ def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.Captur
     Path("featx.toml").unlink()
     (folder,) = Path("runs/featx").glob("logreg-*")
     assert predicted_labels(capsys, "images/dark/000.png", "--run", str(folder)) == expected
+
+
+@pytest.mark.parametrize(
+    "words", ["predict nowhere --coverage 1.5", "evaluate --coverage 0", "evaluate --abstain-below 2"]
+)
+def test_shares_are_checked_before_the_work(
+    words: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["featx", *words.split()])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    *_, option, value = words.split()
+    assert capsys.readouterr().err == f"error: {option} is {value}, expected a number between 0 and 1\n"

@@ -383,3 +383,12 @@ def test_a_run_with_an_undefined_score_changes_no_bound_of_others() -> None:
         assert comparison.runs[name].max_gap_to_best == expected.runs[name].max_gap_to_best < math.inf
     assert comparison.runs["constant"].max_gap_to_best == math.inf
     assert not comparison.can_replace_reference("constant")
+
+
+@pytest.mark.parametrize("n_val", [3, 6, 12])
+def test_the_interval_of_a_difference_lies_within_possible_differences(n_val: int) -> None:
+    truth = make_truth(n_val)
+    runs = {"best": make_run(truth, 1.1, 1), "other": make_run(truth, 0.85, 3), "worst": make_run(truth, -0.1, 2)}
+    for name, run in list(compare(truth, runs, "accuracy").runs.items())[1:]:
+        low, high = run.difference_interval
+        assert -1 <= low <= run.difference <= high <= 1, name

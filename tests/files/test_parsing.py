@@ -55,6 +55,8 @@ def test_broken_toml_is_one_line(content: str) -> None:
 def test_the_line_that_is_no_toml_is_quoted() -> None:
     with pytest.raises(ParseError, match=r"at line 2, column 8\): 'test = \.2'$"):
         parse_toml("[split]\ntest = .2\n")
+    with pytest.raises(ParseError, match=r"write paths with '/', or in single quotes$"):
+        parse_toml('source = "C:\\Users\\me"')
     with pytest.raises(ParseError, match=r"'a = \\x01'$") as error:
         parse_toml("a = \x01")
     assert is_one_line(error)

@@ -19,6 +19,7 @@ ORIGINS = {
     "patients": [f"patient_{n:02}" for n in range(6)],
     "subjects": [f"subj{n}" for n in range(6)],
     "dates": ["2023-05-01", "2023-05-02", "2023-05-07"],
+    "years": ["2021", "2022", "2023"],
     "dates of another country": ["01.05.2023", "2.5.2023", "17.05.2023"],
     "recordings": ["20230501_cam", "20230502_cam"],
     "cameras": ["cam1", "cam2"],

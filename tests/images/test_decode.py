@@ -214,7 +214,7 @@ def test_a_single_picture_has_one_frame(kind: str) -> None:
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
-    with pytest.raises(ReadError, match=r"^is too large to be decoded: .*3600000000 pixels"):
+    with pytest.raises(ReadError, match=r"^is too large to be decoded: it has 3,600,000,000 pixels, expected at most"):
         decode(png((60_000, 60_000), 8, 2, bytes(100)))
 
 

@@ -4,7 +4,7 @@ Modules: images.readers, images.split_columns.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +112,18 @@ def test_one_part_alone_and_other_words_need_no_warning() -> None:
     for values in (["train", "train"], ["wood", "bone"], ["wood", None]):
         assert list(listed(values).manifest.labels.columns) == ["y", "split"]
     assert listed(["val", "val"]).warnings == listed(["wood", None]).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("split", ("Lernen", "Prüfung")), ("set", ("trn", "tst")), ("split", "AB")]
+)
+def test_a_split_in_unknown_words_is_reported(name: str, words: Sequence[str], tmp_path: Path) -> None:
+    for i in range(24):
+        write(tmp_path / "d", f"{i}.png", png(i % 6))
+    rows = [f"{i}.png,{('cat', 'dog')[i % 2]},{words[i % 3 == 0]}" for i in range(24)]
+    write(tmp_path / "d", "labels.csv", "\n".join([f"file,class,{name}", *rows]))
+    recognition = init(tmp_path / "d", recipe=tmp_path / "r.toml")
+    (warning,) = [text for text in recognition.warnings if "looks like a split" in text]
+    assert warning.startswith(f"column {name!r} looks like a split, but its values (")
+    assert all(repr(word) in warning for word in words)
+    assert recognition.target == "class"

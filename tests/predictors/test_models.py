@@ -159,7 +159,14 @@ def test_predict_uses_all_finished_runs_and_readable_images(soft_ensemble: Path,
 
 def test_unreadable_images_get_no_prediction(soft_ensemble: Path, fitted: list[Path]) -> None:
     for run in (soft_ensemble, *fitted):
-        prediction = load(run).predict_images(["gone.png"])
+        with pytest.warns(
+            UserWarning, match="^1 of 2 images cannot be read and have no prediction, first 'gone.png': "
+        ):
+            mixed_prediction = load(run).predict_images(["gone.png", "images/dark/000.png"])
+        assert mixed_prediction.images == ["images/dark/000.png"]
+        assert len(mixed_prediction.labels) == 1
+        with pytest.warns(UserWarning, match="^1 of 1 images cannot be read"):
+            prediction = load(run).predict_images(["gone.png"])
 
         assert (prediction.labels, prediction.rows("mine"), prediction.proba.shape) == ([], [], (0, 2))
         assert prediction.unreadable == {"gone.png": "there is no such file"}
