@@ -289,7 +289,12 @@ BROKEN = [
         NO_DECODING,
     ),
     Case("dog/no-pixels.png", file_of(encode_png(0, 0, b"")), "unreadable", NO_IMAGE),
-    Case("dog/bomb.png", file_of(encode_png(60_000, 60_000, b"0" * 99)), "unreadable", "3600000000 pixels"),
+    Case(
+        "dog/bomb.png",
+        file_of(encode_png(60_000, 60_000, b"0" * 99)),
+        "unreadable",
+        "it has 3,600,000,000 pixels, expected at most 178,956,970",
+    ),
     Case("dog/empty.png", file_of(b""), "unreadable", "is empty"),
     Case("dog/empty.jpg", file_of(b""), "unreadable", "is empty"),
     Case("dog/huge.png", write_sparse, "unreadable", "expected at most 1073741824"),
