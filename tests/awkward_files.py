@@ -293,7 +293,7 @@ BROKEN = [
         "dog/bomb.png",
         file_of(encode_png(60_000, 60_000, b"0" * 99)),
         "unreadable",
-        "it has 3,600,000,000 pixels, expected at most 178,956,970",
+        "3600000000 pixels",
     ),
     Case("dog/empty.png", file_of(b""), "unreadable", "is empty"),
     Case("dog/empty.jpg", file_of(b""), "unreadable", "is empty"),

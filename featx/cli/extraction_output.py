@@ -100,8 +100,7 @@ def raise_failures(result: "Extraction", max_failures: str | None = None) -> Non
         first_missing = next(name for name, outcome, _ in result.failures if outcome == "missing")
         raise DataError(
             f"{result.n_missing} of {result.n_found - result.n_ignored} images named in the labels do not exist, first "
-            f"{first_missing!r}; "
-            "the others are embedded: correct the labels or continue without these images"
+            f"{first_missing!r}; the others are embedded: correct the labels or continue without these images"
         )
     n_failed = len(result.failures)
     if max_failures is not None and exceeds_limit(max_failures, n_failed, result.n_found - result.n_ignored):

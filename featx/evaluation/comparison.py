@@ -273,7 +273,7 @@ def _difference_interval(paired_draws: PairedDraws, index: int, p: float) -> Int
     draws = paired_draws.draws[index] - paired_draws.draws[0]
     low, high = percentile_interval(draws)
     unseen = paired_draws.scale * wilson_interval(0.0, paired_draws.n_units)[1]
-    limit = paired_draws.max_difference
+    limit = find_score(paired_draws.score).max_difference
     if p >= ALPHA and sign_p(1.0, paired_draws.n_differing[index]) >= ALPHA:
         return max(min(low - unseen, 0.0), -limit), min(max(high + unseen, 0.0), limit)
     return (max(low - unseen, -limit), min(high + unseen, limit)) if is_constant(draws) else (low, high)

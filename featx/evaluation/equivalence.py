@@ -70,12 +70,6 @@ class PairedDraws:
         return float(np.nanmax(np.abs(self.values), initial=0.0)) if find_score(self.score).is_unbounded else 1.0
 
     @property
-    def max_difference(self) -> float:
-        """Largest difference of two values of the score, 1 for an accuracy; infinite for losses and errors."""
-        smallest, largest = find_score(self.score).limits
-        return largest - smallest
-
-    @property
     def min_standard_error(self) -> float:
         """Standard error of two runs without any observed difference: that of two more units which differ [3]_."""
         return float(np.sqrt(2)) * self.scale / max(self.n_units, 1)

@@ -123,7 +123,9 @@ def corrected_t_test(differences: ArrayLike, test_share: float) -> float:
     return float(2 * stdtr(n - 1, -abs(mean) / (math.sqrt(factor) * spread)))
 
 
-def corrected_interval(values: ArrayLike, test_share: float) -> tuple[float, float]:
+def corrected_interval(
+    values: ArrayLike, test_share: float, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float]:
     """Return the 95 % interval of the mean over repeated splits by Student's t, corrected for their overlap [3]_.
 
     Parameters
@@ -132,6 +134,8 @@ def corrected_interval(values: ArrayLike, test_share: float) -> tuple[float, flo
         Score, or difference of two scores, in each of two or more splits.
     test_share
         Ratio of the number of scored rows to the number of training rows.
+    limits
+        Smallest and largest possible value, beyond which the interval does not extend.
 
     Examples
     --------
@@ -141,7 +145,8 @@ def corrected_interval(values: ArrayLike, test_share: float) -> tuple[float, flo
     """
     x = np.asarray(values, dtype=np.float64)
     half_width = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * math.sqrt(1 / len(x) + test_share) * x.std(ddof=1))
-    return float(x.mean()) - half_width, float(x.mean()) + half_width
+    mean = float(x.mean())
+    return max(mean - half_width, limits[0]), min(mean + half_width, limits[1])
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -197,6 +197,7 @@ def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:
     )
     reference = _scores_of(chosen_summary, first_split.metric, len(splits))
     differences = [values[label] - reference for label in order]
+    max_difference = find_score(first_split.metric).max_difference
     p = holm(
         [
             corrected_t_test(paired_differences, share) if _is_whole(paired_differences) else math.nan
@@ -205,7 +206,9 @@ def summarize_splits(splits: Sequence[SplitScores]) -> SplitSummary:
     )
     counts = Counter(split.chosen for split in splits)
     compared_runs = [
-        _with_difference(replace(rows[label], n_chosen=counts[label]), paired_differences, share, p_value)
+        _with_difference(
+            replace(rows[label], n_chosen=counts[label]), paired_differences, share, max_difference, p_value
+        )
         for label, paired_differences, p_value in zip(order, differences, p, strict=True)
     ]
     return SplitSummary(
@@ -231,7 +234,7 @@ def _summarize_run(label: str, splits: Sequence[Mapping[str, float]], share: flo
         scores={name: x.tolist() for name, x in values.items()},
         means=means,
         sds={name: float(values[name].std(ddof=1)) for name in means},
-        intervals={name: list(corrected_interval(values[name], share)) for name in means},
+        intervals={name: list(corrected_interval(values[name], share, find_score(name).limits)) for name in means},
     )
 
 
@@ -240,10 +243,12 @@ def _scores_of(run: RunOverSplits, metric: str, n_splits: int) -> Floats:
     return np.array(run.scores.get(metric, [math.nan] * n_splits))
 
 
-def _with_difference(run: RunOverSplits, differences: Floats, share: float, p: float) -> RunOverSplits:
+def _with_difference(
+    run: RunOverSplits, differences: Floats, share: float, max_difference: float, p: float
+) -> RunOverSplits:
     if not _is_whole(differences):
         return run
-    low, high = corrected_interval(differences, share)
+    low, high = corrected_interval(differences, share, (-max_difference, max_difference))
     return replace(run, difference=float(differences.mean()), difference_low=low, difference_high=high, p=p)
 
 

@@ -3,7 +3,6 @@
 Any change of the pixels needs a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
-import re
 from functools import partial
 from typing import Any
 
@@ -187,8 +186,7 @@ def _check_bytes(n_bytes: int, max_bytes: int) -> None:
 def _failure_reason(error: Exception) -> str:
     # Limits of the memory and of Pillow say nothing about the content.
     if isinstance(error, Image.DecompressionBombError):
-        n_pixels, max_pixels = (int(number) for number in re.findall(r"\d+", str(error)))
-        return f"is too large to be decoded: it has {n_pixels:,} pixels, expected at most {max_pixels:,}: cut it up"
+        return f"is too large to be decoded ({str(error).partition(',')[0]}); reduce it, or cut it into tiles"
     error_type = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
     problem = "is too large to be decoded" if isinstance(error, MemoryError) else UNDECODABLE
     return f"{problem}: {error_type}{error}".rstrip()

@@ -48,6 +48,12 @@ class Score:
         """Whether the score is a loss or an error that may exceed any value."""
         return self.limits[1] == math.inf
 
+    @property
+    def max_difference(self) -> float:
+        """Largest difference of two values, 1 for an accuracy; infinite for losses and errors."""
+        smallest, largest = self.limits
+        return largest - smallest
+
     def signed(self, value: Any) -> Any:
         """Return values with a sign that makes greater ones better, or values with such a sign as they were before."""
         return value if self.greater_is_better else -value

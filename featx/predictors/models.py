@@ -1,7 +1,6 @@
 """Loaded runs as models that predict: from embeddings without torch, from images with it."""
 
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,7 +17,7 @@ from featx.artifacts.outputs import predict_outputs
 from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.errors import ArtifactError, DataError
 from featx.parallel.threads import single_threaded
-from featx.predictors.prediction import Prediction
+from featx.predictors.prediction import Prediction, warn_unreadable
 from featx.specs.embedding import CHECKPOINT_PREFIX, EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.specs.sequences import as_tuple
 from featx.study.embedding_lock import read_locked
@@ -155,14 +154,7 @@ class Model(ABC):
                 "use 'featx.ImageEmbedder' for arrays"
             )
         prediction = self.predict_embedded(self._embedder(device).embed_paths([str(path) for path in paths]))
-        if prediction.unreadable:
-            path, reason = next(iter(prediction.unreadable.items()))
-            warnings.warn(
-                f"{len(prediction.unreadable)} of {len(paths)} images cannot be read and have no prediction, first "
-                f"{path!r}: {reason}; the attribute 'images' holds the paths of the others, in the order of the "
-                "predictions",
-                stacklevel=2,
-            )
+        warn_unreadable(prediction)
         return prediction
 
     def _embedder(self, device: str) -> "FileEmbedder":

@@ -1,6 +1,7 @@
 """Predictions for images: labels, probabilities, prediction sets and intervals."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -187,6 +188,19 @@ Columns = dict[str, Sequence[Any]]
 def _value_columns(prediction: Prediction) -> Columns:
     prefix = PREDICTION_TABLES[prediction.kind].prefix
     return {f"{prefix}{name}": prediction.proba[:, i].tolist() for i, name in enumerate(prediction.classes)}
+
+
+def warn_unreadable(prediction: Prediction) -> None:
+    """Warn the caller of `predict_images` of unreadable images, because labels do not align with the given paths."""
+    if not prediction.unreadable:
+        return
+    path, reason = next(iter(prediction.unreadable.items()))
+    n_unreadable = len(prediction.unreadable)
+    warnings.warn(
+        f"{n_unreadable} of {n_unreadable + len(prediction.images)} images cannot be read and have no prediction, "
+        f"first {path!r}: {reason}; the attribute 'images' holds the paths of the others, in their order",
+        stacklevel=3,
+    )
 
 
 def _set_columns(prediction: Prediction, coverage: float | None) -> Columns:

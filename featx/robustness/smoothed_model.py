@@ -19,7 +19,7 @@ from featx.images.contents import digest
 from featx.images.decode import decode
 from featx.images.sources import read_content
 from featx.predictors.models import Columns, Model
-from featx.predictors.prediction import Prediction
+from featx.predictors.prediction import Prediction, warn_unreadable
 from featx.robustness.attacked_rows import to_pixels
 from featx.robustness.noise_votes import NoiseVotes, noise_source
 from featx.robustness.smoothing_job import make_votes, noise_size
@@ -63,6 +63,8 @@ class SmoothedModel(Model):
     def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Prediction:
         """Return the shares of the `n0` votes for all readable images; an image gets the same noise every time.
 
+        A warning names unreadable images, which have no row in the prediction.
+
         Parameters
         ----------
         images
@@ -80,7 +82,9 @@ class SmoothedModel(Model):
             except (ReadError, FileNotFoundError) as error:
                 failure_reasons[path] = str(error)
         readable_paths = [path for path in paths if path in shares]
-        return self._prediction(readable_paths, [shares[path] for path in readable_paths], failure_reasons, [])
+        prediction = self._prediction(readable_paths, [shares[path] for path in readable_paths], failure_reasons, [])
+        warn_unreadable(prediction)
+        return prediction
 
     def predict_listed(self, embedded_files: EmbeddedFiles, uris: Mapping[str, str], device: str) -> Prediction:
         """Return the shares of the `n0` votes for images that are read once more."""

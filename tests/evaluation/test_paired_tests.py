@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from featx.errors import DataError
-from featx.evaluation.paired_tests import bootstrap_p, corrected_t_test, holm, mcnemar_midp
+from featx.evaluation.paired_tests import bootstrap_p, corrected_interval, corrected_t_test, holm, mcnemar_midp
 from tests.evaluation.simulations import bootstrap_rejects, mcnemar_rejects, repeats_reject
 
 
@@ -98,3 +98,10 @@ def test_bootstrap_p_is_never_below_that_of_the_sign_test(n_differing: int) -> N
     p = bootstrap_p(differences, n_differing / 1000, n_differing)
     assert p >= binomtest(n_differing, n_differing).pvalue
     assert p == pytest.approx(binomtest(n_differing, n_differing).pvalue, abs=0.001)
+
+
+def test_the_corrected_interval_ends_at_the_limits_of_the_score() -> None:
+    low, high = corrected_interval([0.7, 1.0], 0.25)
+    assert low < 0 < 1 < high
+    assert corrected_interval([0.7, 1.0], 0.25, (0.0, 1.0)) == (0.0, 1.0)
+    assert corrected_interval([0.7, 1.0], 0.25, (0.0, math.inf)) == (0.0, high)

@@ -155,6 +155,9 @@ def test_a_smoothed_run_is_compared_and_loaded_like_any_other(
     table = study.runs("class", [smoothed.run])[0].predictions
     assert set(table.part) == {"val", "test"}
     prediction = featx.load(smoothed.path).predict_images([f"images/{name}" for name in table.ids[:6]])
+    with pytest.warns(UserWarning, match="^1 of 2 images cannot be read and have no prediction, first 'gone.png': "):
+        mixed_prediction = featx.load(smoothed.path).predict_images(["gone.png", f"images/{table.ids[0]}"])
+    assert mixed_prediction.images == [f"images/{table.ids[0]}"]
     np.testing.assert_array_equal(prediction.proba, table.ordered(prediction.classes).proba[:6])
     (certified,) = evaluation.certificates
     assert (certified.run, certified.n_images, certified.side_px) == (smoothed.run, 8, 16)

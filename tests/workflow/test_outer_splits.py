@@ -239,3 +239,12 @@ def test_networks_of_sections_are_backbones_in_outer_splits(toy_home: Path) -> N
     heads = toy_heads("logreg")
     splits, _ = run_splits(toy_recipe(split=split, embedding=[embedding], finetune=[network], head=heads, ensemble=[]))
     assert [result.is_new for result in splits] == [True, True]
+
+
+def test_intervals_over_two_splits_lie_within_the_limits_of_the_score(toy_home: Path) -> None:
+    _, summary = run_splits(toy_recipe(split=SPLIT | {"repeats": 2}, head=toy_heads("logreg", "knn")), final=False)
+    for row in summary.targets[0].rows:
+        low, high = row.intervals["accuracy"]
+        assert 0 <= low <= row.means["accuracy"] <= high <= 1
+        bounds = [row.difference_low, row.difference_high]
+        assert all(bound is None or -1 <= bound <= 1 for bound in bounds)
